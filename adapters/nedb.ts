@@ -1,0 +1,82 @@
+import { createRequire } from 'node:module'
+import type Vanilla from '@seald-io/nedb'
+import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
+import type { StoreOptions } from '../src/db/options.ts'
+import type { PsLock } from '../src/lock/ps-lock.ts'
+import { load, makeFolder, markLocked, nedbAdapter } from './nedb/attach.ts'
+import type { Nedb } from './nedb/internals.ts'
+import { locked } from './nedb/locked.ts'
+
+export { nedbAdapter }
+
+/** The options of @seald-io/nedb's Datastore, and pslock's. */
+export interface LockedNedbOptions extends Vanilla.default.DataStoreOptions, StoreOptions {}
+
+/** A @seald-io/nedb Datastore that any number of processes may open. */
+export interface LockedNedb<Schema = Record<string, unknown>>
+  extends Vanilla.default<Schema>,
+    LockedMembers {}
+
+interface LockedNedbClass {
+  new <Schema = Record<string, unknown>>(options?: string | LockedNedbOptions): LockedNedb<Schema>
+  readonly prototype: LockedNedb
+}
+
+const Datastore = createRequire(import.meta.url)('@seald-io/nedb') as new (options: unknown) => Nedb
+
+class LockedNedbStore extends markLocked(locked(Datastore)) {
+  readonly lock: PsLock | undefined
+  readonly #close: (() => Promise<void>) | undefined
+
+  constructor(pathOrOptions?: string | LockedNedbOptions) {
+    const options: LockedNedbOptions =
+      typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
+    super({ ...options, autoload: false })
+    this.autoload = options.autoload ?? false
+    if (!this.inMemoryOnly && this.filename !== null) {
+      const { lock, close } = openLog<Nedb>(this, nedbAdapter, this.filename, options)
+      this.lock = lock
+      this.#close = close
+    }
+    if (this.autoload) this.autoloadPromise = this.#autoload(options.onload)
+  }
+
+  override async loadDatabaseAsync(): Promise<void> {
+    if (!this.lock) return super.loadDatabaseAsync()
+    makeFolder(this)
+    await super.loadDatabaseAsync()
+  }
+
+  async close(): Promise<void> {
+    this.stopAutocompaction()
+    await this.#close?.()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Vanilla compacts the file here, and crashes the process when that fails. */
+  #autoload(onload: LockedNedbOptions['onload']): Promise<void> {
+    const loading = this.lock ? load(this, onload !== undefined) : super.loadDatabaseAsync()
+    loading.then(
+      () => onload?.(null),
+      (error: Error) => {
+        if (onload) onload(error)
+        else
+          process.emitWarning(
+            `autoload of ${this.filename} failed; every operation will say so: ${error.message}`,
+          )
+      },
+    )
+    return loading
+  }
+}
+
+/**
+ * Swap it for `Datastore` of @seald-io/nedb: same constructor options, same API, callbacks and promises. A store
+ * without `filename` works as before, in memory.
+ * @throws TypeError for wrong options; operations reject with the errors of `PsLock#exclusive`, CorruptStoreError and
+ * StoreIoError besides NeDB's own
+ */
+export const LockedNedb: LockedNedbClass = LockedNedbStore as unknown as LockedNedbClass

@@ -1,0 +1,77 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { LogAdapter } from '../../src/db/adapter.ts'
+import { storeFailure } from '../../src/os/replace.ts'
+import { BeforeLoad } from './before-load.ts'
+import { routeThrough } from './choke-point.ts'
+import { modelOf, type Nedb } from './internals.ts'
+import { attached, locked } from './locked.ts'
+import { NedbMemory } from './memory.ts'
+import { OwnIndexes } from './own-indexes.ts'
+
+/** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
+const prototypes = new Map<object, object>()
+
+/** `@seald-io/nedb`: an append log of documents, all of whose operations pass its executor. */
+export const nedbAdapter: LogAdapter<Nedb> = {
+  family: 'log',
+  name: 'nedb',
+  attach(db, session) {
+    const model = modelOf()
+    const indexes = new OwnIndexes()
+    const memory = new NedbMemory(db, model, indexes)
+    becomeLocked(db)
+    const at = { session, model, indexes, beforeLoad: new BeforeLoad(session, String(db.filename)) }
+    attached.set(db, at)
+    routeThrough(db, memory, at)
+    return memory
+  },
+}
+
+const marker = Symbol('locked')
+
+/** Gives a store that exists already the methods of a locked one. */
+function becomeLocked(db: Nedb): void {
+  if (marker in db) return
+  const own = Object.getPrototypeOf(db) as { constructor: new () => Nedb }
+  let prototype = prototypes.get(own)
+  if (!prototype) {
+    prototype = markLocked(locked(own.constructor)).prototype as object
+    prototypes.set(own, prototype)
+  }
+  Object.setPrototypeOf(db, prototype)
+}
+
+/** Marks a class as locked by construction. */
+export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): B {
+  Object.defineProperty(Class.prototype, marker, { value: true })
+  return Class
+}
+
+/**
+ * Makes the store usable without compacting its file: creates folder and file where they are missing, and loads. What
+ * was issued before runs then; should the load fail, it rejects too, or waits for a later load (`keepWaiting`).
+ */
+export async function load(db: Nedb, keepWaiting = false): Promise<void> {
+  const at = attached.get(db)
+  try {
+    makeFolder(db)
+    await at?.session.perform('exclusive', () => at.session.create())
+  } catch (error) {
+    if (keepWaiting) at?.beforeLoad.keep()
+    // After whoever waits for the load itself has been told.
+    else setImmediate(() => at?.beforeLoad.refuse(error))
+    throw error
+  }
+  db.executor.processBuffer()
+}
+
+/** The lock file stands beside the data, so the folder must be there before the lock is taken. */
+export function makeFolder(db: Nedb): void {
+  const folder = dirname(String(db.filename))
+  try {
+    mkdirSync(folder, { recursive: true, mode: db.persistence.modes.dirMode })
+  } catch (error) {
+    throw storeFailure(folder, 'create', error)
+  }
+}

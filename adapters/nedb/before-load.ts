@@ -1,0 +1,73 @@
+import type { LogSession } from '../../src/db/adapter.ts'
+import { StoreIoError } from '../../src/errors.ts'
+import type { Task } from './internals.ts'
+
+interface Waiting {
+  readonly task: Task
+  readonly mode: 'exclusive' | 'shared'
+  readonly resolve: (value: unknown) => void
+  readonly reject: (reason: unknown) => void
+  readonly timer: NodeJS.Timeout | undefined
+}
+
+/**
+ * The operations issued before the store was loaded. Vanilla keeps them for ever should no load succeed; here they are
+ * told when a load fails, or when none comes within the lock's timeout.
+ */
+export class BeforeLoad {
+  readonly #session: LogSession
+  readonly #filename: string
+  #waiting: Waiting[] = []
+
+  constructor(session: LogSession, filename: string) {
+    this.#session = session
+    this.#filename = filename
+  }
+
+  hold(task: Task, mode: 'exclusive' | 'shared'): Promise<unknown> {
+    const { timeoutMs } = this.#session
+    return new Promise((resolve, reject) => {
+      const refuse = () => {
+        this.#waiting = this.#waiting.filter((other) => other !== entry)
+        reject(notLoaded(this.#filename))
+      }
+      const timer = timeoutMs < 2 ** 31 ? setTimeout(refuse, timeoutMs) : undefined
+      const entry: Waiting = { task, mode, resolve, reject, timer }
+      this.#waiting.push(entry)
+    })
+  }
+
+  /** The store is loaded: they run, in order, ahead of everything issued from now on. */
+  run(): void {
+    for (const { task, mode, resolve, reject } of this.#take())
+      this.#session.perform(mode, task).then(resolve, reject)
+  }
+
+  /** The load failed. */
+  refuse(reason: unknown): void {
+    for (const { reject } of this.#take()) reject(reason)
+  }
+
+  /** The load failed, and the user's `onload` was told: they wait for a later load, as in vanilla. */
+  keep(): void {
+    for (const { timer } of this.#waiting) clearTimeout(timer)
+  }
+
+  drop(): void {
+    this.#take()
+  }
+
+  #take(): Waiting[] {
+    this.keep()
+    const taken = this.#waiting
+    this.#waiting = []
+    return taken
+  }
+}
+
+function notLoaded(path: string): StoreIoError {
+  return new StoreIoError(
+    `${path} was not loaded in time. Call loadDatabaseAsync() first, or use autoload: true, and look at what it says.`,
+    { path },
+  )
+}

@@ -1,0 +1,66 @@
+import { existsSync } from 'node:fs'
+import type { Nedb } from './internals.ts'
+import type { Attached } from './locked.ts'
+import type { NedbMemory } from './memory.ts'
+import { toLine } from './records.ts'
+
+/**
+ * Everything that NeDB does passes `Executor.pushAsync`, and everything that it writes passes three methods of its
+ * persistence: hooked there, the hidden writers (the constructor's autoload, the rewrite at each load, the compaction
+ * timer, deletions of expired documents inside `find`, index lines) are under the lock like the rest. A lock round
+ * each public method instead fails 12 of NeDB's own tests and can hang.
+ */
+export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
+  const { executor, persistence } = db
+
+  executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') =>
+    executor.ready || forceQueuing ? session.perform(mode, task) : beforeLoad.hold(task, mode)
+  // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.
+  executor.processBuffer = () => {
+    executor.ready = true
+    beforeLoad.run()
+  }
+  executor.resetBuffer = () => beforeLoad.drop()
+
+  persistence.persistNewStateAsync = async (docs) => {
+    const lines = docs.map((doc) => toLine(model, doc))
+    if (lines.length === 0) return
+    if (session.running) session.append(lines)
+    else await session.perform('exclusive', () => session.append(lines))
+  }
+  persistence.persistCachedDatabaseAsync = async () => {
+    const compact = async () => {
+      // A find of everything deletes what has expired.
+      if (executor.ready) await db._getCandidatesAsync({})
+      await session.compact()
+      session.afterwards(() => db.emit('compaction.done'))
+    }
+    if (session.running) return compact()
+    // Called from outside, past the executor: it means "write what is in memory", even where the file is gone.
+    const known = existsSync(String(db.filename)) ? undefined : memory.lines()
+    await session.perform('exclusive', async () => {
+      if (known && !existsSync(String(db.filename))) memory.apply(known, true)
+      await compact()
+    })
+  }
+  // Catching up has loaded the file already; an explicit load also compacts it, as vanilla does.
+  persistence.loadDatabaseAsync = async () => {
+    try {
+      memory.rebuildDeclared()
+      await persistence.persistCachedDatabaseAsync()
+    } catch (error) {
+      session.distrustMemory()
+      beforeLoad.refuse(error)
+      throw error
+    }
+    executor.processBuffer()
+  }
+  // Vanilla leaves the store dead after this: operations wait for a load for ever. Here it is empty and goes on.
+  persistence.dropDatabaseAsync = async () => {
+    db.stopAutocompaction()
+    await session.perform('exclusive', () => {
+      session.drop()
+      memory.apply([], true)
+    })
+  }
+}

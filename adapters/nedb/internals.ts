@@ -1,0 +1,89 @@
+import type { EventEmitter } from 'node:events'
+import { createRequire } from 'node:module'
+
+/**
+ * The parts of @seald-io/nedb that the adapter touches, described structurally: they are not in its own types, and a
+ * fork with the same parts fits too.
+ */
+export type Doc = Record<string, unknown>
+export type Query = Record<string, unknown>
+
+export interface NedbIndex {
+  readonly fieldName: string
+  readonly unique: boolean
+  readonly sparse: boolean
+  insert(docs: Doc | Doc[]): void
+  getMatching(value: unknown): Doc[]
+  getAll(): Doc[]
+}
+
+export interface IndexOptions {
+  fieldName: string
+  unique?: boolean
+  sparse?: boolean
+  expireAfterSeconds?: number
+}
+
+export type Task = () => Promise<unknown>
+
+export interface NedbExecutor {
+  ready: boolean
+  pushAsync(task: Task, forceQueuing?: boolean, mode?: 'exclusive' | 'shared'): Promise<unknown>
+  processBuffer(): void
+  resetBuffer(): void
+}
+
+export interface NedbPersistence {
+  readonly modes: { fileMode: number; dirMode: number }
+  readonly corruptAlertThreshold: number
+  afterSerialization(line: string): Promise<string>
+  beforeDeserialization(line: string): Promise<string>
+  persistNewStateAsync(docs: Doc[]): Promise<void>
+  persistCachedDatabaseAsync(): Promise<void>
+  loadDatabaseAsync(): Promise<void>
+  dropDatabaseAsync(): Promise<void>
+}
+
+export interface NedbCursor {
+  _projection: unknown
+  execAsync(): Promise<unknown>
+  _execAsync(): Promise<unknown>
+}
+
+export interface Nedb extends EventEmitter {
+  readonly filename: string | null
+  readonly inMemoryOnly: boolean
+  readonly executor: NedbExecutor
+  readonly persistence: NedbPersistence
+  indexes: Record<string, NedbIndex>
+  ttlIndexes: Record<string, number>
+  autoload: boolean
+  autoloadPromise: Promise<void> | null
+  _autocompactionIntervalId: NodeJS.Timeout | null
+  getAllData(): Doc[]
+  loadDatabaseAsync(): Promise<void>
+  setAutocompactionInterval(interval: number): void
+  stopAutocompaction(): void
+  ensureIndexAsync(options: { fieldName: string | string[] } & Omit<IndexOptions, 'fieldName'>): Promise<void>
+  removeIndexAsync(fieldName: string | string[]): Promise<void>
+  findAsync(query: Query, projection?: unknown): NedbCursor
+  findOneAsync(query: Query, projection?: unknown): NedbCursor
+  countAsync(query: Query): NedbCursor
+  _resetIndexes(docs?: Doc[]): void
+  _addToIndexes(doc: Doc): void
+  _removeFromIndexes(doc: Doc): void
+  _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void
+  _getCandidatesAsync(query: Query, dontExpireStaleDocs?: boolean): Promise<Doc[]>
+}
+
+export interface NedbModel {
+  serialize(doc: unknown): string
+  deserialize(line: string): unknown
+}
+
+const require = createRequire(import.meta.url)
+
+/** NeDB's own serializer, found from the package that the store came from. */
+export function modelOf(from: NodeJS.Require = require): NedbModel {
+  return from('@seald-io/nedb/lib/model.js') as NedbModel
+}

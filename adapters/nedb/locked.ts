@@ -1,0 +1,196 @@
+import type { LogSession } from '../../src/db/adapter.ts'
+import type { BeforeLoad } from './before-load.ts'
+import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
+import type { OwnIndexes } from './own-indexes.ts'
+import { requireStorable, toLine } from './records.ts'
+
+/** What a store needs at hand once it is attached. */
+export interface Attached {
+  readonly session: LogSession
+  readonly model: NedbModel
+  readonly indexes: OwnIndexes
+  readonly beforeLoad: BeforeLoad
+}
+
+/** The attached stores. One that is not here works as vanilla does: a store in memory only. */
+export const attached: WeakMap<Nedb, Attached> = new WeakMap()
+
+type Class<T> = new (...args: never[]) => T
+
+/**
+ * A Datastore class whose memory can be undone and whose reads are known as reads. It adds no locking: that is at the
+ * choke point. Works as the base of a class, or as the prototype of a store that exists already.
+ */
+export function locked<B extends Class<Nedb>>(Base: B): B {
+  const Vanilla = Base as unknown as new (options: unknown) => Nedb
+  class Locked extends Vanilla {
+    override _addToIndexes(doc: Doc): void {
+      const session = attached.get(this)?.session
+      if (session?.running) requireStorable(doc)
+      super._addToIndexes(doc)
+      session?.onUndo(() => super._removeFromIndexes(doc))
+    }
+
+    override _removeFromIndexes(doc: Doc): void {
+      super._removeFromIndexes(doc)
+      attached.get(this)?.session.onUndo(() => super._addToIndexes(doc))
+    }
+
+    override _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void {
+      const session = attached.get(this)?.session
+      if (Array.isArray(oldDoc)) {
+        if (session?.running) for (const pair of oldDoc) requireStorable(pair.newDoc)
+        super._updateIndexes(oldDoc)
+        const back = oldDoc.map((pair) => ({ oldDoc: pair.newDoc, newDoc: pair.oldDoc }))
+        session?.onUndo(() => super._updateIndexes(back))
+      } else {
+        super._updateIndexes(oldDoc, newDoc)
+        session?.onUndo(() => super._updateIndexes(newDoc as Doc, oldDoc))
+      }
+    }
+
+    override async _getCandidatesAsync(query: Query, dontExpireStaleDocs = false): Promise<Doc[]> {
+      // A read only passes over what has expired; deleting it is left to the next write.
+      const reading = attached.get(this)?.session.running === 'shared'
+      if (!reading || dontExpireStaleDocs) return super._getCandidatesAsync(query, dontExpireStaleDocs)
+      const docs = await super._getCandidatesAsync(query, true)
+      const ttls = Object.entries(this.ttlIndexes)
+      if (ttls.length === 0) return docs
+      const now = Date.now()
+      return docs.filter((doc) =>
+        ttls.every(([field, seconds]) => {
+          const since = doc[field]
+          return !(since instanceof Date) || now <= since.getTime() + seconds * 1000
+        }),
+      )
+    }
+
+    override findAsync(query: Query, projection?: unknown): NedbCursor {
+      return readCursor(this, super.findAsync(query, projection))
+    }
+
+    override findOneAsync(query: Query, projection?: unknown): NedbCursor {
+      return readCursor(this, super.findOneAsync(query, projection))
+    }
+
+    override countAsync(query: Query): NedbCursor {
+      return readCursor(this, super.countAsync(query))
+    }
+
+    override async ensureIndexAsync(
+      options: { fieldName: string | string[] } & Omit<IndexOptions, 'fieldName'>,
+    ): Promise<void> {
+      const at = attached.get(this)
+      if (!at || !options?.fieldName) return super.ensureIndexAsync(options)
+      const fields = [options.fieldName].flat().sort()
+      if (fields.some((field) => field.includes(','))) return super.ensureIndexAsync(options)
+      await ensureIndex(this, at, { ...options, fieldName: fields.join(',') })
+    }
+
+    override async removeIndexAsync(fieldName: string | string[]): Promise<void> {
+      const at = attached.get(this)
+      if (!at) return super.removeIndexAsync(fieldName)
+      if (typeof fieldName !== 'string' && !Array.isArray(fieldName)) {
+        throw new TypeError(`fieldName must be a string or an array of strings, got ${String(fieldName)}`)
+      }
+      await removeIndex(this, at, [fieldName].flat().sort().join(','))
+    }
+
+    override setAutocompactionInterval(interval: number): void {
+      super.setAutocompactionInterval(interval)
+      // An idle store does not keep the process alive.
+      if (attached.has(this)) this._autocompactionIntervalId?.unref()
+    }
+  }
+  return Locked as unknown as B
+}
+
+/** A cursor that takes the lock shared, each time it is executed. */
+function readCursor(db: Nedb, cursor: NedbCursor): NedbCursor {
+  if (!attached.has(db)) return cursor
+  cursor.execAsync = () =>
+    db.executor.pushAsync(
+      async () => {
+        // Vanilla strips `_id: 0` from the cursor's own projection, so that its second execution differs.
+        const projection = cursor._projection
+        try {
+          return await cursor._execAsync()
+        } finally {
+          cursor._projection = projection
+        }
+      },
+      false,
+      'shared',
+    )
+  return cursor
+}
+
+/**
+ * Vanilla creates the index in memory at once, which code relies on, and checks it against a memory that may be stale
+ * (that writes a line which bricks the file). Here the first half is provisional, and the check is made again under
+ * the lock, on the file's present content.
+ */
+async function ensureIndex(
+  db: Nedb,
+  { session, model, indexes }: Attached,
+  options: IndexOptions,
+): Promise<void> {
+  const { provisional, declared } = indexes
+  const name = options.fieldName
+  const Index = db.indexes._id?.constructor as new (options: IndexOptions) => Nedb['indexes'][string]
+  const build = () => {
+    const index = new Index(options)
+    index.insert(db.getAllData())
+    return index
+  }
+  if (!db.indexes[name]) {
+    provisional.add(name)
+    try {
+      db.indexes[name] = build()
+    } catch {
+      // A duplicate in what this process knows: it may be gone from the file.
+    }
+  }
+  try {
+    await db.executor.pushAsync(async () => {
+      const exists = db.indexes[name] !== undefined && !provisional.has(name)
+      const ttl = db.ttlIndexes[name]
+      if (exists && (options.expireAfterSeconds === undefined || options.expireAfterSeconds === ttl)) return
+      if (!exists) {
+        delete db.indexes[name]
+        db.indexes[name] = build()
+        session.onUndo(() => delete db.indexes[name])
+      }
+      if (options.expireAfterSeconds !== undefined) {
+        db.ttlIndexes[name] = options.expireAfterSeconds
+        session.onUndo(() => {
+          if (ttl === undefined) delete db.ttlIndexes[name]
+          else db.ttlIndexes[name] = ttl
+        })
+      }
+      provisional.delete(name)
+      session.append([toLine(model, { $$indexCreated: options })])
+    }, true)
+    declared.set(name, options)
+  } catch (error) {
+    if (provisional.has(name)) delete db.indexes[name]
+    throw error
+  } finally {
+    provisional.delete(name)
+  }
+}
+
+async function removeIndex(db: Nedb, { session, model, indexes }: Attached, name: string): Promise<void> {
+  await db.executor.pushAsync(async () => {
+    const index = db.indexes[name]
+    const ttl = db.ttlIndexes[name]
+    delete db.indexes[name]
+    delete db.ttlIndexes[name]
+    session.onUndo(() => {
+      if (index) db.indexes[name] = index
+      if (ttl !== undefined) db.ttlIndexes[name] = ttl
+    })
+    session.append([toLine(model, { $$indexRemoved: name })])
+  }, true)
+  indexes.declared.delete(name)
+}

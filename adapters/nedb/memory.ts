@@ -1,0 +1,140 @@
+import type { LogMemory } from '../../src/db/adapter.ts'
+import type { LineCoder } from '../../src/db/log/unit.ts'
+import { CorruptStoreError } from '../../src/errors.ts'
+import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel } from './internals.ts'
+import type { OwnIndexes } from './own-indexes.ts'
+import { fromLine, isDocument, toLine } from './records.ts'
+
+/** Brings NeDB's indexes, which are its whole memory, up to date with lines of the file. */
+export class NedbMemory implements LogMemory {
+  readonly fileMode: number
+  coder: LineCoder | undefined
+  readonly corruptThreshold: () => number
+  readonly #db: Nedb
+  readonly #model: NedbModel
+  readonly #indexes: OwnIndexes
+
+  constructor(db: Nedb, model: NedbModel, indexes: OwnIndexes) {
+    this.#db = db
+    this.#model = model
+    this.#indexes = indexes
+    this.fileMode = db.persistence.modes.fileMode
+    this.corruptThreshold = () => db.persistence.corruptAlertThreshold
+  }
+
+  /** Whether there are hooks cannot be seen from outside, since NeDB wraps them: a sample shows it. */
+  async prepare(): Promise<void> {
+    const { persistence } = this.#db
+    const sample = '{"_id":"sample"}'
+    if ((await persistence.afterSerialization(sample)) === sample) return
+    this.coder = {
+      encode: (line) => persistence.afterSerialization(line),
+      decode: (line) => persistence.beforeDeserialization(line),
+    }
+  }
+
+  apply(lines: readonly string[], anew: boolean): readonly string[] {
+    if (anew) this.#reset()
+    const bad: string[] = []
+    const docs = new Map<unknown, Doc | undefined>()
+    const indexes = new Map<string, IndexOptions | undefined>()
+    for (const line of lines) {
+      const record = fromLine(this.#model, line)
+      if (!record) bad.push(line)
+      else if (isDocument(record)) docs.set(record._id, record.$$deleted === true ? undefined : record)
+      else readIndexLine(record, indexes)
+    }
+    this.#apply(docs, indexes)
+    return bad
+  }
+
+  lines(): string[] {
+    const docs = this.#db.getAllData().map((doc) => toLine(this.#model, doc))
+    const indexes = Object.values(this.#db.indexes)
+      .filter((index) => index.fieldName !== '_id')
+      .map(({ fieldName, unique, sparse }) => {
+        const ttl = this.#db.ttlIndexes[fieldName]
+        const expiry = ttl === undefined ? {} : { expireAfterSeconds: ttl }
+        return toLine(this.#model, { $$indexCreated: { fieldName, unique, sparse, ...expiry } })
+      })
+    return [...docs, ...indexes]
+  }
+
+  /**
+   * An explicit load keeps the indexes that this very store was told to ensure, should the file lack them, as vanilla
+   * does; the ones it only read there are as the file says.
+   */
+  rebuildDeclared(): void {
+    const db = this.#db
+    const Index = db.indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
+    for (const [name, options] of this.#indexes.declared) {
+      if (db.indexes[name]) continue
+      const index = new Index(options)
+      db.indexes[name] = index
+      try {
+        index.insert(db.getAllData())
+      } catch (error) {
+        this.#reset()
+        db.indexes[name] = new Index(options)
+        throw error
+      }
+    }
+  }
+
+  #reset(): void {
+    const db = this.#db
+    // Indexes first: one that was dropped elsewhere must not come back with the next compaction.
+    for (const name of Object.keys(db.indexes)) if (name !== '_id') delete db.indexes[name]
+    db.ttlIndexes = {}
+    db._resetIndexes()
+  }
+
+  /**
+   * In two phases, all old versions out, then all new ones in: line by line, a legal change of two documents that
+   * swap a unique value would be refused.
+   */
+  #apply(docs: Map<unknown, Doc | undefined>, indexes: Map<string, IndexOptions | undefined>): void {
+    const db = this.#db
+    if (docs.size === 0 && indexes.size === 0) return
+    for (const name of this.#indexes.provisional) delete db.indexes[name]
+    const byId = db.indexes._id
+    if (!byId) throw new Error('a NeDB store without its _id index')
+    for (const id of docs.keys()) for (const old of byId.getMatching(id)) db._removeFromIndexes(old)
+    const Index = byId.constructor as new (options: IndexOptions) => NedbIndex
+    const created: NedbIndex[] = []
+    for (const [name, options] of indexes) {
+      delete db.indexes[name]
+      delete db.ttlIndexes[name]
+      if (!options) this.#indexes.declared.delete(name)
+      if (!options) continue
+      const index = new Index(options)
+      db.indexes[name] = index
+      created.push(index)
+      if (options.expireAfterSeconds !== undefined) db.ttlIndexes[name] = options.expireAfterSeconds
+    }
+    try {
+      for (const index of created) index.insert(db.getAllData())
+      for (const doc of docs.values()) if (doc) db._addToIndexes(doc)
+    } catch (cause) {
+      this.#reset()
+      const { errorType, key } = cause as { errorType?: string; key?: unknown }
+      throw Object.assign(
+        new CorruptStoreError(
+          `${db.filename} breaks its own unique index: ${(cause as Error).message}. It was written without a lock. ` +
+            'Remove one of the duplicates from the file by hand; nothing was changed.',
+          { path: String(db.filename), cause },
+        ),
+        { errorType, key },
+      )
+    }
+  }
+}
+
+function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
+  const created = record.$$indexCreated as IndexOptions | undefined
+  const removed = record.$$indexRemoved
+  if (created?.fieldName != null) indexes.set(created.fieldName, created)
+  // Older writers left the names of a compound index as an array, which vanilla does not read back.
+  else if (Array.isArray(removed)) indexes.set([...removed].sort().join(','), undefined)
+  else if (typeof removed === 'string') indexes.set(removed, undefined)
+}

@@ -1,0 +1,54 @@
+import { UNIT_ID } from '../../src/db/log/unit.ts'
+import type { Doc, NedbModel } from './internals.ts'
+
+/**
+ * NeDB's reader splits lines at these too, and JSON.stringify leaves them as they are: documents that contain them
+ * are lost at the next load. Escaped they are the same JSON.
+ */
+const LINE_BREAKS = /[\u0085\u2028\u2029]/g
+
+/** A document, or an index line, as one line of the file. */
+export function toLine(model: NedbModel, record: unknown): string {
+  return model
+    .serialize(record)
+    .replace(LINE_BREAKS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** A line as the document it holds; undefined where it is none. */
+export function fromLine(model: NedbModel, line: string): Doc | undefined {
+  try {
+    // Without dates nothing needs reviving, and JSON.parse alone is six times as fast (0.9 against 6 us a line).
+    const value: unknown = line.includes('$$date') ? model.deserialize(line) : JSON.parse(line)
+    return typeof value === 'object' && value !== null ? (value as Doc) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * What NeDB would take now and lose at the next load. The number 0 is let through, since NeDB's own tests insert it:
+ * pslock keeps such a document, vanilla passes it over when it loads.
+ * @throws TypeError that says which value, and why
+ */
+export function requireStorable(doc: Doc): void {
+  const id = doc._id
+  if (!((typeof id === 'string' && id !== '') || (typeof id === 'number' && Number.isFinite(id)))) {
+    throw new TypeError(
+      `_id must be a non-empty string (or a finite number), got ${JSON.stringify(id) ?? String(id)}: NeDB would lose ` +
+        'the document at the next load',
+    )
+  }
+  if (id === '__proto__' || id === UNIT_ID) {
+    throw new TypeError(`_id must not be ${JSON.stringify(id)}, which is reserved`)
+  }
+  if (Object.hasOwn(doc, '$$deleted')) {
+    throw new TypeError(
+      `a document must not have a field $$deleted: NeDB would take it for a deletion (_id ${String(id)})`,
+    )
+  }
+}
+
+/** Whether a record of the file is a document (or its deletion), and not an index line or something unknown. */
+export function isDocument(record: Doc): boolean {
+  return Boolean(record._id) || record._id === 0
+}

@@ -1,0 +1,86 @@
+import type { LockMode } from '../errors.ts'
+import type { LineCoder } from './log/unit.ts'
+
+/**
+ * The contract between pslock and a store. An adapter *declares*: what its methods do, how memory becomes equal to the
+ * file, what must be written. The core *enforces*: locking, freshness, atomic writing, undoing. An adapter never
+ * locks, never writes the file, and holds no state of its own.
+ *
+ * There are two families. An *image store* is one text (JSON, usually) that is written as a whole; a *log store* is an
+ * append-only file of lines.
+ */
+export type Adapter<S extends object> = ImageAdapter<S> | LogAdapter<S>
+
+/**
+ * What a method does. `write`: changes the store. `read`: looks at it only. `free`: touches neither memory nor file
+ * (a formatter, an event method) and is called without the lock. A method that is not named is a `write`: forgetting
+ * one costs speed, never data.
+ */
+export type MethodKind = 'write' | 'read' | 'free'
+
+/** A store whose file is one text. Four required members make a store of your own safe. */
+export interface ImageAdapter<S extends object> {
+  readonly family: 'image'
+  /** How the store is called in error messages. */
+  readonly name: string
+  /** What each method does; see `MethodKind`. */
+  readonly methods: Readonly<Record<string, MethodKind>>
+  /** Makes the store's memory equal to the file. `undefined`: there is no file, the store is empty. */
+  load(store: S, text: string | undefined): void
+  /** The store's memory as the text of its file. */
+  save(store: S): string
+}
+
+/** A store whose file is an append-only log of lines, and whose operations all pass one choke point. */
+export interface LogAdapter<S extends object> {
+  readonly family: 'log'
+  readonly name: string
+  /**
+   * Takes over the store: routes everything that reads or writes through `session`, and returns how its memory is
+   * brought up to date. Called once, before the first operation.
+   */
+  attach(store: S, session: LogSession): LogMemory
+}
+
+/** What the core offers to a log store. */
+export interface LogSession {
+  /** Runs one operation of the store under the lock, memory caught up, all or nothing. */
+  perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>>
+  /** In an operation: these lines are its change. They are written when it has ended, as one unit. */
+  append(lines: readonly string[]): void
+  /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */
+  onUndo(undo: () => void): void
+  /** In an exclusive operation: replaces the file by the memory's present lines. */
+  compact(): Promise<void>
+  /** In an exclusive operation: makes sure that the file exists. */
+  create(): void
+  /** In an exclusive operation: removes the file. */
+  drop(): void
+  /** In an operation: called once the lock is released again, for events and other code of the user's. */
+  afterwards(run: () => void): void
+  /** Memory may differ from the file: everything is read anew before the next operation. */
+  distrustMemory(): void
+  /** How long an operation may wait. */
+  readonly timeoutMs: number
+  /** What the operation that runs now may do; undefined outside one. */
+  readonly running: LockMode | undefined
+}
+
+/** What a log store offers to the core. */
+export interface LogMemory {
+  /** Called once, before the first catch-up. */
+  prepare?(): Promise<void>
+  /** The user's serialization hooks, where there are any. */
+  readonly coder?: LineCoder | undefined
+  /** Permission bits of a new data file. */
+  readonly fileMode: number
+  /** Share of unreadable lines, 0 to 1, above which the file is refused. */
+  readonly corruptThreshold: () => number
+  /**
+   * Applies the lines of complete units, in order; `anew` means that everything before is forgotten.
+   * @returns the lines that are no records of this store
+   */
+  apply(lines: readonly string[], anew: boolean): readonly string[]
+  /** Everything in memory as lines, for compaction. */
+  lines(): string[]
+}

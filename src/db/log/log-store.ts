@@ -1,0 +1,369 @@
+import { unlinkSync } from 'node:fs'
+import { CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
+import type { PsLock } from '../../lock/ps-lock.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { LogMemory, LogSession } from '../adapter.ts'
+import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
+import { UndoLog } from '../undo-log.ts'
+import { keepAside, LogFile, type News } from './log-file.ts'
+import { encodeUnit, encodeUnitWith, type Scan, scanUnits, scanUnitsWith } from './unit.ts'
+
+export interface LogStoreOptions {
+  readonly path: string
+  readonly lock: PsLock
+  readonly durability: 'process' | 'disk'
+  /** How long to wait for a writer that uses another lock file. */
+  readonly timeoutMs: number
+}
+
+/** What one operation of the pass did: the lines of its unit, and where its undo steps begin. */
+interface Segment {
+  readonly undoMark: number
+  lines: readonly string[]
+}
+
+type Settle = Commit['settle']
+
+/**
+ * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
+ * first and names its lines; the pass then writes the units of all its operations in one go. Whatever fails, memory
+ * goes back to what the file says.
+ */
+export class LogStore implements LogSession, Pass {
+  readonly #path: string
+  readonly #durability: 'process' | 'disk'
+  readonly timeoutMs: number
+  readonly #queue: OperationQueue
+  readonly #undo = new UndoLog()
+  readonly #attach: () => LogMemory
+  #file!: LogFile
+  #memory!: LogMemory
+  #segments: Segment[] = []
+  #running: LockMode | undefined
+  #mode: LockMode = 'shared'
+  #goodLines = 0
+  #badLines: string[] = []
+  /** Memory may differ from the file (a failed catch-up): read everything at the next look. */
+  #mustReload = true
+  /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
+  #mustRewrite = false
+  #created = false
+  #prepared = false
+  #afterwards: (() => void)[] = []
+
+  constructor(options: LogStoreOptions, attach: (session: LogSession) => LogMemory) {
+    this.#path = options.path
+    this.#durability = options.durability
+    this.timeoutMs = options.timeoutMs
+    this.#queue = new OperationQueue(options.lock, this)
+    this.#attach = () => attach(this)
+  }
+
+  /** Wires the store to this session. Apart from the constructor, so that the adapter may already use the session. */
+  start(): void {
+    this.#memory = this.#attach()
+    this.#file = new LogFile(this.#path, this.#memory.fileMode)
+  }
+
+  get running(): LockMode | undefined {
+    return this.#running
+  }
+
+  perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
+    return this.#queue.push(mode, () => {
+      this.#running = mode
+      return run()
+    })
+  }
+
+  append(lines: readonly string[]): void {
+    const segment = this.#segments.at(-1)
+    if (!segment || this.#running !== 'exclusive') throw new Error('append() outside an exclusive operation')
+    segment.lines = segment.lines.length === 0 ? lines : [...segment.lines, ...lines]
+  }
+
+  onUndo(undo: () => void): void {
+    if (this.#running) this.#undo.push(undo)
+  }
+
+  afterwards(run: () => void): void {
+    this.#afterwards.push(run)
+  }
+
+  distrustMemory(): void {
+    this.#mustReload = true
+  }
+
+  create(): void {
+    if (this.#file.exists) return
+    this.#file.create()
+    this.#created = true
+  }
+
+  drop(): void {
+    this.#file.close()
+    for (const path of [this.#path, `${this.#path}~`]) {
+      try {
+        unlinkSync(path)
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'remove', error)
+      }
+    }
+    this.#discard()
+  }
+
+  async compact(): Promise<void> {
+    if (this.#badLines.length > 0) {
+      keepAside(this.#path, 'corrupt', Buffer.from(`${this.#badLines.join('\n')}\n`))
+    }
+    const lines = this.#memory.lines()
+    const coder = this.#memory.coder
+    if (coder) for (const [index, line] of lines.entries()) lines[index] = await coder.encode(line)
+    await this.#file.replace(Buffer.from(lines.length === 0 ? '' : `${lines.join('\n')}\n`), true)
+    // What this pass had not written yet is in the new file.
+    this.#discard()
+    this.#goodLines = lines.length
+    this.#badLines = []
+    this.#mustRewrite = false
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.idle()
+    this.#file.close()
+    this.#mustReload = true
+  }
+
+  // --- Pass ---
+
+  async catchUp(mode: LockMode): Promise<void> {
+    this.#mode = mode
+    this.#segments = []
+    try {
+      if (!this.#prepared) await this.#memory.prepare?.()
+      this.#prepared = true
+      if (this.#mustReload) this.#file.forget()
+      const news = await this.#look(mode)
+      if (news.kind === 'none') return
+      this.#mustReload = true
+      if (news.kind === 'missing') {
+        this.#load([], true)
+        this.#mustReload = false
+      } else this.#mustReload = await this.#take(news)
+    } catch (error) {
+      throw storeFailure(this.#path, 'read', error)
+    }
+  }
+
+  /** A second lock file for the same data may be a passing state (somebody deleted the first): be patient. */
+  async #look(mode: LockMode): Promise<News> {
+    for (const start = performance.now(); ; ) {
+      try {
+        const looking = this.#file.news(mode)
+        return looking instanceof Promise ? await looking : looking
+      } catch (error) {
+        if (!(error instanceof LockLostError) || performance.now() - start >= this.timeoutMs) throw error
+        await new Promise((resolve) => setTimeout(resolve, 2 + 8 * Math.random()))
+      }
+    }
+  }
+
+  run(operation: () => unknown): unknown {
+    const segment: Segment = { undoMark: this.#undo.mark(), lines: [] }
+    this.#segments.push(segment)
+    return this.#guarded(operation, segment)
+  }
+
+  async #guarded(operation: () => unknown, segment: Segment): Promise<unknown> {
+    try {
+      return await operation()
+    } catch (error) {
+      this.#rollBack(segment.undoMark)
+      segment.lines = []
+      throw error
+    } finally {
+      this.#running = undefined
+    }
+  }
+
+  async commit(): Promise<Commit> {
+    const segments = this.#segments
+    this.#segments = []
+    const settle = this.#settle()
+    try {
+      if (!segments.some((segment) => segment.lines.length > 0)) return { committed: segments.length, settle }
+      if (!this.#mustRewrite) return await this.#write(segments, settle)
+      await this.compact()
+      return { committed: segments.length, settle }
+    } catch (error) {
+      return this.#failed(segments, 0, error, settle)
+    } finally {
+      this.#undo.clear()
+    }
+  }
+
+  end(): void {
+    this.#file.unlockData()
+  }
+
+  /** Writes the units of all segments in one go. */
+  async #write(segments: readonly Segment[], settle: Settle): Promise<Commit> {
+    if (!this.#file.exists) {
+      this.#file.create()
+      this.#created = true
+    }
+    const units: Buffer[] = []
+    const ends: number[] = []
+    let length = 0
+    for (const { lines } of segments) {
+      if (lines.length > 0) {
+        const offset = this.#file.end + length
+        const coder = this.#memory.coder
+        const unit = coder ? await encodeUnitWith(coder, lines, offset) : encodeUnit(lines, offset)
+        units.push(unit)
+        length += unit.length
+        this.#goodLines += lines.length
+      }
+      ends.push(length)
+    }
+    const data = units.length === 1 ? (units[0] as Buffer) : Buffer.concat(units, length)
+    const written = await this.#file.append(data)
+    if (written.bytes === length) {
+      this.#file.appended(data, length, length)
+      return { committed: segments.length, settle }
+    }
+    // A complete unit is never cut, whatever came after it: another process may have read it already.
+    const committed = ends.filter((end) => end <= written.bytes).length
+    try {
+      this.#file.appended(data, ends[committed - 1] ?? 0, written.bytes)
+    } catch {
+      // The rest could not be cut off now: the next writer finds a torn tail and mends it.
+      this.#mustReload = true
+    }
+    return this.#failed(segments, committed, written.error, settle)
+  }
+
+  #failed(segments: readonly Segment[], from: number, cause: unknown, settle: Settle): Commit {
+    // Operations without lines ahead of the one that failed have seen nothing but what is in the file.
+    let committed = from
+    while (segments[committed]?.lines.length === 0) committed++
+    const mark = segments[committed]?.undoMark
+    if (mark !== undefined) this.#rollBack(mark)
+    return { committed, error: storeFailure(this.#path, 'write', cause), settle }
+  }
+
+  #rollBack(mark: number): void {
+    try {
+      this.#undo.backTo(mark)
+    } catch {
+      // The store would not take its own old state back: its memory is read anew from the file.
+      this.#mustReload = true
+    }
+  }
+
+  /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
+  #settle(): Settle {
+    const afterwards = this.#afterwards
+    this.#afterwards = []
+    if (this.#durability !== 'disk' && afterwards.length === 0) return undefined
+    return async () => {
+      if (this.#durability === 'disk') await this.#sync()
+      for (const run of afterwards) run()
+    }
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#file.isSynced && !this.#created) return
+    try {
+      await this.#file.syncNow(this.#created)
+      this.#created = false
+    } catch (cause) {
+      this.#mustRewrite = true
+      throw new StoreIoError(
+        `fsync of ${this.#path} failed: the operation is in the file, but whether it survives power loss is unknown. ` +
+          'The file is rewritten before the next durable operation is acknowledged.',
+        { path: this.#path, cause },
+      )
+    }
+  }
+
+  /** @returns whether the file must be read again next time */
+  async #take(news: Extract<News, { bytes: Buffer }>): Promise<boolean> {
+    const { bytes, kind } = news
+    const coder = this.#memory.coder
+    const scan = coder ? await scanUnitsWith(coder, bytes) : scanUnits(bytes)
+    const anew = kind === 'replaced'
+    if (anew && scan.lines.length === 0 && scan.rest === 'torn' && !looksTorn(bytes, scan)) {
+      throw this.#corrupt(1, 1)
+    }
+    const tail = bytes.subarray(scan.end)
+    const lines = scan.lines
+    if (scan.rest === 'unterminated' && tail.length > 0) {
+      const text = tail.toString('utf8')
+      lines.push(coder ? await coder.decode(text) : text)
+    }
+    this.#load(lines, anew)
+    if (scan.rest === 'none' || this.#mode === 'shared') {
+      this.#file.applied(bytes, kind, scan.end)
+      // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.
+      return scan.rest === 'unterminated'
+    }
+    if (scan.rest === 'unterminated') {
+      this.#file.applied(bytes, kind, bytes.length)
+      this.#file.terminate()
+      return false
+    }
+    this.#file.applied(bytes, kind, scan.end)
+    const kept = this.#file.cutTail(tail)
+    process.emitWarning(
+      `${this.#path} ended in ${tail.length} bytes of an operation that was cut short by a crash. They were never ` +
+        `acknowledged; they are kept in ${kept}.`,
+      { type: 'PsLockWarning', code: 'PSLOCK_TORN_TAIL' },
+    )
+    return false
+  }
+
+  #load(lines: readonly string[], anew: boolean): void {
+    if (anew) {
+      this.#goodLines = 0
+      this.#badLines = []
+    }
+    const bad = this.#memory.apply(lines, anew)
+    this.#goodLines += lines.length - bad.length
+    if (bad.length === 0) return
+    const before = this.#badLines.length
+    this.#badLines.push(...bad)
+    const total = this.#goodLines + this.#badLines.length
+    if (this.#badLines.length / total > this.#memory.corruptThreshold())
+      throw this.#corrupt(this.#badLines.length, total)
+    if (before === 0) {
+      process.emitWarning(
+        `${this.#badLines.length} of ${total} lines of ${this.#path} are unreadable and were passed over. They are kept ` +
+          `in ${this.#path}.corrupt-<n> before the file is ever rewritten.`,
+        { type: 'PsLockWarning', code: 'PSLOCK_CORRUPT_LINES' },
+      )
+    }
+  }
+
+  /** In the vanilla library's own words, and with its fields as the only visible ones: code may look for just those. */
+  #corrupt(corruptItems: number, dataLength: number): CorruptStoreError {
+    const corruptionRate = corruptItems / dataLength
+    const threshold = this.#memory.corruptThreshold()
+    const error = new CorruptStoreError(
+      `${Math.floor(100 * corruptionRate)}% of the data file is corrupt, more than given corruptAlertThreshold ` +
+        `(${Math.floor(100 * threshold)}%). Cautiously refusing to start NeDB to prevent dataloss.`,
+      { path: this.#path },
+    )
+    for (const key of ['code', 'path']) Object.defineProperty(error, key, { enumerable: false })
+    return Object.assign(error, { corruptionRate, corruptItems, dataLength })
+  }
+
+  #discard(): void {
+    for (const segment of this.#segments) segment.lines = []
+    this.#undo.clear()
+  }
+}
+
+/** Whether a file without one complete line may be a first record cut short, and not some other kind of file. */
+function looksTorn(bytes: Buffer, scan: Scan): boolean {
+  return scan.end === 0 && bytes.length > 1 && bytes[0] === 0x7b && bytes[1] === 0x22 && !bytes.includes(10)
+}

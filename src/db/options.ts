@@ -1,0 +1,51 @@
+import { DEFAULTS, durationMs, requirePath, show } from '../lock/options.ts'
+import { PsLock } from '../lock/ps-lock.ts'
+
+/** What a resolved promise promises about power loss. */
+export type Durability = 'process' | 'disk'
+
+/** Options that every locked store takes. */
+export interface StoreOptions {
+  /**
+   * Longest wait for the lock, in milliseconds; `Infinity` waits for ever.
+   * @default 30_000
+   */
+  readonly timeoutMs?: number | undefined
+  /**
+   * `process`: a resolved operation is seen by every process and survives any crash of a process. `disk`: it also
+   * survives power loss (fsync before the promise resolves, one for all operations that were queued together).
+   * @default 'process'
+   */
+  readonly durability?: Durability | undefined
+  /**
+   * Where the lock file is, when it cannot be beside the data. Every process must use the same one.
+   * @default `<real path of the data file>.lock`
+   */
+  readonly lockPath?: string | undefined
+  /**
+   * How long this process may go on without letting others go first, in milliseconds.
+   * @default 10
+   */
+  readonly sliceMs?: number | undefined
+}
+
+/** The checked options, with the lock they ask for. */
+export interface OpenOptions {
+  readonly lock: PsLock
+  readonly timeoutMs: number
+  readonly durability: Durability
+}
+
+/** @throws TypeError that shows the wrong value */
+export function openOptions(path: string, options: StoreOptions): OpenOptions {
+  requirePath(path, 'path')
+  const { durability = 'process', timeoutMs, lockPath, sliceMs } = options
+  if (durability !== 'process' && durability !== 'disk') {
+    throw new TypeError(`durability must be 'process' or 'disk', got ${show(durability)}`)
+  }
+  return {
+    lock: new PsLock(path, { timeoutMs, sliceMs, lockPath: lockPath ?? undefined }),
+    timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
+    durability,
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * Every error of pslock. Codes do not change between major versions; messages may.
+ * Wrong arguments are plain `TypeError`s that show the received value: mend the call, do not catch them.
+ */
+
+/** How a lock is held: `exclusive` by one, `shared` by any number at once. */
+export type LockMode = 'exclusive' | 'shared'
+
+/** Somebody who holds, or waits for, a lock. What cannot be known is `undefined`, never guessed. */
+export interface LockHolder {
+  /** Process id as seen from here; undefined where the holder lives in another pid namespace. */
+  readonly pid: number | undefined
+  /** Command line, read from the live process (it is never written to disk: it may hold secrets). */
+  readonly command: string | undefined
+  readonly mode: LockMode
+  /** Milliseconds it has held (or waited); undefined for a hold too young to have left its note. */
+  readonly sinceMs: number | undefined
+  readonly state: 'holding' | 'waiting'
+  /** For a hold of this very process made by `acquire()`: the stack of that call. */
+  readonly acquiredAt?: string | undefined
+}
+
+/** What every pslock error carries besides its message. */
+export interface PsLockErrorDetails {
+  readonly path: string
+  readonly cause?: unknown
+}
+
+/** The base of all errors below; `code` is stable, `path` names the file. */
+export class PsLockError extends Error {
+  readonly code: string
+  readonly path: string
+  constructor(code: string, message: string, details: PsLockErrorDetails) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    Object.defineProperty(this, 'name', {
+      value: new.target.name,
+      enumerable: false,
+      configurable: true,
+      writable: true,
+    })
+    this.code = code
+    this.path = details.path
+  }
+}
+
+/** The lock was not free within `timeoutMs`. Nothing was run, nothing changed. */
+export class LockTimeoutError extends PsLockError {
+  readonly mode: LockMode
+  readonly waitedMs: number
+  readonly holders: readonly LockHolder[]
+  constructor(
+    message: string,
+    details: PsLockErrorDetails & { mode: LockMode; waitedMs: number; holders: readonly LockHolder[] },
+  ) {
+    super('PSLOCK_TIMEOUT', message, details)
+    this.mode = details.mode
+    this.waitedMs = details.waitedMs
+    this.holders = details.holders
+  }
+}
+
+/** `exclusive` inside one's own `shared`: two such tasks would wait for each other for ever. */
+export class LockUpgradeError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_UPGRADE', message, details)
+  }
+}
+
+/** This file system, platform, installation or kind of file cannot be locked safely. */
+export class LockUnsupportedError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_UNSUPPORTED', message, details)
+  }
+}
+
+/** A blocking call would wait for a hold of its own process, which cannot end while the call blocks. */
+export class LockDeadlockError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_DEADLOCK', message, details)
+  }
+}
+
+/** Another lock file guards the same data (hard link, bind mount, different `lockPath`). */
+export class LockLostError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_LOST', message, details)
+  }
+}
+
+/** A system call on the lock file failed; `cause` is the system's own error. */
+export class LockIoError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_IO', message, details)
+  }
+}
+
+/** Used after `close()`, or a handle after its `release()`. */
+export class ClosedError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_CLOSED', message, details)
+  }
+}
+
+/** Local changes and another process's cannot both be kept. Nothing was written and nothing is lost. */
+export class StaleWriteError extends PsLockError {
+  /** Where both sides changed, e.g. `posts[id=7].title`. */
+  readonly paths: readonly string[]
+  /** The state both sides started from, the local one, and the one in the file. */
+  readonly base: unknown
+  readonly mine: unknown
+  readonly theirs: unknown
+  constructor(
+    message: string,
+    details: PsLockErrorDetails & { paths: readonly string[]; base: unknown; mine: unknown; theirs: unknown },
+  ) {
+    super('PSLOCK_STALE_WRITE', message, details)
+    this.paths = details.paths
+    this.base = details.base
+    this.mine = details.mine
+    this.theirs = details.theirs
+  }
+}
+
+/** The data file is not whole, or not in this store's format. It is left as it is. */
+export class CorruptStoreError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_CORRUPT', message, details)
+  }
+}
+
+/** Reading or writing the data file failed; memory is as the file is; `cause` is the system's error. */
+export class StoreIoError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_STORE_IO', message, details)
+  }
+}
+
+/** The system's error code of anything thrown, or undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}

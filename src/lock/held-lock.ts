@@ -1,0 +1,54 @@
+import { ClosedError, type LockMode } from '../errors.ts'
+import type { Hold } from './hold.ts'
+import { requireFunction } from './options.ts'
+
+/**
+ * A lock that is held until `release()`; the lock's callback forms are safer, they cannot forget.
+ * Works with `using` and `await using`.
+ */
+export class HeldLock {
+  readonly mode: LockMode
+  readonly path: string
+  readonly #hold: Hold
+
+  /** Made by `PsLock#acquire`, `tryAcquire` and `acquireSync` only. */
+  constructor(hold: Hold) {
+    this.#hold = hold
+    this.mode = hold.mode
+    this.path = hold.site.path
+  }
+
+  /**
+   * Runs inside this hold: calls that lock the same file re-enter instead of waiting. (`acquire` itself does not put
+   * the hold into the caller's context, since that would leak it into code that knows nothing of it.) A release while
+   * it runs takes effect when it has ended.
+   * @throws ClosedError after `release()`
+   */
+  async run<T>(run: () => T): Promise<Awaited<T>> {
+    requireFunction(run, 'run')
+    if (!this.#hold.isOpen) {
+      throw new ClosedError(`this hold of ${this.path} was released before run() was called`, {
+        path: this.path,
+      })
+    }
+    const done = this.#hold.accept()
+    try {
+      return await this.#hold.run(run)
+    } finally {
+      done()
+    }
+  }
+
+  /** Gives the lock back. Calling it again does nothing. */
+  release(): void {
+    void this.#hold.end()
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.release()
+  }
+}

@@ -1,0 +1,60 @@
+/** How long to wait for a lock, and what may end the wait. */
+export interface AcquireOptions {
+  /**
+   * Longest wait in milliseconds; 0 does not wait at all, `Infinity` waits for ever.
+   * @default the lock's own `timeoutMs`
+   */
+  readonly timeoutMs?: number | undefined
+  /** Ends the wait; the call rejects with `signal.reason`. A granted hold is not affected. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface PsLockOptions {
+  /**
+   * Longest wait of every acquisition, in milliseconds; `Infinity` waits for ever.
+   * @default 30_000
+   */
+  readonly timeoutMs?: number | undefined
+  /**
+   * How long this process may take the lock again and again before it lets others go first, in milliseconds; 0 looks
+   * for waiters each time (fairest, and slow: each hand-over costs about half a millisecond).
+   * @default 10
+   */
+  readonly sliceMs?: number | undefined
+  /**
+   * Where the lock file is, when it cannot be beside the data. Every process must use the same one.
+   * @default `<path>.lock`, or `path` itself where it already ends in `.lock`
+   */
+  readonly lockPath?: string | undefined
+}
+
+export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } = Object.freeze({
+  timeoutMs: 30_000,
+  sliceMs: 10,
+})
+
+/** A duration in milliseconds from 0 up, or a TypeError that shows what came instead. */
+export function durationMs(value: unknown, name: string, fallback: number): number {
+  if (value === undefined) return fallback
+  if (typeof value === 'number' && value >= 0) return value
+  throw new TypeError(`${name} must be a number of milliseconds from 0 up (or Infinity), got ${show(value)}`)
+}
+
+/** A function, or a TypeError that shows what came instead. */
+export function requireFunction(value: unknown, name: string): void {
+  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, got ${show(value)}`)
+}
+
+/** A non-empty path, or a TypeError that shows what came instead. */
+export function requirePath(value: unknown, name: string): string {
+  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
+  throw new TypeError(`${name} must be a non-empty path, got ${show(value)}`)
+}
+
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`
+  if (typeof value === 'object' && value !== null)
+    return `an object of type ${value.constructor?.name ?? 'null prototype'}`
+  return String(value)
+}

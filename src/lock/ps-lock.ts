@@ -1,0 +1,240 @@
+import { ClosedError, LockDeadlockError, type LockHolder, type LockMode } from '../errors.ts'
+import { canonicalPath } from '../os/lock-file.ts'
+import { during, enclosing, roomWithin } from './enter.ts'
+import { HeldLock } from './held-lock.ts'
+import { Hold } from './hold.ts'
+import {
+  type AcquireOptions,
+  DEFAULTS,
+  durationMs,
+  type PsLockOptions,
+  requireFunction,
+  requirePath,
+} from './options.ts'
+import type { Patience, Room } from './room.ts'
+import { Site } from './site.ts'
+import { timeoutError } from './timeout-error.ts'
+
+/** Forgotten locks give their file descriptors back; a hold keeps its lock alive, so none is ever released here. */
+const forgotten = new FinalizationRegistry<Site>((site) => site.release())
+
+/** What Atomics.wait sleeps on in the blocking calls. */
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+/**
+ * A lock between processes (and worker threads, and the tasks of one process) on one file: flock(2) on a lock file
+ * beside it, which the kernel frees the moment its holder dies and never before.
+ *
+ * It promises: at most one exclusive holder, or any number of shared ones; first come first served within a process
+ * and fair between processes; finite waits. It does not promise anything between machines (NFS, SMB), nor against
+ * code that does not lock.
+ */
+export class PsLock {
+  readonly #timeoutMs: number
+  readonly #sliceMs: number
+  readonly #guards: string
+  readonly #lockPath: string | undefined
+  #site: Site | undefined
+  #closed = false
+  #inUse = 0
+  #idle: (() => void) | undefined
+
+  /**
+   * Opens nothing yet.
+   * @param path the file to guard; it need not exist. A path ending in `.lock` is taken as the lock file itself.
+   * @throws TypeError for a path or a duration that is none
+   */
+  constructor(path: string, options: PsLockOptions = {}) {
+    this.#guards = requirePath(path, 'path')
+    this.#timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs)
+    this.#sliceMs = durationMs(options.sliceMs, 'sliceMs', DEFAULTS.sliceMs)
+    this.#lockPath = options.lockPath === undefined ? undefined : requirePath(options.lockPath, 'lockPath')
+  }
+
+  /** The lock file: the real path of what is guarded (symbolic links followed), plus `.lock`. */
+  get path(): string {
+    return this.#site?.path ?? this.#resolve().lock
+  }
+
+  /**
+   * Runs with the lock held by nobody else. Inside, calls on the same file re-enter. The lock is free again before
+   * the promise resolves.
+   * @throws LockTimeoutError, LockUpgradeError inside one's own `shared`, LockIoError, LockUnsupportedError,
+   * ClosedError, the signal's reason, and whatever `run` throws
+   */
+  async exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#during('exclusive', run, options)
+  }
+
+  /** As `exclusive`, together with any number of other shared holders. */
+  async shared<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#during('shared', run, options)
+  }
+
+  /**
+   * Takes the lock and hands it out. Not re-entrant: inside one's own hold it waits (use `held.run`).
+   * @throws as `exclusive`
+   */
+  async acquire(options: AcquireOptions & { mode?: LockMode | undefined } = {}): Promise<HeldLock> {
+    const mode = checkedMode(options.mode)
+    const acquiredAt = new Error('acquired here')
+    const site = this.#open()
+    const patience = this.#patience(site, mode, options)
+    if (!site.room.tryEnter(mode, this.#sliceMs)) await this.#using(() => site.room.enter(mode, patience))
+    return new HeldLock(new Hold(site, mode, undefined, acquiredAt))
+  }
+
+  /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
+  tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
+    const mode = checkedMode(options.mode)
+    const site = this.#open()
+    return site.room.force(mode) ? new HeldLock(new Hold(site, mode)) : undefined
+  }
+
+  /**
+   * As `exclusive`, blocking the thread: nothing else of this process runs meanwhile. For code that must be
+   * synchronous; `run` must not return a promise.
+   * @throws also LockDeadlockError where an asynchronous hold of this very process is in the way
+   */
+  exclusiveSync<T>(run: () => T, options?: AcquireOptions): T {
+    return this.#duringSync('exclusive', run, options)
+  }
+
+  /** As `exclusiveSync`, together with other shared holders. */
+  sharedSync<T>(run: () => T, options?: AcquireOptions): T {
+    return this.#duringSync('shared', run, options)
+  }
+
+  /** As `acquire`, blocking the thread. */
+  acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
+    const mode = checkedMode(options.mode)
+    const site = this.#open()
+    this.#enterSync(site, site.room, mode, options)
+    return new HeldLock(new Hold(site, mode))
+  }
+
+  /** Who holds this lock and who waits for it, in this process and in others. Unknown is undefined, never guessed. */
+  holders(): LockHolder[] {
+    return this.#open().holders()
+  }
+
+  /**
+   * No new use of this object; resolves when its holds have ended and its file is closed. Other `PsLock`s on the same
+   * path go on. Not calling it does no harm: an idle lock does not keep the process alive.
+   */
+  async close(): Promise<void> {
+    this.#closed = true
+    if (this.#inUse > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+    const site = this.#site
+    if (!site) return
+    this.#site = undefined
+    forgotten.unregister(this)
+    site.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #during<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): Promise<Awaited<T>> {
+    requireFunction(run, 'run')
+    const site = this.#open()
+    const patience = this.#patience(site, mode, options)
+    return this.#using(() => during(site, enclosing(site), mode, patience, (hold) => hold.run(run)))
+  }
+
+  #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): T {
+    requireFunction(run, 'run')
+    const site = this.#open()
+    const outer = enclosing(site)
+    this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
+    const hold = new Hold(site, mode, outer)
+    let result: T
+    try {
+      result = hold.run(run)
+    } finally {
+      void hold.end()
+    }
+    if (result instanceof Promise) {
+      result.catch(() => {})
+      throw new TypeError(
+        'run must not return a promise in the Sync forms, since the lock ends when it returns: use exclusive()',
+      )
+    }
+    return result
+  }
+
+  #enterSync(site: Site, room: Room, mode: LockMode, options: AcquireOptions): void {
+    const patience = this.#patience(site, mode, options)
+    if (room.tryEnter(mode, this.#sliceMs)) return
+    if (!room.admits(mode)) {
+      throw new LockDeadlockError(
+        `a blocking ${mode} lock of ${site.path} would wait for a hold of this very process, which cannot end while the ` +
+          'call blocks. Use the asynchronous form, or make the call inside that hold.',
+        { path: site.path },
+      )
+    }
+    const start = performance.now()
+    for (;;) {
+      const waitedMs = performance.now() - start
+      const step = patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, waitedMs)
+      if (step === true) return
+      if (waitedMs >= patience.timeoutMs) throw patience.onTimeout(waitedMs)
+      Atomics.wait(sleeper, 0, 0, Math.min(Number(step), patience.timeoutMs - waitedMs))
+    }
+  }
+
+  #patience(site: Site, mode: LockMode, options: AcquireOptions): Patience {
+    options.signal?.throwIfAborted()
+    return {
+      timeoutMs: durationMs(options.timeoutMs, 'timeoutMs', this.#timeoutMs),
+      sliceMs: this.#sliceMs,
+      signal: options.signal,
+      onTimeout: (waitedMs) => timeoutError(site, mode, waitedMs),
+    }
+  }
+
+  async #using<T>(run: () => Promise<T>): Promise<T> {
+    this.#inUse++
+    try {
+      return await run()
+    } finally {
+      this.#inUse--
+      if (this.#inUse === 0) this.#idle?.()
+    }
+  }
+
+  /** For the floor above, which batches operations in holds of its own: how this lock would wait. */
+  static entry(lock: PsLock, mode: LockMode, timeoutMs?: number): { site: Site; patience: Patience } {
+    const site = lock.#open()
+    return { site, patience: lock.#patience(site, mode, { timeoutMs }) }
+  }
+
+  #open(): Site {
+    if (this.#closed) throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })
+    if (!this.#site) {
+      const { lock, guards } = this.#resolve()
+      this.#site = Site.open(lock, guards)
+      forgotten.register(this, this.#site, this)
+    }
+    return this.#site
+  }
+
+  #resolve(): { lock: string; guards: string | undefined } {
+    if (this.#lockPath !== undefined)
+      return { lock: canonicalPath(this.#lockPath), guards: canonicalPath(this.#guards) }
+    const guards = canonicalPath(this.#guards)
+    return this.#guards.endsWith('.lock')
+      ? { lock: guards, guards: undefined }
+      : { lock: `${guards}.lock`, guards }
+  }
+}
+
+function checkedMode(mode: unknown): LockMode {
+  if (mode === undefined || mode === 'exclusive' || mode === 'shared') return mode ?? 'exclusive'
+  throw new TypeError(`mode must be 'exclusive' or 'shared', got ${String(mode)}`)
+}

@@ -1,0 +1,176 @@
+import type { LockMode } from '../errors.ts'
+import type { Turnstile } from './turnstile.ts'
+
+/** How long somebody is ready to wait, and what to throw when that ends. */
+export interface Patience {
+  readonly timeoutMs: number
+  readonly sliceMs: number
+  readonly signal: AbortSignal | undefined
+  onTimeout(waitedMs: number): Error
+}
+
+interface Waiter {
+  readonly mode: LockMode
+  readonly patience: Patience
+  readonly since: number
+  readonly grant: () => void
+  readonly refuse: (reason: unknown) => void
+}
+
+/** setTimeout's own limit; a longer patience has no timer at all (24 days). */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+/**
+ * The queue inside one process: many readers or one writer, strictly first come first served. A room with a
+ * turnstile is a whole lock: its door is the kernel's, and only the head of the queue waits there. One without is
+ * the inside of a hold, where nested holds exclude each other.
+ */
+export class Room {
+  readonly #door: Turnstile | undefined
+  readonly #queue: Waiter[] = []
+  #writing = false
+  #readers = 0
+  #poll: NodeJS.Timeout | undefined
+
+  constructor(door?: Turnstile) {
+    this.#door = door
+  }
+
+  get isEmpty(): boolean {
+    return !this.#writing && this.#readers === 0
+  }
+
+  get waiters(): readonly { readonly mode: LockMode; readonly since: number }[] {
+    return this.#queue
+  }
+
+  /** Whether the ones inside let this mode in (the kernel may still refuse). */
+  admits(mode: LockMode): boolean {
+    return !this.#writing && (mode === 'shared' || this.#readers === 0)
+  }
+
+  /** Goes in at once if that is possible, past nobody of this process who waits. */
+  tryEnter(mode: LockMode, sliceMs: number): boolean {
+    if (this.#queue.length > 0 || !this.admits(mode)) return false
+    if (this.#door && !this.#door.mayBarge(sliceMs)) return false
+    return this.#take(mode)
+  }
+
+  /** Goes in at once if the kernel lets it, past everybody who waits. */
+  force(mode: LockMode): boolean {
+    return this.admits(mode) && this.#take(mode)
+  }
+
+  /** One step of a blocking waiter: true when inside, else the milliseconds to sleep. */
+  stepBlocking(mode: LockMode, waitedMs: number): true | number {
+    if (!this.#door || this.#readers > 0) return this.#take(mode) || 1
+    const step = this.#door.step(mode, waitedMs)
+    if (step === true) this.#count(mode)
+    return step
+  }
+
+  /** Waits in line. Rejects with the signal's reason, or with what `onTimeout` makes. */
+  enter(mode: LockMode, patience: Patience): Promise<void> {
+    const { signal, timeoutMs } = patience
+    if (timeoutMs === 0) return this.force(mode) ? Promise.resolve() : Promise.reject(patience.onTimeout(0))
+    return new Promise<void>((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined
+      const settle = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', abort)
+      }
+      const leaveQueue = (reason: unknown) => {
+        const index = this.#queue.indexOf(waiter)
+        if (index === -1) return
+        this.#queue.splice(index, 1)
+        settle()
+        reject(reason)
+        if (this.#queue.length === 0) this.#stopPolling()
+        else this.#advance()
+      }
+      const abort = () => leaveQueue(signal?.reason)
+      const waiter: Waiter = {
+        mode,
+        patience,
+        since: performance.now(),
+        grant: () => {
+          settle()
+          resolve()
+        },
+        refuse: leaveQueue,
+      }
+      if (timeoutMs <= LONGEST_TIMER_MS) {
+        timer = setTimeout(() => leaveQueue(patience.onTimeout(performance.now() - waiter.since)), timeoutMs)
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#queue.push(waiter)
+      // Behind a head that already waits there is nothing to ask yet.
+      if (this.#queue.length === 1) this.#advance()
+    })
+  }
+
+  leave(mode: LockMode): void {
+    if (mode === 'exclusive') this.#writing = false
+    else this.#readers--
+    if (this.isEmpty) this.#door?.unlock()
+    if (this.#queue.length > 0) this.#advance()
+  }
+
+  #take(mode: LockMode): boolean {
+    // Readers of one process share one kernel lock; it is dropped when the last of them leaves.
+    if (this.#door && this.#readers === 0 && !this.#door.tryLock(mode)) return false
+    this.#count(mode)
+    return true
+  }
+
+  #count(mode: LockMode): void {
+    if (mode === 'exclusive') this.#writing = true
+    else this.#readers++
+  }
+
+  /** Lets in as many from the head of the queue as may go; sleeps where only time can help. */
+  #advance(): void {
+    for (let head = this.#queue[0]; head && this.admits(head.mode); head = this.#queue[0]) {
+      const step = this.#ask(head)
+      if (step !== true) {
+        this.#pollAfter(step)
+        return
+      }
+      this.#queue.shift()
+      head.grant()
+    }
+    if (this.#queue.length === 0) this.#stopPolling()
+  }
+
+  #ask(head: Waiter): true | number {
+    try {
+      if (!this.#door) return this.#take(head.mode) || 0
+      // Joining our own readers needs no kernel, but must not keep a waiting writer of another process out for ever.
+      if (this.#readers > 0)
+        return this.#door.mayBarge(head.patience.sliceMs) ? this.#take(head.mode) || 5 : 5
+      const waitedMs = performance.now() - head.since
+      if (this.#door.mayBarge(head.patience.sliceMs) && this.#take(head.mode)) {
+        this.#door.giveUpTurn()
+        return true
+      }
+      const step = this.#door.step(head.mode, waitedMs)
+      if (step === true) this.#count(head.mode)
+      return step
+    } catch (error) {
+      head.refuse(error)
+      return 0
+    }
+  }
+
+  #pollAfter(ms: number): void {
+    if (this.#queue.length === 0) return
+    clearTimeout(this.#poll)
+    this.#poll = setTimeout(() => this.#advance(), ms)
+  }
+
+  #stopPolling(): void {
+    clearTimeout(this.#poll)
+    this.#poll = undefined
+    this.#door?.giveUpTurn()
+  }
+}

@@ -1,0 +1,32 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Hold } from './hold.ts'
+import type { Site } from './site.ts'
+
+/** One entry of the chain of holds that the current asynchronous context runs in, innermost first. */
+export interface Frame {
+  readonly hold: Hold
+  readonly outer: Frame | undefined
+}
+
+interface SharedState {
+  /** Every lock file this process has open, by its canonical path. */
+  readonly sites: Map<string, Site>
+  readonly context: AsyncLocalStorage<Frame | undefined>
+}
+
+/**
+ * Two copies of pslock in one process (two versions in node_modules, a bundle beside a package) must share one queue
+ * and one context, or the second copy would wait for the first for ever. The number is that of this contract.
+ */
+const KEY = Symbol.for('pslock/1')
+
+const globals = globalThis as typeof globalThis & { [KEY]?: SharedState }
+
+globals[KEY] ??= { sites: new Map(), context: new AsyncLocalStorage<Frame | undefined>() }
+
+export const shared: SharedState = globals[KEY]
+
+/** Runs outside every hold: listeners, hooks and callbacks must not inherit one that is not theirs. */
+export function outsideHolds<T>(run: () => T): T {
+  return shared.context.getStore() === undefined ? run() : shared.context.run(undefined, run)
+}

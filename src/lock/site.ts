@@ -1,0 +1,109 @@
+import type { LockHolder, LockMode } from '../errors.ts'
+import { kernelHolders, leaveNote } from '../os/holders.ts'
+import { LockFile } from '../os/lock-file.ts'
+import type { Hold } from './hold.ts'
+import { Room } from './room.ts'
+import { shared } from './shared-state.ts'
+import { Turnstile } from './turnstile.ts'
+
+/** A hold this old leaves a note of its start in the lock file: about the cost of one write per long hold. */
+const NOTE_AFTER_MS = 20
+
+/** One lock file as this process sees it: its door, its queue, its holds. Every `PsLock` on it shares this object. */
+export class Site {
+  readonly path: string
+  readonly room: Room
+  readonly #door: Turnstile
+  readonly #holds = new Set<Hold>()
+  #users = 0
+  #noting = false
+
+  /** The site of a lock file, made at the first use and closed after the last. */
+  static open(path: string, guards: string | undefined): Site {
+    let site = shared.sites.get(path)
+    if (!site) {
+      site = new Site(path, guards)
+      shared.sites.set(path, site)
+    }
+    site.#users++
+    return site
+  }
+
+  private constructor(path: string, guards: string | undefined) {
+    this.path = path
+    this.#door = new Turnstile(new LockFile(path, guards), guards)
+    this.room = new Room(this.#door)
+  }
+
+  /** One user fewer. The last one closes the files, but never under a hold. */
+  release(): void {
+    this.#users--
+    this.#closeIfUnused()
+  }
+
+  entered(hold: Hold): void {
+    this.#holds.add(hold)
+    if (!this.#noting) this.#noteLater()
+  }
+
+  left(hold: Hold): void {
+    this.#holds.delete(hold)
+    ;(hold.outer?.room ?? this.room).leave(hold.mode)
+    this.#closeIfUnused()
+  }
+
+  /** Everybody who holds or waits, as far as this system can tell. */
+  holders(): LockHolder[] {
+    const own = this.#ownHolders()
+    const seen = kernelHolders(this.path, 'holding', this.#door.file.fd)
+    // Worker threads of this process are the kernel's business; what this thread holds is known better here.
+    const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
+    return [...others, ...own, ...kernelHolders(this.#door.turnPath, 'waiting').filter(isOther)]
+  }
+
+  #ownHolders(): LockHolder[] {
+    const now = performance.now()
+    const command = [process.argv0, ...process.argv.slice(1)].join(' ')
+    const describe = (
+      mode: LockMode,
+      since: number,
+      state: LockHolder['state'],
+      acquiredAt?: Error,
+    ): LockHolder => ({
+      pid: process.pid,
+      command,
+      mode,
+      sinceMs: Math.round(now - since),
+      state,
+      ...(acquiredAt === undefined ? {} : { acquiredAt: acquiredAt.stack?.split('\n').slice(2).join('\n') }),
+    })
+    const outermost = [...this.#holds].filter((hold) => hold.outer === undefined)
+    return [
+      ...outermost.map((hold) => describe(hold.mode, hold.since, 'holding', hold.acquiredAt)),
+      ...this.room.waiters.map((waiter) => describe(waiter.mode, waiter.since, 'waiting')),
+    ]
+  }
+
+  #noteLater(): void {
+    this.#noting = true
+    setTimeout(() => {
+      this.#noting = false
+      const [oldest] = this.#holds
+      if (!oldest) return
+      const fd = this.#door.file.fd
+      const ageMs = performance.now() - oldest.since
+      if (ageMs < NOTE_AFTER_MS) this.#noteLater()
+      else if (fd !== undefined) leaveNote(fd, oldest.mode, Date.now() - ageMs)
+    }, NOTE_AFTER_MS).unref()
+  }
+
+  #closeIfUnused(): void {
+    if (this.#users > 0 || !this.room.isEmpty || this.room.waiters.length > 0) return
+    this.#door.close()
+    if (shared.sites.get(this.path) === this) shared.sites.delete(this.path)
+  }
+}
+
+function isOther(holder: LockHolder): boolean {
+  return holder.pid !== process.pid
+}

@@ -1,0 +1,129 @@
+import fs, { closeSync, fsync, fsyncSync, openSync, read, readSync, write, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { errnoOf } from '../errors.ts'
+
+/**
+ * Reading and writing by numeric descriptor. Never a FileHandle: a collected FileHandle closes itself, and the lock on
+ * it is gone. Small work is synchronous (a trip to libuv's pool costs more than the call); bulk work is not.
+ */
+
+/** Up to this much is read or written synchronously while a lock is held. */
+export const SMALL_BYTES: number = 64 * 1024
+
+const readAsync = promisify(read)
+const writeAsync = promisify(write)
+const fsyncAsync = promisify(fsync)
+
+/** Reads `length` bytes at `position`, fewer at the end of the file. */
+export function readRange(fd: number, position: number, length: number): Buffer | Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(length)
+  if (length > SMALL_BYTES) return readBulk(fd, buffer, position)
+  let done = 0
+  while (done < length) {
+    const got = readSync(fd, buffer, done, length - done, position + done)
+    if (got === 0) break
+    done += got
+  }
+  return buffer.subarray(0, done)
+}
+
+async function readBulk(fd: number, buffer: Buffer, position: number): Promise<Buffer> {
+  let done = 0
+  while (done < buffer.length) {
+    const { bytesRead } = await readAsync(
+      fd,
+      buffer,
+      done,
+      Math.min(buffer.length - done, 1 << 24),
+      position + done,
+    )
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return buffer.subarray(0, done)
+}
+
+/** What came of a write: how many bytes are in the file, and what stopped it. */
+export interface Written {
+  readonly bytes: number
+  readonly error: unknown
+}
+
+/** Writes it all at `position` (ignored by descriptors opened O_APPEND); reports a short write instead of throwing. */
+export function writeAt(fd: number, data: Buffer, position: number): Written | Promise<Written> {
+  return data.length > SMALL_BYTES ? writeBulk(fd, data, position) : writeAtSync(fd, data, position)
+}
+
+export function writeAtSync(fd: number, data: Buffer, position: number): Written {
+  let bytes = 0
+  try {
+    while (bytes < data.length) bytes += writeSync(fd, data, bytes, data.length - bytes, position + bytes)
+    return { bytes, error: undefined }
+  } catch (error) {
+    return { bytes, error }
+  }
+}
+
+async function writeBulk(fd: number, data: Buffer, position: number): Promise<Written> {
+  let bytes = 0
+  try {
+    while (bytes < data.length) {
+      const { bytesWritten } = await writeAsync(fd, data, bytes, data.length - bytes, position + bytes)
+      bytes += bytesWritten
+    }
+    return { bytes, error: undefined }
+  } catch (error) {
+    return { bytes, error }
+  }
+}
+
+/**
+ * Writes the whole content of a new file. Through `fs.createWriteStream`, looked up when it is called: that is how NeDB
+ * writes, and its own crash test replaces that function to die after 5000 bytes.
+ */
+export function writeWhole(fd: number, path: string, content: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // The descriptor carries our lock, so the stream must not close it.
+    const keepOpen = {
+      write: fs.write,
+      writev: fs.writev,
+      close: (_fd: number, done: (error: null) => void) => done(null),
+    }
+    const stream = fs.createWriteStream(path, { fd, fs: keepOpen as typeof fs })
+    stream.on('error', reject)
+    stream.write(content)
+    stream.close((error) => (error ? reject(error) : resolve()))
+  })
+}
+
+/** fsync on libuv's pool: it ends by itself, so it may be there; on the main thread it would block the event loop. */
+export async function sync(fd: number): Promise<void> {
+  await fsyncAsync(fd)
+}
+
+/** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are passed over. */
+export async function syncFolder(path: string): Promise<void> {
+  const fd = openSync(path, 'r')
+  try {
+    await fsyncAsync(fd)
+  } catch (error) {
+    if (!isFolderSyncUnsupported(error)) throw error
+  } finally {
+    closeSync(fd)
+  }
+}
+
+export function syncFolderSync(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } catch (error) {
+    if (!isFolderSyncUnsupported(error)) throw error
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function isFolderSyncUnsupported(error: unknown): boolean {
+  return ['EINVAL', 'EPERM', 'EISDIR', 'ENOTSUP', 'EBADF'].includes(errnoOf(error) ?? '')
+}

@@ -1,0 +1,133 @@
+import { createRequire } from 'node:module'
+import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+
+/**
+ * flock(2), the one call that everything stands on.
+ *
+ * Only the *non-blocking* form is used. fs-ext's asynchronous form parks a libuv pool thread per waiter (four
+ * waiters freeze all of `fs`), makes `process.exit` hang, cannot be cancelled and aborts in worker threads; a
+ * blocking call on the main thread freezes the event loop. So we ask, and ask again later (lock/patience.ts).
+ *
+ * Two bindings reach the same system call, hence the same lock: `fs-ext` where it was compiled, else `koffi`,
+ * which ships its binary prebuilt. Processes with different installs exclude each other, and so do `flock(1)`
+ * and Python's `fcntl.flock`. Never add OFD or POSIX locks here: Linux keeps them in a separate space.
+ */
+
+/** sys/file.h, the same numbers on Linux, macOS and the BSDs. */
+const LOCK_SH = 1
+const LOCK_EX = 2
+const LOCK_NB = 4
+const LOCK_UN = 8
+
+/** errno of a lock that is held elsewhere: EWOULDBLOCK = EAGAIN on all these systems. */
+const BUSY = new Set(['EAGAIN', 'EWOULDBLOCK'])
+/** errno of a file system that has no flock. */
+const UNSUPPORTED = new Set(['ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'ENOLCK', 'EINVAL'])
+
+/** Returns undefined on success, else the name of the errno. */
+type Flock = (fd: number, operation: number) => string | undefined
+
+interface Binding {
+  readonly name: 'fs-ext' | 'koffi'
+  readonly flock: Flock
+}
+
+interface FsExt {
+  flockSync(fd: number, operation: number): unknown
+}
+
+interface Koffi {
+  load(library: null): { func(signature: string): (fd: number, operation: number) => number }
+  errno(): number
+  os: { errno: Record<string, number> }
+}
+
+const require = createRequire(import.meta.url)
+
+function bindFsExt(): Binding {
+  const { flockSync } = require('fs-ext') as FsExt
+  return {
+    name: 'fs-ext',
+    flock: (fd, operation) => {
+      try {
+        flockSync(fd, operation)
+        return undefined
+      } catch (error) {
+        return errnoOf(error) ?? 'EIO'
+      }
+    },
+  }
+}
+
+function bindKoffi(): Binding {
+  const koffi = require('koffi') as Koffi
+  const call = koffi.load(null).func('int flock(int fd, int operation)')
+  const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
+  return {
+    name: 'koffi',
+    flock: (fd, operation) => (call(fd, operation) === 0 ? undefined : (names.get(koffi.errno()) ?? 'EIO')),
+  }
+}
+
+let bound: Binding | undefined
+
+function binding(path: string): Binding {
+  if (bound) return bound
+  const wanted = process.env.PSLOCK_BINDING
+  const causes: unknown[] = []
+  for (const [name, bind] of [
+    ['fs-ext', bindFsExt],
+    ['koffi', bindKoffi],
+  ] as const) {
+    if (wanted && wanted !== name) continue
+    try {
+      bound = bind()
+      return bound
+    } catch (error) {
+      causes.push(error)
+    }
+  }
+  throw new LockUnsupportedError(
+    `cannot lock ${path}: no binding to flock(2) could be loaded on ${process.platform}-${process.arch}. ` +
+      'Run "npm install koffi" (prebuilt) or "npm rebuild fs-ext" (needs a compiler).',
+    { path, cause: new AggregateError(causes, 'fs-ext and koffi both failed to load') },
+  )
+}
+
+/** Which binding this process uses: `fs-ext` or `koffi`. Set PSLOCK_BINDING to insist on one. */
+export function bindingName(): string {
+  return binding('(any)').name
+}
+
+function call(fd: number, operation: number, path: string): boolean {
+  const { flock } = bound ?? binding(path)
+  for (;;) {
+    const errno = flock(fd, operation)
+    if (errno === undefined) return true
+    if (errno === 'EINTR') continue
+    if (BUSY.has(errno)) return false
+    const cause = Object.assign(new Error(`${errno}: flock ${path}`), { code: errno, syscall: 'flock' })
+    if (UNSUPPORTED.has(errno)) {
+      throw new LockUnsupportedError(
+        `cannot lock ${path}: its file system does not support flock(2) (${errno}). Put the file on a local disk, ` +
+          'or place the lock on one with the lockPath option if only one machine uses the data.',
+        { path, cause },
+      )
+    }
+    throw new LockIoError(`cannot lock ${path}: flock failed with ${errno}`, { path, cause })
+  }
+}
+
+/**
+ * Takes the lock on an open file if nobody else has it; false when it is busy. Converts an existing hold of the same
+ * descriptor, but not atomically (Linux drops the old one first): never used to upgrade.
+ * @throws LockUnsupportedError, LockIoError
+ */
+export function tryFlock(fd: number, mode: LockMode, path: string): boolean {
+  return call(fd, (mode === 'exclusive' ? LOCK_EX : LOCK_SH) | LOCK_NB, path)
+}
+
+/** Drops the lock of this open file. The kernel does the same when the process ends, however it ends. */
+export function unflock(fd: number, path: string): void {
+  call(fd, LOCK_UN, path)
+}

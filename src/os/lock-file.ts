@@ -1,0 +1,193 @@
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  fstatSync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { tryFlock, unflock } from './flock.ts'
+
+/**
+ * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
+ * clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in* it is only a hint, and after each grant
+ * the path must still name the file that is locked: otherwise two processes hold "the" lock on two inodes.
+ */
+export class LockFile {
+  readonly path: string
+  #fd: number | undefined
+  #dev = 0n
+  #ino = 0n
+  readonly #guards: string | undefined
+
+  /** @param guards the data file whose mode and group a new lock file takes over */
+  constructor(path: string, guards?: string) {
+    this.path = path
+    this.#guards = guards
+  }
+
+  /** The open descriptor, if any. Locks live on it: closing it drops them. */
+  get fd(): number | undefined {
+    return this.#fd
+  }
+
+  exists(): boolean {
+    return statSync(this.path, { throwIfNoEntry: false }) !== undefined
+  }
+
+  /**
+   * Takes the kernel lock if it is free: true, and the path names what is locked; or false, and nothing is held.
+   * @throws LockIoError, LockUnsupportedError
+   */
+  tryLock(mode: LockMode): boolean {
+    // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const fd = this.#fd ?? this.#open()
+      if (!tryFlock(fd, mode, this.path)) {
+        // Held by the lock's owner, or by a ghost on an inode that the path has left: only the first is "busy".
+        if (this.#isCurrent()) return false
+        this.close()
+        continue
+      }
+      if (this.#isCurrent()) return true
+      this.close()
+    }
+    throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
+      path: this.path,
+    })
+  }
+
+  unlock(): void {
+    if (this.#fd !== undefined) unflock(this.#fd, this.path)
+  }
+
+  /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
+  close(): void {
+    if (this.#fd === undefined) return
+    const fd = this.#fd
+    this.#fd = undefined
+    closeSync(fd)
+  }
+
+  #isCurrent(): boolean {
+    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false })
+    return now !== undefined && now.ino === this.#ino && now.dev === this.#dev
+  }
+
+  #open(): number {
+    const fd = openLockFile(this.path, this.#guards)
+    const found = fstatSync(fd, { bigint: true })
+    if (!found.isFile()) {
+      closeSync(fd)
+      throw notAFile(this.path, found.isDirectory())
+    }
+    this.#dev = found.dev
+    this.#ino = found.ino
+    this.#fd = fd
+    return fd
+  }
+}
+
+function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsupportedError {
+  const what = isDirectory
+    ? 'is a folder (proper-lockfile uses folders of this name as its locks: do not mix the two on one file)'
+    : 'is not a regular file'
+  return new LockUnsupportedError(`cannot lock ${path}: it ${what}. Remove it or choose another lockPath.`, {
+    path,
+    cause,
+  })
+}
+
+/**
+ * Opens without O_CREAT first: in a sticky folder such as /tmp Linux refuses O_CREAT on other users' files
+ * (fs.protected_regular). Read-only is enough for flock, so a lock file made by root still serves everybody.
+ */
+function openLockFile(path: string, guards: string | undefined): number {
+  const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
+  for (let attempt = 0; ; attempt++) {
+    try {
+      try {
+        return openSync(path, O_RDWR | O_NOFOLLOW)
+      } catch (error) {
+        const code = errnoOf(error)
+        if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM')
+          return openSync(path, O_RDONLY | O_NOFOLLOW)
+        if (code !== 'ENOENT') throw error
+      }
+      return createLike(path, guards, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+    } catch (error) {
+      // EEXIST: another process created it between our two calls. ENOENT on the second call: no such folder.
+      if (errnoOf(error) === 'EEXIST' && attempt < 100) continue
+      throw openFailure(path, error)
+    }
+  }
+}
+
+/** A lock file that the data's readers can open: same permission bits, same group. */
+function createLike(path: string, guards: string | undefined, flags: number): number {
+  const data = guards === undefined ? undefined : statSync(guards, { throwIfNoEntry: false })
+  if (!data?.isFile()) return openSync(path, flags, 0o666)
+  const fd = openSync(path, flags, data.mode & 0o666)
+  try {
+    if (fstatSync(fd).gid !== data.gid) fchownSync(fd, -1, data.gid)
+  } catch (error) {
+    // Not a member of that group: the lock file keeps ours, and flock needs only read permission.
+    if (errnoOf(error) !== 'EPERM') throw error
+  }
+  return fd
+}
+
+function openFailure(path: string, cause: unknown): Error {
+  const code = errnoOf(cause)
+  if (code === 'EISDIR') return notAFile(path, true, cause)
+  if (code === 'ELOOP') {
+    return new LockUnsupportedError(
+      `cannot lock ${path}: the lock file is a symbolic link, which is not followed. Remove it.`,
+      { path, cause },
+    )
+  }
+  const advice =
+    code === 'ENOENT' || code === 'ENOTDIR'
+      ? `the folder ${dirname(path)} does not exist. Create it first.`
+      : code === 'EACCES' || code === 'EROFS' || code === 'EPERM'
+        ? `the lock file cannot be created here (${code}). Place it in a writable folder with the lockPath option.`
+        : `${code ?? String(cause)}.`
+  return new LockIoError(`cannot open the lock file ${path}: ${advice}`, { path, cause })
+}
+
+/**
+ * The real path of a file that may not exist yet: two names of one file (symbolic links, `..`, relative paths) must
+ * give one lock. Links are followed for the file too, also where they dangle. What cannot be resolved (no such folder,
+ * no permission) is returned as an absolute path: opening it will say why.
+ */
+export function canonicalPath(path: string): string {
+  let current = resolve(path)
+  for (let hops = 0; hops < 40; hops++) {
+    try {
+      return realpathSync.native(current)
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') return current
+    }
+    const link = danglingTarget(current)
+    if (link === undefined) break
+    current = link
+  }
+  try {
+    return join(realpathSync.native(dirname(current)), basename(current))
+  } catch {
+    // The folder may be created later (NeDB does so itself): until then the name is all there is.
+    return current
+  }
+}
+
+function danglingTarget(path: string): string | undefined {
+  try {
+    return resolve(dirname(path), readlinkSync(path))
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,144 @@
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
+import { sync, syncFolder, syncFolderSync, writeAtSync, writeWhole } from './data-io.ts'
+import { tryFlock } from './flock.ts'
+
+/** How a file is replaced as a whole. */
+export interface Replacement {
+  /** Beside the file, on the same file system, of a name that nobody else uses while the lock is held. */
+  readonly temp: string
+  /** Permission bits where the file does not exist yet; an existing file keeps its own, and its owner. */
+  readonly newMode: number
+  /** Also make the rename itself survive power loss. The content is synced in any case. */
+  readonly durable: boolean
+}
+
+/**
+ * Replaces a file by a new content: temp file, fsync, rename. Another process sees the old file or the new one. The
+ * content is synced whatever the durability, since the rename would take other processes' durable records with it.
+ * @returns the descriptor of the new file, open for reading and appending, and locked (flock) by us
+ * @throws StoreIoError, LockUnsupportedError (hard links, mount points), LockLostError
+ */
+export async function replaceFile(path: string, content: Buffer, how: Replacement): Promise<number> {
+  const fd = openTemp(path, how)
+  try {
+    await writeWhole(fd, how.temp, content)
+    await sync(fd)
+    renameSync(how.temp, path)
+  } catch (error) {
+    throw abandon(fd, path, how, error)
+  }
+  if (how.durable) await syncFolder(dirname(path))
+  return fd
+}
+
+/** As `replaceFile`, blocking. */
+export function replaceFileSync(path: string, content: Buffer, how: Replacement): number {
+  const fd = openTemp(path, how)
+  try {
+    const { bytes, error } = writeAtSync(fd, content, 0)
+    if (bytes !== content.length) throw error
+    fsyncSync(fd)
+    renameSync(how.temp, path)
+  } catch (error) {
+    throw abandon(fd, path, how, error)
+  }
+  if (how.durable) syncFolderSync(dirname(path))
+  return fd
+}
+
+function openTemp(path: string, { temp, newMode }: Replacement): number {
+  const old = statSync(path, { throwIfNoEntry: false })
+  if (old && old.nlink > 1) {
+    throw new LockUnsupportedError(
+      `cannot replace ${path}: it has ${old.nlink} hard links, and the other names would keep the old content. ` +
+        'Remove the other links, or use a symbolic link, which is followed.',
+      { path },
+    )
+  }
+  const { O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_NOFOLLOW } = constants
+  const mode = old ? old.mode & 0o7777 : newMode
+  try {
+    const fd = openSync(temp, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, mode)
+    if (!tryFlock(fd, 'exclusive', temp)) {
+      closeSync(fd)
+      throw new LockLostError(
+        `${temp} is being written by another process: ${path} is guarded by two different lock files. ` +
+          'Use the same path (or lockPath) everywhere.',
+        { path },
+      )
+    }
+    if (old) keepOwner(fd, old, mode)
+    return fd
+  } catch (error) {
+    throw storeFailure(path, 'write', error)
+  }
+}
+
+function keepOwner(fd: number, old: Stats, mode: number): void {
+  try {
+    fchownSync(fd, old.uid, old.gid)
+  } catch (error) {
+    // Only root may give files away; the new file then belongs to its writer, as with any editor.
+    if (errnoOf(error) !== 'EPERM') throw error
+  }
+  fchmodSync(fd, mode)
+}
+
+function abandon(fd: number, path: string, { temp }: Replacement, error: unknown): Error {
+  try {
+    unlinkSync(temp)
+  } catch {
+    // It is overwritten by the next replacement.
+  }
+  closeSync(fd)
+  if (errnoOf(error) === 'EBUSY' || errnoOf(error) === 'EXDEV') {
+    return new LockUnsupportedError(
+      `cannot replace ${path}: it is a mount point of its own (a single-file bind mount). Mount its folder instead.`,
+      { path, cause: error },
+    )
+  }
+  return storeFailure(path, 'write', error)
+}
+
+/** Any failure of the data file as a typed error that says what was done and what to do. */
+export function storeFailure(path: string, operation: string, cause: unknown): Error {
+  if (
+    cause instanceof Error &&
+    'path' in cause &&
+    'code' in cause &&
+    String(cause.code).startsWith('PSLOCK_')
+  )
+    return cause
+  const code = errnoOf(cause)
+  return new StoreIoError(
+    `cannot ${operation} ${path}: ${ADVICE[code ?? ''] ?? `${code ?? String(cause)}.`}`,
+    { path, cause },
+  )
+}
+
+const ADVICE: Record<string, string> = {
+  ENOSPC: 'the disk is full (ENOSPC). Nothing was changed; free some space and try again.',
+  EDQUOT: 'the disk quota is used up (EDQUOT). Nothing was changed.',
+  EFBIG: 'the file would exceed the size limit (EFBIG). Nothing was changed.',
+  EACCES: 'permission denied (EACCES).',
+  EPERM: 'not permitted (EPERM).',
+  EBADF: 'it could only be opened for reading: no write permission (EBADF).',
+  EROFS: 'the file system is read-only (EROFS).',
+  EISDIR: 'it is a folder (EISDIR).',
+  ENOENT: 'its folder does not exist (ENOENT). Create it first.',
+  ENOTDIR: 'a part of the path is not a folder (ENOTDIR).',
+  EMFILE: 'too many open files (EMFILE). Raise the limit (ulimit -n) or close some stores.',
+}
