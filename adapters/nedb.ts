@@ -1,10 +1,9 @@
-import { createRequire } from 'node:module'
 import type Vanilla from '@seald-io/nedb'
 import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import type { PsLock } from '../src/lock/ps-lock.ts'
 import { load, makeFolder, markLocked, nedbAdapter } from './nedb/attach.ts'
-import type { Nedb } from './nedb/internals.ts'
+import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 
 export { nedbAdapter }
@@ -22,7 +21,7 @@ interface LockedNedbClass {
   readonly prototype: LockedNedb
 }
 
-const Datastore = createRequire(import.meta.url)('@seald-io/nedb') as new (options: unknown) => Nedb
+const Datastore = fromNedb('') as new (options: unknown) => Nedb
 
 class LockedNedbStore extends markLocked(locked(Datastore)) {
   readonly lock: PsLock | undefined

@@ -4,7 +4,7 @@ import type { LogAdapter } from '../../src/db/adapter.ts'
 import { storeFailure } from '../../src/os/replace.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
-import { modelOf, type Nedb } from './internals.ts'
+import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
 import { attached, locked } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { OwnIndexes } from './own-indexes.ts'
@@ -17,7 +17,7 @@ export const nedbAdapter: LogAdapter<Nedb> = {
   family: 'log',
   name: 'nedb',
   attach(db, session) {
-    const model = modelOf()
+    const model = fromNedb('/lib/model.js') as NedbModel
     const indexes = new OwnIndexes()
     const memory = new NedbMemory(db, model, indexes)
     becomeLocked(db)

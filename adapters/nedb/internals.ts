@@ -83,7 +83,11 @@ export interface NedbModel {
 
 const require = createRequire(import.meta.url)
 
-/** NeDB's own serializer, found from the package that the store came from. */
-export function modelOf(from: NodeJS.Require = require): NedbModel {
-  return from('@seald-io/nedb/lib/model.js') as NedbModel
+/** A part of @seald-io/nedb, the application's own or the one that its nedb-promises brings along. */
+export function fromNedb(part: '' | '/lib/model.js'): unknown {
+  try {
+    return require(`@seald-io/nedb${part}`)
+  } catch {
+    return createRequire(require.resolve('nedb-promises'))(`@seald-io/nedb${part}`)
+  }
 }

@@ -1,0 +1,134 @@
+import { createRequire } from 'node:module'
+import type Vanilla from 'nedb-promises'
+import type { LogAdapter } from '../src/db/adapter.ts'
+import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
+import type { StoreOptions } from '../src/db/options.ts'
+import type { PsLock } from '../src/lock/ps-lock.ts'
+import { load, nedbAdapter } from './nedb/attach.ts'
+import { forwardMembers } from './nedb/forward.ts'
+import type { Nedb } from './nedb/internals.ts'
+
+type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
+
+/** The options of nedb-promises, and pslock's. */
+export interface LockedDatastoreOptions extends VanillaOptions, StoreOptions {}
+
+/** What every document has besides the caller's fields. */
+export interface StoredId {
+  _id: string
+}
+
+/** A nedb-promises Datastore that any number of processes may open, with NeDB's own members at hand too. */
+export interface LockedDatastore<Doc = StoredId> extends Vanilla<Doc>, LockedMembers {}
+
+interface LockedDatastoreClass {
+  new <Doc = StoredId>(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastore<Doc>
+  create(
+    options: LockedDatastoreOptions & { timestampData: true },
+  ): LockedDatastore<StoredId & { createdAt: Date; updatedAt: Date }>
+  create<Doc = StoredId>(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastore<Doc>
+  readonly prototype: LockedDatastore
+}
+
+/** The parts of nedb-promises that the adapter touches. */
+interface Promises {
+  __original: Nedb
+  __loaded: Promise<unknown> | null
+  load(): Promise<unknown>
+  ensureIndex(options: unknown): Promise<void>
+  removeIndex(field: unknown): Promise<void>
+  broadcastSuccess(operation: string): this
+  broadcastError(operation: string, error: unknown): this
+}
+
+type Onload = ((error: Error | null) => unknown) | undefined
+
+const Datastore = createRequire(import.meta.url)('nedb-promises') as new (options: unknown) => Promises
+
+/** `nedb-promises`: a promise layer over NeDB, whose choke point it shares. */
+export const nedbPromisesAdapter: LogAdapter<Promises> = {
+  family: 'log',
+  name: 'nedb-promises',
+  attach: (store, session) => nedbAdapter.attach(store.__original, session),
+}
+
+class LockedDatastoreStore extends Datastore {
+  readonly lock: PsLock | undefined
+  readonly #close: (() => Promise<void>) | undefined
+
+  static create(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastoreStore {
+    return new this(pathOrOptions)
+  }
+
+  constructor(pathOrOptions?: string | LockedDatastoreOptions) {
+    const options: LockedDatastoreOptions =
+      typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
+    super({ ...options, autoload: false })
+    const nedb = this.__original
+    nedb.autoload = options.autoload ?? false
+    if (!nedb.inMemoryOnly && nedb.filename !== null) {
+      const { lock, close } = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
+      this.lock = lock
+      this.#close = close
+    }
+    if (options.autoload) this.#autoload(nedb, options.onload as Onload)
+  }
+
+  /** Loads once, without compacting the file. Vanilla remembers a failure for ever; here the next call tries again. */
+  override load(): Promise<unknown> {
+    this.__loaded ??= (this.lock ? load(this.__original) : this.__original.loadDatabaseAsync()).then(
+      () => this.broadcastSuccess('load'),
+      (error: unknown) => {
+        this.__loaded = null
+        this.broadcastError('load', error)
+        throw error
+      },
+    )
+    return this.__loaded
+  }
+
+  /** Vanilla does not wait for the load here, checks uniqueness against an empty memory, and bricks the file. */
+  override async ensureIndex(options: unknown): Promise<void> {
+    await this.load()
+    return super.ensureIndex(options)
+  }
+
+  override async removeIndex(field: unknown): Promise<void> {
+    await this.load()
+    return super.removeIndex(field)
+  }
+
+  async close(): Promise<void> {
+    this.__original.stopAutocompaction()
+    await this.#close?.()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #autoload(nedb: Nedb, onload: Onload): void {
+    const loading = this.load().then(() => {})
+    nedb.autoloadPromise = loading
+    loading.then(
+      () => onload?.(null),
+      (error: Error) => {
+        if (onload) onload(error)
+        else
+          process.emitWarning(
+            `autoload of ${nedb.filename} failed; every operation will say so: ${error.message}`,
+          )
+      },
+    )
+  }
+}
+
+forwardMembers(LockedDatastoreStore.prototype)
+
+/**
+ * Swap it for `Datastore` of nedb-promises: `LockedDatastore.create(pathOrOptions)` or `new`, same API and events. A
+ * store without `filename` works as before, in memory.
+ * @throws TypeError for wrong options; operations reject with the errors of `PsLock#exclusive`, CorruptStoreError and
+ * StoreIoError besides NeDB's own
+ */
+export const LockedDatastore: LockedDatastoreClass = LockedDatastoreStore as unknown as LockedDatastoreClass
