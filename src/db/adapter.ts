@@ -6,10 +6,11 @@ import type { LineCoder } from './log/unit.ts'
  * file, what must be written. The core *enforces*: locking, freshness, atomic writing, undoing. An adapter never
  * locks, never writes the file, and holds no state of its own.
  *
- * There are two families. An *image store* is one text (JSON, usually) that is written as a whole; a *log store* is an
- * append-only file of lines.
+ * There are two kinds of files. An *image* is one text (JSON, usually) that is written as a whole; a *log* is an
+ * append-only file of lines. A store whose memory is one JSON tree that users edit by hand is an image with more to it,
+ * a *tree*: local edits and those of other processes are merged.
  */
-export type Adapter<S extends object> = ImageAdapter<S> | LogAdapter<S>
+export type Adapter<S extends object> = ImageAdapter<S> | TreeAdapter<S> | LogAdapter<S>
 
 /**
  * What a method does. `write`: changes the store. `read`: looks at it only. `free`: touches neither memory nor file
@@ -29,6 +30,45 @@ export interface ImageAdapter<S extends object> {
   load(store: S, text: string | undefined): void
   /** The store's memory as the text of its file. */
   save(store: S): string
+}
+
+/** A store whose memory is one JSON tree that its users edit directly, and whose file is that tree. */
+export interface TreeAdapter<S extends object> {
+  readonly family: 'tree'
+  readonly name: string
+  /** Where the tree is. */
+  memory(store: S): TreeMemory
+  /** How it is written. */
+  format(store: S): TreeFormat
+  /** Takes over the store: its methods that read and write call `session` from now on. */
+  attach(store: S, session: TreeSession): void
+}
+
+export interface TreeMemory {
+  get(): unknown
+  set(tree: unknown): void
+}
+
+export interface TreeFormat {
+  /** How the format is called in error messages. */
+  readonly name: string
+  parse(text: string): unknown
+  stringify(tree: unknown): string
+  /** Only where the store's own driver must do the reading and writing: it is then as atomic as that driver is. */
+  readonly io?: { read(): unknown; write(tree: unknown): unknown } | undefined
+}
+
+/** What the core offers to a tree store. */
+export interface TreeSession {
+  /** Makes memory equal to the file; unsaved edits are dropped. */
+  read(): Promise<void>
+  /** Writes memory, merged with what others wrote meanwhile. @throws StaleWriteError */
+  write(): Promise<void>
+  /** Runs `edit` on a copy of the present state, awaits it, writes it. A throw leaves memory and file untouched. */
+  update<T>(edit: (tree: unknown) => T): Promise<void>
+  readSync(): void
+  writeSync(): void
+  updateSync(edit: (tree: unknown) => unknown): void
 }
 
 /** A store whose file is an append-only log of lines, and whose operations all pass one choke point. */

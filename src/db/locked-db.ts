@@ -1,12 +1,16 @@
+import { requireObject, show } from '../lock/options.ts'
 import type { PsLock } from '../lock/ps-lock.ts'
 import { canonicalPath } from '../os/lock-file.ts'
-import type { Adapter, LogAdapter, LogSession } from './adapter.ts'
+import type { Adapter, ImageAdapter, LogAdapter, LogSession, TreeAdapter, TreeSession } from './adapter.ts'
+import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
 import { openOptions, type StoreOptions } from './options.ts'
+import { lockedProxy, type OpenedStore } from './proxy.ts'
+import { TreeStore } from './tree/tree-store.ts'
 
-export interface LockedDbOptions<S extends object> extends StoreOptions {
+export interface LockedDbOptions<A> extends StoreOptions {
   /** What the store is: `lowdbAdapter`, `nedbAdapter`, `nedbPromisesAdapter`, or one of your own. */
-  readonly adapter: Adapter<S>
+  readonly adapter: A
   /** The data file. */
   readonly path: string
 }
@@ -20,13 +24,17 @@ export interface LockedMembers {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+/** A store all of whose methods return promises. */
+export type Promised<S> = {
+  [K in keyof S]: S[K] extends (...args: infer P) => infer R ? (...args: P) => Promise<Awaited<R>> : S[K]
+}
+
 export type LockedDb<S extends object> = Omit<S, keyof LockedMembers> & LockedMembers
 
-/** A store that is wired to its file and its lock. */
-export interface OpenedLog {
-  readonly session: LogSession
-  readonly lock: PsLock
-  close(): Promise<void>
+interface LockedDbClass {
+  /** The methods of an image store return promises from now on, since they wait for the lock. */
+  new <S extends object>(store: S, options: LockedDbOptions<ImageAdapter<S>>): LockedDb<Promised<S>>
+  new <S extends object>(store: S, options: LockedDbOptions<TreeAdapter<S> | LogAdapter<S>>): LockedDb<S>
 }
 
 /** Wires a log store to its file. The store object itself is used from then on. */
@@ -35,19 +43,77 @@ export function openLog<S extends object>(
   adapter: LogAdapter<S>,
   path: string,
   options: StoreOptions,
-): OpenedLog {
+): OpenedStore & { readonly session: LogSession } {
   const real = canonicalPath(path)
-  const { lock, durability, timeoutMs } = openOptions(real, options)
-  const log = new LogStore({ path: real, lock, durability, timeoutMs }, (session) =>
-    adapter.attach(store, session),
-  )
+  const opened = openOptions(real, options)
+  const log = new LogStore(real, opened, (session) => adapter.attach(store, session))
   log.start()
+  return { session: log, ...closing(opened.lock, log) }
+}
+
+/** Wires a tree store to its file. The store object itself is used from then on. */
+export function openTree<S extends object>(
+  store: S,
+  adapter: TreeAdapter<S>,
+  path: string,
+  options: StoreOptions,
+): OpenedStore & { readonly session: TreeSession } {
+  const real = canonicalPath(path)
+  const opened = openOptions(real, options)
+  const tree = new TreeStore(real, opened, adapter.memory(store), adapter.format(store))
+  adapter.attach(store, tree)
+  return { session: tree, ...closing(opened.lock, tree) }
+}
+
+function openImage<S extends object>(
+  store: S,
+  adapter: ImageAdapter<S>,
+  path: string,
+  options: StoreOptions,
+): object {
+  const real = canonicalPath(path)
+  const opened = openOptions(real, options)
+  const image = new ImageStore(store, adapter, real, opened)
+  return lockedProxy(store, closing(opened.lock, image), (name) => {
+    const kind = adapter.methods[name] ?? 'write'
+    if (kind === 'free') return undefined
+    return (run) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run)
+  })
+}
+
+function closing(lock: PsLock, store: { close(): Promise<void> }): OpenedStore {
   return {
-    session: log,
     lock,
     close: async () => {
-      await log.close()
+      await store.close()
       await lock.close()
     },
   }
 }
+
+function open(store: object, { adapter, path, ...options }: LockedDbOptions<Adapter<object>>): object {
+  requireObject(store, 'store')
+  switch (adapter?.family) {
+    case 'log':
+      return lockedProxy(store, openLog(store, adapter, path, options))
+    case 'tree':
+      return lockedProxy(store, openTree(store, adapter, path, options))
+    case 'image':
+      return openImage(store, adapter, path, options)
+    default:
+      throw new TypeError(`adapter must be a store adapter (an object with a family), got ${show(adapter)}`)
+  }
+}
+
+/**
+ * Any store, under its lock: `new LockedDb(store, { adapter, path })` is the store, with every method locked, fresh and
+ * all or nothing, plus `lock` and `close()`. Use it instead of `store`; what goes past it is not protected.
+ * @throws TypeError for wrong options; methods reject with the errors of `PsLock#exclusive`, CorruptStoreError and
+ * StoreIoError besides the store's own
+ */
+export const LockedDb: LockedDbClass = function LockedDb(
+  store: object,
+  options: LockedDbOptions<Adapter<object>>,
+): object {
+  return open(store, options)
+} as unknown as LockedDbClass

@@ -51,6 +51,13 @@ export function requirePath(value: unknown, name: string): string {
   throw new TypeError(`${name} must be a non-empty path, got ${show(value)}`)
 }
 
+/** An object, or a TypeError that shows what came instead. */
+export function requireObject(value: unknown, name: string): void {
+  if (typeof value !== 'object' || value === null)
+    throw new TypeError(`${name} must be an object, got ${show(value)}`)
+}
+
+/** A value as an error message shows it. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`

@@ -15,9 +15,14 @@ const writeAsync = promisify(write)
 const fsyncAsync = promisify(fsync)
 
 /** Reads `length` bytes at `position`, fewer at the end of the file. */
-export function readRange(fd: number, position: number, length: number): Buffer | Promise<Buffer> {
+export function readRange(
+  fd: number,
+  position: number,
+  length: number,
+  blocking = false,
+): Buffer | Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length)
-  if (length > SMALL_BYTES) return readBulk(fd, buffer, position)
+  if (length > SMALL_BYTES && !blocking) return readBulk(fd, buffer, position)
   let done = 0
   while (done < length) {
     const got = readSync(fd, buffer, done, length - done, position + done)

@@ -1,20 +1,13 @@
 import { unlinkSync } from 'node:fs'
-import { CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
-import type { PsLock } from '../../lock/ps-lock.ts'
+import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession } from '../adapter.ts'
 import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
+import type { Durability, OpenOptions } from '../options.ts'
+import { untilUnsplit } from '../patience.ts'
 import { UndoLog } from '../undo-log.ts'
 import { keepAside, LogFile, type News } from './log-file.ts'
 import { encodeUnit, encodeUnitWith, type Scan, scanUnits, scanUnitsWith } from './unit.ts'
-
-export interface LogStoreOptions {
-  readonly path: string
-  readonly lock: PsLock
-  readonly durability: 'process' | 'disk'
-  /** How long to wait for a writer that uses another lock file. */
-  readonly timeoutMs: number
-}
 
 /** What one operation of the pass did: the lines of its unit, and where its undo steps begin. */
 interface Segment {
@@ -31,7 +24,7 @@ type Settle = Commit['settle']
  */
 export class LogStore implements LogSession, Pass {
   readonly #path: string
-  readonly #durability: 'process' | 'disk'
+  readonly #durability: Durability
   readonly timeoutMs: number
   readonly #queue: OperationQueue
   readonly #undo = new UndoLog()
@@ -51,8 +44,8 @@ export class LogStore implements LogSession, Pass {
   #prepared = false
   #afterwards: (() => void)[] = []
 
-  constructor(options: LogStoreOptions, attach: (session: LogSession) => LogMemory) {
-    this.#path = options.path
+  constructor(path: string, options: OpenOptions, attach: (session: LogSession) => LogMemory) {
+    this.#path = path
     this.#durability = options.durability
     this.timeoutMs = options.timeoutMs
     this.#queue = new OperationQueue(options.lock, this)
@@ -142,7 +135,7 @@ export class LogStore implements LogSession, Pass {
       if (!this.#prepared) await this.#memory.prepare?.()
       this.#prepared = true
       if (this.#mustReload) this.#file.forget()
-      const news = await this.#look(mode)
+      const news = await untilUnsplit(this.timeoutMs, () => this.#file.news(mode))
       if (news.kind === 'none') return
       this.#mustReload = true
       if (news.kind === 'missing') {
@@ -151,19 +144,6 @@ export class LogStore implements LogSession, Pass {
       } else this.#mustReload = await this.#take(news)
     } catch (error) {
       throw storeFailure(this.#path, 'read', error)
-    }
-  }
-
-  /** A second lock file for the same data may be a passing state (somebody deleted the first): be patient. */
-  async #look(mode: LockMode): Promise<News> {
-    for (const start = performance.now(); ; ) {
-      try {
-        const looking = this.#file.news(mode)
-        return looking instanceof Promise ? await looking : looking
-      } catch (error) {
-        if (!(error instanceof LockLostError) || performance.now() - start >= this.timeoutMs) throw error
-        await new Promise((resolve) => setTimeout(resolve, 2 + 8 * Math.random()))
-      }
     }
   }
 

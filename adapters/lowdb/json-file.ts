@@ -1,0 +1,26 @@
+import type { PathLike } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
+
+/** A file name in any of the forms that `fs` takes. */
+export function pathOf(filename: PathLike): string {
+  return filename instanceof URL ? fileURLToPath(filename) : String(filename)
+}
+
+/** lowdb's own `JSONFile`, which also knows its path; it is private in the original. */
+export class JSONFile<T> extends VanillaJSONFile<T> {
+  readonly path: string
+  constructor(filename: PathLike) {
+    super(pathOf(filename))
+    this.path = pathOf(filename)
+  }
+}
+
+/** lowdb's own `JSONFileSync`, which also knows its path. */
+export class JSONFileSync<T> extends VanillaJSONFileSync<T> {
+  readonly path: string
+  constructor(filename: PathLike) {
+    super(pathOf(filename))
+    this.path = pathOf(filename)
+  }
+}

@@ -1,0 +1,102 @@
+import { CorruptStoreError, type LockMode } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { ImageAdapter } from '../adapter.ts'
+import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
+import type { OpenOptions } from '../options.ts'
+import { untilUnsplit } from '../patience.ts'
+import { ImageFile } from './image-file.ts'
+
+/**
+ * A store whose file is one text and whose memory only its adapter understands. After every changing operation the
+ * store is asked for its text; when something fails it is given the last good one back.
+ */
+export class ImageStore<S extends object> implements Pass {
+  readonly #store: S
+  readonly #adapter: ImageAdapter<S>
+  readonly #options: OpenOptions
+  readonly #file: ImageFile
+  readonly #queue: OperationQueue
+  /** What the file holds; undefined: there is none, or it was not read yet. */
+  #saved: string | undefined
+  /** What the operations of this pass have made of it. */
+  #text: string | undefined
+  #running: LockMode = 'shared'
+
+  constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
+    this.#store = store
+    this.#adapter = adapter
+    this.#options = options
+    this.#file = new ImageFile(path, options.durability === 'disk')
+    this.#queue = new OperationQueue(options.lock, this)
+  }
+
+  perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
+    return this.#queue.push(mode, () => {
+      this.#running = mode
+      return run()
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.idle()
+    this.#file.close()
+  }
+
+  async catchUp(mode: LockMode): Promise<void> {
+    try {
+      const news = await untilUnsplit(this.#options.timeoutMs, () => this.#file.news(mode))
+      if (news.kind !== 'none') {
+        const text = news.kind === 'missing' ? undefined : await this.#file.read(news.size)
+        this.#adapter.load(this.#store, text)
+        this.#saved = text
+      }
+      this.#text = this.#saved
+    } catch (error) {
+      this.#file.forget()
+      throw this.#failure('read', error)
+    }
+  }
+
+  async run(operation: () => unknown): Promise<unknown> {
+    try {
+      const result = await operation()
+      if (this.#running === 'exclusive') this.#text = this.#adapter.save(this.#store)
+      return result
+    } catch (error) {
+      // Whatever it did half is gone: the store is as before this operation.
+      this.#adapter.load(this.#store, this.#text)
+      throw error
+    }
+  }
+
+  async commit(): Promise<Commit> {
+    if (this.#text === this.#saved || this.#text === undefined) return { committed: Number.POSITIVE_INFINITY }
+    try {
+      await this.#file.replace(this.#text)
+      this.#saved = this.#text
+      return { committed: Number.POSITIVE_INFINITY }
+    } catch (error) {
+      this.#adapter.load(this.#store, this.#saved)
+      return { committed: 0, error: this.#failure('write', error) }
+    }
+  }
+
+  end(): void {
+    this.#file.unlockData()
+  }
+
+  /** What `load` throws on a text that is not its own is a corrupt file. */
+  #failure(operation: 'read' | 'write', cause: unknown): Error {
+    const failure = storeFailure(this.#file.path, operation, cause)
+    const isSystem = failure.cause instanceof Error && 'syscall' in failure.cause
+    return failure === cause || isSystem ? failure : corrupt(this.#adapter.name, this.#file.path, cause)
+  }
+}
+
+function corrupt(name: string, path: string, cause: unknown): CorruptStoreError {
+  return new CorruptStoreError(
+    `${path} is not a ${name} file: ${cause instanceof Error ? cause.message : String(cause)}. It was left as it is; ` +
+      'mend or remove it.',
+    { path, cause },
+  )
+}

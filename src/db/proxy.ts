@@ -1,0 +1,40 @@
+import type { PsLock } from '../lock/ps-lock.ts'
+
+/** A store that is wired to its file and its lock. */
+export interface OpenedStore {
+  readonly lock: PsLock
+  close(): Promise<void>
+}
+
+/** How calls of one method are run; undefined: as they are, without the lock. */
+export type Locking = (name: string) => ((run: () => unknown) => Promise<unknown>) | undefined
+
+/**
+ * The store with `lock` and `close` added and, where `locking` is given, its methods run under the lock. Members are
+ * read from, and methods called on, the *real* store: a plain Proxy breaks classes with `#private` fields.
+ */
+export function lockedProxy(store: object, opened: OpenedStore, locking?: Locking): object {
+  const added: Record<PropertyKey, unknown> = {
+    lock: opened.lock,
+    close: opened.close,
+    [Symbol.asyncDispose]: opened.close,
+  }
+  const methods = new Map<PropertyKey, unknown>()
+  return new Proxy(store, {
+    get(target, key) {
+      if (Object.hasOwn(added, key)) return added[key]
+      const value: unknown = Reflect.get(target, key, target)
+      if (typeof value !== 'function' || key === 'constructor') return value
+      // The same function each time, so that `db.find === db.find`.
+      const known = methods.get(key) as { of: unknown; wrapped: unknown } | undefined
+      if (known?.of === value) return known.wrapped
+      const run = typeof key === 'string' ? locking?.(key) : undefined
+      const call = (args: unknown[]) => Reflect.apply(value, target, args) as unknown
+      const wrapped = run ? (...args: unknown[]) => run(() => call(args)) : (...args: unknown[]) => call(args)
+      methods.set(key, { of: value, wrapped })
+      return wrapped
+    },
+    set: (target, key, value) => Reflect.set(target, key, value, target),
+    has: (target, key) => Object.hasOwn(added, key) || Reflect.has(target, key),
+  })
+}

@@ -1,0 +1,63 @@
+/** A JSON value. What is not JSON (dates, maps, functions) is a leaf: kept as it is, never looked into. */
+export type Tree = unknown
+export type TreeObject = Record<string, unknown>
+
+export function isObject(value: unknown): value is TreeObject {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+/** Sets an own property, also where its name is `__proto__`. */
+export function setOwn(object: TreeObject, key: string, value: unknown): void {
+  if (key !== '__proto__') object[key] = value
+  else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
+}
+
+/** The value of an own property; undefined where there is none. */
+export function getOwn(object: TreeObject, key: string): unknown {
+  return Object.hasOwn(object, key) ? object[key] : undefined
+}
+
+/** A copy of all containers; leaves are shared. */
+export function cloneTree<T>(tree: T): T {
+  if (Array.isArray(tree)) return tree.map((element) => cloneTree(element) as unknown) as T
+  if (!isObject(tree)) return tree
+  const copy: TreeObject = {}
+  for (const key of Object.keys(tree)) setOwn(copy, key, cloneTree(tree[key]))
+  return copy as T
+}
+
+/** Equality of two JSON trees; the order of keys does not matter. */
+export function equalTrees(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (Array.isArray(a)) {
+    return (
+      Array.isArray(b) && a.length === b.length && a.every((element, index) => equalTrees(element, b[index]))
+    )
+  }
+  if (!isObject(a) || !isObject(b)) return false
+  const keys = Object.keys(a)
+  return (
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => Object.hasOwn(b, key) && equalTrees(a[key], b[key]))
+  )
+}
+
+/** What identifies a record in an array, or undefined: its `id` or `_id`. 1 and "1" are two. */
+export function idOf(element: unknown): string | undefined {
+  if (!isObject(element)) return undefined
+  const id = getOwn(element, 'id') ?? getOwn(element, '_id')
+  return typeof id === 'string' || typeof id === 'number' ? JSON.stringify(id) : undefined
+}
+
+/** The elements by their ids, in order; undefined where one has none or two have the same. */
+export function byId(elements: readonly unknown[]): Map<string, unknown> | undefined {
+  const map = new Map<string, unknown>()
+  for (const element of elements) {
+    const id = idOf(element)
+    if (id === undefined || map.has(id)) return undefined
+    map.set(id, element)
+  }
+  return map
+}

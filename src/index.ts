@@ -1,0 +1,33 @@
+/** The public names of 'pslock'. Stores are separate entries: 'pslock/lowdb', 'pslock/nedb', 'pslock/nedb-promises'. */
+export type {
+  Adapter,
+  ImageAdapter,
+  LogAdapter,
+  LogMemory,
+  LogSession,
+  MethodKind,
+  TreeAdapter,
+  TreeFormat,
+  TreeMemory,
+  TreeSession,
+} from './db/adapter.ts'
+export { LockedDb, type LockedDbOptions, type LockedMembers, type Promised } from './db/locked-db.ts'
+export type { Durability, StoreOptions } from './db/options.ts'
+export {
+  ClosedError,
+  CorruptStoreError,
+  LockDeadlockError,
+  type LockHolder,
+  LockIoError,
+  LockLostError,
+  type LockMode,
+  LockTimeoutError,
+  LockUnsupportedError,
+  LockUpgradeError,
+  PsLockError,
+  StaleWriteError,
+  StoreIoError,
+} from './errors.ts'
+export type { HeldLock } from './lock/held-lock.ts'
+export type { AcquireOptions, PsLockOptions } from './lock/options.ts'
+export { PsLock } from './lock/ps-lock.ts'
