@@ -3,6 +3,7 @@ import { during, enclosing } from '../lock/enter.ts'
 import { Hold } from '../lock/hold.ts'
 import { PsLock } from '../lock/ps-lock.ts'
 import { outsideHolds } from '../lock/shared-state.ts'
+import { isReadOnlyFolder } from '../os/lock-file.ts'
 
 /** One call on a store, from being issued to being settled. */
 interface Operation {
@@ -108,19 +109,29 @@ export class OperationQueue {
     const mode = this.#queue.some((operation) => operation.mode === 'exclusive') ? 'exclusive' : 'shared'
     const head = this.#queue[0]
     if (!head) return
-    const { site, patience } = PsLock.entry(this.#lock, mode)
-    if (!site.room.tryEnter(mode, patience.sliceMs)) {
-      const left = Math.max(1, patience.timeoutMs - (performance.now() - head.since))
-      await site.room.enter(mode, patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left })
-    }
-    const hold = new Hold(site, mode)
+    const hold = await this.#enter(mode, head)
     let settle: () => Promise<void>
     try {
       settle = await this.#inTurn(this.#queue, mode, hold)
     } finally {
-      await hold.end()
+      await hold?.end()
     }
     await settle()
+  }
+
+  /** Takes the lock; undefined where a reader may go without, because no lock file can be made in this folder. */
+  async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined> {
+    const { site, patience } = PsLock.entry(this.#lock, mode)
+    try {
+      if (!site.room.tryEnter(mode, patience.sliceMs)) {
+        const left = Math.max(1, patience.timeoutMs - (performance.now() - head.since))
+        await site.room.enter(mode, patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left })
+      }
+    } catch (error) {
+      if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
+      throw error
+    }
+    return new Hold(site, mode)
   }
 
   /** The lock was not granted: those who have waited long enough are told, the others go on. */
@@ -134,7 +145,7 @@ export class OperationQueue {
     }
   }
 
-  async #inTurn(queue: Operation[], mode: LockMode, hold: Hold): Promise<() => Promise<void>> {
+  async #inTurn(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
     while (this.#running) await this.#running
     const pass = this.#underLock(queue, mode, hold)
     this.#running = pass.catch(() => {})
@@ -146,7 +157,7 @@ export class OperationQueue {
   }
 
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
-  async #underLock(queue: Operation[], mode: LockMode, hold: Hold): Promise<() => Promise<void>> {
+  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
     const outcomes: { operation: Operation; value: unknown; error: unknown; failed: boolean }[] = []
     let commit: Commit = { committed: 0 }
     try {
@@ -162,7 +173,8 @@ export class OperationQueue {
         const operation = queue.shift() as Operation
         this.#operating = hold
         try {
-          const value = await hold.run(() => this.#pass.run(operation.run))
+          const run = () => this.#pass.run(operation.run)
+          const value = await (hold ? hold.run(run) : run())
           outcomes.push({ operation, value, error: undefined, failed: false })
         } catch (error) {
           outcomes.push({ operation, value: undefined, error, failed: true })

@@ -160,6 +160,14 @@ function openFailure(path: string, cause: unknown): Error {
 }
 
 /**
+ * Whether a lock failed because nothing can be written beside the data. Readers then go without a lock: what they read
+ * is whole all the same, since images are renamed into place and units of a log are complete or passed over.
+ */
+export function isReadOnlyFolder(error: unknown): boolean {
+  return error instanceof LockIoError && ['EACCES', 'EROFS', 'EPERM'].includes(errnoOf(error.cause) ?? '')
+}
+
+/**
  * The real path of a file that may not exist yet: two names of one file (symbolic links, `..`, relative paths) must
  * give one lock. Links are followed for the file too, also where they dangle. What cannot be resolved (no such folder,
  * no permission) is returned as an absolute path: opening it will say why.

@@ -113,6 +113,11 @@ function abandon(fd: number, path: string, { temp }: Replacement, error: unknown
   return storeFailure(path, 'write', error)
 }
 
+/** The failure of a write to a file whose mode allows none: a rename would replace it all the same, and root may write. */
+export function noWritePermission(path: string): Error {
+  return Object.assign(new Error(`EACCES: ${path} is marked read-only`), { code: 'EACCES', syscall: 'write' })
+}
+
 /** Any failure of the data file as a typed error that says what was done and what to do. */
 export function storeFailure(path: string, operation: string, cause: unknown): Error {
   if (
@@ -133,7 +138,7 @@ const ADVICE: Record<string, string> = {
   ENOSPC: 'the disk is full (ENOSPC). Nothing was changed; free some space and try again.',
   EDQUOT: 'the disk quota is used up (EDQUOT). Nothing was changed.',
   EFBIG: 'the file would exceed the size limit (EFBIG). Nothing was changed.',
-  EACCES: 'permission denied (EACCES).',
+  EACCES: 'permission denied (EACCES): the file or its folder is read-only.',
   EPERM: 'not permitted (EPERM).',
   EBADF: 'it could only be opened for reading: no write permission (EBADF).',
   EROFS: 'the file system is read-only (EROFS).',

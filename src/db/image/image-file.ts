@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../../errors.ts'
 import { readRange } from '../../os/data-io.ts'
 import { tryFlock, unflock } from '../../os/flock.ts'
-import { replaceFile, replaceFileSync, storeFailure } from '../../os/replace.ts'
+import { noWritePermission, replaceFile, replaceFileSync, storeFailure } from '../../os/replace.ts'
 
 /** What is new in the file. */
 export type ImageNews =
@@ -137,9 +137,8 @@ export class ImageFile {
   }
 
   #requireWritable(): void {
-    if (!this.#readOnly || this.#fd === undefined) return
-    const cause = Object.assign(new Error(`EACCES: ${this.path} has no write permission`), { code: 'EACCES' })
-    throw storeFailure(this.path, 'write', cause)
+    if (this.#readOnly && this.#fd !== undefined)
+      throw storeFailure(this.path, 'write', noWritePermission(this.path))
   }
 
   #lockData(): void {

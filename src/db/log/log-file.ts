@@ -13,7 +13,7 @@ import { dirname } from 'node:path'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../../errors.ts'
 import { readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
 import { tryFlock, unflock } from '../../os/flock.ts'
-import { replaceFile, storeFailure } from '../../os/replace.ts'
+import { noWritePermission, replaceFile, storeFailure } from '../../os/replace.ts'
 
 /** How many of the last applied bytes are compared to notice a file that was rewritten in place. */
 const REMEMBERED_BYTES = 32
@@ -45,6 +45,8 @@ export class LogFile {
   #remembered: Buffer = Buffer.alloc(0)
   #synced = 0
   #locked = false
+  /** Marked read-only: respected even where the system would let root write. */
+  #readOnly = false
   /** Whether this descriptor's content was applied, up to `#applied`. */
   #known = false
 
@@ -81,6 +83,7 @@ export class LogFile {
         return { kind: 'missing' }
       }
       if (this.#fd !== undefined && found.ino === this.#ino && found.dev === this.#dev) {
+        this.#readOnly = (found.mode & 0o222n) === 0n
         return this.#known ? this.#tail(Number(found.size)) : this.#all(found)
       }
       this.close()
@@ -106,6 +109,7 @@ export class LogFile {
   /** Adds bytes at the end. Creates the file if there is none. @returns how much is in the file now */
   async append(data: Buffer): Promise<Written> {
     if (this.#fd === undefined) this.create()
+    if (this.#readOnly) return { bytes: 0, error: noWritePermission(this.path) }
     const writing = writeAt(this.#fd as number, data, this.#applied)
     return writing instanceof Promise ? await writing : writing
   }
@@ -152,6 +156,8 @@ export class LogFile {
 
   /** Replaces the whole file (compaction). */
   async replace(content: Buffer, durable: boolean): Promise<void> {
+    if (this.#readOnly && this.#fd !== undefined)
+      throw storeFailure(this.path, 'write', noWritePermission(this.path))
     const fd = await replaceFile(this.path, content, {
       temp: `${this.path}~`,
       newMode: this.#fileMode,

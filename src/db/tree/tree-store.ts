@@ -1,6 +1,7 @@
 import { CorruptStoreError, type LockMode, StaleWriteError } from '../../errors.ts'
 import { requireFunction } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
+import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { ImageFile, type ImageNews } from '../image/image-file.ts'
@@ -81,11 +82,18 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   readSync(): void {
-    this.#lock.sharedSync(() => {
+    const read = () => {
+      this.#begin()
       this.#lookSync('shared')
       this.#discardEdits = true
       this.#becomeTruth()
-    })
+    }
+    try {
+      this.#lock.sharedSync(read)
+    } catch (error) {
+      if (!isReadOnlyFolder(error)) throw error
+      read()
+    }
   }
 
   writeSync(): void {
