@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { LogAdapter } from '../../src/db/adapter.ts'
+import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { storeFailure } from '../../src/os/replace.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
@@ -56,7 +57,13 @@ export async function load(db: Nedb, keepWaiting = false): Promise<void> {
   const at = attached.get(db)
   try {
     makeFolder(db)
-    await at?.session.perform('exclusive', () => at.session.create())
+    await at?.session
+      .perform('exclusive', () => at.session.create())
+      .catch((error) => {
+        // Where nothing can be written the store can still be read.
+        if (!isReadOnlyFolder(error)) throw error
+        return at.session.perform('shared', () => {})
+      })
   } catch (error) {
     if (keepWaiting) at?.beforeLoad.keep()
     // After whoever waits for the load itself has been told.

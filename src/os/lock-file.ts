@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fchownSync,
   fstatSync,
   openSync,
@@ -36,7 +37,7 @@ export class LockFile {
   }
 
   exists(): boolean {
-    return statSync(this.path, { throwIfNoEntry: false }) !== undefined
+    return existsSync(this.path)
   }
 
   /**
