@@ -29,7 +29,7 @@ export interface Pass {
   /** Makes memory equal to the file. A throw rejects every operation of the pass; nothing was run. */
   catchUp(mode: LockMode): Promise<void> | void
   /** Runs one operation. When it throws, what it did is undone and nothing of it will be written. */
-  run(operation: () => unknown): unknown
+  run(operation: () => unknown, mode: LockMode): unknown
   /** Puts into the file what the operations did. Must not throw: it reports. */
   commit(): Promise<Commit> | Commit
   /** Called last under the lock, however the pass ended. */
@@ -173,7 +173,7 @@ export class OperationQueue {
         const operation = queue.shift() as Operation
         this.#operating = hold
         try {
-          const run = () => this.#pass.run(operation.run)
+          const run = () => this.#pass.run(operation.run, operation.mode)
           const value = await (hold ? hold.run(run) : run())
           outcomes.push({ operation, value, error: undefined, failed: false })
         } catch (error) {

@@ -20,7 +20,6 @@ export class ImageStore<S extends object> implements Pass {
   #saved: string | undefined
   /** What the operations of this pass have made of it. */
   #text: string | undefined
-  #running: LockMode = 'shared'
 
   constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
     this.#store = store
@@ -31,10 +30,7 @@ export class ImageStore<S extends object> implements Pass {
   }
 
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
-    return this.#queue.push(mode, () => {
-      this.#running = mode
-      return run()
-    })
+    return this.#queue.push(mode, run)
   }
 
   async close(): Promise<void> {
@@ -57,10 +53,10 @@ export class ImageStore<S extends object> implements Pass {
     }
   }
 
-  async run(operation: () => unknown): Promise<unknown> {
+  async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
     try {
       const result = await operation()
-      if (this.#running === 'exclusive') this.#text = this.#adapter.save(this.#store)
+      if (mode === 'exclusive') this.#text = this.#adapter.save(this.#store)
       return result
     } catch (error) {
       // Whatever it did half is gone: the store is as before this operation.

@@ -1,13 +1,16 @@
 import { unlinkSync } from 'node:fs'
-import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
+import { errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
+import { outsideHolds } from '../../lock/shared-state.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession } from '../adapter.ts'
 import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
 import type { Durability, OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { UndoLog } from '../undo-log.ts'
-import { keepAside, LogFile, type News } from './log-file.ts'
-import { encodeUnit, encodeUnitWith, type Scan, scanUnits, scanUnitsWith } from './unit.ts'
+import { LineHealth } from './line-health.ts'
+import { LogFile } from './log-file.ts'
+import { LogReader } from './log-reader.ts'
+import { encodeUnit, encodeUnitWith } from './unit.ts'
 
 /** What one operation of the pass did: the lines of its unit, and where its undo steps begin. */
 interface Segment {
@@ -31,11 +34,10 @@ export class LogStore implements LogSession, Pass {
   readonly #attach: () => LogMemory
   #file!: LogFile
   #memory!: LogMemory
+  #health!: LineHealth
+  #reader!: LogReader
   #segments: Segment[] = []
   #running: LockMode | undefined
-  #mode: LockMode = 'shared'
-  #goodLines = 0
-  #badLines: string[] = []
   /** Memory may differ from the file (a failed catch-up): read everything at the next look. */
   #mustReload = true
   /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
@@ -56,6 +58,8 @@ export class LogStore implements LogSession, Pass {
   start(): void {
     this.#memory = this.#attach()
     this.#file = new LogFile(this.#path, this.#memory.fileMode)
+    this.#health = new LineHealth(this.#path, this.#memory.corruptThreshold)
+    this.#reader = new LogReader(this.#file, this.#memory, this.#health)
   }
 
   get running(): LockMode | undefined {
@@ -63,10 +67,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
-    return this.#queue.push(mode, () => {
-      this.#running = mode
-      return run()
-    })
+    return this.#queue.push(mode, run)
   }
 
   append(lines: readonly string[]): void {
@@ -106,17 +107,14 @@ export class LogStore implements LogSession, Pass {
   }
 
   async compact(): Promise<void> {
-    if (this.#badLines.length > 0) {
-      keepAside(this.#path, 'corrupt', Buffer.from(`${this.#badLines.join('\n')}\n`))
-    }
+    this.#health.keepBadLines()
     const lines = this.#memory.lines()
     const coder = this.#memory.coder
     if (coder) for (const [index, line] of lines.entries()) lines[index] = await coder.encode(line)
     await this.#file.replace(Buffer.from(lines.length === 0 ? '' : `${lines.join('\n')}\n`), true)
     // What this pass had not written yet is in the new file.
     this.#discard()
-    this.#goodLines = lines.length
-    this.#badLines = []
+    this.#health.reset(lines.length)
     this.#mustRewrite = false
   }
 
@@ -129,7 +127,6 @@ export class LogStore implements LogSession, Pass {
   // --- Pass ---
 
   async catchUp(mode: LockMode): Promise<void> {
-    this.#mode = mode
     this.#segments = []
     try {
       if (!this.#prepared) await this.#memory.prepare?.()
@@ -138,22 +135,17 @@ export class LogStore implements LogSession, Pass {
       const news = await untilUnsplit(this.timeoutMs, () => this.#file.news(mode))
       if (news.kind === 'none') return
       this.#mustReload = true
-      if (news.kind === 'missing') {
-        this.#load([], true)
-        this.#mustReload = false
-      } else this.#mustReload = await this.#take(news)
+      this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
+      if (this.#mustReload) this.#memory.apply([], true)
       throw storeFailure(this.#path, 'read', error)
     }
   }
 
-  run(operation: () => unknown): unknown {
+  async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
     const segment: Segment = { undoMark: this.#undo.mark(), lines: [] }
     this.#segments.push(segment)
-    return this.#guarded(operation, segment)
-  }
-
-  async #guarded(operation: () => unknown, segment: Segment): Promise<unknown> {
+    this.#running = mode
     try {
       return await operation()
     } catch (error) {
@@ -201,7 +193,7 @@ export class LogStore implements LogSession, Pass {
         const unit = coder ? await encodeUnitWith(coder, lines, offset) : encodeUnit(lines, offset)
         units.push(unit)
         length += unit.length
-        this.#goodLines += lines.length
+        this.#health.goodLines += lines.length
       }
       ends.push(length)
     }
@@ -247,7 +239,7 @@ export class LogStore implements LogSession, Pass {
     if (this.#durability !== 'disk' && afterwards.length === 0) return undefined
     return async () => {
       if (this.#durability === 'disk') await this.#sync()
-      for (const run of afterwards) run()
+      for (const run of afterwards) callListener(run)
     }
   }
 
@@ -266,84 +258,19 @@ export class LogStore implements LogSession, Pass {
     }
   }
 
-  /** @returns whether the file must be read again next time */
-  async #take(news: Extract<News, { bytes: Buffer }>): Promise<boolean> {
-    const { bytes, kind } = news
-    const coder = this.#memory.coder
-    const scan = coder ? await scanUnitsWith(coder, bytes) : scanUnits(bytes)
-    const anew = kind === 'replaced'
-    if (anew && scan.lines.length === 0 && scan.rest === 'torn' && !looksTorn(bytes, scan)) {
-      throw this.#corrupt(1, 1)
-    }
-    const tail = bytes.subarray(scan.end)
-    const lines = scan.lines
-    if (scan.rest === 'unterminated' && tail.length > 0) {
-      const text = tail.toString('utf8')
-      lines.push(coder ? await coder.decode(text) : text)
-    }
-    this.#load(lines, anew)
-    if (scan.rest === 'none' || this.#mode === 'shared') {
-      this.#file.applied(bytes, kind, scan.end)
-      // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.
-      return scan.rest === 'unterminated'
-    }
-    if (scan.rest === 'unterminated') {
-      this.#file.applied(bytes, kind, bytes.length)
-      this.#file.terminate()
-      return false
-    }
-    this.#file.applied(bytes, kind, scan.end)
-    const kept = this.#file.cutTail(tail)
-    process.emitWarning(
-      `${this.#path} ended in ${tail.length} bytes of an operation that was cut short by a crash. They were never ` +
-        `acknowledged; they are kept in ${kept}.`,
-      { type: 'PsLockWarning', code: 'PSLOCK_TORN_TAIL' },
-    )
-    return false
-  }
-
-  #load(lines: readonly string[], anew: boolean): void {
-    if (anew) {
-      this.#goodLines = 0
-      this.#badLines = []
-    }
-    const bad = this.#memory.apply(lines, anew)
-    this.#goodLines += lines.length - bad.length
-    if (bad.length === 0) return
-    const before = this.#badLines.length
-    this.#badLines.push(...bad)
-    const total = this.#goodLines + this.#badLines.length
-    if (this.#badLines.length / total > this.#memory.corruptThreshold())
-      throw this.#corrupt(this.#badLines.length, total)
-    if (before === 0) {
-      process.emitWarning(
-        `${this.#badLines.length} of ${total} lines of ${this.#path} are unreadable and were passed over. They are kept ` +
-          `in ${this.#path}.corrupt-<n> before the file is ever rewritten.`,
-        { type: 'PsLockWarning', code: 'PSLOCK_CORRUPT_LINES' },
-      )
-    }
-  }
-
-  /** In the vanilla library's own words, and with its fields as the only visible ones: code may look for just those. */
-  #corrupt(corruptItems: number, dataLength: number): CorruptStoreError {
-    const corruptionRate = corruptItems / dataLength
-    const threshold = this.#memory.corruptThreshold()
-    const error = new CorruptStoreError(
-      `${Math.floor(100 * corruptionRate)}% of the data file is corrupt, more than given corruptAlertThreshold ` +
-        `(${Math.floor(100 * threshold)}%). Cautiously refusing to start NeDB to prevent dataloss.`,
-      { path: this.#path },
-    )
-    for (const key of ['code', 'path']) Object.defineProperty(error, key, { enumerable: false })
-    return Object.assign(error, { corruptionRate, corruptItems, dataLength })
-  }
-
   #discard(): void {
     for (const segment of this.#segments) segment.lines = []
     this.#undo.clear()
   }
 }
 
-/** Whether a file without one complete line may be a first record cut short, and not some other kind of file. */
-function looksTorn(bytes: Buffer, scan: Scan): boolean {
-  return scan.end === 0 && bytes.length > 1 && bytes[0] === 0x7b && bytes[1] === 0x22 && !bytes.includes(10)
+/** The user's own code: it runs outside every hold, and what it throws is its own business, not the operation's. */
+function callListener(run: () => void): void {
+  try {
+    outsideHolds(run)
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
 }

@@ -1,0 +1,56 @@
+import { CorruptStoreError } from '../../errors.ts'
+import { keepAside } from '../../os/aside.ts'
+
+/** How much of a log is readable: vanilla NeDB's tolerance for bad lines, without erasing the evidence. */
+export class LineHealth {
+  goodLines = 0
+  readonly #path: string
+  readonly #threshold: () => number
+  #badLines: string[] = []
+
+  /** @param threshold share of unreadable lines, 0 to 1, above which the file is refused */
+  constructor(path: string, threshold: () => number) {
+    this.#path = path
+    this.#threshold = threshold
+  }
+
+  /** Another file, of so many good lines. */
+  reset(goodLines: number): void {
+    this.goodLines = goodLines
+    this.#badLines = []
+  }
+
+  /** @throws CorruptStoreError when too many lines of the file are bad; warns about the first that are tolerated */
+  judge(lines: number, bad: readonly string[]): void {
+    this.goodLines += lines - bad.length
+    if (bad.length === 0) return
+    const isFirst = this.#badLines.length === 0
+    this.#badLines.push(...bad)
+    const total = this.goodLines + this.#badLines.length
+    if (this.#badLines.length / total > this.#threshold()) throw this.error(this.#badLines.length, total)
+    if (!isFirst) return
+    process.emitWarning(
+      `${this.#badLines.length} of ${total} lines of ${this.#path} are unreadable and were passed over. They are kept ` +
+        `in ${this.#path}.corrupt-<n> before the file is ever rewritten.`,
+      { type: 'PsLockWarning', code: 'PSLOCK_CORRUPT_LINES' },
+    )
+  }
+
+  /** Called before a rewrite, which leaves the bad lines out. */
+  keepBadLines(): void {
+    if (this.#badLines.length === 0) return
+    keepAside(this.#path, 'corrupt', Buffer.from(`${this.#badLines.join('\n')}\n`))
+  }
+
+  /** In the vanilla library's own words, and with its fields as the only visible ones: code may look for just those. */
+  error(corruptItems: number, dataLength: number): CorruptStoreError {
+    const corruptionRate = corruptItems / dataLength
+    const error = new CorruptStoreError(
+      `${Math.floor(100 * corruptionRate)}% of the data file is corrupt, more than given corruptAlertThreshold ` +
+        `(${Math.floor(100 * this.#threshold())}%). Cautiously refusing to start NeDB to prevent dataloss.`,
+      { path: this.#path },
+    )
+    for (const key of ['code', 'path']) Object.defineProperty(error, key, { enumerable: false })
+    return Object.assign(error, { corruptionRate, corruptItems, dataLength })
+  }
+}

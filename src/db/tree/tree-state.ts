@@ -1,0 +1,153 @@
+import { StaleWriteError } from '../../errors.ts'
+import type { TreeFormat, TreeMemory } from '../adapter.ts'
+import { cloneTree, type Tree } from './json-tree.ts'
+import { merge } from './merge.ts'
+import { patch } from './patch.ts'
+
+/** A state of the store. Later ones have higher numbers. */
+interface State {
+  /** Left out where it would be memory's own, live tree. */
+  readonly tree: Tree | undefined
+  readonly text: string
+  readonly number: number
+}
+
+/**
+ * What memory, the file and their common past are. Two things can differ from the *base* that both started from: the
+ * tree in memory, by edits that are not written yet, and the file, by other processes. Folding brings the two together,
+ * or refuses.
+ */
+export class TreeState {
+  readonly defaults: Tree
+  readonly #path: string
+  readonly #memory: TreeMemory
+  readonly #format: TreeFormat
+  /** The text of memory when it was last made equal to a state: memory that reads differently has unsaved edits. */
+  #base: string
+  /** The number of the state that `#base` is of. */
+  #baseNumber = 0
+  /** What the file holds, or will hold when the present pass is written. */
+  #truth: State
+  /** What the file holds. */
+  #saved: State
+
+  constructor(path: string, memory: TreeMemory, format: TreeFormat) {
+    this.#path = path
+    this.#memory = memory
+    this.#format = format
+    this.defaults = cloneTree(memory.get())
+    this.#base = this.text(memory.get())
+    this.#saved = { tree: this.defaults, text: this.#base, number: 0 }
+    this.#truth = this.#saved
+  }
+
+  /** The tree to be written, as text and as a tree. */
+  get truthText(): string {
+    return this.#truth.text
+  }
+
+  get truthTree(): Tree {
+    return this.#truth.tree ?? JSON.parse(this.#truth.text)
+  }
+
+  /** A point to come back to when what follows fails: memory's edits are unsaved again. */
+  mark(): () => void {
+    const [base, number] = [this.#base, this.#baseNumber]
+    return () => {
+      this.#base = base
+      this.#baseNumber = number
+    }
+  }
+
+  /** The file holds this now. */
+  arrived(tree: Tree): void {
+    const text = this.text(tree)
+    if (text !== this.#saved.text) this.#saved = { tree, text, number: this.#saved.number + 1 }
+    this.#truth = this.#saved
+  }
+
+  /**
+   * The present state with memory's unsaved edits folded in; memory's own tree where nothing else has changed.
+   * @throws StaleWriteError where both sides changed the same
+   */
+  fold(): Tree {
+    const mine = this.#memory.get()
+    const text = this.text(mine)
+    const edited = text !== this.#base
+    if (this.#baseNumber === this.#truth.number) {
+      this.#base = text
+      return mine
+    }
+    if (!edited) return this.truthTree
+    const base: Tree = JSON.parse(this.#base)
+    const theirs: Tree = JSON.parse(this.#truth.text)
+    const merged = merge(base, JSON.parse(text), theirs)
+    if (!('merged' in merged)) throw this.#stale(merged.conflicts, base, JSON.parse(text), theirs)
+    this.#base = text
+    return merged.merged
+  }
+
+  /** Folds memory's unsaved edits into a copy that is being edited. */
+  foldInto(draft: Tree): void {
+    const truth = this.#truth
+    this.#truth = { tree: draft, text: this.text(draft), number: truth.number + 1 }
+    try {
+      patch(draft, cloneTree(this.fold()))
+    } finally {
+      this.#truth = truth
+    }
+  }
+
+  /** This tree, which `fold` began, is what the file shall hold. @returns whether it differs from what it holds */
+  stage(tree: Tree): boolean {
+    const text = this.text(tree)
+    const changed = text !== this.#truth.text
+    const own = tree === this.#memory.get() ? undefined : tree
+    this.#truth = { tree: own, text, number: this.#truth.number + (changed ? 1 : 0) }
+    return changed
+  }
+
+  /** What was staged will not be written. */
+  unstage(): void {
+    this.#truth = this.#saved
+  }
+
+  /**
+   * What was staged is in the file. Memory follows in this one step; edits made while it was written stay unsaved edits.
+   * @param discardEdits an explicit read: memory becomes the file, unsaved edits are dropped
+   */
+  settle(discardEdits: boolean): void {
+    this.#saved = this.#truth
+    // A read of a file that never was keeps the default data, and the edits made to it.
+    const discard = discardEdits && this.#truth.number > 0
+    if (this.#baseNumber === this.#truth.number && !discard) return
+    const mine = this.#memory.get()
+    const edited = !discard && this.text(mine) !== this.#base
+    let next = this.truthTree
+    if (edited) {
+      const merged = merge(JSON.parse(this.#base), JSON.parse(this.text(mine)), JSON.parse(this.#truth.text))
+      // It cannot be folded: memory keeps the edits, and the next operation says so.
+      if (!('merged' in merged)) return
+      next = merged.merged
+    }
+    this.#memory.set(patch(mine, next))
+    this.#base = edited ? this.#truth.text : this.text(this.#memory.get())
+    this.#baseNumber = this.#truth.number
+  }
+
+  text(tree: Tree): string {
+    const text = this.#format.stringify(tree) as string | undefined
+    if (typeof text === 'string') return text
+    throw new TypeError(
+      `the data of ${this.#path} cannot be written as ${this.#format.name}: got ${String(tree)}`,
+    )
+  }
+
+  #stale(paths: readonly string[], base: Tree, mine: Tree, theirs: Tree): StaleWriteError {
+    return new StaleWriteError(
+      `${this.#path} and the unsaved edits in memory were both changed at ${paths.join(', ')}. Nothing was written and ` +
+        'nothing is lost: call read() to take what is in the file, and use update() for edits that depend on it.',
+      { path: this.#path, paths, base, mine, theirs },
+    )
+  }
+}
