@@ -106,6 +106,8 @@ const rows: Row[] = [
     prepare: text('{\n  "posts": [\n    1\n  ]\n}\n'),
     code: 'PSLOCK_CORRUPT',
   },
+  { what: 'a JSON object on one line', who: logs, prepare: text('{"posts":[1,2]}'), code: 'PSLOCK_CORRUPT' },
+  { what: 'a JSON array', who: logs, prepare: text('[1,2,3]\n'), code: 'PSLOCK_CORRUPT' },
   {
     what: 'a log of documents',
     who: images,

@@ -3,7 +3,7 @@ import type { LineCoder } from '../../src/db/log/unit.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel } from './internals.ts'
 import type { OwnIndexes } from './own-indexes.ts'
-import { fromLine, isDocument, toLine } from './records.ts'
+import { fromLine, isDocument, isForeign, toLine } from './records.ts'
 
 /** Brings NeDB's indexes, which are its whole memory, up to date with lines of the file. */
 export class NedbMemory implements LogMemory {
@@ -40,7 +40,7 @@ export class NedbMemory implements LogMemory {
     const indexes = new Map<string, IndexOptions | undefined>()
     for (const line of lines) {
       const record = fromLine(this.#model, line)
-      if (!record) bad.push(line)
+      if (!record || isForeign(record)) bad.push(line)
       else if (isDocument(record)) docs.set(record._id, record.$$deleted === true ? undefined : record)
       else readIndexLine(record, indexes)
     }

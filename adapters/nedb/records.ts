@@ -52,3 +52,11 @@ export function requireStorable(doc: Doc): void {
 export function isDocument(record: Doc): boolean {
   return Boolean(record._id) || record._id === 0
 }
+
+/**
+ * Whether a record is none of NeDB's: no document, and no line for the machinery (`$$indexCreated`, or a `$$` line of a
+ * later version, which is passed over). Vanilla drops such lines, and with them a whole JSON file opened by mistake.
+ */
+export function isForeign(record: Doc): boolean {
+  return !isDocument(record) && !Object.keys(record).some((key) => key.startsWith('$$'))
+}

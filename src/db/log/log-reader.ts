@@ -2,7 +2,7 @@ import type { LockMode } from '../../errors.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { LineHealth } from './line-health.ts'
 import type { LogFile, News } from './log-file.ts'
-import { type Scan, scanUnits, scanUnitsWith } from './unit.ts'
+import { type LineCoder, scanUnits, scanUnitsWith } from './unit.ts'
 
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
 export class LogReader {
@@ -27,9 +27,9 @@ export class LogReader {
     const { coder } = this.#memory
     const scan = coder ? await scanUnitsWith(coder, bytes) : scanUnits(bytes)
     const anew = kind === 'replaced'
-    if (anew && scan.lines.length === 0 && scan.rest === 'torn' && !looksTorn(bytes, scan)) {
+    const isEmpty = scan.lines.length === 0
+    if (anew && isEmpty && scan.rest === 'torn' && !(await looksTorn(bytes, coder)))
       throw this.#health.error(1, 1)
-    }
     const tail = bytes.subarray(scan.end)
     if (scan.rest === 'unterminated' && tail.length > 0) {
       const text = tail.toString('utf8')
@@ -66,7 +66,14 @@ export class LogReader {
   }
 }
 
-/** Whether a file without one complete line may be a first record cut short, and not some other kind of file. */
-function looksTorn(bytes: Buffer, scan: Scan): boolean {
-  return scan.end === 0 && bytes.length > 1 && bytes[0] === 0x7b && bytes[1] === 0x22 && !bytes.includes(10)
+/** Whether a file without one complete unit may be a first unit cut short, and not some other kind of file. */
+async function looksTorn(bytes: Buffer, coder: LineCoder | undefined): Promise<boolean> {
+  const newline = bytes.indexOf(10)
+  const first = bytes.toString('utf8', 0, newline === -1 ? bytes.length : newline)
+  if (newline === -1) return first.startsWith('{"')
+  try {
+    return typeof JSON.parse(coder ? await coder.decode(first) : first) === 'object'
+  } catch {
+    return false
+  }
 }
