@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import properLockfile from 'proper-lockfile'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { LockedDatastore } from '../adapters/nedb-promises.ts'
@@ -294,6 +295,16 @@ describe('Bad input', () => {
       assert.deepEqual(await exited, [0, null])
     })
     assert.equal(await db.countAsync({}), 501 + own)
+  })
+
+  it("a file that proper-lockfile has locked (by a folder of our lock file's name) is refused, and says so", async () => {
+    const path = join(room, 'db.json')
+    writeFileSync(path, '{"n":0}')
+    const release = properLockfile.lockSync(path)
+    await assert.rejects(lowdb.write(path), { code: 'PSLOCK_UNSUPPORTED', message: /proper-lockfile/ })
+    release()
+    await lowdb.write(path)
+    assert.equal(readFileSync(path, 'utf8'), '{\n  "n": 1\n}')
   })
 
   it('wrong paths are TypeErrors that show them', () => {

@@ -19,7 +19,7 @@ export function timeoutError(site: Site, mode: LockMode, waitedMs: number): Lock
 }
 
 /** "4711 (node worker.js, exclusive) for 3.2 s" */
-export function describeHolder(holder: LockHolder): string {
+function describeHolder(holder: LockHolder): string {
   const who = holder.pid === undefined ? 'a process that cannot be seen from here' : String(holder.pid)
   const since = holder.sinceMs === undefined ? '' : ` for ${(holder.sinceMs / 1000).toFixed(1)} s`
   return `${who} (${holder.command ?? 'unknown command'}, ${holder.mode})${since}`

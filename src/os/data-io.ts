@@ -8,7 +8,7 @@ import { errnoOf } from '../errors.ts'
  */
 
 /** Up to this much is read or written synchronously while a lock is held. */
-export const SMALL_BYTES: number = 64 * 1024
+const SMALL_BYTES: number = 64 * 1024
 
 const readAsync = promisify(read)
 const writeAsync = promisify(write)

@@ -13,7 +13,7 @@ import { crc32 } from 'node:zlib'
  * A reader applies complete units only. With serialization hooks a space cannot be relied on, so there any unit of
  * several lines is marked, and the markers go through the hooks like every line.
  */
-export const BLOCK_BYTES = 4096
+const BLOCK_BYTES = 4096
 const NEWLINE = 10
 const SPACE = 32
 
