@@ -20,9 +20,9 @@ export const nedbAdapter: LogAdapter<Nedb> = {
   attach(db, session) {
     const model = fromNedb('/lib/model.js') as NedbModel
     const indexes = new OwnIndexes()
-    const memory = new NedbMemory(db, model, indexes)
+    const memory = new NedbMemory(db, model, indexes, () => session.distrustMemory())
     becomeLocked(db)
-    const at = { session, model, indexes, beforeLoad: new BeforeLoad(session, String(db.filename)) }
+    const at = { session, memory, model, indexes, beforeLoad: new BeforeLoad(session, String(db.filename)) }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory

@@ -1,10 +1,10 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { LogSession } from '../../src/db/adapter.ts'
 import { StoreIoError } from '../../src/errors.ts'
 import type { Task } from './internals.ts'
 
 interface Waiting {
-  readonly task: Task
-  readonly mode: 'exclusive' | 'shared'
+  readonly start: () => Promise<unknown>
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
   readonly timer: NodeJS.Timeout | undefined
@@ -32,15 +32,16 @@ export class BeforeLoad {
         reject(notLoaded(this.#filename))
       }
       const timer = timeoutMs < 2 ** 31 ? setTimeout(refuse, timeoutMs) : undefined
-      const entry: Waiting = { task, mode, resolve, reject, timer }
+      // In the context that issued it: it is no part of the load that lets it run.
+      const start = AsyncResource.bind(() => this.#session.perform(mode, task))
+      const entry: Waiting = { start, resolve, reject, timer }
       this.#waiting.push(entry)
     })
   }
 
   /** The store is loaded: they run, in order, ahead of everything issued from now on. */
   run(): void {
-    for (const { task, mode, resolve, reject } of this.#take())
-      this.#session.perform(mode, task).then(resolve, reject)
+    for (const { start, resolve, reject } of this.#take()) start().then(resolve, reject)
   }
 
   /** The load failed. */

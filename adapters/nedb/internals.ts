@@ -73,6 +73,7 @@ export interface Nedb extends EventEmitter {
   _addToIndexes(doc: Doc): void
   _removeFromIndexes(doc: Doc): void
   _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void
+  _getRawCandidates(query: Query): Doc[]
   _getCandidatesAsync(query: Query, dontExpireStaleDocs?: boolean): Promise<Doc[]>
 }
 

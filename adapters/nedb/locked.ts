@@ -1,12 +1,14 @@
 import type { LogSession } from '../../src/db/adapter.ts'
 import type { BeforeLoad } from './before-load.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
+import type { NedbMemory } from './memory.ts'
 import type { OwnIndexes } from './own-indexes.ts'
 import { requireStorable, toLine } from './records.ts'
 
 /** What a store needs at hand once it is attached. */
 export interface Attached {
   readonly session: LogSession
+  readonly memory: NedbMemory
   readonly model: NedbModel
   readonly indexes: OwnIndexes
   readonly beforeLoad: BeforeLoad
@@ -25,7 +27,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
     override _addToIndexes(doc: Doc): void {
-      const session = attached.get(this)?.session
+      const session = changing(this, [doc._id])
       if (session?.running) requireStorable(doc)
       super._addToIndexes(doc)
       session?.onUndo(() => super._removeFromIndexes(doc))
@@ -33,11 +35,11 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
 
     override _removeFromIndexes(doc: Doc): void {
       super._removeFromIndexes(doc)
-      attached.get(this)?.session.onUndo(() => super._addToIndexes(doc))
+      changing(this, [])?.onUndo(() => super._addToIndexes(doc))
     }
 
     override _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void {
-      const session = attached.get(this)?.session
+      const session = changing(this, [])
       if (Array.isArray(oldDoc)) {
         if (session?.running) for (const pair of oldDoc) requireStorable(pair.newDoc)
         super._updateIndexes(oldDoc)
@@ -47,6 +49,16 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
         super._updateIndexes(oldDoc, newDoc)
         session?.onUndo(() => super._updateIndexes(newDoc as Doc, oldDoc))
       }
+    }
+
+    override getAllData(): Doc[] {
+      attached.get(this)?.memory.settle()
+      return super.getAllData()
+    }
+
+    override _getRawCandidates(query: Query): Doc[] {
+      attached.get(this)?.memory.settle(idsOf(query))
+      return super._getRawCandidates(query)
     }
 
     override async _getCandidatesAsync(query: Query, dontExpireStaleDocs = false): Promise<Doc[]> {
@@ -103,6 +115,22 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
   }
   return Locked as unknown as B
+}
+
+/** The session to tell of a change of memory, which is first made right for the documents concerned. */
+function changing(db: Nedb, ids: readonly unknown[]): LogSession | undefined {
+  const at = attached.get(db)
+  if (!at || at.memory.isApplying) return undefined
+  at.memory.settle(at.memory.hasUniqueIndex ? undefined : ids)
+  return at.session
+}
+
+/** The only documents that can match a query; undefined: any could. */
+function idsOf(query: Query): readonly unknown[] | undefined {
+  const id = query._id
+  if (typeof id === 'string' || typeof id === 'number') return [id]
+  const among = (id as { $in?: unknown } | undefined)?.$in
+  return Array.isArray(among) ? among : undefined
 }
 
 /** A cursor that takes the lock shared, each time it is executed. */

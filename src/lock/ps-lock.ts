@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { ClosedError, LockDeadlockError, type LockHolder, type LockMode } from '../errors.ts'
 import { canonicalPath } from '../os/lock-file.ts'
 import { during, enclosing, roomWithin } from './enter.ts'
@@ -45,10 +46,12 @@ export class PsLock {
    * @throws TypeError for a path or a duration that is none
    */
   constructor(path: string, options: PsLockOptions = {}) {
-    this.#guards = requirePath(path, 'path')
+    // Now: a later chdir must not make it another file.
+    this.#guards = resolve(requirePath(path, 'path'))
     this.#timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs)
     this.#sliceMs = durationMs(options.sliceMs, 'sliceMs', DEFAULTS.sliceMs)
-    this.#lockPath = options.lockPath === undefined ? undefined : requirePath(options.lockPath, 'lockPath')
+    this.#lockPath =
+      options.lockPath === undefined ? undefined : resolve(requirePath(options.lockPath, 'lockPath'))
   }
 
   /** The lock file: the real path of what is guarded (symbolic links followed), plus `.lock`. */
@@ -181,7 +184,8 @@ export class PsLock {
     const start = performance.now()
     for (;;) {
       const waitedMs = performance.now() - start
-      const step = patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, waitedMs)
+      const step =
+        patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, waitedMs, this.#sliceMs)
       if (step === true) return
       if (waitedMs >= patience.timeoutMs) throw patience.onTimeout(waitedMs)
       Atomics.wait(sleeper, 0, 0, Math.min(Number(step), patience.timeoutMs - waitedMs))
@@ -228,9 +232,7 @@ export class PsLock {
     if (this.#lockPath !== undefined)
       return { lock: canonicalPath(this.#lockPath), guards: canonicalPath(this.#guards) }
     const guards = canonicalPath(this.#guards)
-    return this.#guards.endsWith('.lock')
-      ? { lock: guards, guards: undefined }
-      : { lock: `${guards}.lock`, guards }
+    return guards.endsWith('.lock') ? { lock: guards, guards: undefined } : { lock: `${guards}.lock`, guards }
   }
 }
 

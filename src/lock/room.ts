@@ -62,9 +62,9 @@ export class Room {
   }
 
   /** One step of a blocking waiter: true when inside, else the milliseconds to sleep. */
-  stepBlocking(mode: LockMode, waitedMs: number): true | number {
+  stepBlocking(mode: LockMode, waitedMs: number, sliceMs: number): true | number {
     if (!this.#door || this.#readers > 0) return this.#take(mode) || 1
-    const step = this.#door.step(mode, waitedMs)
+    const step = this.#door.step(mode, waitedMs, sliceMs)
     if (step === true) this.#count(mode)
     return step
   }
@@ -153,7 +153,7 @@ export class Room {
         this.#door.giveUpTurn()
         return true
       }
-      const step = this.#door.step(head.mode, waitedMs)
+      const step = this.#door.step(head.mode, waitedMs, head.patience.sliceMs)
       if (step === true) this.#count(head.mode)
       return step
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { LockHolder, LockMode } from '../errors.ts'
-import { kernelHolders, leaveNote } from '../os/holders.ts'
+import { eraseNote, kernelHolders, leaveNote } from '../os/holders.ts'
 import { LockFile } from '../os/lock-file.ts'
 import type { Hold } from './hold.ts'
 import { Room } from './room.ts'
@@ -17,6 +17,7 @@ export class Site {
   readonly #holds = new Set<Hold>()
   #users = 0
   #noting = false
+  #noted = false
 
   /** The site of a lock file, made at the first use and closed after the last. */
   static open(path: string, guards: string | undefined): Site {
@@ -25,7 +26,7 @@ export class Site {
       site = new Site(path, guards)
       shared.sites.set(path, site)
     }
-    site.#users++
+    site.use()
     return site
   }
 
@@ -33,6 +34,11 @@ export class Site {
     this.path = path
     this.#door = new Turnstile(new LockFile(path, guards), guards)
     this.room = new Room(this.#door)
+  }
+
+  /** One user more. A method, for the site may be another copy's of this package: private names are per copy. */
+  use(): void {
+    this.#users++
   }
 
   /** One user fewer. The last one closes the files, but never under a hold. */
@@ -48,6 +54,7 @@ export class Site {
 
   left(hold: Hold): void {
     this.#holds.delete(hold)
+    if (this.#noted && this.#holds.size === 0) this.#eraseNote()
     ;(hold.outer?.room ?? this.room).leave(hold.mode)
     this.#closeIfUnused()
   }
@@ -55,7 +62,7 @@ export class Site {
   /** Everybody who holds or waits, as far as this system can tell. */
   holders(): LockHolder[] {
     const own = this.#ownHolders()
-    const seen = kernelHolders(this.path, 'holding', this.#door.file.fd)
+    const seen = kernelHolders(this.path, 'holding')
     // Worker threads of this process are the kernel's business; what this thread holds is known better here.
     const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
     return [...others, ...own, ...kernelHolders(this.#door.turnPath, 'waiting').filter(isOther)]
@@ -93,8 +100,18 @@ export class Site {
       const fd = this.#door.file.fd
       const ageMs = performance.now() - oldest.since
       if (ageMs < NOTE_AFTER_MS) this.#noteLater()
-      else if (fd !== undefined) leaveNote(fd, oldest.mode, Date.now() - ageMs)
+      else if (fd !== undefined) {
+        leaveNote(fd, oldest.mode, Date.now() - ageMs)
+        this.#noted = true
+      }
     }, NOTE_AFTER_MS).unref()
+  }
+
+  /** Else the next hold of this process, too young for a note of its own, would be shown with the age of this one. */
+  #eraseNote(): void {
+    this.#noted = false
+    const { fd } = this.#door.file
+    if (fd !== undefined) eraseNote(fd)
   }
 
   #closeIfUnused(): void {

@@ -49,11 +49,16 @@ function bindFsExt(): Binding {
   return {
     name: 'fs-ext',
     flock: (fd, operation) => {
+      // "Busy" comes as an exception here; without its stack it costs a tenth (0.5 instead of 4.5 us).
+      const limit = Error.stackTraceLimit
+      Error.stackTraceLimit = 0
       try {
         flockSync(fd, operation)
         return undefined
       } catch (error) {
         return errnoOf(error) ?? 'EIO'
+      } finally {
+        Error.stackTraceLimit = limit
       }
     },
   }

@@ -30,10 +30,31 @@ const NOTE_BYTES = 160
 /** Leaves a note in the lock file: who holds it and since when. A hint for `holders()`, nothing relies on it. */
 export function leaveNote(fd: number, mode: LockMode, since: number): void {
   const note: Note = { pid: process.pid, start: processStart(process.pid), since: Math.round(since), mode }
+  write(fd, JSON.stringify(note))
+}
+
+/** Takes back the note of this process, if it is still the one there. */
+export function eraseNote(fd: number): void {
+  if (parseNote(head(fd))?.pid === process.pid) write(fd, '')
+}
+
+/** Only over nothing or a note: what others have written there (a pid, a package manager's own lock) stays. */
+function write(fd: number, text: string): void {
   try {
-    writeSync(fd, `${JSON.stringify(note).padEnd(NOTE_BYTES - 1)}\n`, 0)
+    const { size } = fstatSync(fd)
+    if (size !== 0 && (size !== NOTE_BYTES || !/^(\{"pid":|\s*$)/.test(head(fd)))) return
+    writeSync(fd, `${text.padEnd(NOTE_BYTES - 1)}\n`, 0)
   } catch {
     // Read-only lock file or full disk: the lock itself does not depend on it.
+  }
+}
+
+function head(fd: number): string {
+  const buffer = Buffer.alloc(NOTE_BYTES)
+  try {
+    return buffer.toString('utf8', 0, readSync(fd, buffer, 0, NOTE_BYTES, 0))
+  } catch {
+    return ''
   }
 }
 
@@ -41,16 +62,7 @@ function readNote(path: string): Note | undefined {
   try {
     const fd = openSync(path, 'r')
     try {
-      const buffer = Buffer.alloc(NOTE_BYTES)
-      const length = readSync(fd, buffer, 0, NOTE_BYTES, 0)
-      const note = JSON.parse(buffer.toString('utf8', 0, length)) as Partial<Note> | null
-      if (typeof note?.pid !== 'number' || typeof note.since !== 'number') return undefined
-      return {
-        pid: note.pid,
-        start: note.start,
-        since: note.since,
-        mode: note.mode === 'shared' ? 'shared' : 'exclusive',
-      }
+      return parseNote(head(fd))
     } finally {
       closeSync(fd)
     }
@@ -59,13 +71,25 @@ function readNote(path: string): Note | undefined {
   }
 }
 
-/**
- * The processes that hold (or, for the turn file, wait for) the lock on this file.
- * @param ownFd an open descriptor of it in this process, if there is one
- */
-export function kernelHolders(path: string, state: LockHolder['state'], ownFd?: number): LockHolder[] {
+function parseNote(text: string): Note | undefined {
+  try {
+    const note = JSON.parse(text) as Partial<Note> | null
+    if (typeof note?.pid !== 'number' || typeof note.since !== 'number') return undefined
+    return {
+      pid: note.pid,
+      start: note.start,
+      since: note.since,
+      mode: note.mode === 'shared' ? 'shared' : 'exclusive',
+    }
+  } catch {
+    return undefined
+  }
+}
+
+/** The processes that hold (or, for the turn file, wait for) the lock on the file of this name. */
+export function kernelHolders(path: string, state: LockHolder['state']): LockHolder[] {
   const note = state === 'holding' ? readNote(path) : undefined
-  const found = process.platform === 'linux' ? linuxHolders(path, ownFd) : undefined
+  const found = process.platform === 'linux' ? linuxHolders(path) : undefined
   if (found) return found.map(({ pid, mode }) => describe(pid, mode, state, note))
   return note && isAlive(note) ? [describe(note.pid, note.mode, state, note)] : []
 }
@@ -80,20 +104,15 @@ function describe(
   return { pid, command: pid === undefined ? undefined : commandOf(pid), mode, sinceMs: noted, state }
 }
 
-function linuxHolders(
-  path: string,
-  ownFd: number | undefined,
-): { pid: number | undefined; mode: LockMode }[] | undefined {
+function linuxHolders(path: string): { pid: number | undefined; mode: LockMode }[] | undefined {
   let table: string
   try {
     table = readFileSync('/proc/locks', 'utf8')
   } catch {
     return undefined
   }
-  const file =
-    ownFd === undefined
-      ? statSync(path, { bigint: true, throwIfNoEntry: false })
-      : fstatSync(ownFd, { bigint: true })
+  // Not by a descriptor of our own: the file that it has open may have been deleted or replaced since.
+  const file = statSync(path, { bigint: true, throwIfNoEntry: false })
   if (!file) return []
   const holders: { pid: number | undefined; mode: LockMode }[] = []
   for (const line of table.split('\n')) {

@@ -2,6 +2,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  fchmodSync,
   fchownSync,
   fstatSync,
   openSync,
@@ -42,15 +43,16 @@ export class LockFile {
 
   /**
    * Takes the kernel lock if it is free: true, and the path names what is locked; or false, and nothing is held.
+   * @param thorough also look, when it is busy, whether the path still names what is locked
    * @throws LockIoError, LockUnsupportedError
    */
-  tryLock(mode: LockMode): boolean {
+  tryLock(mode: LockMode, thorough = true): boolean {
     // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
     for (let attempt = 0; attempt < 100; attempt++) {
       const fd = this.#fd ?? this.#open()
       if (!tryFlock(fd, mode, this.path)) {
         // Held by the lock's owner, or by a ghost on an inode that the path has left: only the first is "busy".
-        if (this.#isCurrent()) return false
+        if (!thorough || this.#isCurrent()) return false
         this.close()
         continue
       }
@@ -134,6 +136,8 @@ function createLike(path: string, guards: string | undefined, flags: number): nu
   if (!data?.isFile()) return openSync(path, flags, 0o666)
   const fd = openSync(path, flags, data.mode & 0o666)
   try {
+    // Not left to the umask: who can read the data must be able to open its lock.
+    fchmodSync(fd, data.mode & 0o666)
     if (fstatSync(fd).gid !== data.gid) fchownSync(fd, -1, data.gid)
   } catch (error) {
     // Not a member of that group: the lock file keeps ours, and flock needs only read permission.

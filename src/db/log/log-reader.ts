@@ -70,7 +70,7 @@ export class LogReader {
 async function looksTorn(bytes: Buffer, coder: LineCoder | undefined): Promise<boolean> {
   const newline = bytes.indexOf(10)
   const first = bytes.toString('utf8', 0, newline === -1 ? bytes.length : newline)
-  if (newline === -1) return first.startsWith('{"')
+  if (newline === -1) return /^ ?(?:\{(?:"|$)|$)/.test(first)
   try {
     return typeof JSON.parse(coder ? await coder.decode(first) : first) === 'object'
   } catch {

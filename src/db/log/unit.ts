@@ -5,7 +5,8 @@ import { crc32 } from 'node:zlib'
  * always at a multiple of 4096 bytes. And the file must stay the vanilla library's own. So:
  *
  *  - A unit of up to 4096 bytes never crosses a multiple of 4096: blank lines, which vanilla skips, pad it into the
- *    next block. Every line of it but the last ends in a space: more follows.
+ *    next block. Every line of it but the last ends in a space: more follows. Of several lines the first also begins
+ *    with one: cut short before its line feed it must not pass for a record of its own that only lacks that.
  *  - A larger unit of several lines stands between two marker lines. Closed, vanilla loads it and the marker deletes
  *    itself; unclosed, vanilla *refuses* the file, because a field name may not begin with `$`. It never loads half.
  *  - A larger unit of one line needs no marker: a JSON object cut short never parses.
@@ -29,7 +30,7 @@ export interface LineCoder {
 
 /** The bytes of one unit, as they must be written at `offset` of the file. */
 export function encodeUnit(lines: readonly string[], offset: number): Buffer {
-  const unit = Buffer.from(`${lines.join(' \n')}\n`)
+  const unit = Buffer.from(`${lines.length > 1 ? ' ' : ''}${lines.join(' \n')}\n`)
   if (unit.length <= BLOCK_BYTES) {
     const used = offset % BLOCK_BYTES
     return used + unit.length <= BLOCK_BYTES
@@ -96,14 +97,16 @@ export function scanUnits(bytes: Buffer): Scan {
     }
     // JSON never holds a raw NUL: a zeroed sector after power loss. What follows is not to be trusted either.
     if (text.includes('\0')) return { lines, end, rest: 'torn' }
+    // Only where the first line says so too: a space at the end of a line edited by hand means nothing.
+    const isPart = open.length > 0 || text.startsWith(' ')
     open.push(text)
-    if (bytes[newline - 1] === SPACE) continue
+    if (isPart && bytes[newline - 1] === SPACE) continue
     for (const line of open) lines.push(line)
     open = []
     end = position
   }
   if (end === bytes.length) return { lines, end, rest: 'none' }
-  const last = open.length === 0 ? bytes.toString('utf8', position) : ''
+  const last = open.length === 0 && bytes[position] !== SPACE ? bytes.toString('utf8', position) : ''
   return { lines, end, rest: isRecord(last) ? 'unterminated' : 'torn' }
 }
 
@@ -163,7 +166,9 @@ function readMarked(
   return { body: body.toString('utf8'), next: closingEnd + (unterminated ? 0 : 1), unterminated }
 }
 
+/** An opening marker is none: what it opens has not come. */
 function isRecord(text: string): boolean {
+  if (OPENING.test(text)) return false
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null

@@ -87,15 +87,7 @@ function mergeRecords(
     conflicts.push(path || '(root)')
     return [...theirs.values()]
   }
-  const [lead, follow] = mineMoved ? [mine, theirs] : [theirs, mine]
-  const order = [...lead.keys()]
-  let predecessor = -1
-  for (const id of follow.keys()) {
-    const at = order.indexOf(id)
-    if (at !== -1) predecessor = at
-    // A record that only the follower has: new there, or deleted by the lead. It stands behind what it stood behind.
-    else order.splice(++predecessor, 0, id)
-  }
+  const order = mineMoved ? orderOf(base, mine, theirs, false) : orderOf(base, theirs, mine, true)
   const merged: unknown[] = []
   for (const id of order) {
     const at = `${path}[id=${id}]`
@@ -104,6 +96,32 @@ function mergeRecords(
     if (record !== ABSENT) merged.push(record)
   }
   return merged
+}
+
+/**
+ * The ids of both in the order of the lead. One that only the follower has (new there, or deleted by the lead) stands
+ * behind what it stood behind; of those that are new at the same place, theirs come first.
+ */
+function orderOf(base: Records, lead: Records, follow: Records, leadIsTheirs: boolean): string[] {
+  const behind = new Map<string | undefined, string[]>()
+  let anchor: string | undefined
+  for (const id of follow.keys()) {
+    const group = behind.get(anchor)
+    if (lead.has(id)) anchor = id
+    else if (group) group.push(id)
+    else behind.set(anchor, [id])
+  }
+  const order: string[] = []
+  let waiting = behind.get(undefined) ?? []
+  for (const id of lead.keys()) {
+    if (!leadIsTheirs || base.has(id)) {
+      for (const other of waiting) order.push(other)
+      waiting = []
+    }
+    order.push(id)
+    waiting = waiting.concat(behind.get(id) ?? [])
+  }
+  return order.concat(waiting)
 }
 
 /** Whether the records that both have stand in another order. */

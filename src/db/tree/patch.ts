@@ -1,34 +1,42 @@
-import { byId, idOf, isObject, setOwn, type TreeObject } from './json-tree.ts'
+import { byId, equalTrees, idOf, isObject, setOwn, type TreeObject } from './json-tree.ts'
 
 /**
  * Makes `target` equal to `source` in place and returns what stands there then. People keep references
  * (`const { posts } = db.data`): containers keep their identity by path, and records in arrays by their id, or every
  * later push into a kept reference would vanish silently. Containers that are new are taken over from `source`.
+ * One that stands at two places (`data.selected = data.posts[0]`), where a file has two copies, is parted if they differ.
  */
 export function patch(target: unknown, source: unknown): unknown {
+  return patchAt(target, source, new Set())
+}
+
+function patchAt(target: unknown, source: unknown, patched: Set<unknown>): unknown {
   if (target === source) return target
-  if (Array.isArray(target) && Array.isArray(source)) return patchArray(target, source)
-  if (isObject(target) && isObject(source)) return patchObject(target, source)
+  if (patched.has(target)) return equalTrees(target, source) ? target : source
+  if (Array.isArray(target) && Array.isArray(source)) return patchArray(target, source, patched.add(target))
+  if (isObject(target) && isObject(source)) return patchObject(target, source, patched.add(target))
   return source
 }
 
-function patchObject(target: TreeObject, source: TreeObject): TreeObject {
+function patchObject(target: TreeObject, source: TreeObject, patched: Set<unknown>): TreeObject {
   for (const key of Object.keys(target)) if (!Object.hasOwn(source, key)) delete target[key]
   for (const key of Object.keys(source)) {
-    const value = Object.hasOwn(target, key) ? patch(target[key], source[key]) : source[key]
+    const value = Object.hasOwn(target, key) ? patchAt(target[key], source[key], patched) : source[key]
     if (!Object.hasOwn(target, key) || target[key] !== value) setOwn(target, key, value)
   }
   return target
 }
 
-function patchArray(target: unknown[], source: readonly unknown[]): unknown[] {
+function patchArray(target: unknown[], source: readonly unknown[], patched: Set<unknown>): unknown[] {
   const known = byId(target)
-  const patched = source.map((element, index) => {
+  const elements = source.map((element, index) => {
     const id = idOf(element)
-    if (known && id !== undefined) return known.has(id) ? patch(known.get(id), element) : element
-    return index < target.length && idOf(target[index]) === id ? patch(target[index], element) : element
+    if (known && id !== undefined) return known.has(id) ? patchAt(known.get(id), element, patched) : element
+    return index < target.length && idOf(target[index]) === id
+      ? patchAt(target[index], element, patched)
+      : element
   })
-  target.length = patched.length
-  for (const [index, element] of patched.entries()) if (target[index] !== element) target[index] = element
+  target.length = elements.length
+  for (const [index, element] of elements.entries()) if (target[index] !== element) target[index] = element
   return target
 }

@@ -36,6 +36,8 @@ export class TreeState {
     this.#memory = memory
     this.#format = format
     this.defaults = cloneTree(memory.get())
+    // Memory is patched in place from now on: not the caller's own object, which other stores may share.
+    memory.set(cloneTree(this.defaults))
     this.#base = this.text(memory.get())
     this.#saved = { tree: this.defaults, text: this.#base, number: 0 }
     this.#truth = this.#saved

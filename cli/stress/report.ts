@@ -1,0 +1,122 @@
+import pc from 'picocolors'
+import { duration, figure, table } from '../table.ts'
+import type { FindingKind } from './findings.ts'
+import type { Verdict } from './verdict.ts'
+
+/** What each kind of finding means, in the words of the table. */
+const MEANING: Record<FindingKind, string> = {
+  lost: 'acknowledged, and not in the file',
+  duplicated: 'more than once in the file, or given to two',
+  torn: 'in part',
+  outOfOrder: 'ahead of what had ended before it began',
+  unexpected: 'nobody wrote it',
+  unreadable: 'the vanilla library refuses the file',
+  stale: 'reads that missed what was acknowledged',
+  errors: 'operations rejected, workers broken',
+}
+
+/** The verdict for people. */
+export function report(verdict: Verdict): string {
+  return [
+    headline(verdict),
+    '',
+    table(
+      Object.entries(verdict.found).map(([kind, count]) => [
+        kind,
+        count === 0 ? '0' : pc.red(grouped(count)),
+        pc.dim(MEANING[kind as FindingKind]),
+      ]),
+      { right: [1] },
+    ),
+    '',
+    latencyTable(verdict),
+    '',
+    contention(verdict),
+    ...(verdict.findings.length === 0 ? [] : ['', ...findings(verdict)]),
+    '',
+    `seed ${verdict.seed}: ${repeatCommand(verdict)}`,
+    ...(verdict.kept === undefined ? [] : [`kept in ${verdict.kept}`]),
+    conclusion(verdict),
+  ].join('\n')
+}
+
+function headline(verdict: Verdict): string {
+  const { store, mode, procs, acknowledged, planned, elapsedMs, opsPerSecond, workers, refused } = verdict
+  const killed = workers.killed > 0 ? `, ${workers.killed} killed` : ''
+  const failed = workers.failed > 0 ? `, ${workers.failed} broken` : ''
+  return (
+    `${pc.bold(store)}, ${mode}: ${procs} processes${killed}${failed}, ${grouped(acknowledged)} of ` +
+    `${grouped(planned)} operations acknowledged in ${duration(elapsedMs)} (${figure(opsPerSecond)}/s); rightly ` +
+    `refused: ${refused.taken} taken keys, ${refused.staleWrite} stale writes`
+  )
+}
+
+function latencyTable({ latencyMs }: Verdict): string {
+  const rows = Object.entries(latencyMs).map(([kind, { count, p50, p99, max }]) => [
+    kind,
+    grouped(count),
+    ...[p50, p99, max].map(figure),
+  ])
+  return table([['wait in ms', 'count', 'p50', 'p99', 'max'], ...rows], { right: [1, 2, 3, 4] })
+}
+
+function contention({ handovers, handoversPerOperation, leastTurns, fairness, floor }: Verdict): string {
+  const lines = [
+    `contention: ${grouped(handovers)} hand-overs between processes (${handoversPerOperation.toFixed(2)} per operation), ` +
+      `at least ${leastTurns} turns for each; fairness at half time ${fairness.toFixed(2)}`,
+  ]
+  if (floor && !floor.reached) {
+    const what = floor.measure === 'leastTurns' ? 'turns for each process' : 'hand-overs per operation'
+    lines.push(
+      pc.yellow(`not enough contention: at least ${floor.least} ${what} are needed to prove anything`),
+    )
+  }
+  return lines.join('\n')
+}
+
+function findings({ findings: first, found }: Verdict): string[] {
+  const total = Object.values(found).reduce((sum, count) => sum + count, 0)
+  return [
+    `the first of ${grouped(total)} findings:`,
+    ...first.map(({ kind, worker, operation, message }) => {
+      const where = operation ? ` (worker ${worker}, operation ${operation.index}: ${operation.kind})` : ''
+      return `  ${pc.red(kind)}${where} ${message}`
+    }),
+  ]
+}
+
+/** The seed repeats the plan of operations; how the processes interleave is up to the system. */
+function repeatCommand({
+  store,
+  procs,
+  ops,
+  seed,
+  mode,
+  thinkMs,
+  sliceMs,
+  durability,
+  kill,
+}: Verdict): string {
+  const flags = [
+    `--store ${store} --procs ${procs} --ops ${ops} --seed ${seed} --think ${thinkMs}`,
+    ...(sliceMs === 'default' ? [] : [`--slice ${sliceMs}`]),
+    ...(durability === 'disk' ? ['--durability disk'] : []),
+    ...(kill === 0 ? [] : [`--kill ${kill}`]),
+    ...(mode === 'control' ? ['--unlocked'] : []),
+  ]
+  return `pslock stress ${flags.join(' ')}`
+}
+
+function conclusion({ mode, verdict }: Verdict): string {
+  if (verdict === 'not enough contention') return pc.yellow('NOT ENOUGH CONTENTION: the run proves nothing')
+  if (mode === 'control') {
+    return verdict === 'damaged'
+      ? pc.yellow('DAMAGED, as this control without a lock is expected to be')
+      : pc.yellow('CLEAN: this control without a lock happened to lose nothing')
+  }
+  return verdict === 'clean' ? pc.green('CLEAN: nothing lost') : pc.red('DAMAGED')
+}
+
+function grouped(count: number): string {
+  return count.toLocaleString('en-US')
+}

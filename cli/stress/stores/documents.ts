@@ -1,0 +1,82 @@
+import { ABSENT, type Answer, claimId, insertedNumbers, type Operation } from '../operation.ts'
+import { isWhole, makeRecord, recordId } from '../record.ts'
+import type { Subject } from './subject.ts'
+
+export type Query = Record<string, unknown>
+
+/** What both NeDB libraries can do, with the smallest results that tell what happened. */
+export interface DocumentStore {
+  insert(docs: object | object[]): Promise<unknown>
+  /** @returns how many documents were affected */
+  update(query: Query, change: object): Promise<number>
+  /** @returns the counter's new value */
+  increment(id: string): Promise<number>
+  remove(query: Query): Promise<number>
+  find(query: Query): Promise<object[]>
+  findOne(query: Query): Promise<object | null>
+  count(query: Query): Promise<number>
+  close(): Promise<void>
+}
+
+/** The plan's operations in terms of documents. */
+export function documentSubject(store: DocumentStore, worker: number): Subject {
+  const read = async (n: number): Promise<Answer> => {
+    const _id = recordId(worker, n)
+    const found = n % 2 === 0 ? await store.findOne({ _id }) : (await store.find({ _id: { $in: [_id] } }))[0]
+    if (!found) return { said: 'done', value: ABSENT }
+    return isWhole(found, _id) ? { said: 'done', value: found.v } : { said: 'torn' }
+  }
+  return {
+    perform: async (operation) => {
+      switch (operation.kind) {
+        case 'insert':
+        case 'insertMany': {
+          const docs = insertedNumbers(operation).map((n) => document(worker, n, 0, operation.length))
+          await store.insert(operation.kind === 'insert' ? (docs[0] as object) : docs)
+          return { said: 'done' }
+        }
+        case 'update': {
+          const { n, v, length } = operation
+          const query = { _id: recordId(worker, n) }
+          return {
+            said: 'done',
+            value: await store.update(query, { $set: makeRecord(worker, n, v, length) }),
+          }
+        }
+        case 'delete':
+          return { said: 'done', value: await store.remove({ _id: recordId(worker, operation.n) }) }
+        case 'increment':
+          return { said: 'done', value: await store.increment(operation.counter) }
+        case 'claim':
+          return claim(store, worker, operation)
+        case 'readRecord':
+          return read(operation.n)
+        case 'readCount':
+          return { said: 'done', value: await store.count({ worker }) }
+        case 'readCounter': {
+          const found = (await store.findOne({ _id: operation.counter })) as { value: number } | null
+          return { said: 'done', value: found?.value ?? 0 }
+        }
+      }
+    },
+    close: () => store.close(),
+  }
+}
+
+async function claim(
+  store: DocumentStore,
+  worker: number,
+  { key }: Extract<Operation, { kind: 'claim' }>,
+): Promise<Answer> {
+  try {
+    await store.insert({ _id: claimId(worker, key), key })
+    return { said: 'done' }
+  } catch (error) {
+    if ((error as { errorType?: unknown }).errorType === 'uniqueViolated') return { said: 'taken' }
+    throw error
+  }
+}
+
+function document(worker: number, n: number, v: number, length: number): object {
+  return { _id: recordId(worker, n), ...makeRecord(worker, n, v, length) }
+}

@@ -1,0 +1,30 @@
+import Vanilla from 'nedb-promises'
+import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
+import { documentSubject } from './documents.ts'
+import { lockOptions, type Subject, type SubjectOptions } from './subject.ts'
+
+export async function open(options: SubjectOptions): Promise<Subject> {
+  const db = options.unlocked
+    ? Vanilla.create({ filename: options.path })
+    : LockedDatastore.create({ filename: options.path, ...lockOptions(options) })
+  await db.load()
+  await db.ensureIndex({ fieldName: 'key', unique: true, sparse: true })
+  return documentSubject(
+    {
+      insert: (docs) => db.insert(docs),
+      update: async (query, change) => db.update(query, change, {}),
+      increment: async (_id) => {
+        const how = { upsert: true, returnUpdatedDocs: true } as const
+        return Number((await db.update<{ value: number }>({ _id }, { $inc: { value: 1 } }, how)).value)
+      },
+      remove: (query) => db.remove(query, {}),
+      find: async (query) => db.find<object>(query),
+      findOne: async (query) => db.findOne<object>(query),
+      count: async (query) => db.count(query),
+      close: async () => {
+        if ('close' in db && typeof db.close === 'function') await db.close()
+      },
+    },
+    options.worker,
+  )
+}

@@ -1,0 +1,37 @@
+import { createRequire } from 'node:module'
+import type Vanilla from '@seald-io/nedb'
+import { LockedNedb } from '../../../adapters/nedb.ts'
+import { documentSubject } from './documents.ts'
+import { lockOptions, type Subject, type SubjectOptions } from './subject.ts'
+
+export async function open(options: SubjectOptions): Promise<Subject> {
+  const db = options.unlocked
+    ? new (vanilla())({ filename: options.path })
+    : new LockedNedb({ filename: options.path, autoload: true, ...lockOptions(options) })
+  await (options.unlocked ? db.loadDatabaseAsync() : db.autoloadPromise)
+  await db.ensureIndexAsync({ fieldName: 'key', unique: true, sparse: true })
+  return documentSubject(
+    {
+      insert: (docs) => db.insertAsync(docs as Record<string, unknown>),
+      update: async (query, change) => (await db.updateAsync(query, change, {})).numAffected,
+      increment: async (_id) => {
+        const how = { upsert: true, returnUpdatedDocs: true } as const
+        const { affectedDocuments } = await db.updateAsync({ _id }, { $inc: { value: 1 } }, how)
+        return Number((affectedDocuments as Record<string, unknown> | null)?.value)
+      },
+      remove: (query) => db.removeAsync(query, {}),
+      find: (query) => db.findAsync(query),
+      findOne: (query) => db.findOneAsync(query),
+      count: (query) => db.countAsync(query),
+      close: async () => {
+        if (db instanceof LockedNedb) await db.close()
+      },
+    },
+    options.worker,
+  )
+}
+
+/** The library's constructor as CommonJS gives it: its types know only a default export. */
+export function vanilla(): typeof Vanilla.default {
+  return createRequire(import.meta.url)('@seald-io/nedb')
+}

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { existsSync, writeFileSync } from 'node:fs'
+import type { Status } from '../../cli/status.ts'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { useFolder } from '../fixtures/folder.ts'
+import { pslock } from './run-pslock.ts'
+
+describe('pslock status', () => {
+  const folder = useFolder()
+
+  it('says free, and creates no lock file', async () => {
+    writeFileSync(folder('db'), '')
+    const { code, stdout } = await pslock('status', folder('db'))
+    assert.equal(code, 0)
+    assert.match(stdout, /db\.lock: free/)
+    assert.ok(!existsSync(folder('db.lock')))
+  })
+
+  it('says free when nobody holds the lock file that is there', async () => {
+    const lock = new PsLock(folder('db'))
+    await lock.exclusive(() => {})
+    await lock.close()
+    assert.equal((await pslock('status', folder('db'))).code, 0)
+  })
+
+  it('names the holder', async function () {
+    if (process.platform !== 'linux') this.skip()
+    await using lock = new PsLock(folder('db'))
+    await using _held = await lock.acquire()
+    const { code, stdout } = await pslock('status', folder('db'))
+    assert.equal(code, 1)
+    assert.match(stdout, /held/)
+    assert.match(stdout, new RegExp(`holding +exclusive +${process.pid} `))
+  })
+
+  it('prints JSON on request', async function () {
+    if (process.platform !== 'linux') this.skip()
+    await using lock = new PsLock(folder('db'))
+    await using _held = await lock.acquire({ mode: 'shared' })
+    const { code, stdout } = await pslock('status', '--json', folder('db'))
+    const { held, holders } = JSON.parse(stdout) as Status
+    assert.equal(code, 1)
+    assert.equal(held, true)
+    assert.deepEqual(
+      holders.map(({ pid, mode, state }) => ({ pid, mode, state })),
+      [{ pid: process.pid, mode: 'shared', state: 'holding' }],
+    )
+  })
+})
