@@ -68,7 +68,8 @@ export class NedbMemory implements LogMemory {
   /** Makes the indexes right for the documents of these ids; without `ids`, for all. */
   settle(ids?: readonly unknown[]): void {
     if (this.#pending.size === 0 || this.#applying) return
-    if (ids) {
+    // With a unique index all at once: the value of one may have been another's a moment ago.
+    if (ids && !this.hasUniqueIndex) {
       const docs = new Map<unknown, Doc | undefined>()
       for (const id of ids) {
         if (!this.#pending.has(id)) continue
@@ -93,6 +94,7 @@ export class NedbMemory implements LogMemory {
   /** In an operation: takes in documents that are about to be written. */
   adopt(lines: readonly string[]): void {
     const db = this.#db
+    this.settle()
     for (const line of lines) {
       const doc = fromLine(this.#model, line)
       if (!doc || !isDocument(doc)) continue

@@ -1,4 +1,4 @@
-/** A JSON value. What is not JSON (dates, maps, functions) is a leaf: kept as it is, never looked into. */
+/** A JSON value. What is not JSON (maps, functions, objects with a `toJSON`) is a leaf: kept as it is. */
 export type Tree = unknown
 export type TreeObject = Record<string, unknown>
 
@@ -19,11 +19,22 @@ export function getOwn(object: TreeObject, key: string): unknown {
   return Object.hasOwn(object, key) ? object[key] : undefined
 }
 
-/** A copy of all containers; leaves are shared. */
+/**
+ * Plain objects, and those of the user's own classes that are written field by field. One with a `toJSON` knows better
+ * than we what it consists of: it is a leaf.
+ */
+export function isRecord(value: unknown): value is TreeObject {
+  if (isObject(value)) return true
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return !('toJSON' in value) && Object.prototype.toString.call(value) === '[object Object]'
+}
+
+/** A copy of all containers, and of dates, which can be changed in place too; other leaves are shared. */
 export function cloneTree<T>(tree: T): T {
   if (Array.isArray(tree)) return tree.map((element) => cloneTree(element) as unknown) as T
-  if (!isObject(tree)) return tree
-  const copy: TreeObject = {}
+  if (tree instanceof Date) return new Date(tree) as T
+  if (!isRecord(tree)) return tree
+  const copy = (isObject(tree) ? {} : Object.create(Object.getPrototypeOf(tree))) as TreeObject
   for (const key of Object.keys(tree)) setOwn(copy, key, cloneTree(tree[key]))
   return copy as T
 }

@@ -1,4 +1,4 @@
-import { byId, equalTrees, idOf, isObject, setOwn, type TreeObject } from './json-tree.ts'
+import { byId, equalTrees, idOf, isObject, isRecord, setOwn, type TreeObject } from './json-tree.ts'
 
 /**
  * Makes `target` equal to `source` in place and returns what stands there then. People keep references
@@ -12,10 +12,16 @@ export function patch(target: unknown, source: unknown): unknown {
 
 function patchAt(target: unknown, source: unknown, patched: Set<unknown>): unknown {
   if (target === source) return target
+  if (target instanceof Date && source instanceof Date && Number(target) === Number(source)) return target
   if (patched.has(target)) return equalTrees(target, source) ? target : source
   if (Array.isArray(target) && Array.isArray(source)) return patchArray(target, source, patched.add(target))
-  if (isObject(target) && isObject(source)) return patchObject(target, source, patched.add(target))
+  if (isRecord(target) && isRecord(source) && sameClass(target, source))
+    return patchObject(target, source, patched.add(target))
   return source
+}
+
+function sameClass(a: object, b: object): boolean {
+  return (isObject(a) && isObject(b)) || Object.getPrototypeOf(a) === Object.getPrototypeOf(b)
 }
 
 function patchObject(target: TreeObject, source: TreeObject, patched: Set<unknown>): TreeObject {
@@ -24,7 +30,18 @@ function patchObject(target: TreeObject, source: TreeObject, patched: Set<unknow
     const value = Object.hasOwn(target, key) ? patchAt(target[key], source[key], patched) : source[key]
     if (!Object.hasOwn(target, key) || target[key] !== value) setOwn(target, key, value)
   }
+  keepOrder(target, Object.keys(source))
   return target
+}
+
+/** The same keys in the same order: then the two have the same text, and nobody need write it to know. */
+function keepOrder(target: TreeObject, keys: readonly string[]): void {
+  if (Object.keys(target).every((key, index) => key === keys[index])) return
+  for (const key of keys) {
+    const value = target[key]
+    delete target[key]
+    setOwn(target, key, value)
+  }
 }
 
 function patchArray(target: unknown[], source: readonly unknown[], patched: Set<unknown>): unknown[] {

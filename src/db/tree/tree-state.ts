@@ -6,9 +6,11 @@ import { patch } from './patch.ts'
 
 /** A state of the store. Later ones have higher numbers. */
 interface State {
-  /** Left out where it would be memory's own, live tree. */
+  /** Undefined where it is memory's own, live tree. */
   readonly tree: Tree | undefined
   readonly text: string
+  /** Whether the text is as we would write the tree. */
+  readonly exact: boolean
   readonly number: number
 }
 
@@ -39,7 +41,7 @@ export class TreeState {
     // Memory is patched in place from now on: not the caller's own object, which other stores may share.
     memory.set(cloneTree(this.defaults))
     this.#base = this.text(memory.get())
-    this.#saved = { tree: this.defaults, text: this.#base, number: 0 }
+    this.#saved = { tree: this.defaults, text: this.#base, exact: true, number: 0 }
     this.#truth = this.#saved
   }
 
@@ -49,7 +51,7 @@ export class TreeState {
   }
 
   get truthTree(): Tree {
-    return this.#truth.tree ?? JSON.parse(this.#truth.text)
+    return this.#truth.tree ?? this.#format.parse(this.#truth.text)
   }
 
   /** A point to come back to when what follows fails: memory's edits are unsaved again. */
@@ -61,10 +63,9 @@ export class TreeState {
     }
   }
 
-  /** The file holds this now. */
-  arrived(tree: Tree): void {
-    const text = this.text(tree)
-    if (text !== this.#saved.text) this.#saved = { tree, text, number: this.#saved.number + 1 }
+  /** The file holds this now, in these words. */
+  arrived(tree: Tree, text: string): void {
+    if (text !== this.#saved.text) this.#saved = { tree, text, exact: false, number: this.#saved.number + 1 }
     this.#truth = this.#saved
   }
 
@@ -80,11 +81,11 @@ export class TreeState {
       this.#base = text
       return mine
     }
-    if (!edited) return this.truthTree
-    const base: Tree = JSON.parse(this.#base)
-    const theirs: Tree = JSON.parse(this.#truth.text)
-    const merged = merge(base, JSON.parse(text), theirs)
-    if (!('merged' in merged)) throw this.#stale(merged.conflicts, base, JSON.parse(text), theirs)
+    if (!edited) return this.#truth.tree === undefined ? mine : this.truthTree
+    const base: Tree = this.#format.parse(this.#base)
+    const theirs: Tree = this.#format.parse(this.#truth.text)
+    const merged = merge(base, this.#format.parse(text), theirs)
+    if (!('merged' in merged)) throw this.#stale(merged.conflicts, base, this.#format.parse(text), theirs)
     this.#base = text
     return merged.merged
   }
@@ -92,7 +93,7 @@ export class TreeState {
   /** Folds memory's unsaved edits into a copy that is being edited. */
   foldInto(draft: Tree): void {
     const truth = this.#truth
-    this.#truth = { tree: draft, text: this.text(draft), number: truth.number + 1 }
+    this.#truth = { tree: draft, text: this.text(draft), exact: true, number: truth.number + 1 }
     try {
       patch(draft, cloneTree(this.fold()))
     } finally {
@@ -103,10 +104,11 @@ export class TreeState {
   /** This tree, which `fold` began, is what the file shall hold. @returns whether it differs from what it holds */
   stage(tree: Tree): boolean {
     const text = this.text(tree)
-    const changed = text !== this.#truth.text
-    const own = tree === this.#memory.get() ? undefined : tree
-    this.#truth = { tree: own, text, number: this.#truth.number + (changed ? 1 : 0) }
-    return changed
+    if (text === this.#truth.text) return false
+    if (!this.#truth.exact && text === this.text(this.truthTree)) return false
+    const own = tree === this.#memory.get()
+    this.#truth = { tree: own ? undefined : tree, text, exact: true, number: this.#truth.number + 1 }
+    return true
   }
 
   /** What was staged will not be written. */
@@ -123,18 +125,24 @@ export class TreeState {
     // A read of a file that never was keeps the default data, and the edits made to it.
     const discard = discardEdits && this.#truth.number > 0
     if (this.#baseNumber === this.#truth.number && !discard) return
-    const mine = this.#memory.get()
-    const edited = !discard && this.text(mine) !== this.#base
-    let next = this.truthTree
-    if (edited) {
-      const merged = merge(JSON.parse(this.#base), JSON.parse(this.text(mine)), JSON.parse(this.#truth.text))
+    if (this.#truth.tree !== undefined || discard) {
+      const next = this.#next(discard)
       // It cannot be folded: memory keeps the edits, and the next operation says so.
-      if (!('merged' in merged)) return
-      next = merged.merged
+      if (next === undefined) return
+      this.#memory.set(patch(this.#memory.get(), next.tree))
     }
-    this.#memory.set(patch(mine, next))
-    this.#base = edited ? this.#truth.text : this.text(this.#memory.get())
+    this.#base = this.#truth.exact ? this.#truth.text : this.text(this.truthTree)
     this.#baseNumber = this.#truth.number
+  }
+
+  /** What memory shall be: the truth, with edits made meanwhile on top. */
+  #next(discard: boolean): { readonly tree: Tree } | undefined {
+    if (discard) return { tree: this.truthTree }
+    const text = this.text(this.#memory.get())
+    if (text === this.#base) return { tree: this.truthTree }
+    const { parse } = this.#format
+    const merged = merge(parse(this.#base), parse(text), parse(this.#truth.text))
+    return 'merged' in merged ? { tree: merged.merged } : undefined
   }
 
   text(tree: Tree): string {

@@ -9,6 +9,7 @@ import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
+import { patch } from './patch.ts'
 import { TreeState } from './tree-state.ts'
 
 /**
@@ -56,16 +57,17 @@ export class TreeStore implements TreeSession, Pass {
   update<T>(edit: (tree: Tree) => T): Promise<void> {
     requireFunction(edit, 'update(fn): fn')
     return this.#queue.push('exclusive', async () => {
-      // Called from inside an edit of this very store: it is part of that one.
-      if (this.#draft) return void (await edit(this.#draft.tree))
-      const tree = cloneTree(this.#state.fold())
+      // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
+      const outer = this.#draft
+      const tree = cloneTree(outer ? outer.tree : this.#state.fold())
       this.#draft = { tree }
       try {
         await edit(tree)
       } finally {
-        this.#draft = undefined
+        this.#draft = outer
       }
-      this.#stage(tree)
+      if (outer) patch(outer.tree, tree)
+      else this.#stage(tree)
     })
   }
 
@@ -92,7 +94,8 @@ export class TreeStore implements TreeSession, Pass {
   updateSync(edit: (tree: Tree) => unknown): void {
     requireFunction(edit, 'update(fn): fn')
     this.#lock.exclusiveSync(() => {
-      if (this.#draft) this.#editSync(edit, this.#draft.tree)
+      const outer = this.#draft
+      if (outer) patch(outer.tree, this.#editSync(edit, cloneTree(outer.tree)))
       else this.#saveSync(() => this.#editSync(edit, cloneTree(this.#state.fold())))
     })
   }
@@ -209,7 +212,8 @@ export class TreeStore implements TreeSession, Pass {
 
   /** `null`, also from a foreign adapter: there is no file, the store is empty. */
   #take(tree: Tree): void {
-    this.#state.arrived(tree === null ? cloneTree(this.#state.defaults) : tree)
+    const state = tree === null ? cloneTree(this.#state.defaults) : tree
+    this.#state.arrived(state, this.#state.text(state))
   }
 
   #takeText(text: string): void {
@@ -229,7 +233,7 @@ export class TreeStore implements TreeSession, Pass {
         { ...details, cause },
       )
     }
-    this.#state.arrived(tree)
+    this.#state.arrived(tree, text)
   }
 
   #failure(operation: string, error: unknown): unknown {
