@@ -3,7 +3,7 @@ import type { BeforeLoad } from './before-load.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import type { OwnIndexes } from './own-indexes.ts'
-import { requireStorable, toLine } from './records.ts'
+import { makeStorable, toLine, twinOf } from './records.ts'
 
 /** What a store needs at hand once it is attached. */
 export interface Attached {
@@ -27,8 +27,11 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
     override _addToIndexes(doc: Doc): void {
-      const session = changing(this, [doc._id])
-      if (session?.running) requireStorable(doc)
+      const session = changing(this, [doc._id, twinOf(doc._id)])
+      if (session?.running) {
+        makeStorable(doc)
+        requireNoTwin(this, doc._id)
+      }
       super._addToIndexes(doc)
       session?.onUndo(() => super._removeFromIndexes(doc))
     }
@@ -41,7 +44,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     override _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void {
       const session = changing(this, [])
       if (Array.isArray(oldDoc)) {
-        if (session?.running) for (const pair of oldDoc) requireStorable(pair.newDoc)
+        if (session?.running) for (const pair of oldDoc) makeStorable(pair.newDoc)
         super._updateIndexes(oldDoc)
         const back = oldDoc.map((pair) => ({ oldDoc: pair.newDoc, newDoc: pair.oldDoc }))
         session?.onUndo(() => super._updateIndexes(back))
@@ -123,6 +126,15 @@ function changing(db: Nedb, ids: readonly unknown[]): LogSession | undefined {
   if (!at || at.memory.isApplying) return undefined
   at.memory.settle(at.memory.hasUniqueIndex ? undefined : ids)
   return at.session
+}
+
+function requireNoTwin(db: Nedb, id: unknown): void {
+  const twin = twinOf(id)
+  if (twin === undefined || db.indexes._id?.getMatching(twin).length === 0) return
+  throw new TypeError(
+    `_id ${JSON.stringify(id)} is refused, since there is a document with ${JSON.stringify(twin)}: NeDB takes the two ` +
+      'for one at the next load',
+  )
 }
 
 /** The only documents that can match a query; undefined: any could. */

@@ -26,11 +26,12 @@ export function fromLine(model: NedbModel, line: string): Doc | undefined {
 }
 
 /**
- * What NeDB would take now and lose at the next load. The number 0 is let through, since NeDB's own tests insert it:
+ * Refuses what NeDB would take now and lose at the next load, and makes of the rest what the file will say: NaN,
+ * Infinity and invalid dates are `null` there, so that they are it in memory too. The number 0 is let through, since NeDB's own tests insert it:
  * pslock keeps such a document, vanilla passes it over when it loads.
  * @throws TypeError that says which value, and why
  */
-export function requireStorable(doc: Doc): void {
+export function makeStorable(doc: Doc): void {
   const id = doc._id
   if (!((typeof id === 'string' && id !== '') || (typeof id === 'number' && Number.isFinite(id)))) {
     throw new TypeError(
@@ -46,6 +47,26 @@ export function requireStorable(doc: Doc): void {
       `a document must not have a field $$deleted: NeDB would take it for a deletion (_id ${String(id)})`,
     )
   }
+  normalize(doc)
+}
+
+function normalize(container: Record<string, unknown> | unknown[]): void {
+  for (const [key, value] of Object.entries(container)) {
+    if (typeof value === 'object' && value !== null) {
+      if (!(value instanceof Date)) normalize(value as Record<string, unknown>)
+      else if (Number.isNaN(value.getTime())) Reflect.set(container, key, null)
+    } else if (
+      typeof value === 'number' ? !Number.isFinite(value) : value === undefined && Array.isArray(container)
+    ) {
+      Reflect.set(container, key, null)
+    }
+  }
+}
+
+/** The other form of an id that NeDB takes for the same when it loads: 1 and "1". */
+export function twinOf(id: unknown): unknown {
+  if (typeof id === 'number') return String(id)
+  return typeof id === 'string' && String(Number(id)) === id ? Number(id) : undefined
 }
 
 /** Whether a record of the file is a document (or its deletion), and not an index line or something unknown. */

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { isMainThread } from 'node:worker_threads'
 import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
 
 /**
@@ -8,8 +9,8 @@ import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../er
  * waiters freeze all of `fs`), makes `process.exit` hang, cannot be cancelled and aborts in worker threads; a
  * blocking call on the main thread freezes the event loop. So we ask, and ask again later (lock/patience.ts).
  *
- * Two bindings reach the same system call, hence the same lock: `fs-ext` where it was compiled, else `koffi`,
- * which ships its binary prebuilt. Processes with different installs exclude each other, and so do `flock(1)`
+ * Two bindings reach the same system call, hence the same lock: `fs-ext` where it was compiled (main thread only), else
+ * `koffi`, which ships its binary prebuilt. Processes with different installs exclude each other, and so do `flock(1)`
  * and Python's `fcntl.flock`. Never add OFD or POSIX locks here: Linux keeps them in a separate space.
  */
 
@@ -80,11 +81,13 @@ function binding(path: string): Binding {
   if (bound) return bound
   const wanted = process.env.PSLOCK_BINDING
   const causes: unknown[] = []
+  // fs-ext keeps a handle in a static variable: loaded by a second thread it aborts the whole process.
   for (const [name, bind] of [
     ['fs-ext', bindFsExt],
     ['koffi', bindKoffi],
   ] as const) {
-    if (wanted && wanted !== name) continue
+    if (name === 'fs-ext' && !isMainThread) continue
+    if (wanted && wanted !== name && isMainThread) continue
     try {
       bound = bind()
       return bound

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { LockedNedb } from '../../../adapters/nedb.ts'
+import { idsOf, seenByVanilla, sorted, temporaryFolder, Vanilla } from '../../fixtures/nedb-tools.ts'
+
+type Doc = { _id: string } & Record<string, unknown>
+
+describe('values that NeDB loses', () => {
+  const file = temporaryFolder()
+  const open = () => new LockedNedb<Doc>({ filename: file('a.db'), autoload: true })
+  const breaks = { nel: 'a\u0085b', ls: 'a\u2028b', ps: 'a\u2029b', vt: 'a\u000bb', ff: 'a\fb', cr: 'a\r\nb' }
+
+  it('control: vanilla loses a document with U+2028', async () => {
+    const db = new Vanilla({ filename: file('a.db') })
+    await db.loadDatabaseAsync()
+    await db.insertAsync(Array.from({ length: 30 }, (_, n) => ({ _id: `d${n}` })))
+    await db.insertAsync({ _id: 'ls', text: breaks.ls })
+    const later = new Vanilla({ filename: file('a.db') })
+    await later.loadDatabaseAsync()
+    assert.ok(!idsOf(await later.findAsync({})).includes('ls'))
+  })
+
+  it('line breaks of all kinds come back, here, elsewhere and in vanilla (N14)', async () => {
+    await using db = open()
+    const doc = { _id: 'id\u2028\u2029\u0085', ...breaks, 'key\u2028': [breaks.ps] }
+    await db.insertAsync(doc)
+    assert.ok(!/[\u0085\u2028\u2029]/.test(readFileSync(file('a.db'), 'utf8')))
+    await using other = open()
+    assert.deepEqual(await other.findAsync({}), [doc])
+    assert.deepEqual(await seenByVanilla(file('a.db')), [doc])
+    await db.compactDatafileAsync()
+    assert.deepEqual(await seenByVanilla(file('a.db')), [doc])
+  })
+
+  it('documents that vanilla wrote with them are read', async () => {
+    const vanilla = new Vanilla({ filename: file('a.db') })
+    await vanilla.loadDatabaseAsync()
+    await vanilla.insertAsync({ _id: 'a', ...breaks })
+    await using db = open()
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', ...breaks }])
+  })
+
+  for (const id of ['', null, false, Number.NaN, Number.POSITIVE_INFINITY, {}, [], '__proto__', '$$pslock']) {
+    it(`an _id of ${typeof id === 'number' ? id : JSON.stringify(id)} is refused, and nothing of its batch stays (N15)`, async () => {
+      await using db = open()
+      await assert.rejects(db.insertAsync([{ _id: 'a' }, { _id: id } as unknown as Doc]), TypeError)
+      assert.equal(await db.countAsync({}), 0)
+      await db.insertAsync({ _id: 'a' })
+      assert.deepEqual(await seenByVanilla(file('a.db')), [{ _id: 'a' }])
+    })
+  }
+
+  it('a document with a field $$deleted is refused', async () => {
+    await using db = open()
+    await db.insertAsync({ _id: 'a' })
+    await assert.rejects(db.insertAsync({ _id: 'b', $$deleted: true }), TypeError)
+    await assert.rejects(db.updateAsync({ _id: 'a' }, { _id: 'a', $$deleted: true }, {}))
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a' }])
+  })
+
+  it('the ids 1 and "1" are not both taken, since vanilla would keep only one of them', async () => {
+    await using db = new LockedNedb<{ _id: string | number }>({ filename: file('a.db'), autoload: true })
+    await db.insertAsync({ _id: 1 })
+    await db.insertAsync({ _id: '1' }).catch(() => {})
+    assert.equal((await seenByVanilla(file('a.db'))).length, await db.countAsync({}))
+  })
+
+  it('memory is what the file says: NaN, Infinity, invalid dates, undefined', async () => {
+    await using db = open()
+    const odd = { nan: Number.NaN, inf: -Infinity, date: new Date(Number.NaN), undef: undefined, fn: () => 1 }
+    await db.insertAsync({ _id: 'a', ...odd, deep: [odd] } as Doc)
+    await db.insertAsync({ _id: 'b' })
+    await db.updateAsync({ _id: 'b' }, { $set: { nan: Number.NaN } }, {})
+    await using other = open()
+    const text = async (store: LockedNedb<Doc>) => JSON.stringify(sorted(await store.findAsync({})))
+    assert.equal(await text(db), await text(other))
+    assert.equal(await db.countAsync({ nan: null }), await other.countAsync({ nan: null }))
+  })
+
+  it('dates, nested documents and long texts come back', async () => {
+    await using db = open()
+    const doc = {
+      _id: 'a',
+      at: new Date(1),
+      deep: { list: [{ at: new Date(2) }, null, 'ä€😀'] },
+      long: 'x'.repeat(3e6),
+    }
+    await db.insertAsync(doc)
+    await using other = open()
+    assert.deepEqual(await other.findAsync({}), [doc])
+    assert.deepEqual(await seenByVanilla(file('a.db')), [doc])
+  })
+
+  it('come back through serialization hooks', async () => {
+    const hooks = {
+      afterSerialization: (line: string) => Buffer.from(line).toString('hex'),
+      beforeDeserialization: (line: string) => Buffer.from(line, 'hex').toString(),
+    }
+    await using db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, ...hooks })
+    await db.insertAsync([{ _id: 'a', ...breaks }, { _id: 'b' }])
+    await db.insertAsync(Array.from({ length: 200 }, (_, n) => ({ _id: `d${n}` })))
+    await db.removeAsync({ _id: 'b' }, {})
+    await using other = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, ...hooks })
+    assert.equal(await other.countAsync({}), 201)
+    await other.compactDatafileAsync()
+    assert.equal(await db.countAsync({}), 201)
+    assert.equal((await seenByVanilla(file('a.db'), hooks)).length, 201)
+    await using wrong = new LockedNedb<Doc>({ filename: file('a.db') })
+    await assert.rejects(wrong.loadDatabaseAsync(), { code: 'PSLOCK_CORRUPT' })
+  })
+})

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+/** Lowest first; each floor imports from itself and from below. */
+const FLOORS = ['src/errors.ts', 'src/os', 'src/lock', 'src/db', 'src/index.ts', 'adapters', 'cli']
+const LINES_AT_MOST = 220
+
+interface Source {
+  name: string
+  text: string
+  lines: number
+}
+
+function sourcesOf(floor: string): Source[] {
+  const path = join(ROOT, floor)
+  const names = floor.endsWith('.ts')
+    ? [path]
+    : readdirSync(path, { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.ts'))
+        .map((name) => join(path, name))
+  return names.map((name) => {
+    const text = readFileSync(name, 'utf8')
+    return { name: relative(ROOT, name), text, lines: text.split('\n').length - 1 }
+  })
+}
+
+const sources = FLOORS.flatMap(sourcesOf)
+
+function floorOf(name: string): number {
+  return FLOORS.findIndex((floor) => name === floor || name.startsWith(floor + sep))
+}
+
+/** What a file imports, as it is written: static, re-exported, dynamic and required. */
+function importsOf({ text }: Source): string[] {
+  const code = text.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/^\s*\/\/.*$/gm, '')
+  const found = code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\w*\(\s*)(['"])([^'"]+)\1/g)
+  return [...found].map((match) => match[2] as string)
+}
+
+/** The file that an import of one's own package names, relative to the root. */
+function target(source: Source, specifier: string): string {
+  return relative(ROOT, resolve(ROOT, dirname(source.name), specifier))
+}
+
+describe('architecture', () => {
+  it('there is something to look at: the floors exist and import each other', () => {
+    assert.ok(sources.length > 15)
+    assert.ok(sources.flatMap(importsOf).length > 50)
+  })
+
+  it('the floors only look down: errors <- os <- lock <- db <- index <- adapters <- cli', () => {
+    const upwards: string[] = []
+    for (const source of sources) {
+      for (const specifier of importsOf(source).filter((name) => name.startsWith('.'))) {
+        const imported = target(source, specifier)
+        assert.ok(
+          existsSync(join(ROOT, imported)),
+          `${source.name} imports ${imported}, which does not exist`,
+        )
+        if (floorOf(imported) === -1 || floorOf(imported) > floorOf(source.name)) {
+          upwards.push(`${source.name} -> ${imported}`)
+        }
+      }
+    }
+    assert.deepEqual(upwards, [])
+  })
+
+  it('errors.ts imports nothing', () => {
+    const source = sources.find(({ name }) => name === join('src', 'errors.ts'))
+    assert.deepEqual(importsOf(source!), [])
+  })
+
+  it('the library does not import itself by its name', () => {
+    const own = sources.filter((source) => importsOf(source).some((name) => /^pslock(\/|$)/.test(name)))
+    assert.deepEqual(
+      own.map(({ name }) => name),
+      [],
+    )
+  })
+
+  it('only src/os talks to the kernel', () => {
+    const talkers = sources.filter((source) =>
+      importsOf(source).some((name) => /^(koffi|fs-ext|fs-native-extensions)(\/|$)/.test(name)),
+    )
+    assert.deepEqual(
+      talkers.map(({ name }) => name).filter((name) => !name.startsWith(join('src', 'os') + sep)),
+      [],
+    )
+    assert.ok(talkers.length > 0, 'the pattern above finds the binding')
+  })
+
+  it('the floors below the adapters know no store', () => {
+    const knowing = sources.filter(
+      (source) =>
+        source.name.startsWith('src') && importsOf(source).some((name) => /lowdb|nedb|steno/i.test(name)),
+    )
+    assert.deepEqual(
+      knowing.map(({ name }) => name),
+      [],
+    )
+  })
+
+  it("an adapter imports no other adapter's folder, so adding a store touches no existing file", () => {
+    const crossing: string[] = []
+    for (const source of sources.filter(({ name }) => name.startsWith(`adapters${sep}`))) {
+      const own = source.name.split(sep)[1]?.replace(/\.ts$/, '')
+      for (const specifier of importsOf(source).filter((name) => name.startsWith('.'))) {
+        const parts = target(source, specifier).split(sep)
+        // nedb-promises wraps nedb, by its nature: a store may stand on the one whose name it begins with.
+        if (parts[0] === 'adapters' && !own?.startsWith(String(parts[1]?.replace(/\.ts$/, '')))) {
+          crossing.push(`${source.name} -> ${parts.join('/')}`)
+        }
+      }
+    }
+    assert.deepEqual(crossing, [])
+  })
+
+  it(`no file is longer than ${LINES_AT_MOST} lines`, () => {
+    const long = sources.filter(({ lines }) => lines > LINES_AT_MOST)
+    assert.deepEqual(
+      long.map(({ name, lines }) => `${name}: ${lines}`),
+      [],
+    )
+  })
+
+  it('the names in adapters/ are the names in the package exports', () => {
+    const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+      exports: Record<string, { types: string; default: string } | string>
+    }
+    const names = readdirSync(join(ROOT, 'adapters'))
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => name.replace(/\.ts$/, ''))
+    const entries = Object.keys(exports).filter((name) => name !== '.' && name !== './package.json')
+    assert.deepEqual(entries.sort(), names.map((name) => `./${name}`).sort())
+    for (const name of names) {
+      assert.deepEqual(exports[`./${name}`], {
+        types: `./dist/adapters/${name}.d.ts`,
+        default: `./dist/adapters/${name}.js`,
+      })
+    }
+  })
+
+  it('every adapter has its tests, of the same name', () => {
+    const untested = readdirSync(join(ROOT, 'adapters'))
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => name.replace(/\.ts$/, ''))
+      .filter((name) => {
+        const tests = join(ROOT, 'test', 'adapters')
+        return !existsSync(join(tests, name)) && !existsSync(join(tests, `${name}.test.ts`))
+      })
+    assert.deepEqual(untested, [])
+  })
+})

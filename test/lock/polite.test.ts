@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { useCrew } from '../fixtures/crew.ts'
+import { useFolder } from '../fixtures/folder.ts'
+import { note } from '../fixtures/random.ts'
+
+/** Law 7: waiting costs nobody else anything. libuv's pool has four threads; 50 waiters must hold none of them. */
+describe('polite waiting', () => {
+  const crew = useCrew()
+  const at = useFolder()
+
+  /** 50 waiters on one lock and 10 on locks of their own, all held by another process. */
+  async function crowd(): Promise<{ ended: Promise<PromiseSettledResult<unknown>[]> }> {
+    const mate = await crew.process()
+    await mate.call('acquire', at('data'))
+    const waits: Promise<unknown>[] = []
+    const timeoutMs = 3000
+    for (let i = 0; i < 10; i++) {
+      await mate.call('acquire', at(`data${i}`), { as: `held${i}` })
+      waits.push(new PsLock(at(`data${i}`)).acquire({ timeoutMs }))
+    }
+    for (let i = 0; i < 50; i++) waits.push(new PsLock(at('data')).acquire({ timeoutMs }))
+    const ended = Promise.allSettled(waits)
+    await sleep(100)
+    return { ended }
+  }
+
+  it('files are read as quickly as ever beside 60 waiters', async () => {
+    await writeFile(at('other'), 'x'.repeat(1000))
+    await crowd()
+    const times: number[] = []
+    for (let i = 0; i < 50; i++) {
+      const asked = performance.now()
+      await Promise.all(Array.from({ length: 8 }, () => readFile(at('other'))))
+      times.push(performance.now() - asked)
+      await sleep(5)
+    }
+    times.sort((a, b) => a - b)
+    note(`8 reads at once: median ${times[25]?.toFixed(1)} ms, longest ${times[49]?.toFixed(1)} ms`)
+    assert.ok(times[25]! < 100, `the median of 8 reads was ${times[25]} ms`)
+    assert.ok(times[49]! < 2000, `8 reads took ${times[49]} ms`)
+  })
+
+  it('the event loop turns beside 60 waiters, and they cost little processor time', async () => {
+    await crowd()
+    const delay = monitorEventLoopDelay({ resolution: 5 })
+    delay.enable()
+    const before = process.cpuUsage()
+    const started = performance.now()
+    let turns = 0
+    while (performance.now() - started < 1000) {
+      await new Promise(setImmediate)
+      await sleep(1)
+      turns++
+    }
+    const { user, system } = process.cpuUsage(before)
+    const share = (user + system) / 1000 / (performance.now() - started)
+    delay.disable()
+    const median = delay.percentile(50) / 1e6
+    note(
+      `${turns} turns a second, median delay ${median.toFixed(1)} ms, ${(share * 100).toFixed(0)}% of a core`,
+    )
+    assert.ok(turns > 100, `only ${turns} turns in a second`)
+    assert.ok(median < 50, `the event loop is delayed by ${median} ms`)
+    assert.ok(share < 0.7, `waiting used ${share} of a core`)
+  })
+
+  it('all waiters are answered: each times out by itself', async () => {
+    const { ended } = await crowd()
+    for (const result of await ended) {
+      assert.equal(result.status, 'rejected')
+      assert.equal(result.status === 'rejected' && result.reason.code, 'PSLOCK_TIMEOUT')
+    }
+  })
+
+  it('a process with waiters uses no more descriptors and threads than two files a lock', async () => {
+    const mate = await crew.process()
+    const holder = await crew.process()
+    await holder.call('acquire', at('data'))
+    const before = { open: await mate.call('openDescriptors'), threads: await mate.call('threads') }
+    for (let i = 0; i < 100; i++) void mate.call('acquire', at('data'), { as: `held${i}`, timeoutMs: 300 })
+    await sleep(150)
+    assert.ok((await mate.call('openDescriptors')) <= before.open + 4)
+    assert.ok((await mate.call('threads')) <= before.threads + 1, 'no thread is parked')
+  })
+})
