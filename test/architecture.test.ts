@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Lowest first; each floor imports from itself and from below. */
 const FLOORS = ['src/errors.ts', 'src/os', 'src/lock', 'src/db', 'src/index.ts', 'adapters', 'cli']
-const LINES_AT_MOST = 220
+const LINES_AT_MOST = 280
 
 interface Source {
   name: string

@@ -24,7 +24,7 @@ export interface StoreOptions {
   readonly lockPath?: string | undefined
   /**
    * How long this process may go on without letting others go first, in milliseconds.
-   * @default 10
+   * @default 4
    */
   readonly sliceMs?: number | undefined
 }

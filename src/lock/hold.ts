@@ -17,7 +17,7 @@ export class Hold {
   #room: Room | undefined
   #accepted = 0
   #settled = false
-  #ended: (() => void) | undefined
+  readonly #onEnded: (() => void)[] = []
 
   constructor(site: Site, mode: LockMode, outer?: Hold, acquiredAt?: Error) {
     this.site = site
@@ -61,13 +61,16 @@ export class Hold {
       this.#finish()
       return undefined
     }
-    return new Promise((resolve) => {
-      this.#ended = resolve
-    })
+    return new Promise((resolve) => this.whenEnded(resolve))
+  }
+
+  /** Called when the lock has dropped. */
+  whenEnded(ended: () => void): void {
+    this.#onEnded.push(ended)
   }
 
   #finish(): void {
     this.site.left(this)
-    this.#ended?.()
+    for (const ended of this.#onEnded) ended()
   }
 }

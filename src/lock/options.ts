@@ -17,8 +17,8 @@ export interface PsLockOptions {
   readonly timeoutMs?: number | undefined
   /**
    * How long this process may take the lock again and again before it lets others go first, in milliseconds; 0 looks
-   * for waiters each time (fairest, and slow: each hand-over costs about half a millisecond).
-   * @default 10
+   * for waiters each time (fairest, and slow: each hand-over costs about a millisecond).
+   * @default 4
    */
   readonly sliceMs?: number | undefined
   /**
@@ -43,6 +43,12 @@ export function durationMs(value: unknown, name: string, fallback: number): numb
 /** A function, or a TypeError that shows what came instead. */
 export function requireFunction(value: unknown, name: string): void {
   if (typeof value !== 'function') throw new TypeError(`${name} must be a function, got ${show(value)}`)
+}
+
+/** An AbortSignal or nothing, or a TypeError that shows what came instead. */
+export function requireSignal(value: unknown): void {
+  if (value === undefined || value instanceof AbortSignal) return
+  throw new TypeError(`signal must be an AbortSignal, got ${show(value)}`)
 }
 
 /** A non-empty path, or a TypeError that shows what came instead. */

@@ -11,6 +11,7 @@ import {
   type PsLockOptions,
   requireFunction,
   requirePath,
+  requireSignal,
 } from './options.ts'
 import type { Patience, Room } from './room.ts'
 import { Site } from './site.ts'
@@ -36,7 +37,7 @@ export class PsLock {
   readonly #guards: string
   readonly #lockPath: string | undefined
   #site: Site | undefined
-  #closed = false
+  #closing: Promise<void> | undefined
   #inUse = 0
   #idle: (() => void) | undefined
 
@@ -84,14 +85,14 @@ export class PsLock {
     const site = this.#open()
     const patience = this.#patience(site, mode, options)
     if (!site.room.tryEnter(mode, this.#sliceMs)) await this.#using(() => site.room.enter(mode, patience))
-    return new HeldLock(new Hold(site, mode, undefined, acquiredAt))
+    return this.#handOut(new Hold(site, mode, undefined, acquiredAt))
   }
 
   /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
   tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
     const mode = checkedMode(options.mode)
     const site = this.#open()
-    return site.room.force(mode) ? new HeldLock(new Hold(site, mode)) : undefined
+    return site.room.force(mode) ? this.#handOut(new Hold(site, mode)) : undefined
   }
 
   /**
@@ -113,10 +114,13 @@ export class PsLock {
     const mode = checkedMode(options.mode)
     const site = this.#open()
     this.#enterSync(site, site.room, mode, options)
-    return new HeldLock(new Hold(site, mode))
+    return this.#handOut(new Hold(site, mode))
   }
 
-  /** Who holds this lock and who waits for it, in this process and in others. Unknown is undefined, never guessed. */
+  /**
+   * Who holds this lock and who waits for it. Of the waiters in other processes only the one whose turn is next is
+   * known. What is unknown is undefined, never guessed.
+   */
   holders(): LockHolder[] {
     return this.#open().holders()
   }
@@ -125,18 +129,9 @@ export class PsLock {
    * No new use of this object; resolves when its holds have ended and its file is closed. Other `PsLock`s on the same
    * path go on. Not calling it does no harm: an idle lock does not keep the process alive.
    */
-  async close(): Promise<void> {
-    this.#closed = true
-    if (this.#inUse > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve
-      })
-    }
-    const site = this.#site
-    if (!site) return
-    this.#site = undefined
-    forgotten.unregister(this)
-    site.release()
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -162,8 +157,8 @@ export class PsLock {
     } finally {
       void hold.end()
     }
-    if (result instanceof Promise) {
-      result.catch(() => {})
+    if (isThenable(result)) {
+      Promise.resolve(result).catch(() => {})
       throw new TypeError(
         'run must not return a promise in the Sync forms, since the lock ends when it returns: use exclusive()',
       )
@@ -193,6 +188,7 @@ export class PsLock {
   }
 
   #patience(site: Site, mode: LockMode, options: AcquireOptions): Patience {
+    requireSignal(options.signal)
     options.signal?.throwIfAborted()
     return {
       timeoutMs: durationMs(options.timeoutMs, 'timeoutMs', this.#timeoutMs),
@@ -202,14 +198,37 @@ export class PsLock {
     }
   }
 
+  async #close(): Promise<void> {
+    if (this.#inUse > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+    const site = this.#site
+    if (!site) return
+    this.#site = undefined
+    forgotten.unregister(this)
+    site.release()
+  }
+
+  #handOut(hold: Hold): HeldLock {
+    this.#inUse++
+    hold.whenEnded(() => this.#leave())
+    return new HeldLock(hold)
+  }
+
   async #using<T>(run: () => Promise<T>): Promise<T> {
     this.#inUse++
     try {
       return await run()
     } finally {
-      this.#inUse--
-      if (this.#inUse === 0) this.#idle?.()
+      this.#leave()
     }
+  }
+
+  #leave(): void {
+    this.#inUse--
+    if (this.#inUse === 0) this.#idle?.()
   }
 
   /** For the floor above, which batches operations in holds of its own: how this lock would wait. */
@@ -219,7 +238,8 @@ export class PsLock {
   }
 
   #open(): Site {
-    if (this.#closed) throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })
+    if (this.#closing)
+      throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })
     if (!this.#site) {
       const { lock, guards } = this.#resolve()
       this.#site = Site.open(lock, guards)
@@ -234,6 +254,10 @@ export class PsLock {
     const guards = canonicalPath(this.#guards)
     return guards.endsWith('.lock') ? { lock: guards, guards: undefined } : { lock: `${guards}.lock`, guards }
   }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
 function checkedMode(mode: unknown): LockMode {

@@ -52,7 +52,8 @@ export class Room {
   /** Goes in at once if that is possible, past nobody of this process who waits. */
   tryEnter(mode: LockMode, sliceMs: number): boolean {
     if (this.#queue.length > 0 || !this.admits(mode)) return false
-    if (this.#door && !this.#door.mayBarge(sliceMs)) return false
+    if (this.#door && this.#readers === 0) return this.#door.tryBarge(mode, sliceMs) && this.#count(mode)
+    if (this.#door && !this.#mayJoin(sliceMs)) return false
     return this.#take(mode)
   }
 
@@ -119,13 +120,18 @@ export class Room {
   #take(mode: LockMode): boolean {
     // Readers of one process share one kernel lock; it is dropped when the last of them leaves.
     if (this.#door && this.#readers === 0 && !this.#door.tryLock(mode)) return false
-    this.#count(mode)
+    return this.#count(mode)
+  }
+
+  #count(mode: LockMode): true {
+    if (mode === 'exclusive') this.#writing = true
+    else this.#readers++
     return true
   }
 
-  #count(mode: LockMode): void {
-    if (mode === 'exclusive') this.#writing = true
-    else this.#readers++
+  /** Joining our own readers needs no kernel, but must not keep a waiting writer of another process out for ever. */
+  #mayJoin(sliceMs: number): boolean {
+    return this.#door === undefined || this.#door.isInSlice(sliceMs) || this.#door.mayBegin()
   }
 
   /** Lets in as many from the head of the queue as may go; sleeps where only time can help. */
@@ -145,15 +151,14 @@ export class Room {
   #ask(head: Waiter): true | number {
     try {
       if (!this.#door) return this.#take(head.mode) || 0
-      // Joining our own readers needs no kernel, but must not keep a waiting writer of another process out for ever.
-      if (this.#readers > 0)
-        return this.#door.mayBarge(head.patience.sliceMs) ? this.#take(head.mode) || 5 : 5
+      const { sliceMs } = head.patience
+      if (this.#readers > 0) return (this.#mayJoin(sliceMs) && this.#take(head.mode)) || 5
       const waitedMs = performance.now() - head.since
-      if (this.#door.mayBarge(head.patience.sliceMs) && this.#take(head.mode)) {
+      if (this.#door.isInSlice(sliceMs) && this.#take(head.mode)) {
         this.#door.giveUpTurn()
         return true
       }
-      const step = this.#door.step(head.mode, waitedMs, head.patience.sliceMs)
+      const step = this.#door.step(head.mode, waitedMs, sliceMs)
       if (step === true) this.#count(head.mode)
       return step
     } catch (error) {

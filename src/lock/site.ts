@@ -65,7 +65,7 @@ export class Site {
     const seen = kernelHolders(this.path, 'holding')
     // Worker threads of this process are the kernel's business; what this thread holds is known better here.
     const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
-    return [...others, ...own, ...kernelHolders(this.#door.turnPath, 'waiting').filter(isOther)]
+    return [...others, ...own, ...this.#door.nextWaiters()]
   }
 
   #ownHolders(): LockHolder[] {

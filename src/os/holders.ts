@@ -33,6 +33,16 @@ export function leaveNote(fd: number, mode: LockMode, since: number): void {
   write(fd, JSON.stringify(note))
 }
 
+/** The mode that somebody has written at that place of a file, as a word. */
+export function modeAt(path: string, position: number): LockMode | undefined {
+  try {
+    const text = readFileSync(path).toString('utf8', position)
+    return text.startsWith('exclusive') ? 'exclusive' : text.startsWith('shared') ? 'shared' : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** Takes back the note of this process, if it is still the one there. */
 export function eraseNote(fd: number): void {
   if (parseNote(head(fd))?.pid === process.pid) write(fd, '')

@@ -6,6 +6,12 @@ import { useFolder } from '../fixtures/folder.ts'
 import { note } from '../fixtures/random.ts'
 
 /** Law 8: everyone gets a turn. Ratios count, not times: the machine has other work. */
+/**
+ * Who comes next is drawn by lot among those who wait, so with some 30 turns each chance alone makes a spread of about
+ * 0.5; a process that starves is far below this.
+ */
+const STARVED = 0.2
+
 describe('fairness', () => {
   const crew = useCrew()
   const at = useFolder()
@@ -42,7 +48,7 @@ describe('fairness', () => {
     note(`hand-overs per process ${turns.join(' ')}: fewest/most ${ratio.toFixed(2)}`)
     assert.equal(turns.length, 10)
     assert.ok(Math.min(...turns) >= 5, 'the run proves something only with contention')
-    assert.ok(ratio >= 0.5, `fewest/most ${ratio}`)
+    assert.ok(ratio >= STARVED, `fewest/most ${ratio}`)
     assert.ok(longestMs < 1500, `somebody waited ${longestMs} ms of 3000`)
   })
 
@@ -52,7 +58,7 @@ describe('fairness', () => {
       mates.map((mate) => mate.call('contend', at('data'), { forMs: 3000, holdMs: 5 })),
     )
     const { ratio, longestMs } = summary(results)
-    assert.ok(ratio >= 0.5, `fewest/most ${ratio}`)
+    assert.ok(ratio >= STARVED, `fewest/most ${ratio}`)
     assert.ok(longestMs < 1500, `somebody waited ${longestMs} ms of 3000`)
   })
 
