@@ -53,25 +53,31 @@ export async function demo(seed: number, procs: number, signal: AbortSignal): Pr
   }
 }
 
+const HEADER = [
+  'store',
+  'mode',
+  'processes',
+  'acknowledged',
+  'lost',
+  'duplicated/torn/other',
+  'ops/s',
+  'p99 wait',
+  'fairness',
+  'verdict',
+]
+
+/** The four runs as rows of cells, the names of the columns first. */
+export function demoRows({ runs }: Demo): string[][] {
+  return [HEADER, ...runs.map(row)]
+}
+
 /** The four runs in one table, and what they show. */
-export function demoText({ runs, elapsedMs }: Demo): string {
-  const header = [
-    'store',
-    'mode',
-    'processes',
-    'acknowledged',
-    'lost',
-    'duplicated/torn/other',
-    'ops/s',
-    'p99 wait',
-    'fairness',
-    'verdict',
-  ]
+export function demoText(result: Demo): string {
   return [
-    table([header, ...runs.map(row)], { right: [2, 3, 4, 5, 6, 7, 8] }),
+    table(demoRows(result), { right: [2, 3, 4, 5, 6, 7, 8] }),
     '',
-    explanation(runs),
-    `seed ${runs[0]?.seed}, ${(elapsedMs / 1000).toFixed(1)} s in all`,
+    explanation(result.runs),
+    `seed ${result.runs[0]?.seed}, ${(result.elapsedMs / 1000).toFixed(1)} s in all`,
   ].join('\n')
 }
 

@@ -32,6 +32,8 @@ export class LogFile {
   #applied = 0
   #remembered: Buffer = Buffer.alloc(0)
   #synced = 0
+  /** The ctime of the last look; undefined after a change of our own. */
+  #changedNs: bigint | undefined
 
   constructor(path: string, fileMode: number) {
     this.path = path
@@ -57,9 +59,12 @@ export class LogFile {
   news(mode: LockMode): News | Promise<News> {
     const found = this.#data.look(mode)
     if (!found) return { kind: 'missing' }
-    return this.#known === this.#data.generation
-      ? this.#tail(Number(found.size))
-      : this.#all(Number(found.size))
+    const size = Number(found.size)
+    const isKnown = this.#known === this.#data.generation
+    // No byte more or fewer, and yet changed since we looked: somebody edited it in place.
+    const isEdited = isKnown && size === this.#applied && (this.#changedNs ?? found.ctimeNs) !== found.ctimeNs
+    this.#changedNs = found.ctimeNs
+    return isKnown && !isEdited ? this.#tail(size) : this.#all(size)
   }
 
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
@@ -86,6 +91,7 @@ export class LogFile {
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */
   appended(data: Buffer, length: number, written: number): void {
     this.#applied += length
+    this.#changedNs = undefined
     this.#remember(data.subarray(0, length), false)
     if (written > length) ftruncateSync(this.#data.fd, this.#applied)
   }
@@ -102,6 +108,7 @@ export class LogFile {
   cutTail(tail: Buffer): string {
     try {
       const kept = keepAside(this.path, 'torn', tail)
+      this.#changedNs = undefined
       ftruncateSync(this.#data.fd, this.#applied)
       fsyncSync(this.#data.fd)
       return kept
@@ -113,6 +120,7 @@ export class LogFile {
   /** Creates an empty file. Only under the exclusive lock. */
   create(): void {
     this.#data.create(this.#fileMode)
+    this.#changedNs = undefined
     this.applied(Buffer.alloc(0), 'replaced', 0)
   }
 
@@ -125,6 +133,7 @@ export class LogFile {
       durable,
     })
     this.#data.adopt(fd, true)
+    this.#changedNs = undefined
     this.applied(content, 'replaced', content.length)
     this.#synced = content.length
   }

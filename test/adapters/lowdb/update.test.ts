@@ -336,25 +336,22 @@ describe('lowdb update', () => {
     assert.deepEqual(db.data, { n: 0, list: [] })
   })
 
-  it('another store of the same file, used inside the function, is not overwritten', async () => {
-    const db = await open()
-    await db.write()
-    const other = new LockedLow<Data>(at('db.json'), { n: 0, list: [] })
-    // Joining this hold or refusing are both fine; losing what was acknowledged is not.
-    let acknowledged = false
-    const outcome = await failing(() =>
-      db
-        .update(async (data) => {
+  for (const there of [true, false]) {
+    it(`another store of the same ${there ? 'file' : 'missing file'}, used inside the function, is not overwritten`, async () => {
+      const db = await open()
+      if (there) await db.write()
+      const other = new LockedLow<Data>(at('db.json'), { n: 0, list: [] }, { timeoutMs: 300 })
+      // Joining this hold and refusing are both fine; losing what was acknowledged is not.
+      let inner: string | undefined
+      const [outer] = await Promise.allSettled([
+        db.update(async (data) => {
           data.mine = 1
-          await other.update(set({ other: 1 }))
-          acknowledged = true
-        })
-        .then(() => {
-          throw new Error('fine')
+          inner = (await Promise.allSettled([other.update(set({ other: 1 }))]))[0].status
         }),
-    )
-    const { mine, other: theirs } = fileOf(at('db.json'))
-    assert.equal(mine === 1, outcome.message === 'fine')
-    assert.equal(theirs === 1, acknowledged, 'the inner update was acknowledged')
-  })
+      ])
+      const { mine, other: theirs } = fileOf(at('db.json'))
+      assert.equal(mine === 1, outer.status === 'fulfilled', `the outer update was ${outer.status}`)
+      assert.equal(theirs === 1, inner === 'fulfilled', `the inner update was ${inner}`)
+    })
+  }
 })

@@ -212,7 +212,7 @@ describe('lowdb bare edits and write', () => {
   })
 
   it('a write() with nothing to write leaves the file as it is, and creates a missing one', async () => {
-    writeFileSync(at('db.json'), '{"n":0,   "posts":[]}')
+    writeFileSync(at('db.json'), JSON.stringify({ n: 0, posts: [] }, null, 2))
     const db = await open()
     await untouched(at('db.json'), () => db.write())
     unlinkSync(at('db.json'))
