@@ -131,15 +131,16 @@ export class DataFile {
   }
 
   #open(): void {
-    const { O_RDWR, O_RDONLY, O_APPEND } = constants
+    // O_NONBLOCK: to open a FIFO for reading would block the thread until somebody writes into it.
+    const { O_RDWR, O_RDONLY, O_APPEND, O_NONBLOCK } = constants
     try {
-      this.adopt(openSync(this.path, this.#appends ? O_RDWR | O_APPEND : O_RDONLY), false)
+      this.adopt(openSync(this.path, (this.#appends ? O_RDWR | O_APPEND : O_RDONLY) | O_NONBLOCK), false)
     } catch (error) {
       const code = errnoOf(error) ?? ''
       if (code === 'ENOENT') return
       // A read-only file can be read; a write to it fails with what the system says.
       if (this.#appends && ['EACCES', 'EROFS', 'EPERM'].includes(code)) {
-        this.adopt(openSync(this.path, O_RDONLY), false)
+        this.adopt(openSync(this.path, O_RDONLY | O_NONBLOCK), false)
         return
       }
       throw storeFailure(this.path, 'open', error)

@@ -1,7 +1,15 @@
-import { requireObject, show } from '../lock/options.ts'
+import { requireFunction, requireObject, requirePath, show } from '../lock/options.ts'
 import type { PsLock } from '../lock/ps-lock.ts'
 import { canonicalPath } from '../os/lock-file.ts'
-import type { Adapter, ImageAdapter, LogAdapter, LogSession, TreeAdapter, TreeSession } from './adapter.ts'
+import type {
+  Adapter,
+  ImageAdapter,
+  LogAdapter,
+  LogSession,
+  MethodKind,
+  TreeAdapter,
+  TreeSession,
+} from './adapter.ts'
 import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
 import { openOptions, type StoreOptions } from './options.ts'
@@ -44,7 +52,7 @@ export function openLog<S extends object>(
   path: string,
   options: StoreOptions,
 ): OpenedStore & { readonly session: LogSession } {
-  const real = canonicalPath(path)
+  const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const log = new LogStore(real, opened, (session) => adapter.attach(store, session))
   log.start()
@@ -58,12 +66,14 @@ export function openTree<S extends object>(
   path: string,
   options: StoreOptions,
 ): OpenedStore & { readonly session: TreeSession } {
-  const real = canonicalPath(path)
+  const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const tree = new TreeStore(real, opened, adapter.memory(store), adapter.format(store))
   adapter.attach(store, tree)
   return { session: tree, ...closing(opened.lock, tree) }
 }
+
+const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
 
 function openImage<S extends object>(
   store: S,
@@ -71,7 +81,15 @@ function openImage<S extends object>(
   path: string,
   options: StoreOptions,
 ): object {
-  const real = canonicalPath(path)
+  requireFunction(adapter.load, 'adapter.load')
+  requireFunction(adapter.save, 'adapter.save')
+  requireObject(adapter.methods, 'adapter.methods')
+  for (const [name, kind] of Object.entries(adapter.methods)) {
+    if (!KINDS.includes(kind)) {
+      throw new TypeError(`adapter.methods.${name} must be one of ${KINDS.join(', ')}, got ${show(kind)}`)
+    }
+  }
+  const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const image = new ImageStore(store, adapter, real, opened)
   return lockedProxy(store, closing(opened.lock, image), (name) => {
@@ -91,8 +109,10 @@ function closing(lock: PsLock, store: { close(): Promise<void> }): OpenedStore {
   }
 }
 
-function open(store: object, { adapter, path, ...options }: LockedDbOptions<Adapter<object>>): object {
+function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
   requireObject(store, 'store')
+  requireObject(given, 'options')
+  const { adapter, path, ...options } = given
   switch (adapter?.family) {
     case 'log':
       return lockedProxy(store, openLog(store, adapter, path, options))

@@ -20,7 +20,7 @@ export function lockedProxy(store: object, opened: OpenedStore, locking?: Lockin
     [Symbol.asyncDispose]: opened.close,
   }
   const methods = new Map<PropertyKey, unknown>()
-  return new Proxy(store, {
+  const proxy: object = new Proxy(store, {
     get(target, key) {
       if (Object.hasOwn(added, key)) return added[key]
       const value: unknown = Reflect.get(target, key, target)
@@ -29,12 +29,17 @@ export function lockedProxy(store: object, opened: OpenedStore, locking?: Lockin
       const known = methods.get(key) as { of: unknown; wrapped: unknown } | undefined
       if (known?.of === value) return known.wrapped
       const run = typeof key === 'string' ? locking?.(key) : undefined
-      const call = (args: unknown[]) => Reflect.apply(value, target, args) as unknown
-      const wrapped = run ? (...args: unknown[]) => run(() => call(args)) : (...args: unknown[]) => call(args)
+      // A method that returns its store, for chaining, must not hand out a way past the lock.
+      const guarded = (result: unknown) => (result === target ? proxy : result)
+      const call = (args: unknown[]): unknown => Reflect.apply(value, target, args)
+      const wrapped = run
+        ? (...args: unknown[]) => run(() => call(args)).then(guarded)
+        : (...args: unknown[]) => guarded(call(args))
       methods.set(key, { of: value, wrapped })
       return wrapped
     },
     set: (target, key, value) => Reflect.set(target, key, value, target),
     has: (target, key) => Object.hasOwn(added, key) || Reflect.has(target, key),
   })
+  return proxy
 }

@@ -1,6 +1,7 @@
+import { isUtf8 } from 'node:buffer'
 import type { BigIntStats } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import type { LockMode } from '../../errors.ts'
+import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
 import { readRange } from '../../os/data-io.ts'
 import { replaceFile, replaceFileSync } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
@@ -54,11 +55,11 @@ export class ImageFile {
   /** The text of the version that `news` reported as changed. */
   read(size: number): string | Promise<string> {
     const bytes = readRange(this.#data.fd, 0, size)
-    return bytes instanceof Promise ? bytes.then(String) : String(bytes)
+    return bytes instanceof Promise ? bytes.then((all) => this.#decode(all)) : this.#decode(bytes)
   }
 
   readSync(size: number): string {
-    return String(readRange(this.#data.fd, 0, size, true))
+    return this.#decode(readRange(this.#data.fd, 0, size, true) as Buffer)
   }
 
   /** The next look reports the file as changed, whatever it finds. */
@@ -69,12 +70,12 @@ export class ImageFile {
 
   /** Replaces the file. Only under the exclusive lock, after `news`. */
   async replace(text: string): Promise<void> {
-    this.#data.requireWritable()
+    this.#requireUnchanged()
     this.#know(this.#data.adopt(await replaceFile(this.path, Buffer.from(text), this.#how()), true))
   }
 
   replaceSync(text: string): void {
-    this.#data.requireWritable()
+    this.#requireUnchanged()
     this.#know(this.#data.adopt(replaceFileSync(this.path, Buffer.from(text), this.#how()), true))
   }
 
@@ -91,6 +92,26 @@ export class ImageFile {
   close(): void {
     this.forget()
     this.#data.close()
+  }
+
+  /** One more look, at the last moment: what was written meanwhile would be lost. */
+  #requireUnchanged(): void {
+    this.#data.requireWritable()
+    if (this.news('exclusive').kind === 'none') return
+    this.forget()
+    throw new LockLostError(
+      `${this.path} was changed while an operation on it ran: by another store object inside that operation, or by a ` +
+        'program that does not lock. Nothing was overwritten; do it again.',
+      { path: this.path },
+    )
+  }
+
+  /** Bytes that are no text would be read as U+FFFD, and the next write would make that final. */
+  #decode(bytes: Buffer): string {
+    if (isUtf8(bytes)) return String(bytes)
+    throw new CorruptStoreError(`${this.path} is not valid UTF-8. It was left as it is; mend or remove it.`, {
+      path: this.path,
+    })
   }
 
   #know({ size, ctimeNs }: BigIntStats): void {

@@ -1,9 +1,11 @@
-import { CorruptStoreError, type LockMode } from '../../errors.ts'
+import type { LockMode } from '../../errors.ts'
+import { show } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { ImageAdapter } from '../adapter.ts'
 import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
+import { readFailure } from '../read-failure.ts'
 import { ImageFile } from './image-file.ts'
 
 /**
@@ -49,14 +51,14 @@ export class ImageStore<S extends object> implements Pass {
       this.#text = this.#saved
     } catch (error) {
       this.#file.forget()
-      throw this.#failure('read', error)
+      throw readFailure(this.#adapter.name, this.#file.path, error)
     }
   }
 
   async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
     try {
       const result = await operation()
-      if (mode === 'exclusive') this.#text = this.#adapter.save(this.#store)
+      if (mode === 'exclusive') this.#text = this.#save()
       return result
     } catch (error) {
       // Whatever it did half is gone: the store is as before this operation.
@@ -73,26 +75,17 @@ export class ImageStore<S extends object> implements Pass {
       return { committed: Number.POSITIVE_INFINITY }
     } catch (error) {
       this.#adapter.load(this.#store, this.#saved)
-      return { committed: 0, error: this.#failure('write', error) }
+      return { committed: 0, error: storeFailure(this.#file.path, 'write', error) }
     }
+  }
+
+  #save(): string {
+    const text: unknown = this.#adapter.save(this.#store)
+    if (typeof text === 'string') return text
+    throw new TypeError(`save() of the ${this.#adapter.name} adapter must return a text, got ${show(text)}`)
   }
 
   end(): void {
     this.#file.unlockData()
   }
-
-  /** What `load` throws on a text that is not its own is a corrupt file. */
-  #failure(operation: 'read' | 'write', cause: unknown): Error {
-    const failure = storeFailure(this.#file.path, operation, cause)
-    const isSystem = failure.cause instanceof Error && 'syscall' in failure.cause
-    return failure === cause || isSystem ? failure : corrupt(this.#adapter.name, this.#file.path, cause)
-  }
-}
-
-function corrupt(name: string, path: string, cause: unknown): CorruptStoreError {
-  return new CorruptStoreError(
-    `${path} is not a ${name} file: ${cause instanceof Error ? cause.message : String(cause)}. It was left as it is; ` +
-      'mend or remove it.',
-    { path, cause },
-  )
 }

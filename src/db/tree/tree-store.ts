@@ -8,6 +8,7 @@ import { ImageFile } from '../image/image-file.ts'
 import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
+import { readFailure } from '../read-failure.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import { TreeState } from './tree-state.ts'
@@ -117,7 +118,7 @@ export class TreeStore implements TreeSession, Pass {
       else this.#takeText(await this.#file.read(news.size))
     } catch (error) {
       this.#file.forget()
-      throw this.#failure('read', error)
+      throw readFailure(this.#format.name, this.#path, error)
     }
   }
 
@@ -144,7 +145,7 @@ export class TreeStore implements TreeSession, Pass {
     } catch (error) {
       this.#state.unstage()
       this.#rollBack()
-      return { committed: 0, error: this.#failure('write', error) }
+      return { committed: 0, error: this.#failure(error) }
     }
   }
 
@@ -206,13 +207,13 @@ export class TreeStore implements TreeSession, Pass {
       else this.#takeText(this.#file.readSync(news.size))
     } catch (error) {
       this.#file.forget()
-      throw this.#failure('read', error)
+      throw readFailure(this.#format.name, this.#path, error)
     }
   }
 
   /** `null`, also from a foreign adapter: there is no file, the store is empty. */
   #take(tree: Tree): void {
-    const state = tree === null ? cloneTree(this.#state.defaults) : tree
+    const state = tree === null || tree === undefined ? cloneTree(this.#state.defaults) : tree
     this.#state.arrived(state, this.#state.text(state))
   }
 
@@ -236,7 +237,7 @@ export class TreeStore implements TreeSession, Pass {
     this.#state.arrived(tree, text)
   }
 
-  #failure(operation: string, error: unknown): unknown {
-    return error instanceof TypeError ? error : storeFailure(this.#path, operation, error)
+  #failure(error: unknown): unknown {
+    return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
   }
 }

@@ -128,61 +128,6 @@ describe('lowdb update', () => {
     assert.deepEqual(fileOf(at('db.json')).list, kept)
   })
 
-  it('edits made to db.data while an async function runs survive, in memory and at the next write', async () => {
-    const db = await open()
-    const updating = db.update(async (data) => {
-      await sleep(20)
-      data.n = 1
-    })
-    await sleep(5)
-    db.data.meanwhile = true
-    db.data.list.push('meanwhile')
-    await updating
-    assert.deepEqual(db.data, { n: 1, list: ['meanwhile'], meanwhile: true })
-    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: [] }, 'they are not yet written')
-    await db.write()
-    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: ['meanwhile'], meanwhile: true })
-  })
-
-  it('edits made while the file is being written survive', async () => {
-    const db = await open()
-    const updating = db.update(set({ big: 'x'.repeat(8_000_000) }))
-    for (let i = 0; i < 200; i++) {
-      db.data.list.push(i)
-      await new Promise(setImmediate)
-    }
-    await updating
-    await db.write()
-    assert.deepEqual(
-      fileOf(at('db.json')).list,
-      Array.from({ length: 200 }, (_, i) => i),
-    )
-    assert.equal((db.data.big as string).length, 8_000_000)
-  })
-
-  it('saves unsaved edits of db.data along with its own', async () => {
-    const db = await open()
-    db.data.x = 1
-    foreignWrite(at('db.json'), { n: 0, list: [], theirs: true })
-    await db.update(set({ y: 2 }))
-    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], theirs: true, x: 1, y: 2 })
-    assert.deepEqual(db.data, { n: 0, list: [], theirs: true, x: 1, y: 2 })
-  })
-
-  it('an unsaved edit stays unsaved when the function throws, and is written later', async () => {
-    const db = await open()
-    db.data.x = 1
-    foreignWrite(at('db.json'), { n: 5, list: [] })
-    await failing(() =>
-      db.update(() => {
-        throw new Error('no')
-      }),
-    )
-    assert.equal(db.data.x, 1)
-    await db.write()
-    assert.deepEqual(fileOf(at('db.json')), { n: 5, list: [], x: 1 })
-  })
-
   it('concurrent updates of one process share writes', async () => {
     const db = await open()
     const seen = new Set<string>()
@@ -212,61 +157,6 @@ describe('lowdb update', () => {
     )
     assert.deepEqual(order, ['a<', '>a', 'b<', '>b', 'c<', '>c'])
     assert.deepEqual(db.data.list, ['a', 'b', 'c'])
-  })
-
-  it('an update or write inside an update loses nothing', async () => {
-    const db = await open()
-    await db.update(async (data) => {
-      data.a = 1
-      await db.update(set({ b: 2 }))
-      db.data.c = 3
-      await db.write()
-      data.d = 4
-    })
-    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], a: 1, b: 2, c: 3, d: 4 })
-    assert.deepEqual(db.data, { n: 0, list: [], a: 1, b: 2, c: 3, d: 4 })
-  })
-
-  it('a throw after an update inside an update undoes both', async () => {
-    const db = await open()
-    await db.update(set({ n: 1 }))
-    await untouched(at('db.json'), () =>
-      failing(() =>
-        db.update(async () => {
-          await db.update(set({ b: 2 }))
-          throw new Error('no')
-        }),
-      ),
-    )
-    assert.deepEqual(db.data, { n: 1, list: [] })
-  })
-
-  it('an update inside an update that throws, and is caught, undoes its own part only', async () => {
-    const db = await open()
-    await db.update(async (data) => {
-      data.a = 1
-      await failing(() =>
-        db.update((inner) => {
-          inner.b = 2
-          throw new Error('no')
-        }),
-      )
-    })
-    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], a: 1 })
-  })
-
-  it('a reference to what was edited in the function is not a way around the lock', async () => {
-    const db = await open()
-    let leaked: Data | undefined
-    const first = db.update((data) => {
-      leaked = data
-    })
-    const second = db.update(async (data) => {
-      leaked!.n = 99
-      data.second = true
-    })
-    await Promise.all([first, second])
-    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], second: true })
   })
 
   it('what cannot be written as JSON is refused, and memory and file stay as they were', async () => {
@@ -335,23 +225,4 @@ describe('lowdb update', () => {
     await db.read()
     assert.deepEqual(db.data, { n: 0, list: [] })
   })
-
-  for (const there of [true, false]) {
-    it(`another store of the same ${there ? 'file' : 'missing file'}, used inside the function, is not overwritten`, async () => {
-      const db = await open()
-      if (there) await db.write()
-      const other = new LockedLow<Data>(at('db.json'), { n: 0, list: [] }, { timeoutMs: 300 })
-      // Joining this hold and refusing are both fine; losing what was acknowledged is not.
-      let inner: string | undefined
-      const [outer] = await Promise.allSettled([
-        db.update(async (data) => {
-          data.mine = 1
-          inner = (await Promise.allSettled([other.update(set({ other: 1 }))]))[0].status
-        }),
-      ])
-      const { mine, other: theirs } = fileOf(at('db.json'))
-      assert.equal(mine === 1, outer.status === 'fulfilled', `the outer update was ${outer.status}`)
-      assert.equal(theirs === 1, inner === 'fulfilled', `the inner update was ${inner}`)
-    })
-  }
 })

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { LockedJSONFilePreset, LockedLow } from '../../../adapters/lowdb.ts'
+import { useFolder } from '../../fixtures/folder.ts'
+import { failing, fileOf, untouched } from '../../fixtures/lowdb-tools.ts'
+
+interface Data {
+  n: number
+  list: unknown[]
+  [key: string]: unknown
+}
+
+const set = (members: object) => (data: Data) => void Object.assign(data, members)
+
+/** What is called from inside `fn` is part of it, or is refused; it is never lost. */
+describe('lowdb update inside update', () => {
+  const at = useFolder()
+  const open = () => LockedJSONFilePreset<Data>(at('db.json'), { n: 0, list: [] })
+
+  it('an update or write inside an update loses nothing', async () => {
+    const db = await open()
+    await db.update(async (data) => {
+      data.a = 1
+      await db.update(set({ b: 2 }))
+      db.data.c = 3
+      await db.write()
+      data.d = 4
+    })
+    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], a: 1, b: 2, c: 3, d: 4 })
+    assert.deepEqual(db.data, { n: 0, list: [], a: 1, b: 2, c: 3, d: 4 })
+  })
+
+  it('a throw after an update inside an update undoes both', async () => {
+    const db = await open()
+    await db.update(set({ n: 1 }))
+    await untouched(at('db.json'), () =>
+      failing(() =>
+        db.update(async () => {
+          await db.update(set({ b: 2 }))
+          throw new Error('no')
+        }),
+      ),
+    )
+    assert.deepEqual(db.data, { n: 1, list: [] })
+  })
+
+  it('an update inside an update that throws, and is caught, undoes its own part only', async () => {
+    const db = await open()
+    await db.update(async (data) => {
+      data.a = 1
+      await failing(() =>
+        db.update((inner) => {
+          inner.b = 2
+          throw new Error('no')
+        }),
+      )
+    })
+    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], a: 1 })
+  })
+
+  it('a reference to what was edited in the function is not a way around the lock', async () => {
+    const db = await open()
+    let leaked: Data | undefined
+    const first = db.update((data) => {
+      leaked = data
+    })
+    const second = db.update(async (data) => {
+      leaked!.n = 99
+      data.second = true
+    })
+    await Promise.all([first, second])
+    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], second: true })
+  })
+
+  for (const there of [true, false]) {
+    it(`another store of the same ${there ? 'file' : 'missing file'}, used inside the function, is not overwritten`, async () => {
+      const db = await open()
+      if (there) await db.write()
+      const other = new LockedLow<Data>(at('db.json'), { n: 0, list: [] }, { timeoutMs: 300 })
+      // Joining this hold and refusing are both fine; losing what was acknowledged is not.
+      let inner: string | undefined
+      const [outer] = await Promise.allSettled([
+        db.update(async (data) => {
+          data.mine = 1
+          inner = (await Promise.allSettled([other.update(set({ other: 1 }))]))[0].status
+        }),
+      ])
+      const { mine, other: theirs } = fileOf(at('db.json'))
+      assert.equal(mine === 1, outer.status === 'fulfilled', `the outer update was ${outer.status}`)
+      assert.equal(theirs === 1, inner === 'fulfilled', `the inner update was ${inner}`)
+    })
+  }
+})
