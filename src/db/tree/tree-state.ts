@@ -6,8 +6,10 @@ import { patch } from './patch.ts'
 
 /** A state of the store. Later ones have higher numbers. */
 interface State {
-  /** Undefined where it is memory's own, live tree. */
+  /** Left out where others may change it by now: the text is parsed again. */
   readonly tree: Tree | undefined
+  /** Whether it was memory's own, live tree that was written. */
+  readonly own: boolean
   readonly text: string
   /** Whether the text is as we would write the tree. */
   readonly exact: boolean
@@ -41,7 +43,7 @@ export class TreeState {
     // Memory is patched in place from now on: not the caller's own object, which other stores may share.
     memory.set(cloneTree(this.defaults))
     this.#base = this.text(memory.get())
-    this.#saved = { tree: this.defaults, text: this.#base, exact: true, number: 0 }
+    this.#saved = { tree: undefined, own: true, text: this.#base, exact: true, number: 0 }
     this.#truth = this.#saved
   }
 
@@ -65,7 +67,8 @@ export class TreeState {
 
   /** The file holds this now, in these words. */
   arrived(tree: Tree, text: string): void {
-    if (text !== this.#saved.text) this.#saved = { tree, text, exact: false, number: this.#saved.number + 1 }
+    if (text !== this.#saved.text)
+      this.#saved = { tree, own: false, text, exact: false, number: this.#saved.number + 1 }
     this.#truth = this.#saved
   }
 
@@ -81,7 +84,7 @@ export class TreeState {
       this.#base = text
       return mine
     }
-    if (!edited) return this.#truth.tree === undefined ? mine : this.truthTree
+    if (!edited) return this.#truth.own ? mine : this.truthTree
     const base: Tree = this.#format.parse(this.#base)
     const theirs: Tree = this.#format.parse(this.#truth.text)
     const merged = merge(base, this.#format.parse(text), theirs)
@@ -93,12 +96,29 @@ export class TreeState {
   /** Folds memory's unsaved edits into a copy that is being edited. */
   foldInto(draft: Tree): void {
     const truth = this.#truth
-    this.#truth = { tree: draft, text: this.text(draft), exact: true, number: truth.number + 1 }
+    this.#truth = { tree: draft, own: false, text: this.text(draft), exact: true, number: truth.number + 1 }
     try {
       patch(draft, cloneTree(this.fold()))
     } finally {
       this.#truth = truth
     }
+  }
+
+  /**
+   * Brings what an inner edit made of a copy into the draft, which may have changed since it was copied.
+   * @throws StaleWriteError where both changed the same
+   */
+  join(draft: Tree, copied: Tree, edited: Tree): void {
+    const [base, theirs] = [this.text(copied), this.text(draft)]
+    if (base === theirs) {
+      patch(draft, edited)
+      return
+    }
+    const { parse } = this.#format
+    const mine = this.text(edited)
+    const merged = merge(parse(base), parse(mine), parse(theirs))
+    if (!('merged' in merged)) throw this.#stale(merged.conflicts, parse(base), parse(mine), parse(theirs))
+    patch(draft, merged.merged)
   }
 
   /** This tree, which `fold` began, is what the file shall hold. @returns whether it differs from what it holds */
@@ -107,7 +127,7 @@ export class TreeState {
     if (text === this.#truth.text) return false
     if (!this.#truth.exact && text === this.text(this.truthTree)) return false
     const own = tree === this.#memory.get()
-    this.#truth = { tree: own ? undefined : tree, text, exact: true, number: this.#truth.number + 1 }
+    this.#truth = { tree: own ? undefined : tree, own, text, exact: true, number: this.#truth.number + 1 }
     return true
   }
 
@@ -119,27 +139,36 @@ export class TreeState {
   /**
    * What was staged is in the file. Memory follows in this one step; edits made while it was written stay unsaved edits.
    * @param discardEdits an explicit read: memory becomes the file, unsaved edits are dropped
+   * @param missing there is no file
    */
-  settle(discardEdits: boolean): void {
-    this.#saved = this.#truth
+  settle(discardEdits: boolean, missing: boolean): void {
+    const truth = this.#truth
+    // Its containers are memory's from now on, or those of whoever kept the copy that was edited.
+    this.#saved = { ...truth, tree: undefined }
+    this.#truth = this.#saved
     // A read of a file that never was keeps the default data, and the edits made to it.
-    const discard = discardEdits && this.#truth.number > 0
-    if (this.#baseNumber === this.#truth.number && !discard) return
-    if (this.#truth.tree !== undefined || discard) {
-      const next = this.#next(discard)
+    const discard = discardEdits && !(missing && truth.number === 0)
+    if (this.#baseNumber === truth.number && !discard) return
+    if (!truth.own || discard) {
+      const next = this.#next(discard, truth.tree ?? this.truthTree)
       // It cannot be folded: memory keeps the edits, and the next operation says so.
       if (next === undefined) return
       this.#memory.set(patch(this.#memory.get(), next.tree))
     }
-    this.#base = this.#truth.exact ? this.#truth.text : this.text(this.truthTree)
-    this.#baseNumber = this.#truth.number
+    this.#base = truth.exact ? truth.text : this.text(this.truthTree)
+    this.#baseNumber = truth.number
   }
 
   /** What memory shall be: the truth, with edits made meanwhile on top. */
-  #next(discard: boolean): { readonly tree: Tree } | undefined {
-    if (discard) return { tree: this.truthTree }
-    const text = this.text(this.#memory.get())
-    if (text === this.#base) return { tree: this.truthTree }
+  #next(discard: boolean, truth: Tree): { readonly tree: Tree } | undefined {
+    if (discard) return { tree: truth }
+    let text: string
+    try {
+      text = this.text(this.#memory.get())
+    } catch {
+      return undefined
+    }
+    if (text === this.#base) return { tree: truth }
     const { parse } = this.#format
     const merged = merge(parse(this.#base), parse(text), parse(this.#truth.text))
     return 'merged' in merged ? { tree: merged.merged } : undefined

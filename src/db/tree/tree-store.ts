@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { CorruptStoreError, type LockMode } from '../../errors.ts'
 import { requireFunction } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
@@ -12,6 +13,15 @@ import { readFailure } from '../read-failure.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import { TreeState } from './tree-state.ts'
+
+/** A copy that an edit works on. */
+interface Draft {
+  readonly tree: Tree
+  readonly outer: Draft | undefined
+  /** Ends when the inner edits that were issued so far have ended: they take turns. */
+  inner: Promise<unknown>
+  open: boolean
+}
 
 /**
  * A store whose memory is one JSON tree that its users edit directly (`db.data`), and whose file is that tree. Every
@@ -29,7 +39,9 @@ export class TreeStore implements TreeSession, Pass {
   #staged = false
   #discardEdits = false
   #rollBack: () => void = () => {}
-  /** The copy that an edit works on at this moment. */
+  /** The edits that the current asynchronous context runs in. */
+  readonly #drafts = new AsyncLocalStorage<Draft>()
+  /** The copy that a blocking edit works on at this moment. */
   #draft: { readonly tree: Tree } | undefined
 
   constructor(path: string, options: OpenOptions, memory: TreeMemory, format: TreeFormat) {
@@ -49,33 +61,30 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   write(): Promise<void> {
-    return this.#queue.push('exclusive', () => {
-      if (this.#draft) this.#state.foldInto(this.#draft.tree)
-      else this.#stage(this.#state.fold())
-    })
+    const outer = this.#enclosing()
+    if (outer) return inTurn(outer, () => this.#state.foldInto(outer.tree))
+    return this.#queue.push('exclusive', () => this.#stage(this.#state.fold()))
   }
 
   update<T>(edit: (tree: Tree) => T): Promise<void> {
     requireFunction(edit, 'update(fn): fn')
-    return this.#queue.push('exclusive', async () => {
+    const outer = this.#enclosing()
+    if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
-      const outer = this.#draft
-      const tree = cloneTree(outer ? outer.tree : this.#state.fold())
-      this.#draft = { tree }
-      try {
-        await edit(tree)
-      } finally {
-        this.#draft = outer
-      }
-      if (outer) patch(outer.tree, tree)
-      else this.#stage(tree)
+      return inTurn(outer, async () => {
+        const copied = cloneTree(outer.tree)
+        this.#state.join(outer.tree, copied, await this.#edit(edit, cloneTree(copied), outer))
+      })
+    }
+    return this.#queue.push('exclusive', async () => {
+      this.#stage(await this.#edit(edit, cloneTree(this.#state.fold()), undefined))
     })
   }
 
   readSync(): void {
     const read = () => {
       this.#lookSync('shared')
-      this.#state.settle(true)
+      this.#state.settle(true, this.#file.isMissing)
     }
     try {
       this.#lock.sharedSync(read)
@@ -140,7 +149,7 @@ export class TreeStore implements TreeSession, Pass {
           this.#file.wrote()
         } else await this.#file.replace(this.#state.truthText)
       }
-      this.#state.settle(this.#discardEdits)
+      this.#state.settle(this.#discardEdits, this.#file.isMissing)
       return { committed: Number.POSITIVE_INFINITY }
     } catch (error) {
       this.#state.unstage()
@@ -175,7 +184,7 @@ export class TreeStore implements TreeSession, Pass {
           this.#file.wrote()
         } else this.#file.replaceSync(this.#state.truthText)
       }
-      this.#state.settle(false)
+      this.#state.settle(false, this.#file.isMissing)
     } catch (error) {
       this.#state.unstage()
       this.#rollBack()
@@ -183,6 +192,28 @@ export class TreeStore implements TreeSession, Pass {
     } finally {
       this.#file.unlockData()
     }
+  }
+
+  /** The innermost edit that the caller runs in and that has not ended. */
+  #enclosing(): Draft | undefined {
+    let draft = this.#drafts.getStore()
+    while (draft && !draft.open) draft = draft.outer
+    return draft
+  }
+
+  async #edit(edit: (tree: Tree) => unknown, tree: Tree, outer: Draft | undefined): Promise<Tree> {
+    const draft: Draft = { tree, outer, inner: Promise.resolve(), open: true }
+    try {
+      await this.#drafts.run(draft, edit, tree)
+    } finally {
+      // Also those that nobody waited for: they were issued inside.
+      for (let inner: unknown; inner !== draft.inner; ) {
+        inner = draft.inner
+        await inner
+      }
+      draft.open = false
+    }
+    return tree
   }
 
   #editSync(edit: (tree: Tree) => unknown, tree: Tree): Tree {
@@ -240,4 +271,11 @@ export class TreeStore implements TreeSession, Pass {
   #failure(error: unknown): unknown {
     return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
   }
+}
+
+/** Runs inside an open edit, after the inner edits that were issued before. */
+function inTurn(outer: Draft, run: () => void | Promise<void>): Promise<void> {
+  const turn = outer.inner.then(run)
+  outer.inner = turn.catch(() => {})
+  return turn
 }

@@ -71,4 +71,37 @@ describe('lowdb update beside bare edits', () => {
     await db.write()
     assert.deepEqual(fileOf(at('db.json')), { n: 5, list: [], x: 1 })
   })
+
+  it('an edit made meanwhile at the same place is refused by the next write, and the update is saved', async () => {
+    const db = await open()
+    const updating = db.update(async (data) => {
+      await sleep(20)
+      data.n = 1
+    })
+    await sleep(5)
+    db.data.n = 7
+    await updating
+    assert.equal(fileOf(at('db.json')).n, 1)
+    assert.equal(db.data.n, 7, 'nothing is lost')
+    assert.equal((await failing(() => db.write())).code, 'PSLOCK_STALE_WRITE')
+    await db.read()
+    assert.equal(db.data.n, 1)
+  })
+
+  it('an edit made meanwhile that cannot be written does not fail the update that was', async () => {
+    const db = await open()
+    const updating = db.update(async (data) => {
+      await sleep(20)
+      data.n = 1
+    })
+    await sleep(5)
+    db.data.bad = 10n
+    await updating
+    assert.equal(fileOf(at('db.json')).n, 1)
+    assert.ok((await failing(() => db.write())) instanceof TypeError)
+    delete db.data.bad
+    await db.update((data) => void data.n++)
+    assert.deepEqual(fileOf(at('db.json')), { n: 2, list: [] })
+    assert.deepEqual(db.data, { n: 2, list: [] })
+  })
 })

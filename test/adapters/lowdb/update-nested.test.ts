@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LockedJSONFilePreset, LockedLow } from '../../../adapters/lowdb.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, fileOf, untouched } from '../../fixtures/lowdb-tools.ts'
@@ -55,6 +56,80 @@ describe('lowdb update inside update', () => {
       )
     })
     assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [], a: 1 })
+  })
+
+  it('updates inside an update take turns, and a throw of one does not undo its siblings', async () => {
+    const db = await open()
+    const order: string[] = []
+    await db.update(async (data) => {
+      data.n = 1
+      const outcomes = await Promise.allSettled(
+        ['a', 'b', 'c'].map((name, i) =>
+          db.update(async (inner) => {
+            order.push(`${name}<`)
+            await sleep(5 * i)
+            inner[name] = i
+            order.push(`>${name}`)
+            if (name === 'b') throw new Error('no')
+          }),
+        ),
+      )
+      assert.deepEqual(
+        outcomes.map(({ status }) => status),
+        ['fulfilled', 'rejected', 'fulfilled'],
+      )
+    })
+    assert.deepEqual(order, ['a<', '>a', 'b<', '>b', 'c<', '>c'])
+    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: [], a: 0, c: 2 })
+    assert.deepEqual(db.data, { n: 1, list: [], a: 0, c: 2 })
+  })
+
+  it('an update inside an update that nobody waits for is part of it all the same', async () => {
+    const db = await open()
+    let acknowledged = false
+    await db.update((data) => {
+      data.n = 1
+      void db
+        .update(async (inner) => {
+          await sleep(20)
+          inner.late = true
+        })
+        .then(() => {
+          acknowledged = true
+        })
+    })
+    assert.ok(acknowledged)
+    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: [], late: true })
+    assert.deepEqual(db.data, { n: 1, list: [], late: true })
+  })
+
+  it('what the outer function does while the inner one runs is kept as well', async () => {
+    const db = await open()
+    await db.update(async (data) => {
+      const inner = db.update(async (copy) => {
+        await sleep(10)
+        copy.list.push('inner')
+      })
+      await sleep(3)
+      data.n = 1
+      data.list.push('outer')
+      await inner
+    })
+    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: ['outer', 'inner'] })
+  })
+
+  it('a timer that was set inside an update, and fires after it, is a newcomer', async () => {
+    const db = await open()
+    let late: Promise<void> | undefined
+    await db.update((data) => {
+      data.n = 1
+      setTimeout(() => {
+        late = db.update(set({ late: true }))
+      }, 10)
+    })
+    await sleep(30)
+    await late
+    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: [], late: true })
   })
 
   it('a reference to what was edited in the function is not a way around the lock', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, unlinkSync, writeFileSync } from 'node:fs'
-import { LockedJSONFilePreset, LockedLow } from '../../../adapters/lowdb.ts'
+import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../../../adapters/lowdb.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { fileOf, foreignWrite, untouched } from '../../fixtures/lowdb-tools.ts'
 
@@ -40,6 +40,33 @@ describe('lowdb bare edits and write', () => {
     db.data.posts.length = 0
     await db.read()
     assert.deepEqual(db.data, { n: 0, posts: [{ id: 1, title: 'a' }] })
+  })
+
+  it('read() drops them also where the file holds just the default data', async () => {
+    const db = await open()
+    await db.write()
+    db.data.n = 9
+    await db.read()
+    assert.deepEqual(db.data, { n: 0, posts: [] })
+    const sync = LockedJSONFileSyncPreset<Data>(at('db.json'), { n: 0, posts: [] })
+    sync.data.n = 9
+    sync.read()
+    assert.equal(sync.data.n, 0)
+  })
+
+  it('read() drops them also in what an update has just created', async () => {
+    const db = await open()
+    await db.update((data) => void Object.assign(data, { settings: { theme: 'dark' } }))
+    ;(db.data.settings as { theme: string }).theme = 'light'
+    await db.read()
+    assert.deepEqual(db.data.settings, { theme: 'dark' })
+    let kept: Data | undefined
+    await db.update((data) => {
+      kept = data
+    })
+    kept!.n = 99
+    await db.read()
+    assert.equal(db.data.n, 0)
   })
 
   it('a first read() of no file keeps the default data, and edits of it', async () => {
