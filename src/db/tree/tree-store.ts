@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { CorruptStoreError, type LockMode } from '../../errors.ts'
 import { requireFunction } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
@@ -10,18 +9,10 @@ import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
+import { Drafts, inTurn } from './drafts.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import { TreeState } from './tree-state.ts'
-
-/** A copy that an edit works on. */
-interface Draft {
-  readonly tree: Tree
-  readonly outer: Draft | undefined
-  /** Ends when the inner edits that were issued so far have ended: they take turns. */
-  inner: Promise<unknown>
-  open: boolean
-}
 
 /**
  * A store whose memory is one JSON tree that its users edit directly (`db.data`), and whose file is that tree. Every
@@ -39,8 +30,7 @@ export class TreeStore implements TreeSession, Pass {
   #staged = false
   #discardEdits = false
   #rollBack: () => void = () => {}
-  /** The edits that the current asynchronous context runs in. */
-  readonly #drafts = new AsyncLocalStorage<Draft>()
+  readonly #drafts = new Drafts()
   /** The copy that a blocking edit works on at this moment. */
   #draft: { readonly tree: Tree } | undefined
 
@@ -61,23 +51,23 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   write(): Promise<void> {
-    const outer = this.#enclosing()
+    const outer = this.#drafts.enclosing
     if (outer) return inTurn(outer, () => this.#state.foldInto(outer.tree))
     return this.#queue.push('exclusive', () => this.#stage(this.#state.fold()))
   }
 
   update<T>(edit: (tree: Tree) => T): Promise<void> {
     requireFunction(edit, 'update(fn): fn')
-    const outer = this.#enclosing()
+    const outer = this.#drafts.enclosing
     if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
       return inTurn(outer, async () => {
         const copied = cloneTree(outer.tree)
-        this.#state.join(outer.tree, copied, await this.#edit(edit, cloneTree(copied), outer))
+        this.#state.join(outer.tree, copied, await this.#drafts.edit(edit, cloneTree(copied), outer))
       })
     }
     return this.#queue.push('exclusive', async () => {
-      this.#stage(await this.#edit(edit, cloneTree(this.#state.fold()), undefined))
+      this.#stage(await this.#drafts.edit(edit, cloneTree(this.#state.fold())))
     })
   }
 
@@ -194,28 +184,6 @@ export class TreeStore implements TreeSession, Pass {
     }
   }
 
-  /** The innermost edit that the caller runs in and that has not ended. */
-  #enclosing(): Draft | undefined {
-    let draft = this.#drafts.getStore()
-    while (draft && !draft.open) draft = draft.outer
-    return draft
-  }
-
-  async #edit(edit: (tree: Tree) => unknown, tree: Tree, outer: Draft | undefined): Promise<Tree> {
-    const draft: Draft = { tree, outer, inner: Promise.resolve(), open: true }
-    try {
-      await this.#drafts.run(draft, edit, tree)
-    } finally {
-      // Also those that nobody waited for: they were issued inside.
-      for (let inner: unknown; inner !== draft.inner; ) {
-        inner = draft.inner
-        await inner
-      }
-      draft.open = false
-    }
-    return tree
-  }
-
   #editSync(edit: (tree: Tree) => unknown, tree: Tree): Tree {
     const outer = this.#draft
     this.#draft = { tree }
@@ -271,11 +239,4 @@ export class TreeStore implements TreeSession, Pass {
   #failure(error: unknown): unknown {
     return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
   }
-}
-
-/** Runs inside an open edit, after the inner edits that were issued before. */
-function inTurn(outer: Draft, run: () => void | Promise<void>): Promise<void> {
-  const turn = outer.inner.then(run)
-  outer.inner = turn.catch(() => {})
-  return turn
 }

@@ -1,0 +1,46 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Tree } from './json-tree.ts'
+
+/** A copy that an edit works on. */
+export interface Draft {
+  readonly tree: Tree
+  readonly outer: Draft | undefined
+  /** Ends when the inner edits that were issued so far have ended: they take turns. */
+  inner: Promise<unknown>
+  open: boolean
+}
+
+/** The edits that run at this moment: one inside another's callback works on that one's copy. */
+export class Drafts {
+  readonly #current = new AsyncLocalStorage<Draft>()
+
+  /** The innermost edit that the caller runs in and that has not ended. */
+  get enclosing(): Draft | undefined {
+    let draft = this.#current.getStore()
+    while (draft && !draft.open) draft = draft.outer
+    return draft
+  }
+
+  /** Edits the tree; ends when every edit that was issued inside has ended too. */
+  async edit(edit: (tree: Tree) => unknown, tree: Tree, outer?: Draft): Promise<Tree> {
+    const draft: Draft = { tree, outer, inner: Promise.resolve(), open: true }
+    try {
+      await this.#current.run(draft, edit, tree)
+    } finally {
+      // Also those that nobody waited for: they were issued inside.
+      for (let inner: unknown; inner !== draft.inner; ) {
+        inner = draft.inner
+        await inner
+      }
+      draft.open = false
+    }
+    return tree
+  }
+}
+
+/** Runs inside an open edit, after the inner edits that were issued before. */
+export function inTurn(outer: Draft, run: () => void | Promise<void>): Promise<void> {
+  const turn = outer.inner.then(run)
+  outer.inner = turn.catch(() => {})
+  return turn
+}
