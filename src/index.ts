@@ -28,6 +28,7 @@ export {
   StaleWriteError,
   StoreIoError,
 } from './errors.ts'
+export type { LockEvent } from './lock/events.ts'
 export type { HeldLock } from './lock/held-lock.ts'
 export type { AcquireOptions, PsLockOptions } from './lock/options.ts'
 export { PsLock } from './lock/ps-lock.ts'

@@ -1,5 +1,5 @@
 import { type LockMode, LockTimeoutError } from '../errors.ts'
-import { during, enclosing } from '../lock/enter.ts'
+import { during, enclosing, queueUp } from '../lock/enter.ts'
 import { Hold } from '../lock/hold.ts'
 import { PsLock } from '../lock/ps-lock.ts'
 import { outsideHolds } from '../lock/shared-state.ts'
@@ -122,16 +122,18 @@ export class OperationQueue {
   /** Takes the lock; undefined where a reader may go without, because no lock file can be made in this folder. */
   async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined> {
     const { site, patience } = PsLock.entry(this.#lock, mode)
+    let waitedMs = 0
     try {
       if (!site.room.tryEnter(mode, patience.sliceMs)) {
         const left = Math.max(1, patience.timeoutMs - (performance.now() - head.since))
-        await site.room.enter(mode, patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left })
+        const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
+        waitedMs = await queueUp(site, site.room, mode, patient)
       }
     } catch (error) {
       if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
       throw error
     }
-    return new Hold(site, mode)
+    return new Hold(site, mode, waitedMs)
   }
 
   /** The lock was not granted: those who have waited long enough are told, the others go on. */

@@ -1,4 +1,5 @@
-import { type LockMode, LockUpgradeError } from '../errors.ts'
+import { LockDeadlockError, type LockMode, LockUpgradeError } from '../errors.ts'
+import { isHeard, publish, publishFailure } from './events.ts'
 import { Hold } from './hold.ts'
 import type { Patience, Room } from './room.ts'
 import { type Frame, shared } from './shared-state.ts'
@@ -25,6 +26,72 @@ export function roomWithin(outer: Hold | undefined, site: Site, mode: LockMode):
 }
 
 /**
+ * Waits in line.
+ * @returns how long, in milliseconds
+ * @throws what the patience throws
+ */
+export async function queueUp(site: Site, room: Room, mode: LockMode, patience: Patience): Promise<number> {
+  const since = performance.now()
+  const { path } = site
+  const nested = room !== site.room
+  if (isHeard('wait')) publish('wait', { path, mode, nested })
+  try {
+    await room.enter(mode, patience)
+  } catch (error) {
+    publishFailure(error, {
+      path,
+      mode,
+      nested,
+      waitedMs: performance.now() - since,
+      signal: patience.signal,
+    })
+    throw error
+  }
+  return performance.now() - since
+}
+
+/** What Atomics.wait sleeps on in the blocking calls. */
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+/**
+ * Waits in line, blocking the thread.
+ * @returns how long, in milliseconds
+ * @throws what the patience throws, and LockDeadlockError
+ */
+export function queueUpBlocking(site: Site, room: Room, mode: LockMode, patience: Patience): number {
+  if (!room.admits(mode)) {
+    throw new LockDeadlockError(
+      `a blocking ${mode} lock of ${site.path} would wait for a hold of this very process, which cannot end while the ` +
+        'call blocks. Use the asynchronous form, or make the call inside that hold.',
+      { path: site.path },
+    )
+  }
+  const { path } = site
+  const nested = room !== site.room
+  const since = performance.now()
+  if (isHeard('wait')) publish('wait', { path, mode, nested })
+  try {
+    for (;;) {
+      const waitedMs = performance.now() - since
+      const step = patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, patience.sliceMs)
+      if (step === true) return waitedMs
+      if (waitedMs >= patience.timeoutMs) throw patience.onTimeout(waitedMs)
+      Atomics.wait(sleeper, 0, 0, Math.min(Number(step), patience.timeoutMs - waitedMs))
+    }
+  } catch (error) {
+    room.giveUp()
+    publishFailure(error, {
+      path,
+      mode,
+      nested,
+      waitedMs: performance.now() - since,
+      signal: patience.signal,
+    })
+    throw error
+  }
+}
+
+/**
  * Takes the lock, inside `outer` if there is one, and runs with it. The hold ends before the promise settles.
  * @throws what the patience throws, LockUpgradeError, and whatever `run` throws
  */
@@ -39,8 +106,8 @@ export async function during<T>(
   // What waits inside a hold counts as part of it from now on: the hold must not end under it.
   const done = outer?.accept()
   try {
-    if (!room.tryEnter(mode, patience.sliceMs)) await room.enter(mode, patience)
-    const hold = new Hold(site, mode, outer)
+    const waitedMs = room.tryEnter(mode, patience.sliceMs) ? 0 : await queueUp(site, room, mode, patience)
+    const hold = new Hold(site, mode, waitedMs, outer)
     try {
       return await run(hold)
     } finally {

@@ -1,4 +1,5 @@
 import type { LockMode } from '../errors.ts'
+import { isHeard, publish } from './events.ts'
 import { Room } from './room.ts'
 import { type Frame, shared } from './shared-state.ts'
 import type { Site } from './site.ts'
@@ -19,12 +20,16 @@ export class Hold {
   #settled = false
   readonly #onEnded: (() => void)[] = []
 
-  constructor(site: Site, mode: LockMode, outer?: Hold, acquiredAt?: Error) {
+  /** @param waitedMs how long it took to get it */
+  constructor(site: Site, mode: LockMode, waitedMs: number, outer?: Hold, acquiredAt?: Error) {
     this.site = site
     this.mode = mode
     this.outer = outer
     this.acquiredAt = acquiredAt
     site.entered(this)
+    if (isHeard('acquire')) {
+      publish('acquire', { path: site.path, mode, waitedMs, nested: outer !== undefined })
+    }
   }
 
   /** Where nested holds queue. */
@@ -71,6 +76,10 @@ export class Hold {
 
   #finish(): void {
     this.site.left(this)
+    if (isHeard('release')) {
+      const heldMs = performance.now() - this.since
+      publish('release', { path: this.site.path, mode: this.mode, heldMs, nested: this.outer !== undefined })
+    }
     for (const ended of this.#onEnded) ended()
   }
 }

@@ -30,7 +30,7 @@ export interface PsLockOptions {
 
 export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } = Object.freeze({
   timeoutMs: 30_000,
-  sliceMs: 10,
+  sliceMs: 4,
 })
 
 /** A duration in milliseconds from 0 up, or a TypeError that shows what came instead. */

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
-import { ClosedError, LockDeadlockError, type LockHolder, type LockMode } from '../errors.ts'
+import { ClosedError, type LockHolder, type LockMode } from '../errors.ts'
 import { canonicalPath } from '../os/lock-file.ts'
-import { during, enclosing, roomWithin } from './enter.ts'
+import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
 import { HeldLock } from './held-lock.ts'
 import { Hold } from './hold.ts'
 import {
@@ -19,9 +19,6 @@ import { timeoutError } from './timeout-error.ts'
 
 /** Forgotten locks give their file descriptors back; a hold keeps its lock alive, so none is ever released here. */
 const forgotten = new FinalizationRegistry<Site>((site) => site.release())
-
-/** What Atomics.wait sleeps on in the blocking calls. */
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 /**
  * A lock between processes (and worker threads, and the tasks of one process) on one file: flock(2) on a lock file
@@ -84,15 +81,17 @@ export class PsLock {
     const acquiredAt = new Error('acquired here')
     const site = this.#open()
     const patience = this.#patience(site, mode, options)
-    if (!site.room.tryEnter(mode, this.#sliceMs)) await this.#using(() => site.room.enter(mode, patience))
-    return this.#handOut(new Hold(site, mode, undefined, acquiredAt))
+    const waitedMs = site.room.tryEnter(mode, this.#sliceMs)
+      ? 0
+      : await this.#using(() => queueUp(site, site.room, mode, patience))
+    return this.#handOut(new Hold(site, mode, waitedMs, undefined, acquiredAt))
   }
 
   /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
   tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
     const mode = checkedMode(options.mode)
     const site = this.#open()
-    return site.room.force(mode) ? this.#handOut(new Hold(site, mode)) : undefined
+    return site.room.force(mode) ? this.#handOut(new Hold(site, mode, 0)) : undefined
   }
 
   /**
@@ -113,8 +112,8 @@ export class PsLock {
   acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
     const mode = checkedMode(options.mode)
     const site = this.#open()
-    this.#enterSync(site, site.room, mode, options)
-    return this.#handOut(new Hold(site, mode))
+    const waitedMs = this.#enterSync(site, site.room, mode, options)
+    return this.#handOut(new Hold(site, mode, waitedMs))
   }
 
   /**
@@ -149,8 +148,8 @@ export class PsLock {
     requireFunction(run, 'run')
     const site = this.#open()
     const outer = enclosing(site)
-    this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
-    const hold = new Hold(site, mode, outer)
+    const waitedMs = this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
+    const hold = new Hold(site, mode, waitedMs, outer)
     let result: T
     try {
       result = hold.run(run)
@@ -166,25 +165,9 @@ export class PsLock {
     return result
   }
 
-  #enterSync(site: Site, room: Room, mode: LockMode, options: AcquireOptions): void {
+  #enterSync(site: Site, room: Room, mode: LockMode, options: AcquireOptions): number {
     const patience = this.#patience(site, mode, options)
-    if (room.tryEnter(mode, this.#sliceMs)) return
-    if (!room.admits(mode)) {
-      throw new LockDeadlockError(
-        `a blocking ${mode} lock of ${site.path} would wait for a hold of this very process, which cannot end while the ` +
-          'call blocks. Use the asynchronous form, or make the call inside that hold.',
-        { path: site.path },
-      )
-    }
-    const start = performance.now()
-    for (;;) {
-      const waitedMs = performance.now() - start
-      const step =
-        patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, waitedMs, this.#sliceMs)
-      if (step === true) return
-      if (waitedMs >= patience.timeoutMs) throw patience.onTimeout(waitedMs)
-      Atomics.wait(sleeper, 0, 0, Math.min(Number(step), patience.timeoutMs - waitedMs))
-    }
+    return room.tryEnter(mode, this.#sliceMs) ? 0 : queueUpBlocking(site, room, mode, patience)
   }
 
   #patience(site: Site, mode: LockMode, options: AcquireOptions): Patience {

@@ -53,7 +53,7 @@ export class Room {
   tryEnter(mode: LockMode, sliceMs: number): boolean {
     if (this.#queue.length > 0 || !this.admits(mode)) return false
     if (this.#door && this.#readers === 0) return this.#door.tryBarge(mode, sliceMs) && this.#count(mode)
-    if (this.#door && !this.#mayJoin(sliceMs)) return false
+    if (this.#door && !this.#mayJoin()) return false
     return this.#take(mode)
   }
 
@@ -63,9 +63,9 @@ export class Room {
   }
 
   /** One step of a blocking waiter: true when inside, else the milliseconds to sleep. */
-  stepBlocking(mode: LockMode, waitedMs: number, sliceMs: number): true | number {
+  stepBlocking(mode: LockMode, sliceMs: number): true | number {
     if (!this.#door || this.#readers > 0) return this.#take(mode) || 1
-    const step = this.#door.step(mode, waitedMs, sliceMs)
+    const step = this.#door.step(mode, sliceMs, false)
     if (step === true) this.#count(mode)
     return step
   }
@@ -110,6 +110,16 @@ export class Room {
     })
   }
 
+  /** The lock may have become free: whoever waits asks at once. */
+  knock(): void {
+    if (this.#queue.length > 0) this.#advance()
+  }
+
+  /** A blocking waiter has given up. */
+  giveUp(): void {
+    if (this.#queue.length === 0) this.#door?.leaveLine()
+  }
+
   leave(mode: LockMode): void {
     if (mode === 'exclusive') this.#writing = false
     else this.#readers--
@@ -130,8 +140,8 @@ export class Room {
   }
 
   /** Joining our own readers needs no kernel, but must not keep a waiting writer of another process out for ever. */
-  #mayJoin(sliceMs: number): boolean {
-    return this.#door === undefined || this.#door.isInSlice(sliceMs) || this.#door.mayBegin()
+  #mayJoin(): boolean {
+    return this.#door === undefined || this.#door.isInSlice || this.#door.mayBegin()
   }
 
   /** Lets in as many from the head of the queue as may go; sleeps where only time can help. */
@@ -151,14 +161,12 @@ export class Room {
   #ask(head: Waiter): true | number {
     try {
       if (!this.#door) return this.#take(head.mode) || 0
-      const { sliceMs } = head.patience
-      if (this.#readers > 0) return (this.#mayJoin(sliceMs) && this.#take(head.mode)) || 5
-      const waitedMs = performance.now() - head.since
-      if (this.#door.isInSlice(sliceMs) && this.#take(head.mode)) {
-        this.#door.giveUpTurn()
+      if (this.#readers > 0) return (this.#mayJoin() && this.#take(head.mode)) || 5
+      if (this.#door.isInSlice && this.#take(head.mode)) {
+        this.#door.leaveLine()
         return true
       }
-      const step = this.#door.step(head.mode, waitedMs, sliceMs)
+      const step = this.#door.step(head.mode, head.patience.sliceMs, true)
       if (step === true) this.#count(head.mode)
       return step
     } catch (error) {
@@ -176,6 +184,6 @@ export class Room {
   #stopPolling(): void {
     clearTimeout(this.#poll)
     this.#poll = undefined
-    this.#door?.giveUpTurn()
+    this.#door?.leaveLine()
   }
 }

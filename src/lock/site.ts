@@ -32,7 +32,7 @@ export class Site {
 
   private constructor(path: string, guards: string | undefined) {
     this.path = path
-    this.#door = new Turnstile(new LockFile(path, guards), guards)
+    this.#door = new Turnstile(new LockFile(path, guards), guards, () => this.room.knock())
     this.room = new Room(this.#door)
   }
 
@@ -62,10 +62,10 @@ export class Site {
   /** Everybody who holds or waits, as far as this system can tell. */
   holders(): LockHolder[] {
     const own = this.#ownHolders()
-    const seen = kernelHolders(this.path, 'holding')
+    const seen = kernelHolders(this.path)
     // Worker threads of this process are the kernel's business; what this thread holds is known better here.
     const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
-    return [...others, ...own, ...this.#door.nextWaiters()]
+    return [...others, ...own, ...this.#door.waiters()]
   }
 
   #ownHolders(): LockHolder[] {

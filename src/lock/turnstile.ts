@@ -1,90 +1,82 @@
 import type { LockHolder, LockMode } from '../errors.ts'
-import { readRange, writeAtSync } from '../os/data-io.ts'
-import { kernelHolders, modeAt } from '../os/holders.ts'
-import { LockFile } from '../os/lock-file.ts'
+import { listen, ownBell, stopListening } from '../os/doorbell.ts'
+import type { LockFile } from '../os/lock-file.ts'
+import { outsideHolds } from './shared-state.ts'
+import { type Outlook, WaitingLine } from './waiting-line.ts'
 
-/** The announcement: until when the slice lasts, on the monotonic clock that all processes of a machine share. */
-const sliceEnd = Buffer.alloc(8)
+/** How often the first in line asks at the beginning, and how seldom when it can count on being rung. */
+const FIRST_PACE_MS = { from: 1, to: 25, toUnheard: 10 }
+/** How often the second asks: whether the first has taken the chance that it had. */
+const SECOND_PACE_MS = 50
+/** How often the others say that they are still there. */
+const FURTHER_PACE_MS = 800
+/** How often they ask, for each place ahead, where nobody can ring them. */
+const UNHEARD_PACE_MS = { perPlace: 2, to: 60 }
+/** For so long the lock is left to whom we have rung; a process that is awake needs a tenth of it. */
+const LEAVE_MS = 5
+/** The first in line that has let the lock lie free for so long is passed by. */
+const PASS_BY_AFTER_MS = 40
 
-/** Behind it: what the owner of the turn waits for, as a word. */
-const MODE_AT = 8
-
-function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6
-}
-
-/** How often the owner of the turn asks. */
-const TURN_PACE_MS = 1
-/**
- * How often, at the slowest, everybody else asks. To wake up costs a Node process about 0.1 ms of CPU in a crowd, so 49
- * waiters cost about 8% of a core.
- */
-const SLOWEST_PACE_MS = 60
-/**
- * Who has waited longer than a crowd's round takes asks more often, so that chance starves nobody (fewest/most turns of
- * 50 processes: 0.45 instead of 0.3). After `to` it is no round: somebody holds the lock for long, and asking is idle.
- */
-const LATE_PACE_MS = 20
-const LATE_MS = { from: 250, to: 2_500 }
-/** Within this time after the start of a slice a process that waits again is one of a crowd. */
-const AFTER_SLICE_MS = 100
-
-/** An announced slice further ahead than this is not believed: another clock, or nonsense in the file. */
-const LONGEST_SLICE_MS = 1_000
+const NEVER = Number.NEGATIVE_INFINITY
 
 /**
  * Fair waiting for a kernel lock, without a thread and without blocking the event loop.
  *
- * flock(2) can only be asked, so waiters poll; plain polling either burns CPU or starves (measured: one process ran
- * all of its 60 sections before the next got one). Three small rules make it fair and cheap:
+ * flock(2) can only be asked. Asking alone either burns processor time or starves somebody (measured: one process ran
+ * all of its 60 sections before the next got one), and a thread that waits in the kernel cannot be cancelled and keeps
+ * the process alive. So who waits stands in a line, a file of hints, and sleeps; who releases rings the first one:
  *
- *  1. *The turn.* A second lock file, `<lock>.turn`, belongs to whoever is next. Its owner asks for the lock every
- *     millisecond; all the others ask for the turn, ever more seldom.
- *  2. *The slice.* A process may take the lock again and again without waiting ("barging") for `sliceMs`; then it
- *     looks whether somebody has the turn, and if so queues behind it.
- *  3. *The announcement.* Between two operations of a slice the lock is free for some microseconds, and whoever asks
- *     just then would cut the slice short (measured with 50 processes: 5 operations a turn instead of hundreds). So who
- *     got the lock by waiting writes into the turn file until when its slice lasts, and takes that back as soon as its
- *     event loop turns without a further operation.
+ *  1. *The line* (waiting-line.ts). First come, first served. Only the first asks for the lock, ever more seldom; the
+ *     others sleep.
+ *  2. *The bell* (os/doorbell.ts). Whoever releases wakes the first in line, and leaves the lock to it for a moment.
+ *  3. *The slice.* A process may take the lock again and again without waiting ("barging") for `sliceMs`; then it
+ *     looks whether somebody waits, and if so goes to the end of the line. Between two operations of a slice the lock is
+ *     free for microseconds; so that nobody comes in just then, the turn file says until when it lasts.
  *
- * Turn and announcement are priorities, never locks: their owner may be stopped (SIGSTOP) or busy in a loop. So those
- * who wait without the turn also try the lock itself at their own slow pace, and an announcement ends by itself. A
- * stopped owner costs time, never progress, and kill -9 leaves nothing behind.
+ * All three are courtesies, never locks. A stopped or busy process at the head of the line is passed by after a
+ * moment, a ring that does not get through is made up for by asking, and kill -9 leaves nothing that anybody waits for.
  */
 export class Turnstile {
   readonly file: LockFile
-  readonly #turn: LockFile
-  #hasTurn = false
-  #turnWorks = true
-  #sliceStart = Number.NEGATIVE_INFINITY
-  #polls = 0
-  #paceMs = 0
+  readonly #line: WaitingLine
+  readonly #onRing: () => void
+  #sliceEnd = NEVER
+  #steps = 0
+  #stepsAsFirst = 0
+  /** Who was first in line when we last looked, and since when. */
+  #first = { ticket: 0, since: 0 }
   #held = false
   #announced = false
-  #retracting = false
+  #looking = false
 
-  constructor(file: LockFile, guards: string | undefined) {
+  /** @param onRing called when the lock may have become free for whoever waits here */
+  constructor(file: LockFile, guards: string | undefined, onRing: () => void) {
     this.file = file
-    this.#turn = new LockFile(`${file.path}.turn`, guards)
+    this.#line = new WaitingLine(`${file.path}.turn`, guards)
+    this.#onRing = () => {
+      this.#stepsAsFirst = 0
+      outsideHolds(onRing)
+    }
   }
 
   /** Whether this process is in the middle of a slice of its own. */
-  isInSlice(sliceMs: number): boolean {
-    return performance.now() - this.#sliceStart < sliceMs
+  get isInSlice(): boolean {
+    return performance.now() < this.#sliceEnd
   }
 
   /** Asks for the lock without waiting, if this process may: its slice is not over, or nobody waits. */
   tryBarge(mode: LockMode, sliceMs: number): boolean {
-    if (this.isInSlice(sliceMs)) return this.tryLock(mode)
+    if (this.isInSlice) return this.tryLock(mode)
     if (!this.mayBegin() || !this.tryLock(mode)) return false
-    this.#beginSlice(sliceMs)
+    this.#beginSlice(mode, sliceMs)
     return true
   }
 
   /** Whether a new slice may begin past nobody. */
   mayBegin(): boolean {
-    this.#retract()
-    return !this.#somebodyWaits() && !this.#isSliceOfAnother()
+    // At the end of a slice of ours nobody has been woken yet, where the event loop has not turned since.
+    const somebody = this.#sliceEnd === NEVER ? this.#line.somebodyWaits() : this.#passOn()
+    return !somebody && this.#line.leftToOtherMs() <= 0
   }
 
   /** Asks for the lock once, at once. */
@@ -94,129 +86,109 @@ export class Turnstile {
       return true
     }
     // Somebody else came in between: the slice is over, and what is announced now is not ours to take back.
-    this.#sliceStart = Number.NEGATIVE_INFINITY
+    this.#sliceEnd = NEVER
     this.#announced = false
     return false
   }
 
   /**
    * One step of a waiter: true when it now has the lock, else the milliseconds after which to step again.
-   * @param waitedMs how long it has waited; its first step is at 0
+   * @param canHear whether the event loop turns while it waits; the blocking calls cannot hear the bell
    */
-  step(mode: LockMode, waitedMs: number, sliceMs: number): true | number {
-    if (waitedMs < 1) this.#beginPolling()
-    this.#polls++
-    if (!this.#hasTurn && this.#tryTurn()) {
-      this.#hasTurn = true
-      this.#write(Buffer.from(mode), MODE_AT)
-    }
-    if (this.#mayAsk() && !this.#isSliceOfAnother() && this.file.tryLock(mode)) {
-      this.giveUpTurn()
-      this.#held = true
-      this.#beginSlice(sliceMs)
+  step(mode: LockMode, sliceMs: number, canHear: boolean): true | number {
+    if (this.#steps === 0 && !this.#line.exists() && this.tryLock(mode)) {
+      // The queue of this very process, and no other waits: then no turn file is needed.
+      this.#beginSlice(mode, sliceMs)
       return true
     }
-    if (this.#hasTurn) return TURN_PACE_MS
-    const pace = this.#paceMs
-    const isLate = waitedMs > LATE_MS.from && waitedMs < LATE_MS.to
-    this.#paceMs = Math.min(isLate ? LATE_PACE_MS : SLOWEST_PACE_MS, pace * 1.25)
-    // Random, so that no two stay in step.
-    return pace * (0.5 + Math.random())
+    // Most waits are over before the third step, and a bell costs some milliseconds once.
+    const bell = canHear ? outsideHolds(() => ownBell(this.#steps > 1)) : undefined
+    if (this.#steps++ === 0) listen(this.#onRing)
+    this.#line.join(mode, bell)
+    const outlook = this.#line.look(mode, bell)
+    if (this.#mayAsk(mode, outlook) && this.file.tryLock(mode)) {
+      this.#line.passBy(outlook.ahead.filter((seat) => mode === 'exclusive' || seat.mode === 'exclusive'))
+      this.leaveLine()
+      this.#held = true
+      this.#beginSlice(mode, sliceMs)
+      // Those who may share it need not wait for its release.
+      if (mode === 'shared') this.#line.wakeNext(0, (next) => next === 'shared')
+      return true
+    }
+    return this.#pace(outlook)
   }
 
-  /** The process whose turn is next, if it is another than this one. */
-  nextWaiters(): LockHolder[] {
-    const others = kernelHolders(this.#turn.path, 'waiting').filter(({ pid }) => pid !== process.pid)
-    const mode = others.length === 0 ? undefined : modeAt(this.#turn.path, MODE_AT)
-    return others.map((waiter) => ({ ...waiter, mode: mode ?? waiter.mode }))
+  /** Nobody waits here any more. */
+  leaveLine(): void {
+    if (this.#steps === 0) return
+    this.#steps = 0
+    this.#stepsAsFirst = 0
+    this.#line.leave()
+    stopListening(this.#onRing)
   }
 
-  giveUpTurn(): void {
-    if (!this.#hasTurn) return
-    this.#hasTurn = false
-    this.#turn.unlock()
+  /** The other processes that wait: of each the one who is next there. */
+  waiters(): LockHolder[] {
+    return this.#line.waiters()
   }
 
   unlock(): void {
     this.file.unlock()
     this.#held = false
-    if (!this.#announced || this.#retracting) return
-    this.#retracting = true
-    setImmediate(() => {
-      this.#retracting = false
-      if (!this.#held) this.#retract()
-    }).unref()
+    if (!this.isInSlice) this.#passOn()
+    else if (this.#line.isOpen && !this.#looking) {
+      // When the event loop turns and there is no further operation, the rest of the slice is for others.
+      this.#looking = true
+      // Not unref'd: such an immediate does not run before something else wakes the event loop.
+      setImmediate(() => {
+        this.#looking = false
+        if (!this.#held) this.#passOn()
+      })
+    }
   }
 
   close(): void {
-    this.#hasTurn = false
-    this.#turn.close()
+    this.leaveLine()
+    this.#line.close()
     this.file.close()
   }
 
-  #beginSlice(sliceMs: number): void {
-    this.#sliceStart = performance.now()
-    // Where nobody has ever waited there is no turn file, and nobody to tell.
-    if (sliceMs <= 0 || this.#turn.fd === undefined) return
-    this.#announced = true
-    this.#writeSliceEnd(monotonicMs() + sliceMs)
-  }
-
-  #retract(): void {
-    if (!this.#announced) return
+  /** Leaves the lock to the first in line, if anybody waits. */
+  #passOn(): boolean {
+    const somebody = this.#line.wakeNext(LEAVE_MS)
+    if (!somebody && this.#announced) this.#line.preferSelf(0)
+    this.#sliceEnd = NEVER
     this.#announced = false
-    this.#writeSliceEnd(0)
+    return somebody
   }
 
-  #writeSliceEnd(ms: number): void {
-    sliceEnd.writeDoubleLE(ms)
-    this.#write(sliceEnd, 0)
+  #beginSlice(mode: LockMode, sliceMs: number): void {
+    this.#sliceEnd = performance.now() + sliceMs
+    // Readers let readers in, and where nobody has ever waited there is nobody to tell.
+    if (sliceMs <= 0 || mode === 'shared' || !this.#line.isOpen) return
+    this.#announced = true
+    this.#line.preferSelf(sliceMs)
   }
 
-  /** A courtesy: on a full disk, or with a read-only turn file, slices are shorter and less is known of the waiters. */
-  #write(bytes: Buffer, position: number): void {
-    const { fd } = this.#turn
-    if (fd !== undefined) writeAtSync(fd, bytes, position)
+  #mayAsk(mode: LockMode, { ahead, leftToOtherMs }: Outlook): boolean {
+    const now = performance.now()
+    const first = ahead[0]?.ticket ?? 0
+    if (first !== this.#first.ticket) this.#first = { ticket: first, since: now }
+    if (leftToOtherMs > 0) return false
+    if (first === 0 || (mode === 'shared' && ahead.every((seat) => seat.mode === 'shared'))) return true
+    return now - this.#first.since > PASS_BY_AFTER_MS
   }
 
-  #isSliceOfAnother(): boolean {
-    const { fd } = this.#turn
-    if (fd === undefined || this.#announced) return false
-    const bytes = readRange(fd, 0, sliceEnd.length) as Buffer
-    if (bytes.length < sliceEnd.length) return false
-    const left = bytes.readDoubleLE() - monotonicMs()
-    return left > 0 && left < LONGEST_SLICE_MS
-  }
-
-  /** A newcomer asks soon, in case there is no crowd; who has just had a slice knows better. */
-  #beginPolling(): void {
-    this.#polls = 0
-    this.#paceMs = performance.now() - this.#sliceStart < AFTER_SLICE_MS ? 8 : 2
-  }
-
-  /** Whoever has the turn asks each time; the others every third time, should its owner be stopped or busy. */
-  #mayAsk(): boolean {
-    return this.#hasTurn || !this.#turnWorks || this.#polls % 3 === 0
-  }
-
-  #somebodyWaits(): boolean {
-    if (this.#hasTurn) return false
-    // Not created before somebody waits for the first time: most stores never see a turn file.
-    if (!this.#turnWorks || (this.#turn.fd === undefined && !this.#turn.exists())) return false
-    if (!this.#tryTurn()) return this.#turnWorks
-    this.#turn.unlock()
-    return false
-  }
-
-  #tryTurn(): boolean {
-    if (!this.#turnWorks) return false
-    try {
-      // Whether the turn file is still the one that the path names matters little: now and then is enough.
-      return this.#turn.tryLock('exclusive', this.#polls % 8 === 0)
-    } catch {
-      // No turn file can be made here (read-only folder, full disk): wait without priorities, by polling alone.
-      this.#turnWorks = false
-      return false
+  #pace({ ahead, leftToOtherMs, canHear }: Outlook): number {
+    if (ahead.length === 0) {
+      const most = canHear ? FIRST_PACE_MS.to : FIRST_PACE_MS.toUnheard
+      const pace = Math.min(most, FIRST_PACE_MS.from * 1.15 ** this.#stepsAsFirst++)
+      // Whoever has it now for its slice will ring.
+      return canHear && leftToOtherMs > 0 ? Math.max(pace, Math.min(leftToOtherMs, most)) : pace
     }
+    this.#stepsAsFirst = 0
+    if (!canHear) return Math.min(ahead.length * UNHEARD_PACE_MS.perPlace, UNHEARD_PACE_MS.to)
+    // Random, so that no two stay in step.
+    return (ahead.length === 1 ? SECOND_PACE_MS : FURTHER_PACE_MS) * (0.75 + Math.random() / 2)
   }
 }

@@ -32,6 +32,11 @@ export function readRange(
   return buffer.subarray(0, done)
 }
 
+/** Reads into a buffer from `position` on, as much as there is. @returns how many bytes */
+export function readInto(fd: number, buffer: Buffer, position: number): number {
+  return readSync(fd, buffer, 0, buffer.length, position)
+}
+
 async function readBulk(fd: number, buffer: Buffer, position: number): Promise<Buffer> {
   let done = 0
   while (done < buffer.length) {

@@ -1,13 +1,14 @@
 import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
 import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { libc } from './libc.ts'
 
 /**
  * flock(2), the one call that everything stands on.
  *
  * Only the *non-blocking* form is used. fs-ext's asynchronous form parks a libuv pool thread per waiter (four
  * waiters freeze all of `fs`), makes `process.exit` hang, cannot be cancelled and aborts in worker threads; a
- * blocking call on the main thread freezes the event loop. So we ask, and ask again later (lock/patience.ts).
+ * blocking call on the main thread freezes the event loop. So we ask, and ask again later (lock/turnstile.ts).
  *
  * Two bindings reach the same system call, hence the same lock: `fs-ext` where it was compiled (main thread only), else
  * `koffi`, which ships its binary prebuilt. Processes with different installs exclude each other, and so do `flock(1)`
@@ -37,12 +38,6 @@ interface FsExt {
   flockSync(fd: number, operation: number): unknown
 }
 
-interface Koffi {
-  load(library: null): { func(signature: string): (fd: number, operation: number) => number }
-  errno(): number
-  os: { errno: Record<string, number> }
-}
-
 const require = createRequire(import.meta.url)
 
 function bindFsExt(): Binding {
@@ -66,12 +61,11 @@ function bindFsExt(): Binding {
 }
 
 function bindKoffi(): Binding {
-  const koffi = require('koffi') as Koffi
-  const call = koffi.load(null).func('int flock(int fd, int operation)')
-  const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
+  const { func, errnoName } = libc()
+  const flock = func<(fd: number, operation: number) => number>('int flock(int fd, int operation)')
   return {
     name: 'koffi',
-    flock: (fd, operation) => (call(fd, operation) === 0 ? undefined : (names.get(koffi.errno()) ?? 'EIO')),
+    flock: (fd, operation) => (flock(fd, operation) === 0 ? undefined : errnoName()),
   }
 }
 

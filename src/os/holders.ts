@@ -10,6 +10,7 @@ import {
   writeSync,
 } from 'node:fs'
 import type { LockHolder, LockMode } from '../errors.ts'
+import { commandOf, isAlive, pidSpace, startOf } from './live-process.ts'
 
 /**
  * Who has a lock file locked. On Linux the kernel's own table is the truth (/proc/locks): no ghosts after kill -9,
@@ -18,8 +19,10 @@ import type { LockHolder, LockMode } from '../errors.ts'
  */
 interface Note {
   readonly pid: number
-  /** Start time of the process in clock ticks since boot (/proc/pid/stat field 22): pid reuse is not fooled. */
+  /** Its start: pid reuse is not fooled. */
   readonly start: string | undefined
+  /** Where this pid means something. */
+  readonly space: string | undefined
   readonly since: number
   readonly mode: LockMode
 }
@@ -29,18 +32,14 @@ const NOTE_BYTES = 160
 
 /** Leaves a note in the lock file: who holds it and since when. A hint for `holders()`, nothing relies on it. */
 export function leaveNote(fd: number, mode: LockMode, since: number): void {
-  const note: Note = { pid: process.pid, start: processStart(process.pid), since: Math.round(since), mode }
-  write(fd, JSON.stringify(note))
-}
-
-/** The mode that somebody has written at that place of a file, as a word. */
-export function modeAt(path: string, position: number): LockMode | undefined {
-  try {
-    const text = readFileSync(path).toString('utf8', position)
-    return text.startsWith('exclusive') ? 'exclusive' : text.startsWith('shared') ? 'shared' : undefined
-  } catch {
-    return undefined
+  const note: Note = {
+    pid: process.pid,
+    start: startOf(process.pid),
+    space: pidSpace(),
+    since: Math.round(since),
+    mode,
   }
+  write(fd, JSON.stringify(note))
 }
 
 /** Takes back the note of this process, if it is still the one there. */
@@ -88,6 +87,7 @@ function parseNote(text: string): Note | undefined {
     return {
       pid: note.pid,
       start: note.start,
+      space: note.space,
       since: note.since,
       mode: note.mode === 'shared' ? 'shared' : 'exclusive',
     }
@@ -96,25 +96,35 @@ function parseNote(text: string): Note | undefined {
   }
 }
 
-/** The processes that hold (or, for the turn file, wait for) the lock on the file of this name. */
-export function kernelHolders(path: string, state: LockHolder['state']): LockHolder[] {
-  const note = state === 'holding' ? readNote(path) : undefined
+/**
+ * The processes that hold the lock on the file of this name, and those that wait for it inside the kernel (`flock(1)`,
+ * Python; pslock's own waiters do not wait there).
+ */
+export function kernelHolders(path: string): LockHolder[] {
+  const note = readNote(path)
+  const isOurs = note !== undefined && note.space === pidSpace() && isAlive(note.pid, note.start)
   const found = process.platform === 'linux' ? linuxHolders(path) : undefined
-  if (found) return found.map(({ pid, mode }) => describe(pid, mode, state, note))
-  return note && isAlive(note) ? [describe(note.pid, note.mode, state, note)] : []
+  if (!found) {
+    const mode = note?.mode ?? 'exclusive'
+    return isOurs ? [describe({ pid: note.pid, mode, state: 'holding' }, note)] : []
+  }
+  return found.map((holder) => describe(holder, isOurs ? note : undefined))
 }
 
-function describe(
-  pid: number | undefined,
-  mode: LockMode,
-  state: LockHolder['state'],
-  note?: Note,
-): LockHolder {
-  const noted = note && note.pid === pid && isAlive(note) ? Math.max(0, Date.now() - note.since) : undefined
-  return { pid, command: pid === undefined ? undefined : commandOf(pid), mode, sinceMs: noted, state }
+type Found = Pick<LockHolder, 'pid' | 'mode' | 'state'>
+
+function describe({ pid, mode, state }: Found, note: Note | undefined): LockHolder {
+  const isNoted = note !== undefined && note.pid === pid && state === 'holding'
+  return {
+    pid,
+    command: pid === undefined ? undefined : commandOf(pid),
+    mode,
+    sinceMs: isNoted ? Math.max(0, Date.now() - note.since) : undefined,
+    state,
+  }
 }
 
-function linuxHolders(path: string): { pid: number | undefined; mode: LockMode }[] | undefined {
+function linuxHolders(path: string): Found[] | undefined {
   let table: string
   try {
     table = readFileSync('/proc/locks', 'utf8')
@@ -124,16 +134,20 @@ function linuxHolders(path: string): { pid: number | undefined; mode: LockMode }
   // Not by a descriptor of our own: the file that it has open may have been deleted or replaced since.
   const file = statSync(path, { bigint: true, throwIfNoEntry: false })
   if (!file) return []
-  const holders: { pid: number | undefined; mode: LockMode }[] = []
+  const holders: Found[] = []
   for (const line of table.split('\n')) {
     // "2: FLOCK  ADVISORY  WRITE 4711 fe:00:131074 0 EOF"; a "->" after the number marks a waiter.
-    const match = /^\d+: FLOCK\s+\S+\s+(READ|WRITE)\s+(-?\d+)\s+[0-9a-f]+:[0-9a-f]+:(\d+)\s/.exec(line)
-    if (!match || match[3] !== String(file.ino)) continue
-    const pid = Number(match[2])
+    const match = /^\d+: (-> )?FLOCK\s+\S+\s+(READ|WRITE)\s+(-?\d+)\s+[0-9a-f]+:[0-9a-f]+:(\d+)\s/.exec(line)
+    if (!match || match[4] !== String(file.ino)) continue
+    const pid = Number(match[3])
     // The table's device numbers differ from stat's on overlayfs and btrfs, so the inode is matched first and the
     // holder then asked which file it has open. A pid of 0 or -1 lives in a namespace that cannot be seen from here.
     if (pid > 0 && opensFile(pid, path, file.ino) === false) continue
-    holders.push({ pid: pid > 0 ? pid : undefined, mode: match[1] === 'READ' ? 'shared' : 'exclusive' })
+    holders.push({
+      pid: pid > 0 ? pid : undefined,
+      mode: match[2] === 'READ' ? 'shared' : 'exclusive',
+      state: match[1] ? 'waiting' : 'holding',
+    })
   }
   return holders
 }
@@ -156,32 +170,4 @@ function opensFile(pid: number, path: string, ino: bigint): boolean | undefined 
   } catch {
     return undefined
   }
-}
-
-function commandOf(pid: number): string | undefined {
-  try {
-    const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '').replaceAll('\0', ' ')
-    return line === '' ? undefined : line
-  } catch {
-    return pid === process.pid ? process.argv.join(' ') : undefined
-  }
-}
-
-function processStart(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The second field is the name in parentheses and may hold anything, so count from its end.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-  } catch {
-    return undefined
-  }
-}
-
-function isAlive(note: Note): boolean {
-  try {
-    process.kill(note.pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false
-  }
-  return note.start === undefined || processStart(note.pid) === note.start
 }

@@ -52,11 +52,11 @@ export class LockFile {
       const fd = this.#fd ?? this.#open()
       if (!tryFlock(fd, mode, this.path)) {
         // Held by the lock's owner, or by a ghost on an inode that the path has left: only the first is "busy".
-        if (!thorough || this.#isCurrent()) return false
+        if (!thorough || this.isCurrent) return false
         this.close()
         continue
       }
-      if (this.#isCurrent()) return true
+      if (this.isCurrent) return true
       this.close()
     }
     throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
@@ -76,7 +76,8 @@ export class LockFile {
     closeSync(fd)
   }
 
-  #isCurrent(): boolean {
+  /** Whether the path still names the file that is open here. */
+  get isCurrent(): boolean {
     const now = statSync(this.path, { bigint: true, throwIfNoEntry: false })
     return now !== undefined && now.ino === this.#ino && now.dev === this.#dev
   }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync, unlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PsLock } from '../../src/lock/ps-lock.ts'
@@ -93,16 +95,57 @@ describe('holders', () => {
     assert.deepEqual(pids(lock, 'waiting'), [])
   })
 
-  it('of several waiting processes it names the one whose turn is next', async () => {
-    const mates = await crew.processes(3)
+  it('names every process that waits, in the order of the line, with mode and since when', async () => {
+    const mates = await crew.processes(5)
     const lock = new PsLock(at('data'))
     const held = await lock.acquire()
-    for (const mate of mates) void mate.call('acquire', at('data')).then(() => mate.call('release'))
-    await until('somebody is next', () => pids(lock, 'waiting').length > 0)
-    const [next, ...others] = pids(lock, 'waiting')
-    assert.ok(mates.some(({ pid }) => pid === next))
-    assert.deepEqual(others, [])
+    const granted: number[] = []
+    const done: Promise<void>[] = []
+    for (const [i, mate] of mates.entries()) {
+      const mode = i % 2 === 0 ? 'exclusive' : 'shared'
+      done.push(
+        mate.call('acquire', at('data'), { mode }).then(() => {
+          granted.push(mate.pid)
+          return mate.call('release')
+        }),
+      )
+      await until('it waits', () => lock.holders().some(({ pid }) => pid === mate.pid))
+    }
+    await sleep(50)
+    const waiting = lock.holders().filter(({ state }) => state === 'waiting')
+    assert.deepEqual(
+      waiting.map(({ pid, mode }) => [pid, mode]),
+      mates.map(({ pid }, i) => [pid, i % 2 === 0 ? 'exclusive' : 'shared']),
+    )
+    for (const { command, sinceMs } of waiting) {
+      assert.match(command ?? '', /lock-worker\.ts/)
+      assert.ok(sinceMs !== undefined && sinceMs >= 40 && sinceMs < 20_000, String(sinceMs))
+    }
+    const sinces = waiting.map(({ sinceMs }) => sinceMs)
+    assert.deepEqual(
+      sinces,
+      sinces.toSorted((a, b) => b! - a!),
+    )
     held.release()
+    await Promise.all(done)
+    assert.deepEqual(
+      granted,
+      mates.map(({ pid }) => pid),
+      'first come, first served',
+    )
+  })
+
+  it('names who waits in the kernel too: flock(1)', async () => {
+    const lock = new PsLock(at('data'))
+    const held = await lock.acquire()
+    const child = spawn('flock', [at('data.lock'), 'true'], { stdio: 'ignore' })
+    await until('it is shown as waiting', () => pids(lock, 'waiting').includes(child.pid))
+    const waiter = lock.holders().find(({ state }) => state === 'waiting')
+    assert.equal(waiter?.mode, 'exclusive')
+    assert.match(waiter?.command ?? '', /^flock /)
+    assert.equal(waiter?.sinceMs, undefined, 'the kernel does not tell, and nothing is guessed')
+    held.release()
+    await once(child, 'exit')
   })
 
   it('a shared waiter of another process is shown as shared', async () => {

@@ -13,7 +13,7 @@ describe('who has a file locked', () => {
   })
   afterEach(() => closeSync(fd))
 
-  const seen = () => kernelHolders(at('l'), 'holding').map(({ pid, mode, state }) => [pid, mode, state])
+  const seen = () => kernelHolders(at('l')).map(({ pid, mode, state }) => [pid, mode, state])
 
   it('is what the kernel says, whatever notes say', () => {
     assert.deepEqual(seen(), [])
@@ -28,9 +28,9 @@ describe('who has a file locked', () => {
 
   it('a note gives the age of the hold', () => {
     tryFlock(fd, 'exclusive', 'l')
-    assert.equal(kernelHolders(at('l'), 'holding')[0]?.sinceMs, undefined)
+    assert.equal(kernelHolders(at('l'))[0]?.sinceMs, undefined)
     leaveNote(fd, 'exclusive', Date.now() - 5000)
-    const since = kernelHolders(at('l'), 'holding')[0]?.sinceMs
+    const since = kernelHolders(at('l'))[0]?.sinceMs
     assert.ok(since !== undefined && since >= 4900 && since < 60_000, String(since))
   })
 
@@ -52,7 +52,7 @@ describe('who has a file locked', () => {
     ]) {
       writeFileSync(at('l'), content)
       assert.deepEqual(
-        kernelHolders(at('l'), 'holding').map(({ pid, sinceMs }) => [pid, sinceMs]),
+        kernelHolders(at('l')).map(({ pid, sinceMs }) => [pid, sinceMs]),
         [[process.pid, undefined]],
         content,
       )
@@ -76,8 +76,8 @@ describe('who has a file locked', () => {
   })
 
   it('a file that does not exist has no holders', () => {
-    assert.deepEqual(kernelHolders(at('missing'), 'holding'), [])
-    assert.deepEqual(kernelHolders(at('missing/deeper'), 'waiting'), [])
+    assert.deepEqual(kernelHolders(at('missing')), [])
+    assert.deepEqual(kernelHolders(at('missing/deeper')), [])
   })
 
   it('holders of other files are not ours', () => {

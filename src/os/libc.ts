@@ -1,0 +1,32 @@
+import { createRequire } from 'node:module'
+
+const require = createRequire(import.meta.url)
+
+interface Koffi {
+  load(library: null): { func(signature: string): (...args: never[]) => number }
+  errno(): number
+  os: { errno: Record<string, number> }
+}
+
+/** The C library of this process, through koffi: prebuilt, and loaded only when something needs it (about 10 ms). */
+export interface Libc {
+  /** A function by its C prototype. Calls are synchronous: never one that may block. */
+  func<F extends (...args: never[]) => number>(prototype: string): F
+  /** The name of the error of the last call, e.g. `EAGAIN`. */
+  errnoName(): string
+}
+
+let loaded: Libc | undefined
+
+/** @throws whatever keeps koffi from loading: not installed, or no binary for this platform */
+export function libc(): Libc {
+  if (loaded) return loaded
+  const koffi = require('koffi') as Koffi
+  const library = koffi.load(null)
+  const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
+  loaded = {
+    func: <F extends (...args: never[]) => number>(prototype: string) => library.func(prototype) as F,
+    errnoName: () => names.get(koffi.errno()) ?? 'EIO',
+  }
+  return loaded
+}

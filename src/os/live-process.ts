@@ -1,0 +1,51 @@
+import { readFileSync, readlinkSync } from 'node:fs'
+import { errnoOf } from '../errors.ts'
+
+/** What the system tells about a process. Only Linux has /proc; elsewhere most of it is undefined. */
+
+/** Its command line; undefined where it has ended or may not be seen. */
+export function commandOf(pid: number): string | undefined {
+  try {
+    const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '').replaceAll('\0', ' ')
+    return line === '' ? undefined : line
+  } catch {
+    return pid === process.pid ? process.argv.join(' ') : undefined
+  }
+}
+
+/** Its start in clock ticks since boot (/proc/<pid>/stat, field 22): with it a reused pid is not mistaken. */
+export function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // The second field is the name in parentheses and may hold anything, so count from its end.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether this very process lives: the pid, and where it can be told the start too. */
+export function isAlive(pid: number, start: string | undefined): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM') return false
+  }
+  return start === undefined || startOf(pid) === start
+}
+
+let own: string | undefined
+
+/** Where pids mean the same: this boot and this pid namespace (a container has its own). Empty where it is not told. */
+export function pidSpace(): string {
+  own ??= `${read(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8))}/${read(() => readlinkSync('/proc/self/ns/pid').replace(/\D+/g, ''))}`
+  return own
+}
+
+function read(from: () => string): string {
+  try {
+    return from()
+  } catch {
+    return ''
+  }
+}
