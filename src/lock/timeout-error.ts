@@ -7,7 +7,7 @@ export function timeoutError(site: Site, mode: LockMode, waitedMs: number): Lock
   const holding = holders.filter((holder) => holder.state === 'holding')
   const who =
     holding.length === 0
-      ? 'It is not held at this moment.'
+      ? 'Who holds it cannot be seen from here (another container?), or let go just now.'
       : `Held by ${holding.map(describeHolder).join(' and by ')}.`
   const own = holding.find((holder) => holder.acquiredAt !== undefined)
   const where = own ? `\nAcquired in this very process:\n${own.acquiredAt}` : ''

@@ -24,6 +24,9 @@ const LONGEST_PREFERENCE_MS = 1_000
 /** For this long after a ring that did not get through all ask more often. */
 const UNREACHABLE_MS = 10_000
 
+/** How soon to try again where no line can be stood in (read-only, full disk, too many open files). */
+const PAUSE_MS = 1_000
+
 /** What a waiter finds when it looks at the line. */
 export interface Outlook {
   /** Who stands before us and is in earnest, in their order. */
@@ -41,8 +44,8 @@ export interface Outlook {
 export class WaitingLine {
   readonly #file: LockFile
   #seat: { readonly index: number; readonly ticket: number; readonly sinceMs: number } | undefined
-  #works = true
-  #canSit = true
+  /** Until when it is not tried again, after the file could not be opened or written. */
+  #pausedUntil = 0
   #looks = 0
 
   constructor(path: string, guards: string | undefined) {
@@ -56,7 +59,7 @@ export class WaitingLine {
 
   /** Stands in line, at its end, unless it does already; where that is impossible it waits without a place. */
   join(mode: LockMode, bell: Bell | undefined): void {
-    if (this.#seat || !this.#works || !this.#canSit) return
+    if (this.#seat || performance.now() < this.#pausedUntil) return
     this.#locked((fd) => {
       const now = monotonicMs()
       const { seats } = readTurns(fd)
@@ -67,7 +70,7 @@ export class WaitingLine {
       const seat = { index, ticket, sinceMs: now }
       if (writeSeat(fd, index, { ...seat, seenMs: now, mode, bell })) this.#seat = seat
       // A full disk, or a turn file that we may only read.
-      else this.#canSit = false
+      else this.#pause()
     })
   }
 
@@ -177,10 +180,10 @@ export class WaitingLine {
 
   /** The open file, provided that its name still leads to it: somebody may have deleted it. */
   #fdIfAny(): number | undefined {
-    if (!this.#works) return undefined
     if (this.#file.fd !== undefined && !this.#seat && !this.#file.isCurrent) this.#file.close()
     // Not created before somebody waits for the first time: most stores never see a turn file.
-    if (this.#file.fd === undefined && this.#file.exists()) this.#locked(() => {})
+    if (this.#file.fd === undefined && performance.now() >= this.#pausedUntil && this.#file.exists())
+      this.#locked(() => {})
     return this.#file.fd
   }
 
@@ -209,8 +212,12 @@ export class WaitingLine {
       // Whoever has it was interrupted just there; the next step tries again.
     } catch {
       // No turn file can be made here (read-only folder, full disk): wait without a line, by asking alone.
-      this.#works = false
+      this.#pause()
     }
+  }
+
+  #pause(): void {
+    this.#pausedUntil = performance.now() + PAUSE_MS
   }
 }
 

@@ -10,6 +10,7 @@ import {
   writeSync,
 } from 'node:fs'
 import type { LockHolder, LockMode } from '../errors.ts'
+import { tryFlock } from './flock.ts'
 import { commandOf, isAlive, pidSpace, startOf } from './live-process.ts'
 
 /**
@@ -108,7 +109,22 @@ export function kernelHolders(path: string): LockHolder[] {
     const mode = note?.mode ?? 'exclusive'
     return isOurs ? [describe({ pid: note.pid, mode, state: 'holding' }, note)] : []
   }
+  // The kernel does not show a container who holds the lock outside of it; a note tells that there may be somebody.
+  if (found.length === 0 && note && note.space !== pidSpace() && isLocked(path)) {
+    const sinceMs = Math.max(0, Date.now() - note.since)
+    return [{ pid: undefined, command: undefined, mode: note.mode, sinceMs, state: 'holding' }]
+  }
   return found.map((holder) => describe(holder, isOurs ? note : undefined))
+}
+
+/** Asks the kernel, which means to have the lock for a microsecond where it is free. */
+function isLocked(path: string): boolean {
+  const fd = openSync(path, 'r')
+  try {
+    return !tryFlock(fd, 'exclusive', path)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 type Found = Pick<LockHolder, 'pid' | 'mode' | 'state'>

@@ -86,4 +86,40 @@ describe('polite waiting', () => {
     assert.ok((await mate.call('openDescriptors')) <= before.open + 4)
     assert.ok((await mate.call('threads')) <= before.threads + 1, 'no thread is parked')
   })
+
+  it('thirty waiting processes cost next to nothing', async () => {
+    const holder = await crew.process()
+    await holder.call('acquire', at('data'))
+    const mates = await crew.processes(30)
+    for (const mate of mates) void mate.call('acquire', at('data'))
+    // What a wait costs at its beginning is not what is measured here.
+    await sleep(1500)
+    const usage = () => Promise.all(mates.map((mate) => mate.call('cpuMs')))
+    const before = await usage()
+    const started = performance.now()
+    await sleep(3000)
+    const after = await usage()
+    const usedMs = after.reduce((sum, ms, i) => sum + ms - before[i]!, 0)
+    const share = usedMs / (performance.now() - started)
+    note(`30 waiting processes used ${(share * 100).toFixed(1)}% of a core`)
+    assert.ok(share < 0.3, `30 waiting processes used ${share} of a core`)
+  })
+
+  it('a waiter is woken by the release: it does not find out by asking now and then', async () => {
+    const mate = await crew.process()
+    const lock = new PsLock(at('data'))
+    const delays: number[] = []
+    for (let i = 0; i < 15; i++) {
+      const held = await lock.acquire()
+      const granted = mate.call('grantedAt', at('data'))
+      // By now it asks every 25 ms at most.
+      await sleep(250)
+      const released = Number(process.hrtime.bigint()) / 1e6
+      held.release()
+      delays.push((await granted) - released)
+    }
+    delays.sort((a, b) => a - b)
+    note(`handed over after ${delays.map((ms) => ms.toFixed(1)).join(' ')} ms`)
+    assert.ok(delays[7]! < 5, `the median is ${delays[7]} ms`)
+  })
 })
