@@ -20,6 +20,22 @@ export interface LockHolder {
   readonly acquiredAt?: string | undefined
 }
 
+/**
+ * How a node of a `LockTree` is held: `exclusive` and `shared` cover everything below it; the intent modes say that
+ * something below is held in that way, and are taken above it by themselves; `shared-intent-exclusive` reads the whole
+ * and edits some of it. (X, S, IX, IS, SIX in J. Gray's "Granularity of locks", 1975.)
+ */
+export type TreeLockMode = LockMode | 'intent-shared' | 'intent-exclusive' | 'shared-intent-exclusive'
+
+/** Somebody who holds, or waits for, a name of a `LockTree`. */
+export interface TreeLockHolder extends Omit<LockHolder, 'mode'> {
+  /** What is held, such as `app/orders`; the names above it are held in the intent mode. */
+  readonly name: string
+  readonly mode: TreeLockMode
+  /** What the holder has said it is for. */
+  readonly reason: string | undefined
+}
+
 /** What every pslock error carries besides its message. */
 export interface PsLockErrorDetails {
   readonly path: string
@@ -45,12 +61,16 @@ export class PsLockError extends Error {
 
 /** The lock was not free within `timeoutMs`. Nothing was run, nothing changed. */
 export class LockTimeoutError extends PsLockError {
-  readonly mode: LockMode
+  readonly mode: TreeLockMode
   readonly waitedMs: number
-  readonly holders: readonly LockHolder[]
+  readonly holders: readonly (LockHolder | TreeLockHolder)[]
   constructor(
     message: string,
-    details: PsLockErrorDetails & { mode: LockMode; waitedMs: number; holders: readonly LockHolder[] },
+    details: PsLockErrorDetails & {
+      mode: TreeLockMode
+      waitedMs: number
+      holders: readonly (LockHolder | TreeLockHolder)[]
+    },
   ) {
     super('PSLOCK_TIMEOUT', message, details)
     this.mode = details.mode

@@ -8,7 +8,10 @@ import type { Site } from './site.ts'
 /** The innermost hold of this lock file that the current asynchronous context runs in and that is still open. */
 export function enclosing(site: Site): Hold | undefined {
   let frame: Frame | undefined = shared.context.getStore()
-  for (; frame; frame = frame.outer) if (frame.hold.site === site && frame.hold.isOpen) return frame.hold
+  for (; frame; frame = frame.outer) {
+    const { hold } = frame
+    if ('site' in hold && hold.site === site && hold.isOpen) return hold
+  }
   return undefined
 }
 

@@ -1,10 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Hold } from './hold.ts'
 import type { Site } from './site.ts'
+import type { TreeHold } from './tree/tree-hold.ts'
 
 /** One entry of the chain of holds that the current asynchronous context runs in, innermost first. */
 export interface Frame {
-  readonly hold: Hold
+  readonly hold: Hold | TreeHold
   readonly outer: Frame | undefined
 }
 
@@ -12,6 +13,8 @@ interface SharedState {
   /** Every lock file this process has open, by its canonical path. */
   readonly sites: Map<string, Site>
   readonly context: AsyncLocalStorage<Frame | undefined>
+  /** Every hold of a LockTree in this thread, whichever tree it is of. */
+  readonly treeHolds: Set<TreeHold>
 }
 
 /**
@@ -22,7 +25,11 @@ const KEY = Symbol.for('pslock/1')
 
 const globals = globalThis as typeof globalThis & { [KEY]?: SharedState }
 
-globals[KEY] ??= { sites: new Map(), context: new AsyncLocalStorage<Frame | undefined>() }
+globals[KEY] ??= {
+  sites: new Map(),
+  context: new AsyncLocalStorage<Frame | undefined>(),
+  treeHolds: new Set(),
+}
 
 export const shared: SharedState = globals[KEY]
 

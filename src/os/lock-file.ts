@@ -83,17 +83,30 @@ export class LockFile {
   }
 
   #open(): number {
-    const fd = openLockFile(this.path, this.#guards)
-    const found = fstatSync(fd, { bigint: true })
-    if (!found.isFile()) {
-      closeSync(fd)
-      throw notAFile(this.path, found.isDirectory())
-    }
-    this.#dev = found.dev
-    this.#ino = found.ino
+    const { fd, dev, ino } = openLockFile(this.path, this.#guards)
+    this.#dev = dev
+    this.#ino = ino
     this.#fd = fd
     return fd
   }
+}
+
+/**
+ * Opens a lock file, for reading only where it may not be written, or creates it like the data file that it guards.
+ * Never through a symbolic link, and never anything but a regular file.
+ * @throws LockIoError, LockUnsupportedError
+ */
+export function openLockFile(
+  path: string,
+  guards: string | undefined,
+): { fd: number; dev: bigint; ino: bigint } {
+  const fd = openOrCreate(path, guards)
+  const found = fstatSync(fd, { bigint: true })
+  if (!found.isFile()) {
+    closeSync(fd)
+    throw notAFile(path, found.isDirectory())
+  }
+  return { fd, dev: found.dev, ino: found.ino }
 }
 
 function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsupportedError {
@@ -110,7 +123,7 @@ function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsu
  * Opens without O_CREAT first: in a sticky folder such as /tmp Linux refuses O_CREAT on other users' files
  * (fs.protected_regular). Read-only is enough for flock, so a lock file made by root still serves everybody.
  */
-function openLockFile(path: string, guards: string | undefined): number {
+function openOrCreate(path: string, guards: string | undefined): number {
   const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
   for (let attempt = 0; ; attempt++) {
     try {

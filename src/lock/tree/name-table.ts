@@ -1,0 +1,146 @@
+import { randomUUID } from 'node:crypto'
+import { LockIoError, LockLostError, LockUnsupportedError } from '../../errors.ts'
+import { isRangeBlocked, tryLockRange, unlockRange } from '../../os/ofd.ts'
+import type { RecordFile } from '../../os/record-file.ts'
+import { ALL_ELSE, APPENDING, MOST_RECORDS, ownership } from './ranges.ts'
+
+/** The first record: what the file is, and a name that it has for ever, however often it is emptied and refilled. */
+const HEADER = 'pslock-tree 1 '
+const NAME = 'name '
+const NOTE = 'note '
+
+/** How long to stay with it while another process appends, which takes some microseconds. */
+const APPEND_PATIENCE_MS = 5
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+/**
+ * What the records of a lock file are: each is a name, or the place of a note, and stays that for ever, so what was
+ * read once needs no second look. Names are never hashed: two names never meet in one lock.
+ */
+export class NameTable {
+  readonly #header: string
+  readonly #indexes = new Map<string, number>()
+  readonly #slots: number[] = []
+  #count = 1
+
+  private constructor(header: string) {
+    this.#header = header
+  }
+
+  /**
+   * The table of a file; of a new file it writes the header.
+   * @param known the last one that was read: returned where it is that of this file
+   * @returns undefined when another process was appending all the while
+   * @throws LockUnsupportedError for a file of somebody else, LockLostError for one emptied under its holders
+   */
+  static of(file: RecordFile, known: NameTable | undefined): NameTable | undefined {
+    if (known?.isOf(file)) return known
+    if (file.isBlank && !appending(file, () => begin(file))) return undefined
+    const [header = ''] = file.read(0)
+    if (header.startsWith(HEADER)) return new NameTable(header)
+    if (file.isBlank) return undefined
+    throw new LockUnsupportedError(
+      `cannot lock ${file.path}: it is not the lock file of a LockTree. Remove it, or give the tree another path.`,
+      { path: file.path },
+    )
+  }
+
+  /** Whether the file is still the one that this was read from, and was not emptied. */
+  isOf(file: RecordFile): boolean {
+    return file.read(0)[0] === this.#header
+  }
+
+  /** The record of a name, appended where it is new; undefined when another process was appending all the while. */
+  indexOf(file: RecordFile, name: string): number | undefined {
+    const known = this.#indexes.get(name)
+    if (known !== undefined) return known
+    return this.#appending(file, () => this.#indexes.get(name) ?? this.#append(file, `${NAME}${name}`))
+  }
+
+  /**
+   * The record for a note of one's own, with its ownership locked on the file's descriptor; undefined when another
+   * process was appending all the while.
+   */
+  takeSlot(file: RecordFile): number | undefined {
+    const take = (slot: number) => tryLockRange(file.fd, 'exclusive', ownership(slot), file.path)
+    const free = this.#slots.find(take)
+    if (free !== undefined) return free
+    return this.#appending(file, () => {
+      const slot = this.#slots.find(take) ?? this.#append(file, NOTE)
+      take(slot)
+      return slot
+    })
+  }
+
+  #appending(file: RecordFile, run: () => number): number | undefined {
+    return appending(file, () => {
+      if (!this.isOf(file)) throw emptied(file)
+      this.#readNew(file)
+      return run()
+    })
+  }
+
+  #append(file: RecordFile, text: string): number {
+    const index = file.count
+    if (index >= MOST_RECORDS) {
+      throw new LockIoError(
+        `cannot lock another name in ${file.path}: it has ${MOST_RECORDS} already, the most there can be. Names are ` +
+          'for what a program has (tables, fields), not for what it stores; delete the file while nobody uses it.',
+        { path: file.path },
+      )
+    }
+    file.write(index, text)
+    this.#readNew(file)
+    return index
+  }
+
+  #readNew(file: RecordFile): void {
+    const from = this.#count
+    this.#count = file.count
+    if (this.#count === from) return
+    for (const [i, text] of file.read(from, this.#count - from).entries()) {
+      if (text.startsWith(NAME)) this.#indexes.set(text.slice(NAME.length), from + i)
+      else if (text.startsWith(NOTE)) this.#slots.push(from + i)
+    }
+  }
+}
+
+/** What a record of a table says: a name, or a note with its text. */
+export function parseRecord(text: string): { name: string } | { note: string } | undefined {
+  if (text.startsWith(NAME)) return { name: text.slice(NAME.length) }
+  return text.startsWith(NOTE) ? { note: text.slice(NOTE.length) } : undefined
+}
+
+export function noteRecord(note: string): string {
+  return `${NOTE}${note}`
+}
+
+function begin(file: RecordFile): true {
+  if (!file.isBlank) return true
+  // Whoever holds something here knows the numbers of names that are gone: new numbers would be other locks.
+  if (isRangeBlocked(file.fd, 'exclusive', ALL_ELSE, file.path)) throw emptied(file)
+  file.write(0, `${HEADER}${randomUUID()}`)
+  return true
+}
+
+function emptied(file: RecordFile): LockLostError {
+  return new LockLostError(
+    `cannot lock ${file.path}: it was emptied while locks in it are held. What is held stays so; it can be used again ` +
+      'when the holders have ended.',
+    { path: file.path },
+  )
+}
+
+/** Runs while nobody else appends; undefined when somebody else does so for too long. */
+function appending<T>(file: RecordFile, run: () => T): T | undefined {
+  const end = performance.now() + APPEND_PATIENCE_MS
+  while (!tryLockRange(file.fd, 'exclusive', APPENDING, file.path)) {
+    if (performance.now() > end) return undefined
+    Atomics.wait(sleeper, 0, 0, 0.1)
+  }
+  try {
+    return run()
+  } finally {
+    unlockRange(file.fd, APPENDING, file.path)
+  }
+}

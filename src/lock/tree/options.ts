@@ -1,0 +1,41 @@
+import type { TreeLockMode } from '../../errors.ts'
+import { type AcquireOptions, show } from '../options.ts'
+import { MODES } from './mode.ts'
+
+export interface LockTreeOptions {
+  /**
+   * Longest wait of every acquisition, in milliseconds; 0 does not wait at all, `Infinity` waits for ever.
+   * @default 10_000
+   */
+  readonly timeoutMs?: number | undefined
+}
+
+/** How a name is locked by a callback form. */
+export interface TreeAcquireOptions extends AcquireOptions {
+  /**
+   * What it is for, in words for the user who has to wait: at most 120 characters in one line.
+   * @default that of the enclosing hold
+   */
+  readonly reason?: string | undefined
+}
+
+export const DEFAULT_TIMEOUT_MS = 10_000
+
+/** It must fit in a note. */
+const LONGEST_REASON = 120
+
+/** A reason or nothing, or a TypeError that shows what came instead. */
+export function checkedReason(reason: unknown): string | undefined {
+  if (reason === undefined) return undefined
+  const isFit =
+    typeof reason === 'string' && reason.length <= LONGEST_REASON && !/[\p{Cc}\u2028\u2029]/u.test(reason)
+  if (isFit && reason !== '') return reason
+  throw new TypeError(`reason must be one line of 1 to ${LONGEST_REASON} characters, got ${show(reason)}`)
+}
+
+/** A mode, or a TypeError that shows what came instead. */
+export function checkedTreeMode(mode: unknown): TreeLockMode {
+  const known = MODES.find((one) => one === (mode ?? 'exclusive'))
+  if (known) return known
+  throw new TypeError(`mode must be ${MODES.map((one) => `'${one}'`).join(' or ')}, got ${show(mode)}`)
+}

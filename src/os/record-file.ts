@@ -1,0 +1,122 @@
+import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
+import { errnoOf, LockIoError } from '../errors.ts'
+import { readRange, writeAtSync } from './data-io.ts'
+import { openLockFile } from './lock-file.ts'
+
+/** A power of two that divides a page, so that no write of one record is ever torn by kill -9. */
+const RECORD_BYTES = 512
+/** The last bytes of a record before its closing newline can be written by themselves. */
+const FIELD_BYTES = 16
+const FIELD_AT = RECORD_BYTES - 1 - FIELD_BYTES
+
+/** How long the text of a record may be, in bytes of UTF-8. */
+export const RECORD_TEXT_BYTES: number = FIELD_AT - 1
+
+/**
+ * One opening of a lock file that is an array of text records. Locks live on its descriptor: closing it drops them.
+ * The file is never truncated, renamed or removed by us; others may do all three.
+ */
+export class RecordFile {
+  readonly path: string
+  readonly fd: number
+  readonly #dev: bigint
+  readonly #ino: bigint
+
+  private constructor(path: string, fd: number, dev: bigint, ino: bigint) {
+    this.path = path
+    this.fd = fd
+    this.#dev = dev
+    this.#ino = ino
+  }
+
+  /**
+   * @param guards the data file whose mode and group a new lock file takes over
+   * @throws LockIoError, LockUnsupportedError
+   */
+  static open(path: string, guards: string | undefined): RecordFile {
+    const { fd, dev, ino } = openLockFile(path, guards)
+    return new RecordFile(path, fd, dev, ino)
+  }
+
+  /** For looking only: undefined where there is no such file. */
+  static openToLook(path: string): RecordFile | undefined {
+    try {
+      const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      const { dev, ino } = fstatSync(fd, { bigint: true })
+      return new RecordFile(path, fd, dev, ino)
+    } catch (cause) {
+      if (errnoOf(cause) === 'ENOENT') return undefined
+      throw new LockIoError(`cannot open the lock file ${path}: ${errnoOf(cause) ?? String(cause)}.`, {
+        path,
+        cause,
+      })
+    }
+  }
+
+  /** Whether the path still names this file. */
+  isCurrent(): boolean {
+    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false })
+    return now !== undefined && now.ino === this.#ino && now.dev === this.#dev
+  }
+
+  /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */
+  get isBlank(): boolean {
+    return (readRange(this.fd, 0, RECORD_BYTES, true) as Buffer).every((byte) => byte === 0)
+  }
+
+  /** How many whole records there are. */
+  get count(): number {
+    return Math.floor(fstatSync(this.fd).size / RECORD_BYTES)
+  }
+
+  /** The texts of some records. One that is not whole, or not ours, is an empty text. */
+  read(index: number, count = 1): string[] {
+    const bytes = readRange(this.fd, index * RECORD_BYTES, count * RECORD_BYTES, true) as Buffer
+    const texts: string[] = []
+    for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
+      const end = bytes.indexOf(0x0a, at)
+      const isWhole = bytes[at + RECORD_BYTES - 1] === 0x0a && end < at + RECORD_BYTES
+      texts.push(isWhole ? bytes.toString('utf8', at, end) : '')
+    }
+    return texts
+  }
+
+  /**
+   * Writes one record, text and field.
+   * @throws LockIoError
+   */
+  write(index: number, text: string): void {
+    const record = Buffer.alloc(RECORD_BYTES, ' ')
+    const end = record.write(text, 'utf8')
+    record[end] = 0x0a
+    record[RECORD_BYTES - 1] = 0x0a
+    this.#write(record, index * RECORD_BYTES)
+  }
+
+  /** The number in a record's field, or NaN. */
+  readField(index: number): number {
+    return Number.parseFloat(
+      (readRange(this.fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES, true) as Buffer).toString('latin1'),
+    )
+  }
+
+  /** A courtesy: on a full disk the field stays as it was. */
+  writeField(index: number, value: number): void {
+    const text = value.toFixed(0).padStart(FIELD_BYTES)
+    writeAtSync(this.fd, Buffer.from(text, 'latin1'), index * RECORD_BYTES + FIELD_AT)
+  }
+
+  close(): void {
+    closeSync(this.fd)
+  }
+
+  #write(bytes: Buffer, position: number): void {
+    const { bytes: written, error } = writeAtSync(this.fd, bytes, position)
+    if (written === bytes.length) return
+    const code = errnoOf(error) ?? String(error)
+    throw new LockIoError(
+      `cannot write to the lock file ${this.path}: ${code}. It keeps the names that are locked and who holds them.`,
+      { path: this.path, cause: error },
+    )
+  }
+}
