@@ -64,6 +64,11 @@ export class Acquisition {
     return this.#claim?.slot
   }
 
+  /** Whether newcomers wait for this one. */
+  get isNext(): boolean {
+    return this.#gate !== undefined
+  }
+
   /**
    * One attempt.
    * @param willWait whether another one follows: then those who come later are told to wait too

@@ -74,7 +74,7 @@ function describeDeadlock(holders: readonly Noted[]): string {
       if (held && waiter.pid !== undefined) {
         return (
           `. Meanwhile pid ${waiter.pid} waits for ${waiter.name} in ${tree}, where this process (pid ${process.pid}) ` +
-          `holds ${held.name}: they wait for each other. Take what is needed together in the same order everywhere.`
+          `holds ${held.name}: they may wait for each other. Take what is needed together in the same order everywhere.`
         )
       }
     }

@@ -1,8 +1,11 @@
 import type { Acquisition, Granted } from './acquisition.ts'
 import { timeoutError, upgradeError } from './refusal.ts'
 
-/** How often a waiter asks: soon at first, then ever more seldom; each time costs about 0.1 ms of CPU. */
-const PACE_MS = { first: 1, growth: 1.5, slowest: 25 }
+/**
+ * How often a waiter asks: soon at first, then ever more seldom; each time costs about 0.1 ms of CPU. Who has a gate
+ * closed is next, and asks more often: it is one at a node.
+ */
+const PACE_MS = { first: 1, growth: 1.5, slowestNext: 5, slowest: 25 }
 
 /** Who was refused without seeing by whom came between a grant and its note, which takes some microseconds. */
 const NAMELESS_MS = 20
@@ -26,7 +29,7 @@ export async function waitFor(
   const { request } = acquisition
   const start = performance.now()
   try {
-    for (let paceMs = PACE_MS.first; ; paceMs = Math.min(paceMs * PACE_MS.growth, PACE_MS.slowest)) {
+    for (let paceMs = PACE_MS.first; ; paceMs *= PACE_MS.growth) {
       const granted = acquisition.attempt(timeoutMs > 0, () => upgradeError(request, ownSlots))
       if (granted) return granted
       const waitedMs = performance.now() - start
@@ -35,6 +38,7 @@ export async function waitFor(
         if (error.holders.length > 0 || waitedMs >= NAMELESS_MS + timeoutMs) throw error
         await pause(1, signal)
       } else {
+        paceMs = Math.min(paceMs, acquisition.isNext ? PACE_MS.slowestNext : PACE_MS.slowest)
         // Random, so that no two stay in step.
         await pause(Math.min(paceMs * (0.5 + Math.random()), timeoutMs - waitedMs), signal)
       }

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ClosedError, LockTimeoutError, LockUpgradeError } from '../../../src/errors.ts'
+import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
+import { useCrew } from '../../fixtures/crew.ts'
+import { useFolder } from '../../fixtures/folder.ts'
+import { skipWithoutRangeLocks } from '../../fixtures/range-locks.ts'
+
+describe('LockTree: holds inside holds', () => {
+  skipWithoutRangeLocks()
+  const crew = useCrew()
+  const at = useFolder()
+  const patience = { timeoutMs: 0 }
+
+  it('what an enclosing hold has is entered, at the same name, below and above, through any LockTree', async () => {
+    const tree = new LockTree(at('db'), patience)
+    const same = new LockTree(at('db.locktree'), patience)
+    const order: string[] = []
+    await tree.exclusive('app/orders', async () => {
+      await same.exclusive('app/orders', () => order.push('the same'))
+      await same.exclusive('app/orders/price', async () => {
+        order.push('below')
+        await tree.shared('app/orders/price', () => order.push('weaker'))
+        await tree.exclusive('app/customers', () => order.push('beside'))
+      })
+      await tree.shared('app', () => order.push('above'))
+    })
+    assert.deepEqual(order, ['the same', 'below', 'weaker', 'beside', 'above'])
+    assert.deepEqual(tree.holders(), [])
+  })
+
+  it('two tasks, and two calls beside each other inside one hold, exclude each other', async () => {
+    const tree = new LockTree(at('db'))
+    let inside = 0
+    let most = 0
+    const work = async () => {
+      most = Math.max(most, ++inside)
+      await sleep(5)
+      inside--
+    }
+    const twice = (name: string, other = name) =>
+      Promise.all([tree.exclusive(name, work), tree.exclusive(other, work)])
+    await twice('app/orders')
+    await tree.exclusive('app/orders', async () => {
+      await twice('app/orders')
+      await twice('app/orders/price')
+      await twice('app/orders', 'app/orders/price')
+      await tree.exclusive('app/orders', () => twice('app/orders/price', 'app/orders'))
+    })
+    assert.equal(most, 1)
+    await tree.exclusive('app/orders', () => twice('app/orders/price', 'app/orders/amount'))
+    assert.equal(most, 2)
+  })
+
+  it('an edit inside a snapshot of the whole makes the outer hold stronger, as long as it lasts', async () => {
+    const mate = await crew.process()
+    const tree = new LockTree(at('db'), patience)
+    const read = () => mate.call('treeTry', at('db'), 'app', { mode: 'shared' })
+    await tree.shared('app', async () => {
+      await tree.exclusive('app/orders', async () => {
+        assert.equal(await read(), false)
+        assert.equal(await mate.call('treeTry', at('db'), 'app/customers', { mode: 'shared' }), true)
+        await mate.call('treeRelease', 'app/customers')
+      })
+      assert.equal(await mate.call('treeTry', at('db'), 'app/orders'), false)
+      assert.equal(await read(), true)
+      await mate.call('treeRelease', 'app')
+    })
+    assert.equal(await mate.call('treeTry', at('db'), 'app'), true)
+  })
+
+  for (const mode of ['intent-shared', 'intent-exclusive', 'shared', 'shared-intent-exclusive'] as const) {
+    it(`${mode} made exclusive and weak again is what it was`, async () => {
+      const mate = await crew.process()
+      const tree = new LockTree(at('db'), patience)
+      const seen = async () => {
+        const got: boolean[] = []
+        for (const asked of ['intent-shared', 'intent-exclusive', 'shared', 'exclusive'] as const) {
+          got.push(await mate.call('treeTry', at('db'), 'app', { mode: asked }))
+          await mate.call('treeRelease', 'app')
+        }
+        return got
+      }
+      const held = await tree.acquire('app', { mode })
+      const before = await seen()
+      await held.run(async () => {
+        await tree.exclusive('app', async () => assert.deepEqual(await seen(), [false, false, false, false]))
+        assert.deepEqual(await seen(), before)
+        await tree.exclusive('app', async () => tree.exclusive('app', () => {}))
+      })
+      assert.deepEqual(await seen(), before)
+      held.release()
+      assert.deepEqual(await seen(), [true, true, true, true])
+    })
+  }
+
+  it('an outer hold that cannot be made stronger at once is a LockUpgradeError, not a wait', async () => {
+    const mate = await crew.process()
+    const reason = 'another snapshot'
+    await mate.call('treeAcquire', at('db'), 'app', { mode: 'shared', reason })
+    const tree = new LockTree(at('db'), { timeoutMs: 20_000 })
+    await tree.shared('app', async () => {
+      const edit = tree.exclusive('app/orders', () => assert.fail('it ran'))
+      await assert.rejects(edit, (error) => {
+        assert.ok(error instanceof LockUpgradeError)
+        assert.match(error.message, /'another snapshot' by pid/)
+        assert.match(error.message, /shared-intent-exclusive/)
+        return true
+      })
+      assert.equal(await mate.call('treeTry', at('db'), 'app/orders', { mode: 'shared' }), true)
+      assert.equal(await tree.shared('app/orders', () => 'still there'), 'still there')
+    })
+    assert.equal(tree.holders().length, 2, 'the two of the mate')
+  })
+
+  it('a hold lasts until what was begun inside it has ended; what begins later is a newcomer', async () => {
+    const mate = await crew.process()
+    const tree = new LockTree(at('db'))
+    let inner: Promise<unknown> = Promise.resolve()
+    let late: Promise<unknown> = Promise.resolve()
+    await tree.exclusive('app', () => {
+      inner = tree.exclusive('app/orders', () => sleep(60))
+      setTimeout(() => {
+        late = tree.exclusive('app', () => mate.call('treeTry', at('db'), 'app'))
+      }, 30)
+    })
+    await inner
+    assert.equal(await late, false)
+    assert.deepEqual(tree.holders(), [])
+  })
+
+  it('acquire is not re-entrant; held.run is, until its release', async () => {
+    const tree = new LockTree(at('db'), patience)
+    const held = await tree.acquire('app/orders')
+    await assert.rejects(
+      tree.exclusive('app/orders/price', () => {}),
+      LockTimeoutError,
+    )
+    assert.equal(await held.run(() => tree.exclusive('app/orders/price', () => 'in')), 'in')
+    const running = held.run(async () => {
+      await sleep(30)
+      return tree.tryAcquire('app/orders') === undefined
+    })
+    held.release()
+    held.release()
+    assert.equal(await running, true, 'the release waited for the run')
+    await assert.rejects(
+      held.run(() => {}),
+      ClosedError,
+    )
+    using again = await tree.acquire('app/orders')
+    assert.equal(again.name, 'app/orders')
+  })
+
+  it('a throw, also of a nested call, gives everything back', async () => {
+    const tree = new LockTree(at('db'), patience)
+    const failure = new Error('no')
+    const outer = tree.shared('app', () =>
+      tree.exclusive('app/orders', () => {
+        throw failure
+      }),
+    )
+    await assert.rejects(outer, (error) => error === failure)
+    tree.tryAcquire('app')!.release()
+    assert.deepEqual(tree.holders(), [])
+  })
+
+  it('close waits for the holds, then refuses', async () => {
+    const tree = new LockTree(at('db'))
+    const held = await tree.acquire('app')
+    let isClosed = false
+    const closing = tree.close().then(() => {
+      isClosed = true
+    })
+    await sleep(20)
+    assert.equal(isClosed, false)
+    held.release()
+    await closing
+    await assert.rejects(
+      tree.exclusive('app', () => {}),
+      ClosedError,
+    )
+    assert.throws(() => tree.tryAcquire('app'), ClosedError)
+    assert.ok(tree.path.endsWith('db.locktree'))
+  })
+})
