@@ -68,16 +68,25 @@ function bind(path: string): Binding {
   }
 }
 
+/**
+ * For a look before anything is created.
+ * @throws LockUnsupportedError
+ */
+export function requireRangeLocks(path: string): void {
+  bound ??= bind(path)
+}
+
 /** True when done; false when another descriptor's lock is in the way. */
 function call(fd: number, command: number, type: number, range: Range, path: string): boolean {
   bound ??= bind(path)
+  const { fcntl, errnoName } = bound
   for (;;) {
     lock.fill(0)
     lock.writeInt16LE(type, TYPE_AT)
     lock.writeBigInt64LE(BigInt(range.start), START_AT)
     lock.writeBigInt64LE(BigInt(range.length), LENGTH_AT)
-    if (bound.fcntl(fd, command, lock) === 0) return true
-    const errno = bound.errnoName()
+    if (fcntl(fd, command, lock) === 0) return true
+    const errno = errnoName()
     if (errno === 'EINTR') continue
     if (BUSY.has(errno)) return false
     throw failure(errno, path)

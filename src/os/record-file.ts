@@ -86,6 +86,7 @@ export class RecordFile {
    * @throws LockIoError
    */
   write(index: number, text: string): void {
+    if (Buffer.byteLength(text) > RECORD_TEXT_BYTES) throw new RangeError(`a record cannot hold ${text}`)
     const record = Buffer.alloc(RECORD_BYTES, ' ')
     const end = record.write(text, 'utf8')
     record[end] = 0x0a

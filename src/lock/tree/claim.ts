@@ -1,4 +1,5 @@
-import { tryLockRange, unlockRange } from '../../os/ofd.ts'
+import { LockIoError } from '../../errors.ts'
+import { requireRangeLocks, tryLockRange, unlockRange } from '../../os/ofd.ts'
 import { RecordFile } from '../../os/record-file.ts'
 import { NameTable, noteRecord } from './name-table.ts'
 import { makeNote, type Note } from './note.ts'
@@ -27,6 +28,7 @@ export class Claim {
    * @throws LockIoError, LockUnsupportedError, LockLostError
    */
   static open(tree: TreeFile): Claim | undefined {
+    requireRangeLocks(tree.path)
     const file = RecordFile.open(tree.path, tree.guards)
     let claim: Claim | undefined
     try {
@@ -58,9 +60,10 @@ export class Claim {
     this.#withdrawNote()
     try {
       this.file.write(this.slot, noteRecord(makeNote(note)))
-    } catch {
+    } catch (error) {
       // Full disk: the lock itself does not depend on it.
-      return
+      if (error instanceof LockIoError) return
+      throw error
     }
     tryLockRange(this.file.fd, 'exclusive', notedness(this.slot), this.file.path)
   }

@@ -27,10 +27,13 @@ export function pathOf(name: string): string[] {
   return [...ends.map((end) => name.slice(0, end)), name]
 }
 
+/** Whether a text is one line of well-formed Unicode: two with different half surrogate pairs become the same bytes. */
+export function isPrintable(text: string): boolean {
+  return !UNPRINTABLE.test(text) && Buffer.from(text, 'utf8').toString('utf8') === text
+}
+
 function whatIsWrong(name: string): string | undefined {
-  if (UNPRINTABLE.test(name)) return 'must be of printable characters'
-  // Two names with different halves of surrogate pairs would become the same bytes.
-  if (Buffer.from(name, 'utf8').toString('utf8') !== name) return 'must be well-formed Unicode'
+  if (!isPrintable(name)) return 'must be one line of printable, well-formed Unicode'
   if (Buffer.byteLength(name) > LONGEST_BYTES) return `must have at most ${LONGEST_BYTES} bytes of UTF-8`
   const [path = '', operation, ...more] = name.split('#')
   if (more.length > 0 || operation?.includes('/')) return "must have at most one '#', in its last part"

@@ -1,6 +1,7 @@
 import type { TreeLockMode } from '../../errors.ts'
 import { type AcquireOptions, show } from '../options.ts'
 import { MODES } from './mode.ts'
+import { isPrintable } from './name.ts'
 
 export interface LockTreeOptions {
   /**
@@ -13,7 +14,7 @@ export interface LockTreeOptions {
 /** How a name is locked by a callback form. */
 export interface TreeAcquireOptions extends AcquireOptions {
   /**
-   * What it is for, in words for the user who has to wait: at most 120 characters in one line.
+   * What it is for, in words for the user who has to wait: at most 100 characters in one line.
    * @default that of the enclosing hold
    */
   readonly reason?: string | undefined
@@ -21,15 +22,14 @@ export interface TreeAcquireOptions extends AcquireOptions {
 
 export const DEFAULT_TIMEOUT_MS = 10_000
 
-/** It must fit in a note. */
-const LONGEST_REASON = 120
+/** It must fit in a note, also where each character takes three bytes. */
+const LONGEST_REASON = 100
 
 /** A reason or nothing, or a TypeError that shows what came instead. */
 export function checkedReason(reason: unknown): string | undefined {
   if (reason === undefined) return undefined
-  const isFit =
-    typeof reason === 'string' && reason.length <= LONGEST_REASON && !/[\p{Cc}\u2028\u2029]/u.test(reason)
-  if (isFit && reason !== '') return reason
+  if (typeof reason === 'string' && reason !== '' && reason.length <= LONGEST_REASON && isPrintable(reason))
+    return reason
   throw new TypeError(`reason must be one line of 1 to ${LONGEST_REASON} characters, got ${show(reason)}`)
 }
 
