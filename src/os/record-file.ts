@@ -81,6 +81,16 @@ export class RecordFile {
     return texts
   }
 
+  /** The numbers of all records that begin with a word of ASCII letters. */
+  find(word: string): number[] {
+    const bytes = readRange(this.fd, 0, this.count * RECORD_BYTES, true) as Buffer
+    const found: number[] = []
+    for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
+      if (bytes.toString('latin1', at, at + word.length) === word) found.push(at / RECORD_BYTES)
+    }
+    return found
+  }
+
   /**
    * Writes one record, text and field.
    * @throws LockIoError

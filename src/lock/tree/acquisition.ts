@@ -24,6 +24,11 @@ export interface Granted {
   readonly locks: NodeLocks
 }
 
+interface Manner {
+  readonly willWait: boolean
+  readonly blockingMs: number
+}
+
 interface Wanted {
   readonly name: string
   readonly index: number
@@ -71,16 +76,17 @@ export class Acquisition {
 
   /**
    * One attempt.
-   * @param willWait whether another one follows: then those who come later are told to wait too
+   * @param how.willWait whether another one follows: then those who come later are told to wait too
+   * @param how.blockingMs how long to block while another process appends a name, which takes some 20 microseconds
    * @param onStuck makes the error for an enclosing hold that cannot be made stronger
    * @returns undefined when it is refused
    * @throws LockIoError, LockUnsupportedError, LockLostError, and what onStuck makes
    */
-  attempt(willWait: boolean, onStuck: () => Error): Granted | undefined {
+  attempt({ willWait, blockingMs }: Manner, onStuck: () => Error): Granted | undefined {
     // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
     for (let round = 0; round < 100; round++) {
-      const claim = this.#openClaim()
-      const path = claim && this.#path(claim)
+      const claim = this.#openClaim(blockingMs)
+      const path = claim && this.#path(claim, blockingMs)
       if (!claim || !path) return undefined
       this.#locks ??= new NodeLocks(claim, this.request.enclosing)
       const refusedAt = this.#tryAll(claim, this.#locks, path, onStuck)
@@ -103,17 +109,18 @@ export class Acquisition {
     this.#isNoted = false
   }
 
-  #openClaim(): Claim | undefined {
+  #openClaim(blockingMs: number): Claim | undefined {
     if (this.#claim && !this.#claim.file.isCurrent()) this.abandon()
-    for (let tries = 0; !this.#claim && tries < 3; tries++) this.#claim = Claim.open(this.request.tree)
+    for (let tries = 0; !this.#claim && tries < 3; tries++)
+      this.#claim = Claim.open(this.request.tree, blockingMs)
     return this.#claim
   }
 
-  #path(claim: Claim): Wanted[] | undefined {
+  #path(claim: Claim, blockingMs: number): Wanted[] | undefined {
     const { nodes, mode } = this.request
     const path: Wanted[] = []
     for (const [i, name] of nodes.entries()) {
-      const index = claim.indexOf(name)
+      const index = claim.indexOf(name, blockingMs)
       if (index === undefined) return undefined
       path.push({ name, index, mode: i === nodes.length - 1 ? mode : intention(mode) })
     }

@@ -1,7 +1,7 @@
 import { LockIoError } from '../../errors.ts'
 import { requireRangeLocks, tryLockRange, unlockRange } from '../../os/ofd.ts'
 import { RecordFile } from '../../os/record-file.ts'
-import { NameTable, noteRecord } from './name-table.ts'
+import { NameTable, writeNote } from './name-table.ts'
 import { makeNote, type Note } from './note.ts'
 import { NodeRanges, notedness } from './ranges.ts'
 
@@ -24,17 +24,18 @@ export class Claim {
   readonly #table: NameTable
 
   /**
+   * @param blockingMs how long to stay with it, blocking, while another process appends
    * @returns undefined when the file changed under our hands, or another process was appending to it all the while
    * @throws LockIoError, LockUnsupportedError, LockLostError
    */
-  static open(tree: TreeFile): Claim | undefined {
+  static open(tree: TreeFile, blockingMs: number): Claim | undefined {
     requireRangeLocks(tree.path)
     const file = RecordFile.open(tree.path, tree.guards)
     let claim: Claim | undefined
     try {
-      const table = NameTable.of(file, tree.table)
+      const table = NameTable.of(file, tree.table, blockingMs)
       tree.table = table
-      const slot = table?.takeSlot(file)
+      const slot = table?.takeSlot(file, blockingMs)
       // The slot may be of a file that was emptied just before. From here on it cannot be refilled under us.
       if (table && slot !== undefined && table.isOf(file)) claim = new Claim(file, table, slot)
     } finally {
@@ -51,15 +52,15 @@ export class Claim {
   }
 
   /** The record of a name; undefined when another process was appending all the while. */
-  indexOf(name: string): number | undefined {
-    return this.#table.indexOf(this.file, name)
+  indexOf(name: string, blockingMs: number): number | undefined {
+    return this.#table.indexOf(this.file, name, blockingMs)
   }
 
   /** Says who this is, to `holders()` of all processes. */
   leaveNote(note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>): void {
     this.#withdrawNote()
     try {
-      this.file.write(this.slot, noteRecord(makeNote(note)))
+      writeNote(this.file, this.slot, makeNote(note))
     } catch (error) {
       // Full disk: the lock itself does not depend on it.
       if (error instanceof LockIoError) return

@@ -20,6 +20,9 @@ import { waitFor } from './wait.ts'
 
 const SUFFIX = '.locktree'
 
+/** How long `tryAcquire` blocks while another process appends a name: that one may have lost its processor just then. */
+const TRY_BLOCKING_MS = 100
+
 /**
  * Hierarchical locks between processes (and worker threads, and the tasks of one process) on names such as `app`,
  * `app/orders`, `app/orders/price`. A name is locked with everything below it, and the names above it are marked with
@@ -100,7 +103,9 @@ export class LockTree {
     const acquisition = new Acquisition(request)
     let granted: Granted | undefined
     try {
-      granted = acquisition.attempt(false, () => upgradeError(request, []))
+      granted = acquisition.attempt({ willWait: false, blockingMs: TRY_BLOCKING_MS }, () =>
+        upgradeError(request, []),
+      )
     } finally {
       if (!granted) acquisition.abandon()
     }

@@ -9,8 +9,12 @@ const HEADER = 'pslock-tree 1 '
 const NAME = 'name '
 const NOTE = 'note '
 
-/** How long to stay with it while another process appends, which takes some microseconds. */
-const APPEND_PATIENCE_MS = 5
+/**
+ * How many places of notes are tried before a new one is made. More would cost more than half a kilobyte is worth: the
+ * kernel walks through all locks of the file at each try.
+ */
+const MOST_TRIES = 64
+
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 /**
@@ -30,12 +34,13 @@ export class NameTable {
   /**
    * The table of a file; of a new file it writes the header.
    * @param known the last one that was read: returned where it is that of this file
+   * @param blockingMs how long to stay with it, blocking, while another process appends (some 20 microseconds each time)
    * @returns undefined when another process was appending all the while
    * @throws LockUnsupportedError for a file of somebody else, LockLostError for one emptied under its holders
    */
-  static of(file: RecordFile, known: NameTable | undefined): NameTable | undefined {
+  static of(file: RecordFile, known: NameTable | undefined, blockingMs: number): NameTable | undefined {
     if (known?.isOf(file)) return known
-    if (file.isBlank && !appending(file, () => begin(file))) return undefined
+    if (file.isBlank && !appending(file, blockingMs, () => begin(file))) return undefined
     const [header = ''] = file.read(0)
     if (header.startsWith(HEADER)) return new NameTable(header)
     if (file.isBlank) return undefined
@@ -51,29 +56,41 @@ export class NameTable {
   }
 
   /** The record of a name, appended where it is new; undefined when another process was appending all the while. */
-  indexOf(file: RecordFile, name: string): number | undefined {
+  indexOf(file: RecordFile, name: string, blockingMs: number): number | undefined {
     const known = this.#indexes.get(name)
     if (known !== undefined) return known
-    return this.#appending(file, () => this.#indexes.get(name) ?? this.#append(file, `${NAME}${name}`))
+    return this.#appending(
+      file,
+      blockingMs,
+      () => this.#indexes.get(name) ?? this.#append(file, `${NAME}${name}`),
+    )
   }
 
   /**
    * The record for a note of one's own, with its ownership locked on the file's descriptor; undefined when another
    * process was appending all the while.
    */
-  takeSlot(file: RecordFile): number | undefined {
-    const take = (slot: number) => tryLockRange(file.fd, 'exclusive', ownership(slot), file.path)
-    const free = this.#slots.find(take)
-    if (free !== undefined) return free
-    return this.#appending(file, () => {
-      const slot = this.#slots.find(take) ?? this.#append(file, NOTE)
-      take(slot)
+  takeSlot(file: RecordFile, blockingMs: number): number | undefined {
+    const isTaken = (slot: number) => tryLockRange(file.fd, 'exclusive', ownership(slot), file.path)
+    const slots = this.#slots
+    const start = slots.length > MOST_TRIES ? Math.floor(Math.random() * slots.length) : 0
+    for (let i = 0; i < Math.min(slots.length, MOST_TRIES); i++) {
+      const slot = slots[(start + i) % slots.length] as number
+      if (isTaken(slot)) return slot
+    }
+    const known = slots.length
+    return this.#appending(file, blockingMs, () => {
+      // Made by others since, and perhaps free again.
+      const newest = slots.slice(known).slice(-MOST_TRIES).find(isTaken)
+      if (newest !== undefined) return newest
+      const slot = this.#append(file, NOTE)
+      isTaken(slot)
       return slot
     })
   }
 
-  #appending(file: RecordFile, run: () => number): number | undefined {
-    return appending(file, () => {
+  #appending(file: RecordFile, blockingMs: number, run: () => number): number | undefined {
+    return appending(file, blockingMs, () => {
       if (!this.isOf(file)) throw emptied(file)
       this.#readNew(file)
       return run()
@@ -105,14 +122,23 @@ export class NameTable {
   }
 }
 
-/** What a record of a table says: a name, or a note with its text. */
-export function parseRecord(text: string): { name: string } | { note: string } | undefined {
-  if (text.startsWith(NAME)) return { name: text.slice(NAME.length) }
-  return text.startsWith(NOTE) ? { note: text.slice(NOTE.length) } : undefined
+/** The name that a record stands for, if it does. */
+export function nameAt(file: RecordFile, index: number): string | undefined {
+  const text = file.read(index)[0] ?? ''
+  return text.startsWith(NAME) ? text.slice(NAME.length) : undefined
 }
 
-export function noteRecord(note: string): string {
-  return `${NOTE}${note}`
+/** All places of notes, whether or not there is one now. */
+export function slotsOf(file: RecordFile): number[] {
+  return file.find(NOTE)
+}
+
+export function readNote(file: RecordFile, slot: number): string {
+  return (file.read(slot)[0] ?? '').slice(NOTE.length)
+}
+
+export function writeNote(file: RecordFile, slot: number, note: string): void {
+  file.write(slot, `${NOTE}${note}`)
 }
 
 function begin(file: RecordFile): true {
@@ -132,8 +158,8 @@ function emptied(file: RecordFile): LockLostError {
 }
 
 /** Runs while nobody else appends; undefined when somebody else does so for too long. */
-function appending<T>(file: RecordFile, run: () => T): T | undefined {
-  const end = performance.now() + APPEND_PATIENCE_MS
+function appending<T>(file: RecordFile, blockingMs: number, run: () => T): T | undefined {
+  const end = performance.now() + blockingMs
   while (!tryLockRange(file.fd, 'exclusive', APPENDING, file.path)) {
     if (performance.now() > end) return undefined
     Atomics.wait(sleeper, 0, 0, 0.1)

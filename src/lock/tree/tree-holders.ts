@@ -5,7 +5,7 @@ import { RecordFile } from '../../os/record-file.ts'
 import { shared } from '../shared-state.ts'
 import { areCompatible, intention } from './mode.ts'
 import { pathOf } from './name.ts'
-import { parseRecord } from './name-table.ts'
+import { nameAt, readNote, slotsOf } from './name-table.ts'
 import { type Note, parseNote, pidOf } from './note.ts'
 import { notedness } from './ranges.ts'
 
@@ -19,22 +19,14 @@ export function notedHolders(tree: string): Noted[] {
   const file = RecordFile.openToLook(tree)
   if (!file) return []
   try {
-    const names = new Map<number, string>()
-    const notes: { slot: number; note: Note }[] = []
-    for (const [index, text] of file.read(0, file.count).entries()) {
-      const record = parseRecord(text)
-      if (record && 'name' in record) names.set(index, record.name)
-      else if (record) {
-        const note = liveNote(file, index)
-        if (note) notes.push({ slot: index, note })
-      }
-    }
-    return notes
-      .sort((one, other) => one.note.since - other.note.since)
-      .flatMap(({ slot, note }) => {
-        const name = names.get(note.node)
-        return name === undefined ? [] : [describe(tree, slot, name, note)]
+    return slotsOf(file)
+      .flatMap((slot) => {
+        const note = liveNote(file, slot)
+        const name = note && nameAt(file, note.node)
+        return note && name !== undefined ? [{ slot, note, name }] : []
       })
+      .sort((one, other) => one.note.since - other.note.since)
+      .map(({ slot, note, name }) => describe(tree, slot, name, note))
   } finally {
     file.close()
   }
@@ -44,8 +36,8 @@ export function notedHolders(tree: string): Noted[] {
 function liveNote(file: RecordFile, slot: number): Note | undefined {
   const isNoted = () => isRangeBlocked(file.fd, 'exclusive', notedness(slot), file.path)
   if (!isNoted()) return undefined
-  const record = parseRecord(file.read(slot)[0] ?? '')
-  return record && 'note' in record && isNoted() ? parseNote(record.note) : undefined
+  const note = parseNote(readNote(file, slot))
+  return isNoted() ? note : undefined
 }
 
 function describe(tree: string, slot: number, name: string, note: Note): Noted {

@@ -7,8 +7,14 @@ import { timeoutError, upgradeError } from './refusal.ts'
  */
 const PACE_MS = { first: 1, growth: 1.5, slowestNext: 5, slowest: 25 }
 
-/** Who was refused without seeing by whom came between a grant and its note, which takes some microseconds. */
-const NAMELESS_MS = 20
+/**
+ * Who was refused without seeing by whom came between a grant and its note, or while a name was appended. Both take
+ * some microseconds, or a little longer where that process has just lost its processor.
+ */
+const NAMELESS_MS = 100
+
+/** How long one attempt blocks while another process appends a name; after that it asks again later. */
+const BLOCKING_MS = 2
 
 export interface TreePatience {
   readonly timeoutMs: number
@@ -30,7 +36,9 @@ export async function waitFor(
   const start = performance.now()
   try {
     for (let paceMs = PACE_MS.first; ; paceMs *= PACE_MS.growth) {
-      const granted = acquisition.attempt(timeoutMs > 0, () => upgradeError(request, ownSlots))
+      const granted = acquisition.attempt({ willWait: timeoutMs > 0, blockingMs: BLOCKING_MS }, () =>
+        upgradeError(request, ownSlots),
+      )
       if (granted) return granted
       const waitedMs = performance.now() - start
       if (waitedMs >= timeoutMs) {

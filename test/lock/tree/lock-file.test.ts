@@ -136,23 +136,20 @@ describe('LockTree: its lock file', () => {
     const seed = newSeed()
     const next = random(seed)
     const names = [...new Set(Array.from({ length: 500 }, () => `t${Math.floor(next() * 1e9)}`))]
-    const shuffled = () =>
-      [...names]
-        .map((name) => [next(), name] as const)
-        .sort()
-        .map(([, name]) => name)
-    const mates = await crew.processes(3)
-    await Promise.all(mates.map((mate) => mate.call('treeEdit', at('db'), shuffled(), 400, 0)))
+    const mates = await crew.processes(4)
+    const share = Math.ceil(names.length / mates.length)
+    const shares = mates.map((_, i) => names.slice(i * share, (i + 1) * share))
+    const got = await Promise.all(mates.map((mate, i) => mate.call('treeTryAll', at('db'), shares[i]!)))
+    assert.deepEqual(got, shares)
     const tree = new LockTree(at('db'))
-    const held = names.map((name) => tree.tryAcquire(name))
-    assert.ok(held.every((one) => one !== undefined))
-    const other = new LockTree(at('db'))
     assert.deepEqual(
-      names.filter((name) => other.tryAcquire(name)),
+      names.filter((name) => tree.tryAcquire(name)),
       [],
     )
-    assert.equal(tree.holders().length, names.length)
-    for (const one of held) one?.release()
+    const pids = new Map(tree.holders().map(({ name, pid }) => [name, pid]))
+    for (const [i, mate] of mates.entries()) {
+      for (const name of shares[i]!) assert.equal(pids.get(name), mate.pid)
+    }
     const kept = (readFileSync(tree.path, 'utf8').match(/^name .*$/gm) ?? []).map((line) => line.slice(5))
     assert.deepEqual(kept.sort(), [...names].sort())
     note(`seed ${seed}`)

@@ -114,18 +114,23 @@ describe('LockTree: holds inside holds', () => {
   })
 
   it('a hold lasts until what was begun inside it has ended; what begins later is a newcomer', async () => {
-    const mate = await crew.process()
     const tree = new LockTree(at('db'))
+    const order: string[] = []
     let inner: Promise<unknown> = Promise.resolve()
     let late: Promise<unknown> = Promise.resolve()
     await tree.exclusive('app', () => {
-      inner = tree.exclusive('app/orders', () => sleep(60))
+      inner = tree.exclusive('app/orders', async () => {
+        await sleep(80)
+        order.push('inner')
+      })
       setTimeout(() => {
-        late = tree.exclusive('app', () => mate.call('treeTry', at('db'), 'app'))
+        late = tree.exclusive('app', () => order.push('late'))
       }, 30)
     })
+    assert.deepEqual(order, ['inner'], 'the outer call waited for the inner one')
     await inner
-    assert.equal(await late, false)
+    await late
+    assert.deepEqual(order, ['inner', 'late'])
     assert.deepEqual(tree.holders(), [])
   })
 
