@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
 import { useCrew } from '../../fixtures/crew.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
@@ -79,5 +81,26 @@ describe('LockTree: death and standstill', () => {
     note(`seed ${seed}`)
     const survivor = await crew.process()
     assert.ok((await survivor.call('treeEdit', at('db'), ['app/0/0', 'app/5/199', 'app/new'], 50, 0)) > 3)
+  })
+
+  it('an idle tree does not keep a process alive, and process.exit does not wait for holds and waits', async () => {
+    const script = (end: string) => `
+      const { LockTree } = await import(${JSON.stringify(new URL('../../../src/index.ts', import.meta.url).href)})
+      const tree = new LockTree(${JSON.stringify(at('db'))})
+      await tree.exclusive('app', () => {})
+      ${end}`
+    const run = (end: string) =>
+      promisify(execFile)(
+        process.execPath,
+        ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', script(end)],
+        { timeout: 20_000 },
+      )
+    await run('')
+    await run(`
+      await tree.acquire('app')
+      tree.exclusive('app', () => {}, { timeoutMs: Infinity })
+      setTimeout(() => process.exit(), 20)`)
+    await run("await tree.acquire('app')")
+    new LockTree(at('db')).tryAcquire('app')!.release()
   })
 })
