@@ -1,9 +1,10 @@
 import { tmpdir } from 'node:os'
 import pc from 'picocolors'
+import { EXIT } from './exit-codes.ts'
 import { progressDisplay } from './progress.ts'
 import { DEFAULTS, type StressOptions } from './stress/options.ts'
 import { stress } from './stress/stress.ts'
-import { EXIT, type Verdict } from './stress/verdict.ts'
+import type { Verdict } from './stress/verdict.ts'
 import { duration, figure, table } from './table.ts'
 
 /** Chosen so that all four runs together stay well under a minute on two slow cores. */

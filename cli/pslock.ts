@@ -3,14 +3,12 @@ import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { Command, CommanderError, Option } from 'commander'
-import { milliseconds, wholeNumber } from './arguments.ts'
-import { demo, demoText } from './demo.ts'
-import { progressDisplay } from './progress.ts'
+import { milliseconds, seconds, wholeNumber } from './arguments.ts'
+import { EXIT } from './exit-codes.ts'
+import { addRunCommand } from './run.ts'
+import { watchStatus } from './status/watch.ts'
 import { status, statusText } from './status.ts'
 import { DEFAULTS, STORES, type StressOptions } from './stress/options.ts'
-import { report } from './stress/report.ts'
-import { stress } from './stress/stress.ts'
-import { EXIT } from './stress/verdict.ts'
 
 interface StressFlags extends Omit<StressOptions, 'thinkMs' | 'sliceMs' | 'stallMs'> {
   readonly think: number
@@ -21,13 +19,29 @@ interface StressFlags extends Omit<StressOptions, 'thinkMs' | 'sliceMs' | 'stall
 
 const interruption = new AbortController()
 const MAX_SEED = 2 ** 32 - 1
+const WATCH_EVERY_MS = 1000
 
 function program(): Command {
   const root = new Command('pslock')
-    .description('Process-safe embedded databases: try them under many processes, and see who holds a lock.')
+    .description('A lock between processes on any file, and process-safe embedded databases.')
     .version(packageVersion())
     .exitOverride()
     .showHelpAfterError('(pslock --help, or pslock <command> --help, says what there is)')
+
+  addRunCommand(root)
+
+  root
+    .command('status')
+    .description('who holds the lock of a file, and who waits for it')
+    .argument('<file>', 'the data file (or its lock file, ending in .lock)')
+    .option(
+      '--watch [seconds]',
+      'again and again until Ctrl-C, every second unless given',
+      seconds(0.1, 86_400),
+    )
+    .option('--json', 'as one JSON object; with --watch one a line')
+    .addHelpText('after', STATUS_NOTES)
+    .action(runStatus)
 
   root
     .command('stress')
@@ -82,14 +96,6 @@ function program(): Command {
     )
     .action(runDemo)
 
-  root
-    .command('status')
-    .description('who holds the lock of a file, and who waits for it')
-    .argument('<file>', 'the data file (or its lock file, ending in .lock)')
-    .option('--json', 'as one JSON object')
-    .addHelpText('after', '\nExit codes: 0 free, 1 held, 2 wrong usage')
-    .action(runStatus)
-
   return root
 }
 
@@ -100,11 +106,23 @@ Exit codes: 0 clean, 1 losses or errors found (with --unlocked they are expected
 Enough contention is 0.25 hand-overs between processes per operation; with --think 0 and time slices it is
 min(20, ops / 4) turns for every process that was not killed.`
 
+const STATUS_NOTES = `
+SINCE is how long it has held the lock, or waited; "-" is unknown. Of those who wait only the one whose turn is next is
+known. Without /proc (macOS) only holders that use pslock are seen.
+
+Exit codes: 0 free, 1 held, 2 wrong usage; with --watch 0 at Ctrl-C`
+
 async function runStress(flags: StressFlags, command: Command): Promise<void> {
   if (flags.kill >= flags.procs)
     command.error(`error: --kill must leave one of the ${flags.procs} processes alive`)
   const { think: thinkMs, slice: sliceMs, stall: stallMs, json, ...rest } = flags
   const options: StressOptions = { ...rest, thinkMs, sliceMs, stallMs, seed: flags.seed ?? anySeed() }
+  const [{ stress }, { report }, { progressDisplay }] = await Promise.all([
+    import('./stress/stress.ts'),
+    import('./stress/report.ts'),
+    import('./progress.ts'),
+  ])
+  abortWhenInterrupted()
   const display = progressDisplay(`${options.store}${options.unlocked ? ' unlocked' : ''}`)
   const verdict = await stress(options, display.show, interruption.signal).finally(display.stop)
   print(json ? JSON.stringify(verdict, undefined, 2) : report(verdict))
@@ -112,14 +130,19 @@ async function runStress(flags: StressFlags, command: Command): Promise<void> {
 }
 
 async function runDemo(flags: { procs: number; seed?: number; json?: true }): Promise<void> {
+  const { demo, demoText } = await import('./demo.ts')
+  abortWhenInterrupted()
   const result = await demo(flags.seed ?? anySeed(), flags.procs, interruption.signal)
   print(flags.json ? JSON.stringify(result, undefined, 2) : demoText(result))
   process.exitCode = result.clean ? EXIT.clean : EXIT.damaged
 }
 
-async function runStatus(file: string, flags: { json?: true }): Promise<void> {
+async function runStatus(file: string, flags: { json?: true; watch?: number | true }): Promise<void> {
+  if (flags.watch !== undefined) {
+    return watchStatus(file, flags.watch === true ? WATCH_EVERY_MS : flags.watch, flags.json ?? false)
+  }
   const found = await status(file)
-  print(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found))
+  print(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found, process.stdout.columns))
   process.exitCode = found.held ? 1 : 0
 }
 
@@ -136,14 +159,17 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(new URL(above, import.meta.url), 'utf8')) as { version: string }).version
 }
 
-for (const [name, code] of [
-  ['SIGINT', EXIT.interrupted],
-  ['SIGTERM', 143],
-] as const) {
-  process.on(name, () => {
-    process.exitCode = code
-    interruption.abort()
-  })
+/** For what has processes to end and folders to remove; the other commands have ways of their own. */
+function abortWhenInterrupted(): void {
+  for (const [name, code] of [
+    ['SIGINT', EXIT.interrupted],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.on(name, () => {
+      process.exitCode = code
+      interruption.abort()
+    })
+  }
 }
 
 try {

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
 import type { LockHolder } from '../src/errors.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
-import { duration, table } from './table.ts'
+import { table } from './table.ts'
+import { age, cut, printable } from './terminal-text.ts'
 
 /** Who holds the lock of a file and who waits for it. */
 export interface Status {
@@ -21,15 +22,37 @@ export async function status(file: string): Promise<Status> {
   }
 }
 
-/** For people. */
-export function statusText({ lock, held, holders }: Status): string {
-  if (holders.length === 0) return `${lock}: free`
-  const rows = holders.map(({ state, mode, pid, sinceMs, command }) => [
-    state,
+const HEADER = ['PID', 'COMMAND', 'MODE', 'STATE', 'SINCE']
+const COMMAND = 1
+/** A command is not cut below this, however narrow the terminal. */
+const LEAST_COMMAND_COLUMNS = 8
+
+/**
+ * For people.
+ * @param columns of the terminal: longer commands are cut, so that each holder keeps to its line
+ */
+export function statusText(
+  { lock, held, holders }: Status,
+  columns: number = Number.POSITIVE_INFINITY,
+): string {
+  const head = cut(`${lock}: ${held ? 'held' : 'free'}`, columns)
+  if (holders.length === 0) return head
+  const rows = [HEADER, ...holders.map(row)]
+  const others = table(rows.map((cells) => cells.with(COMMAND, '-'.padEnd(LEAST_COMMAND_COLUMNS))))
+  const room = columns - Math.max(...others.split('\n').map((line) => line.length)) + LEAST_COMMAND_COLUMNS
+  const fitting = rows.map((cells) =>
+    cells.with(COMMAND, cut(cells[COMMAND] ?? '', Math.max(room, LEAST_COMMAND_COLUMNS))),
+  )
+  return `${head}\n${table(fitting, { right: [0] })}`
+}
+
+/** What is unknown is "-". */
+function row({ pid, command, mode, state, sinceMs }: LockHolder): string[] {
+  return [
+    pid === undefined ? '-' : String(pid),
+    command === undefined ? '-' : printable(command),
     mode,
-    pid === undefined ? '?' : String(pid),
-    sinceMs === undefined ? '?' : duration(sinceMs),
-    command ?? '?',
-  ])
-  return `${lock}: ${held ? 'held' : 'free'}\n${table([['state', 'mode', 'pid', 'since', 'command'], ...rows])}`
+    state,
+    sinceMs === undefined ? '-' : age(sinceMs),
+  ]
 }

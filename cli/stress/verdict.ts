@@ -1,12 +1,10 @@
+import { EXIT } from '../exit-codes.ts'
 import { check } from './checks/check.ts'
 import { contentionFloor, type Floor, type Measures, measure } from './contention.ts'
 import type { Content } from './contents/content.ts'
 import type { Finding, FindingKind } from './findings.ts'
 import type { History } from './history.ts'
 import type { StressOptions } from './options.ts'
-
-/** The exit codes of the command line. */
-export const EXIT = { clean: 0, damaged: 1, usage: 2, idle: 3, interrupted: 130 } as const
 
 /** The outcome of one run, as `--json` prints it. */
 export interface Verdict extends Measures {

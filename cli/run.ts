@@ -1,0 +1,90 @@
+import { type Command, Option } from 'commander'
+import { seconds, wholeNumber } from './arguments.ts'
+import { holdAndRun } from './run/hold-and-run.ts'
+import { print } from './run/print.ts'
+import { endBy } from './run/signals.ts'
+
+/** Not free in time: EX_TEMPFAIL of sysexits.h, "try again later". */
+const CONFLICT = 75
+/** The lock cannot be had at all: what timeout(1), env(1) and nice(1) exit with when they fail themselves. */
+const FAILED = 125
+
+interface RunFlags {
+  readonly shared?: true
+  /** In milliseconds. */
+  readonly timeout: number
+  readonly wait: boolean
+  readonly conflictExitCode: number
+  readonly quiet?: true
+}
+
+const NOTES = `
+The lock is that of new PsLock(file): flock(2) on <file>.lock, or on <file>
+itself where it ends in .lock. A command that takes the same lock again waits
+for its own parent, in vain.
+
+The command has stdin, stdout and stderr to itself, so there is no --json. While
+it waits, pslock says on stderr for whom.
+
+SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT and SIGWINCH
+are passed on. Those that the terminal sends, such as Ctrl-C, reach the command
+from there, once.
+
+The lock is free when the command has ended, whatever that left running in the
+background. kill -9 of pslock frees the lock at once, and the command goes on
+without it.
+
+Exit codes: the command's own, and
+  128 + n  (in a shell) signal n ended the command, or the wait: 130 is Ctrl-C
+  ${CONFLICT}       not free in time (see --conflict-exit-code)
+  ${FAILED}      the lock cannot be had at all
+  126      the command cannot be executed
+  127      the command was not found
+  2        wrong usage`
+
+/** `pslock run`: holds the lock of a file while a command runs, like flock(1). */
+export function addRunCommand(root: Command): void {
+  root
+    .command('run')
+    .description('hold the lock of a file while a command runs, like flock(1)')
+    .usage('[options] <file> -- <command> [arguments...]')
+    .argument('<file>', 'the data file, or anything else to guard; it need not exist')
+    .argument('<command...>', 'the command and its arguments, behind "--"')
+    .option('-s, --shared', 'together with other shared holders')
+    .addOption(
+      new Option('-w, --timeout <seconds>', 'longest wait; 0: do not wait, Infinity: for ever')
+        .argParser(seconds(0))
+        .default(30_000, '30'),
+    )
+    .addOption(new Option('-n, --no-wait', 'give up at once when the lock is not free').conflicts('timeout'))
+    .option(
+      '-E, --conflict-exit-code <n>',
+      'the exit code when the lock was not free in time',
+      wholeNumber(0, 255),
+      CONFLICT,
+    )
+    .option('-q, --quiet', 'say neither that it waits nor that it gave up')
+    .addHelpText('after', NOTES)
+    .action(run)
+}
+
+async function run(file: string, words: string[], flags: RunFlags, command: Command): Promise<void> {
+  // commander forgets where the "--" was, and without it would take the command's own options for ours.
+  const behind = process.argv.slice(process.argv.indexOf('--') + 1)
+  if (!process.argv.includes('--') || behind.length !== words.length) {
+    command.error('error: put "--" between the file and the command: pslock run db.json -- make report')
+  }
+  try {
+    const ending = await holdAndRun(file, words, {
+      mode: flags.shared ? 'shared' : 'exclusive',
+      timeoutMs: flags.wait ? flags.timeout : 0,
+      conflictExitCode: flags.conflictExitCode,
+      quiet: flags.quiet ?? false,
+    })
+    if ('signal' in ending) endBy(ending.signal)
+    else process.exitCode = ending.code
+  } catch (error) {
+    print(`pslock: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = FAILED
+  }
+}

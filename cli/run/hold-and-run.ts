@@ -1,0 +1,56 @@
+import { type LockMode, LockTimeoutError } from '../../src/errors.ts'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { type Ending, runCommand } from './command.ts'
+import { heldBy, shortPath } from './held-by.ts'
+import { print } from './print.ts'
+import { endBy, isFatal, onSignals, passOn } from './signals.ts'
+import { type WaitingNotice, waitingNotice } from './waiting-notice.ts'
+
+export interface RunOptions {
+  readonly mode: LockMode
+  /** Longest wait for the lock; 0 does not wait, `Infinity` waits for ever. */
+  readonly timeoutMs: number
+  /** What it ends with when the lock was not free in time. */
+  readonly conflictExitCode: number
+  /** Neither says that it waits nor that it gave up; failures are still told. */
+  readonly quiet: boolean
+}
+
+const NO_NOTICE: WaitingNotice = { stop: () => {} }
+
+/**
+ * Holds the lock of a file while a command runs, and says how that ended. The lock is free when the command itself has
+ * ended, whatever it left running in the background.
+ * @throws LockIoError, LockUnsupportedError
+ */
+export async function holdAndRun(
+  file: string,
+  words: readonly string[],
+  options: RunOptions,
+): Promise<Ending> {
+  await using lock = new PsLock(file)
+  const notice = options.quiet ? NO_NOTICE : waitingNotice(lock)
+  let receive = (signal: NodeJS.Signals) => {
+    if (!isFatal(signal)) return
+    // Whatever we wait for, or have just got, the kernel takes back.
+    notice.stop()
+    endBy(signal)
+  }
+  onSignals((signal) => receive(signal))
+  try {
+    using _held = await lock.acquire(options).finally(notice.stop)
+    return await runCommand(words, (child) => {
+      receive = (signal) => passOn(child, signal)
+    })
+  } catch (error) {
+    if (!(error instanceof LockTimeoutError)) throw error
+    if (!options.quiet) print(`pslock: ${notFree(error)}\n`)
+    return { code: options.conflictExitCode }
+  }
+}
+
+function notFree({ path, holders, waitedMs }: LockTimeoutError): string {
+  const who = heldBy(holders)
+  const when = waitedMs === 0 ? 'is not free' : `was not free within ${(waitedMs / 1000).toFixed(1)} s`
+  return `${shortPath(path)} ${when}${who === undefined ? '' : `: ${who}`}`
+}

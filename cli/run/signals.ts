@@ -1,0 +1,81 @@
+import type { ChildProcess } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { isatty } from 'node:tty'
+
+/**
+ * What is passed on to the command. Not SIGTSTP: Ctrl-Z stops the command by itself, and must stop us too, so that the
+ * shell has its terminal back (the lock stays held). SIGKILL and SIGSTOP cannot be caught.
+ */
+const PASSED_ON = [
+  'SIGHUP',
+  'SIGINT',
+  'SIGQUIT',
+  'SIGTERM',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGALRM',
+  'SIGCONT',
+  'SIGWINCH',
+] as const
+
+/** These the terminal itself sends to everybody in the foreground, the command included. */
+const FROM_THE_TERMINAL: ReadonlySet<string> = new Set(['SIGINT', 'SIGQUIT', 'SIGWINCH'])
+
+/** These do not end a process that does nothing about them. */
+const HARMLESS: ReadonlySet<string> = new Set(['SIGCONT', 'SIGWINCH'])
+
+/** To end by one of these would write a core file of pslock over the command's own. */
+const DUMPS_CORE: ReadonlySet<string> = new Set([
+  'SIGQUIT',
+  'SIGILL',
+  'SIGTRAP',
+  'SIGABRT',
+  'SIGBUS',
+  'SIGFPE',
+  'SIGSEGV',
+  'SIGXCPU',
+  'SIGXFSZ',
+  'SIGSYS',
+])
+
+/** From now on these signals do not end this process: they call `receive`. */
+export function onSignals(receive: (signal: NodeJS.Signals) => void): void {
+  for (const signal of PASSED_ON) process.on(signal, receive)
+}
+
+/** Whether a signal ends a process that does nothing about it. */
+export function isFatal(signal: NodeJS.Signals): boolean {
+  return !HARMLESS.has(signal)
+}
+
+/**
+ * Sends the command what we received. Ctrl-C in a terminal has reached it already, and programs take a second one for
+ * impatience (they give up cleaning up), so what the terminal sends to its foreground is not sent twice.
+ */
+export function passOn(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (!FROM_THE_TERMINAL.has(signal) || !isInForeground()) child.kill(signal)
+}
+
+/**
+ * Ends this process by a signal, so that a shell loop round it stops at Ctrl-C as it should. Where that is not possible,
+ * or would dump a core, it ends with the exit code by which shells show it (128 + n), as soon as nothing is left to do.
+ */
+export function endBy(signal: NodeJS.Signals): void {
+  process.exitCode = 128 + constants.signals[signal]
+  if (DUMPS_CORE.has(signal)) process.exit()
+  process.removeAllListeners(signal)
+  process.kill(process.pid, signal)
+}
+
+function isInForeground(): boolean {
+  try {
+    // proc(5): pid (name) state ppid pgrp session tty_nr tpgid; the name may hold anything, so count from its end.
+    const stat = readFileSync('/proc/self/stat', 'utf8')
+    const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return group === foreground
+  } catch {
+    // No /proc on macOS: a job in the background seldom has a terminal on all three.
+    return isatty(0) && isatty(1) && isatty(2)
+  }
+}

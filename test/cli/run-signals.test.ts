@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { until, useFolder } from '../fixtures/folder.ts'
+import { needsPseudoTerminal, pslockInTerminal } from './pseudo-terminal.ts'
+import { killWhatIsLeft, PSLOCK, type Running, start } from './run-pslock.ts'
+
+/** Writes a line for each signal into the file that it is given, the first one when it is ready for them. */
+const LISTENER = `
+  const { appendFileSync } = require('node:fs')
+  const say = (line) => appendFileSync(process.argv[1], line + '\\n')
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGCONT', 'SIGWINCH'])
+    process.on(signal, say)
+  process.on('SIGTERM', () => { say('SIGTERM'); process.exit(9) })
+  setTimeout(process.exit, 60_000, 1)
+  say('ready ' + process.ppid)
+`
+
+describe('signals to pslock run', () => {
+  killWhatIsLeft()
+  const at = useFolder()
+  const lines = () => (existsSync(at('log')) ? readFileSync(at('log'), 'utf8').split('\n').slice(0, -1) : [])
+  const listener = () => [at('db'), '--', process.execPath, '-e', LISTENER, at('log')]
+  const isFree = () => {
+    const held = new PsLock(at('db')).tryAcquire()
+    held?.release()
+    return held !== undefined
+  }
+
+  /** In a session of its own, so without a terminal even where the tests have one. */
+  const startApart = (...args: string[]) =>
+    start(process.execPath, [PSLOCK, 'run', ...args], { detached: true })
+
+  it('reach the command, each of them', async () => {
+    const running = startApart(...listener())
+    await until('the command runs', () => lines().length === 1)
+    const names = [
+      'SIGHUP',
+      'SIGINT',
+      'SIGQUIT',
+      'SIGUSR1',
+      'SIGUSR2',
+      'SIGALRM',
+      'SIGCONT',
+      'SIGWINCH',
+      'SIGTERM',
+    ] as const
+    for (const [index, name] of names.entries()) {
+      running.child.kill(name)
+      await until(`${name} has arrived`, () => lines().length === index + 2)
+      assert.equal(lines().at(-1), name)
+      if (name !== 'SIGTERM') assert.equal(isFree(), false)
+    }
+    assert.equal((await running.outcome).code, 9)
+    assert.ok(isFree())
+  })
+
+  it('end it by the signal that ended the command', async () => {
+    for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      const running = startApart(at('db'), '--', 'sh', '-c', 'echo in; exec sleep 60')
+      await until('the command runs', () => running.output.stdout !== '')
+      running.child.kill(name)
+      assert.equal((await running.outcome).signal, name)
+    }
+  })
+
+  describe('while it waits', () => {
+    const waiting = async (): Promise<Running> => {
+      const running = startApart(at('db'), '--', 'touch', at('it-ran'))
+      await until('it waits', () => running.output.stderr.includes('waiting'))
+      return running
+    }
+
+    it('end it at once, and leave nothing', async () => {
+      const lock = new PsLock(at('db'))
+      const held = await lock.acquire()
+      for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const) {
+        const { child, outcome } = await waiting()
+        child.kill(name)
+        assert.equal((await outcome).signal, name)
+      }
+      assert.deepEqual(
+        lock.holders().map(({ pid }) => pid),
+        [process.pid],
+      )
+      held.release()
+      assert.ok(isFree())
+      assert.ok(!existsSync(at('it-ran')))
+    })
+
+    it('leave it alone where they end nobody', async () => {
+      const held = await new PsLock(at('db')).acquire()
+      const { child, outcome } = await waiting()
+      child.kill('SIGCONT')
+      child.kill('SIGWINCH')
+      held.release()
+      assert.equal((await outcome).code, 0)
+      assert.ok(existsSync(at('it-ran')))
+    })
+  })
+
+  describe('from a terminal', () => {
+    needsPseudoTerminal()
+
+    it('Ctrl-C reaches the command once', async () => {
+      const terminal = pslockInTerminal(['run', ...listener()])
+      await until('the command runs', () => lines().length === 1)
+      const pid = Number(lines()[0]?.split(' ')[1])
+      terminal.type('\x03')
+      await until('Ctrl-C has arrived', () => lines().includes('SIGINT'))
+      // Signals reach pslock in order: when this one is through, a second SIGINT would be too.
+      process.kill(pid, 'SIGUSR2')
+      await until('another signal is through', () => lines().includes('SIGUSR2'))
+      process.kill(pid, 'SIGTERM')
+      assert.equal((await terminal.outcome).code, 9)
+      assert.deepEqual(lines().slice(1), ['SIGINT', 'SIGUSR2', 'SIGTERM'])
+    })
+
+    it('Ctrl-C while it waits: 130, and the line is gone', async () => {
+      const held = await new PsLock(at('db')).acquire()
+      const terminal = pslockInTerminal(['run', at('db'), '--', 'touch', at('it-ran')])
+      await until('it waits', () => terminal.shown().includes('held by'))
+      terminal.type('\x03')
+      assert.equal((await terminal.outcome).code, 130)
+      assert.ok(terminal.shown().endsWith('\r\x1b[K'), JSON.stringify(terminal.shown()))
+      held.release()
+      assert.ok(!existsSync(at('it-ran')))
+    })
+  })
+
+  it('SIGSTOP keeps the lock, and SIGCONT is passed on', async function () {
+    if (process.platform !== 'linux') this.skip()
+    const { child, outcome } = startApart(...listener())
+    await until('the command runs', () => lines().length === 1)
+    const state = () => /\) (\w) /.exec(readFileSync(`/proc/${child.pid}/stat`, 'utf8'))?.[1]
+    child.kill('SIGSTOP')
+    await until('pslock is stopped', () => state() === 'T')
+    assert.equal(isFree(), false)
+    child.kill('SIGCONT')
+    await until('the command is told', () => lines().includes('SIGCONT'))
+    child.kill('SIGTERM')
+    assert.equal((await outcome).code, 9)
+  })
+
+  it('the loop of a shell ends at Ctrl-C, as it should', async () => {
+    writeFileSync(at('loop'), `for i in 1 2 3; do "$@"; echo "went on: $?"; done`)
+    const args = [
+      at('loop'),
+      process.execPath,
+      PSLOCK,
+      'run',
+      at('db'),
+      '--',
+      'sh',
+      '-c',
+      'echo in; exec sleep 60',
+    ]
+    const running = start('bash', args, { detached: true })
+    await until('the command runs', () => running.output.stdout === 'in\n')
+    // As the terminal does: to everybody in the foreground.
+    process.kill(-running.child.pid!, 'SIGINT')
+    assert.equal((await running.outcome).stdout, 'in\n')
+  })
+})
