@@ -17,12 +17,21 @@ export function milliseconds(text: string): number {
   throw new InvalidArgumentError('It must be a number of milliseconds from 0 up.')
 }
 
-/** A parser for durations in seconds from `from` up, given in milliseconds; `Infinity` where there may be no end. */
-export function seconds(from: number, most: number = Number.POSITIVE_INFINITY): (text: string) => number {
+/**
+ * A parser for durations in seconds within these bounds, given in milliseconds; without an upper one also `Infinity`.
+ * @param advice a sentence more for the one who mistyped
+ */
+export function seconds(
+  from: number,
+  to: number = Number.POSITIVE_INFINITY,
+  advice?: string,
+): (text: string) => number {
   return (text) => {
     const value = Number(text)
-    if (text.trim() !== '' && value >= from && value <= most) return value * 1000
-    const upTo = most === Number.POSITIVE_INFINITY ? 'up, or Infinity' : `to ${most}`
-    throw new InvalidArgumentError(`It must be a number of seconds from ${from} ${upTo}.`)
+    if (text.trim() !== '' && value >= from && value <= to) return value * 1000
+    const upTo = to === Number.POSITIVE_INFINITY ? 'up, or Infinity' : `to ${to}`
+    throw new InvalidArgumentError(
+      `It must be a number of seconds from ${from} ${upTo}.${advice ? ` ${advice}` : ''}`,
+    )
   }
 }

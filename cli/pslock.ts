@@ -37,7 +37,7 @@ function program(): Command {
     .option(
       '--watch [seconds]',
       'again and again until Ctrl-C, every second unless given',
-      seconds(0.1, 86_400),
+      seconds(0.1, 86_400, 'Write --watch behind the file, or --watch=2.'),
     )
     .option('--json', 'as one JSON object; with --watch one a line')
     .addHelpText('after', STATUS_NOTES)

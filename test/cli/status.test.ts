@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import type { Status } from '../../cli/status.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
@@ -45,5 +47,23 @@ describe('pslock status', () => {
       holders.map(({ pid, mode, state }) => ({ pid, mode, state })),
       [{ pid: process.pid, mode: 'shared', state: 'holding' }],
     )
+  })
+
+  it('shows what is unknown as "-", and a command on one line', async function () {
+    if (spawnSync('flock', ['--version'], { stdio: 'ignore' }).status !== 0) this.skip()
+    // flock(1) leaves no note of when it began.
+    const flock = spawn('flock', [folder('db.lock'), 'sh', '-c', 'echo in\nread line # \x1b[31m'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+    await once(flock.stdout, 'data')
+    const { stdout } = await pslock('status', folder('db'))
+    flock.stdin.end('go\n')
+    const [, header, row, ...more] = stdout.trimEnd().split('\n')
+    assert.match(header ?? '', /^ *PID {2}COMMAND +MODE +STATE +SINCE$/)
+    assert.match(
+      row ?? '',
+      new RegExp(`^ *${flock.pid}  flock .*echo in read line #  \\[31m  exclusive  holding  -$`),
+    )
+    assert.deepEqual(more, [])
   })
 })
