@@ -2,15 +2,17 @@ import { relative } from 'node:path'
 import type { LockHolder } from '../../src/errors.ts'
 import { age, printable } from '../terminal-text.ts'
 
+type Who = Pick<LockHolder, 'pid' | 'command' | 'sinceMs' | 'state'>
+
 /** "held by 4711 (node worker.js) for 3.2 s and 2 others"; undefined where no holder is known. */
-export function heldBy(holders: readonly LockHolder[]): string | undefined {
+export function heldBy(holders: readonly Who[]): string | undefined {
   const [first, ...others] = holders.filter(({ state }) => state === 'holding')
   if (!first) return undefined
   const more = others.length === 0 ? '' : ` and ${others.length} other${others.length === 1 ? '' : 's'}`
   return `held by ${holderText(first)}${more}`
 }
 
-function holderText({ pid, command, sinceMs }: LockHolder): string {
+function holderText({ pid, command, sinceMs }: Who): string {
   const who = pid === undefined ? 'a process that cannot be seen from here' : String(pid)
   const what = command === undefined ? '' : ` (${printable(command)})`
   return who + what + (sinceMs === undefined ? '' : ` for ${age(sinceMs)}`)
