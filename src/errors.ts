@@ -100,7 +100,10 @@ export class LockDeadlockError extends PsLockError {
   }
 }
 
-/** Another lock file guards the same data (hard link, bind mount, different `lockPath`). */
+/**
+ * The lock did not protect what ran under it: another lock file guards the same data (hard link, bind mount, different
+ * `lockPath`), or the `lockfile` backend lost its lock to another process.
+ */
 export class LockLostError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_LOST', message, details)

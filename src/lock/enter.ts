@@ -96,7 +96,7 @@ export function queueUpBlocking(site: Site, room: Room, mode: LockMode, patience
 
 /**
  * Takes the lock, inside `outer` if there is one, and runs with it. The hold ends before the promise settles.
- * @throws what the patience throws, LockUpgradeError, and whatever `run` throws
+ * @throws what the patience throws, LockUpgradeError, LockLostError once `run` has settled, and whatever `run` throws
  */
 export async function during<T>(
   site: Site,
@@ -111,11 +111,16 @@ export async function during<T>(
   try {
     const waitedMs = room.tryEnter(mode, patience.sliceMs) ? 0 : await queueUp(site, room, mode, patience)
     const hold = new Hold(site, mode, waitedMs, outer)
+    let thrown: unknown
     try {
       return await run(hold)
+    } catch (error) {
+      thrown = error
+      throw error
     } finally {
       const ended = hold.end()
       if (ended) await ended
+      hold.requireKept(thrown)
     }
   } finally {
     done?.()

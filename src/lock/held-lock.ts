@@ -19,10 +19,18 @@ export class HeldLock {
   }
 
   /**
+   * Aborts, with a `LockLostError` as its reason, as soon as it is known that the lock was lost. That happens with the
+   * `lockfile` backend only: the kernel never takes a flock away.
+   */
+  get signal(): AbortSignal {
+    return this.#hold.signal
+  }
+
+  /**
    * Runs inside this hold: calls that lock the same file re-enter instead of waiting. (`acquire` itself does not put
    * the hold into the caller's context, since that would leak it into code that knows nothing of it.) A release while
    * it runs takes effect when it has ended.
-   * @throws ClosedError after `release()`
+   * @throws ClosedError after `release()`, LockLostError (`lockfile` backend) once `run` has settled
    */
   async run<T>(run: () => T): Promise<Awaited<T>> {
     requireFunction(run, 'run')
@@ -32,16 +40,28 @@ export class HeldLock {
       })
     }
     const done = this.#hold.accept()
+    let thrown: unknown
     try {
       return await this.#hold.run(run)
+    } catch (error) {
+      thrown = error
+      throw error
     } finally {
+      this.#hold.site.verify()
       done()
+      this.#hold.requireKept(thrown)
     }
   }
 
-  /** Gives the lock back. Calling it again does nothing. */
+  /**
+   * Gives the lock back. Calling it again does nothing.
+   * @throws LockLostError (`lockfile` backend) where the lock was lost meanwhile: what was done under it was not
+   * protected, and this is the last moment to say so
+   */
   release(): void {
+    if (!this.#hold.isOpen) return
     void this.#hold.end()
+    this.#hold.requireKept()
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,7 @@
-import type { LockMode } from '../errors.ts'
+import { LockIoError, LockLostError, type LockMode, type PsLockError } from '../errors.ts'
 import { isHeard, publish } from './events.ts'
 import { Room } from './room.ts'
-import { type Frame, shared } from './shared-state.ts'
+import { type Frame, outsideHolds, shared } from './shared-state.ts'
 import type { Site } from './site.ts'
 
 /**
@@ -18,6 +18,8 @@ export class Hold {
   #room: Room | undefined
   #accepted = 0
   #settled = false
+  #failure: PsLockError | undefined
+  #abort: AbortController | undefined
   readonly #onEnded: (() => void)[] = []
 
   /** @param waitedMs how long it took to get it */
@@ -52,8 +54,42 @@ export class Hold {
     }
   }
 
-  /** Runs with this hold in the asynchronous context. */
+  /** Aborts when the lock is lost under this hold; the reason is the error. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController()
+    if (this.#failure) this.#abort.abort(this.#failure)
+    return this.#abort.signal
+  }
+
+  /** The lock was lost under this hold, or could not be given back. */
+  fail(error: PsLockError): void {
+    this.#failure ??= error
+    // Listeners are user code: they run outside of whatever hold the heartbeat was started in.
+    if (this.#abort) outsideHolds(() => this.#abort?.abort(error))
+  }
+
+  get isLost(): boolean {
+    return this.#failure !== undefined
+  }
+
+  /** @throws what went wrong with the lock, together with what the callback has thrown, if it has */
+  requireKept(thrown?: unknown): void {
+    const failure = this.#failure
+    if (!failure) return
+    if (thrown === undefined || thrown === failure) throw failure
+    const { message, path } = failure
+    const cause = new AggregateError([failure.cause, thrown], 'the lock failed, and the callback threw')
+    throw failure instanceof LockLostError
+      ? new LockLostError(message, { path, cause })
+      : new LockIoError(message, { path, cause })
+  }
+
+  /**
+   * Runs with this hold in the asynchronous context.
+   * @throws LockLostError, without running, where the lock is already lost
+   */
   run<T>(run: () => T): T {
+    this.requireKept()
     const frame: Frame = { hold: this, outer: shared.context.getStore() }
     return shared.context.run(frame, run)
   }

@@ -26,6 +26,19 @@ export interface PsLockOptions {
    * @default `<path>.lock`, or `path` itself where it already ends in `.lock`
    */
   readonly lockPath?: string | undefined
+  /**
+   * What the lock is made of. `flock`: the kernel's flock(2), which is freed the moment its holder dies and never before.
+   * `lockfile`: proper-lockfile's lock folder, for file systems and systems without flock (Windows); best effort, since
+   * a holder that is stopped or busy for `staleMs` loses it (`LockLostError`). Every process must use the same one.
+   * @default 'flock'
+   */
+  readonly backend?: 'flock' | 'lockfile' | undefined
+  /**
+   * With the `lockfile` backend: after how many milliseconds without a sign of life a holder counts as dead. From 2000
+   * up, and the same in every process. The clocks of the machines must agree to much better than this.
+   * @default 10_000 (proper-lockfile's own default)
+   */
+  readonly staleMs?: number | undefined
 }
 
 export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } = Object.freeze({

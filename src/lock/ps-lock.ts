@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { ClosedError, type LockHolder, type LockMode } from '../errors.ts'
 import { canonicalPath } from '../os/lock-file.ts'
+import { type Backend, backendOf } from './backend.ts'
 import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
 import { HeldLock } from './held-lock.ts'
 import { Hold } from './hold.ts'
@@ -33,6 +34,7 @@ export class PsLock {
   readonly #sliceMs: number
   readonly #guards: string
   readonly #lockPath: string | undefined
+  readonly #backend: Backend
   #site: Site | undefined
   #closing: Promise<void> | undefined
   #inUse = 0
@@ -41,7 +43,7 @@ export class PsLock {
   /**
    * Opens nothing yet.
    * @param path the file to guard; it need not exist. A path ending in `.lock` is taken as the lock file itself.
-   * @throws TypeError for a path or a duration that is none
+   * @throws TypeError for a path, a duration or a backend that is none
    */
   constructor(path: string, options: PsLockOptions = {}) {
     // Now: a later chdir must not make it another file.
@@ -50,6 +52,7 @@ export class PsLock {
     this.#sliceMs = durationMs(options.sliceMs, 'sliceMs', DEFAULTS.sliceMs)
     this.#lockPath =
       options.lockPath === undefined ? undefined : resolve(requirePath(options.lockPath, 'lockPath'))
+    this.#backend = backendOf(options)
   }
 
   /** The lock file: the real path of what is guarded (symbolic links followed), plus `.lock`. */
@@ -61,7 +64,8 @@ export class PsLock {
    * Runs with the lock held by nobody else. Inside, calls on the same file re-enter. The lock is free again before
    * the promise resolves.
    * @throws LockTimeoutError, LockUpgradeError inside one's own `shared`, LockIoError, LockUnsupportedError,
-   * ClosedError, the signal's reason, and whatever `run` throws
+   * ClosedError, the signal's reason, and whatever `run` throws; with the `lockfile` backend LockLostError, once `run`
+   * has settled, where the lock was lost meanwhile
    */
   async exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
     return this.#during('exclusive', run, options)
@@ -151,10 +155,15 @@ export class PsLock {
     const waitedMs = this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
     const hold = new Hold(site, mode, waitedMs, outer)
     let result: T
+    let thrown: unknown
     try {
       result = hold.run(run)
+    } catch (error) {
+      thrown = error
+      throw error
     } finally {
       void hold.end()
+      hold.requireKept(thrown)
     }
     if (isThenable(result)) {
       Promise.resolve(result).catch(() => {})
@@ -197,7 +206,9 @@ export class PsLock {
   #handOut(hold: Hold): HeldLock {
     this.#inUse++
     hold.whenEnded(() => this.#leave())
-    return new HeldLock(hold)
+    const held = new HeldLock(hold)
+    if (hold.isLost) held.release()
+    return held
   }
 
   async #using<T>(run: () => Promise<T>): Promise<T> {
@@ -225,7 +236,7 @@ export class PsLock {
       throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })
     if (!this.#site) {
       const { lock, guards } = this.#resolve()
-      this.#site = Site.open(lock, guards)
+      this.#site = Site.open(lock, guards, this.#backend)
       forgotten.register(this, this.#site, this)
     }
     return this.#site

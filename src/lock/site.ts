@@ -1,6 +1,6 @@
-import type { LockHolder, LockMode } from '../errors.ts'
-import { eraseNote, kernelHolders, leaveNote } from '../os/holders.ts'
-import { LockFile } from '../os/lock-file.ts'
+import { type LockHolder, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { eraseNote, leaveNote } from '../os/holders.ts'
+import { type Backend, describeBackend, isSameBackend, lockableOf } from './backend.ts'
 import type { Hold } from './hold.ts'
 import { Room } from './room.ts'
 import { shared } from './shared-state.ts'
@@ -13,26 +13,41 @@ const NOTE_AFTER_MS = 20
 export class Site {
   readonly path: string
   readonly room: Room
+  readonly backend: Backend
   readonly #door: Turnstile
   readonly #holds = new Set<Hold>()
   #users = 0
   #noting = false
   #noted = false
 
-  /** The site of a lock file, made at the first use and closed after the last. */
-  static open(path: string, guards: string | undefined): Site {
+  /**
+   * The site of a lock file, made at the first use and closed after the last.
+   * @throws LockUnsupportedError where this process has it open with another backend
+   */
+  static open(path: string, guards: string | undefined, backend: Backend): Site {
     let site = shared.sites.get(path)
     if (!site) {
-      site = new Site(path, guards)
+      site = new Site(path, guards, backend)
       shared.sites.set(path, site)
+    }
+    if (!isSameBackend(site.backend, backend)) {
+      throw new LockUnsupportedError(
+        `cannot lock ${path} with ${describeBackend(backend)}: this very process locks it with ` +
+          `${describeBackend(site.backend)}, and neither excludes the other. Use the same options everywhere.`,
+        { path },
+      )
     }
     site.use()
     return site
   }
 
-  private constructor(path: string, guards: string | undefined) {
+  private constructor(path: string, guards: string | undefined, backend: Backend) {
     this.path = path
-    this.#door = new Turnstile(new LockFile(path, guards), guards, () => this.room.knock())
+    this.backend = backend
+    const file = lockableOf(backend, path, guards, (error) => {
+      for (const hold of this.#holds) hold.fail(error)
+    })
+    this.#door = new Turnstile(file, guards, () => this.room.knock())
     this.room = new Room(this.#door)
   }
 
@@ -49,20 +64,30 @@ export class Site {
 
   entered(hold: Hold): void {
     this.#holds.add(hold)
+    // Readers share one lock: who joins those that have lost it has none.
+    const { failure } = this.#door.file
+    if (failure) hold.fail(failure)
     if (!this.#noting) this.#noteLater()
   }
 
+  /** Looks whether the lock is still held; where it is not, every hold is told. */
+  verify(): void {
+    this.#door.file.verify?.()
+  }
+
   left(hold: Hold): void {
-    this.#holds.delete(hold)
-    if (this.#noted && this.#holds.size === 0) this.#eraseNote()
+    this.verify()
+    if (this.#noted && this.#holds.size === 1) this.#eraseNote()
     ;(hold.outer?.room ?? this.room).leave(hold.mode)
+    // Not before: what fails while the lock is given back is the failure of this hold.
+    this.#holds.delete(hold)
     this.#closeIfUnused()
   }
 
   /** Everybody who holds or waits, as far as this system can tell. */
   holders(): LockHolder[] {
     const own = this.#ownHolders()
-    const seen = kernelHolders(this.path)
+    const seen = this.#door.file.holders()
     // Worker threads of this process are the kernel's business; what this thread holds is known better here.
     const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
     return [...others, ...own, ...this.#door.waiters()]

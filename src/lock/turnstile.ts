@@ -1,6 +1,6 @@
 import type { LockHolder, LockMode } from '../errors.ts'
 import { listen, ownBell, stopListening } from '../os/doorbell.ts'
-import type { LockFile } from '../os/lock-file.ts'
+import type { Lockable } from '../os/lockable.ts'
 import { outsideHolds } from './shared-state.ts'
 import { type Outlook, WaitingLine } from './waiting-line.ts'
 
@@ -37,7 +37,7 @@ const NEVER = Number.NEGATIVE_INFINITY
  * moment, a ring that does not get through is made up for by asking, and kill -9 leaves nothing that anybody waits for.
  */
 export class Turnstile {
-  readonly file: LockFile
+  readonly file: Lockable
   readonly #line: WaitingLine
   readonly #onRing: () => void
   #sliceEnd = NEVER
@@ -50,7 +50,7 @@ export class Turnstile {
   #looking = false
 
   /** @param onRing called when the lock may have become free for whoever waits here */
-  constructor(file: LockFile, guards: string | undefined, onRing: () => void) {
+  constructor(file: Lockable, guards: string | undefined, onRing: () => void) {
     this.file = file
     this.#line = new WaitingLine(`${file.path}.turn`, guards)
     this.#onRing = () => {

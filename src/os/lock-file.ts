@@ -11,15 +11,19 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { creationAdvice } from './creation-advice.ts'
 import { tryFlock, unflock } from './flock.ts'
+import { kernelHolders } from './holders.ts'
+import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
+import type { Lockable } from './lockable.ts'
 
 /**
  * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
  * clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in* it is only a hint, and after each grant
  * the path must still name the file that is locked: otherwise two processes hold "the" lock on two inodes.
  */
-export class LockFile {
+export class LockFile implements Lockable {
   readonly path: string
   #fd: number | undefined
   #dev = 0n
@@ -68,6 +72,11 @@ export class LockFile {
     if (this.#fd !== undefined) unflock(this.#fd, this.path)
   }
 
+  /** As the kernel knows them. A folder of this name is the lock of a process that uses the other backend. */
+  holders(): LockHolder[] {
+    return folderRenewedAt(this.path) === undefined ? kernelHolders(this.path) : [unknownHolder()]
+  }
+
   /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
   close(): void {
     if (this.#fd === undefined) return
@@ -111,9 +120,10 @@ export function openLockFile(
 
 function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsupportedError {
   const what = isDirectory
-    ? 'is a folder (proper-lockfile uses folders of this name as its locks: do not mix the two on one file)'
-    : 'is not a regular file'
-  return new LockUnsupportedError(`cannot lock ${path}: it ${what}. Remove it or choose another lockPath.`, {
+    ? "is a folder, the kind of lock that proper-lockfile and { backend: 'lockfile' } use. The two kinds do not exclude each " +
+      'other: use one of them everywhere, or remove it if nobody uses it'
+    : 'is not a regular file. Remove it'
+  return new LockUnsupportedError(`cannot lock ${path}: it ${what}, or choose another lockPath.`, {
     path,
     cause,
   })
@@ -169,13 +179,7 @@ function openFailure(path: string, cause: unknown): Error {
       { path, cause },
     )
   }
-  const advice =
-    code === 'ENOENT' || code === 'ENOTDIR'
-      ? `the folder ${dirname(path)} does not exist. Create it first.`
-      : code === 'EACCES' || code === 'EROFS' || code === 'EPERM'
-        ? `the lock file cannot be created here (${code}). Place it in a writable folder with the lockPath option.`
-        : `${code ?? String(cause)}.`
-  return new LockIoError(`cannot open the lock file ${path}: ${advice}`, { path, cause })
+  return new LockIoError(`cannot open the lock file ${path}: ${creationAdvice(path, cause)}`, { path, cause })
 }
 
 /**
