@@ -1,4 +1,5 @@
 import type { PsLockError } from '../errors.ts'
+import { localNetworkMount, warnOfLocalLocks } from '../os/file-system.ts'
 import { LockFile } from '../os/lock-file.ts'
 import { LockFolder } from '../os/lock-folder.ts'
 import type { Lockable } from '../os/lockable.ts'
@@ -36,9 +37,10 @@ export function lockableOf(
   guards: string | undefined,
   onFailure: (error: PsLockError) => void,
 ): Lockable {
-  return backend.kind === 'flock'
-    ? new LockFile(path, guards)
-    : new LockFolder(path, backend.staleMs, onFailure)
+  if (backend.kind === 'lockfile') return new LockFolder(path, backend.staleMs, onFailure)
+  const mount = localNetworkMount(path)
+  if (mount) warnOfLocalLocks(mount)
+  return new LockFile(path, guards)
 }
 
 export function isSameBackend(one: Backend, two: Backend): boolean {

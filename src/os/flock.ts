@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
 import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { describeMount, mountOf } from './file-system.ts'
 import { libc } from './libc.ts'
 
 /**
@@ -25,6 +26,10 @@ const LOCK_UN = 8
 const BUSY = new Set(['EAGAIN', 'EWOULDBLOCK'])
 /** errno of a file system that has no flock. */
 const UNSUPPORTED = new Set(['ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'ENOLCK', 'EINVAL'])
+
+/** The way out where there is no flock; stores have none, for they lock their data file too. */
+const LOCKFILE_ADVICE =
+  "A PsLock of your own can take the best effort of { backend: 'lockfile' }: the README says what it does not promise."
 
 /** Returns undefined on success, else the name of the errno. */
 type Flock = (fd: number, operation: number) => string | undefined
@@ -73,6 +78,11 @@ let bound: Binding | undefined
 
 function binding(path: string): Binding {
   if (bound) return bound
+  if (process.platform === 'win32') {
+    throw new LockUnsupportedError(`cannot lock ${path}: Windows has no flock(2). ${LOCKFILE_ADVICE}`, {
+      path,
+    })
+  }
   const wanted = process.env.PSLOCK_BINDING
   const causes: unknown[] = []
   // fs-ext keeps a handle in a static variable: loaded by a second thread it aborts the whole process.
@@ -101,6 +111,25 @@ export function bindingName(): string {
   return binding('(any)').name
 }
 
+/** @throws LockUnsupportedError where there is no flock(2) on this system, or no binding to it is installed */
+export function requireFlock(path: string): void {
+  if (!bound) binding(path)
+}
+
+function where(path: string): string {
+  const mount = mountOf(path)
+  return mount ? describeMount(mount) : 'of unknown kind'
+}
+
+function unsupported(path: string, errno: string, cause: Error): LockUnsupportedError {
+  return new LockUnsupportedError(
+    `cannot lock ${path}: its file system (${where(path)}) does not support flock(2) (${errno}). Put the file on a local ` +
+      'disk, or place the lock on one with the lockPath option if only one machine uses the data. ' +
+      `${LOCKFILE_ADVICE} Remove ${path} first.`,
+    { path, cause },
+  )
+}
+
 function call(fd: number, operation: number, path: string): boolean {
   const { flock } = bound ?? binding(path)
   for (;;) {
@@ -109,10 +138,11 @@ function call(fd: number, operation: number, path: string): boolean {
     if (errno === 'EINTR') continue
     if (BUSY.has(errno)) return false
     const cause = Object.assign(new Error(`${errno}: flock ${path}`), { code: errno, syscall: 'flock' })
-    if (UNSUPPORTED.has(errno)) {
-      throw new LockUnsupportedError(
-        `cannot lock ${path}: its file system does not support flock(2) (${errno}). Put the file on a local disk, ` +
-          'or place the lock on one with the lockPath option if only one machine uses the data.',
+    if (UNSUPPORTED.has(errno)) throw unsupported(path, errno, cause)
+    if (errno === 'EBADF' && operation & LOCK_EX) {
+      throw new LockIoError(
+        `cannot lock ${path}: flock failed with EBADF. On this file system (${where(path)}) an exclusive lock needs a ` +
+          'lock file that this user may write (NFS and SMB do so): give it the permission.',
         { path, cause },
       )
     }

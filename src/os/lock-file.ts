@@ -13,7 +13,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { creationAdvice } from './creation-advice.ts'
-import { tryFlock, unflock } from './flock.ts'
+import { requireFlock, tryFlock, unflock } from './flock.ts'
 import { kernelHolders } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
 import type { Lockable } from './lockable.ts'
@@ -92,6 +92,8 @@ export class LockFile implements Lockable {
   }
 
   #open(): number {
+    // Before a file is made that only stands in the way of the other backend.
+    requireFlock(this.path)
     const { fd, dev, ino } = openLockFile(this.path, this.#guards)
     this.#dev = dev
     this.#ino = ino

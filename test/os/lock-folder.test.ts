@@ -148,6 +148,20 @@ describe('owned folder', () => {
     assert.throws(() => calls.rmdirSync(at('l')), isNotOurs)
   })
 
+  it('two signatures of one millisecond differ, and proper-lockfile sees the millisecond', () => {
+    const { calls } = newOwned()
+    const date = new Date('2026-01-01T00:00:00.005Z')
+    const signatures = Array.from({ length: 8 }, () => {
+      calls.mkdirSync(at('l'))
+      calls.utimesSync(at('l'), date, date)
+      assert.equal(calls.statSync(at('l')).mtime.getTime(), date.getTime())
+      const { mtimeNs } = lstatSync(at('l'), { bigint: true })
+      calls.rmdirSync(at('l'))
+      return mtimeNs
+    })
+    assert.ok(new Set(signatures).size >= 7, `${signatures}`)
+  })
+
   it('removes the stale folder that it looked at, not one that came into its place', () => {
     const { calls } = newOwned()
     mkdirSync(at('l'))
