@@ -96,12 +96,13 @@ export class LockFolder implements Lockable {
     const release = this.#release
     if (!release) return
     this.#release = undefined
-    this.#folder.isOurs = false
     try {
       release()
     } catch (error) {
       if (isNotOurs(error)) this.#lose(error)
       else this.#fail(this.#systemFailure('remove', error))
+    } finally {
+      this.#folder.isOurs = false
     }
   }
 

@@ -10,8 +10,11 @@ const NOT_OURS = 'ECOMPROMISED'
  * a third process then enters beside the second), and so does its removal of a stale one.
  *
  * A lock folder must stay empty, or nobody could remove it; so it is signed in its modification time, below the
- * milliseconds that proper-lockfile looks at. Inode numbers alone come back at once. The check and the removal are two
- * calls: what happens in the microseconds between them is not seen.
+ * milliseconds that proper-lockfile looks at. Inode numbers alone come back at once.
+ *
+ * The check and the removal are two calls. Between them nobody may take over a lock that is fresh, and a stale one is
+ * removed by one process at a time, behind a second folder `<lock>.takeover`: without it most of the takeovers that
+ * six processes tried in the same millisecond were granted twice (210 of 300; measured again with it: 0).
  */
 export class OwnedFolder {
   readonly path: string
@@ -20,11 +23,12 @@ export class OwnedFolder {
   #mark: string | undefined
   /** When it was made, or seen to be ours, on the clock by which others find it stale. */
   #sureAt = 0
-  readonly #sureForMs: number
+  #signedAt = 0
+  readonly #staleMs: number
 
   constructor(path: string, staleMs: number) {
     this.path = path
-    this.#sureForMs = staleMs / 4
+    this.#staleMs = staleMs
   }
 
   /**
@@ -75,25 +79,57 @@ export class OwnedFolder {
     const mark = markOf(lstatSync(path, { bigint: true }))
     this.#requireSure(path)
     this.#mark = mark
+    this.#signedAt = this.#sureAt
   }
 
   /** Who was stopped since its last look may be about to renew the lock of its successor (measured: it happens). */
   #requireSure(path: string): void {
-    if (Date.now() - this.#sureAt < this.#sureForMs) return
+    if (Date.now() - this.#sureAt < this.#staleMs / 4) return
     throw notOurs(`${path} may be another lock folder by now`)
   }
 
   #remove(path: string): void {
-    if (!this.isAsKnown()) {
-      throw notOurs(`${path} is not the lock folder that it was`)
+    if (this.isOurs && Date.now() - this.#signedAt < this.#staleMs / 2) this.#removeKnown(path)
+    else this.#removeStale(path)
+  }
+
+  #removeStale(path: string): void {
+    const guard = `${path}.takeover`
+    try {
+      mkdirSync(guard)
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error
+      const found = lstatSync(guard, { throwIfNoEntry: false })
+      // Its maker died in the middle. Who asks next goes on.
+      if (found && found.mtimeMs < Date.now() - this.#staleMs) removeIfThere(guard)
+      throw notOurs(`another process is removing ${path}`)
     }
+    try {
+      this.#removeKnown(path)
+    } finally {
+      removeIfThere(guard)
+    }
+  }
+
+  #removeKnown(path: string): void {
+    if (!this.isAsKnown()) throw notOurs(`${path} is not the lock folder that it was`)
     rmdirSync(path)
   }
 }
 
-/** Whether something failed because another process has put its own folder there. */
+function removeIfThere(path: string): void {
+  try {
+    rmdirSync(path)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  }
+}
+
+/** Whether something failed because another process has removed the folder, or put its own there, under our hands. */
 export function isNotOurs(error: unknown): boolean {
-  return errnoOf(error) === NOT_OURS
+  const code = errnoOf(error)
+  // From mkdir it means that there is no place for a lock folder.
+  return code === NOT_OURS || (code === 'ENOENT' && (error as NodeJS.ErrnoException).syscall !== 'mkdir')
 }
 
 function notOurs(message: string): Error {

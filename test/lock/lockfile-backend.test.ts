@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { lockSync } from 'proper-lockfile'
 import { ClosedError, LockLostError, LockTimeoutError, LockUnsupportedError } from '../../src/errors.ts'
 import type { PsLockOptions } from '../../src/lock/options.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
@@ -23,7 +24,12 @@ import { newSeed, note } from '../fixtures/random.ts'
 /** The shortest that proper-lockfile allows. */
 const STALE_MS = 2_000
 const LOCKFILE = { backend: 'lockfile', staleMs: STALE_MS } as const
-const worker = { env: { ...process.env, LOCK_WORKER_OPTIONS: JSON.stringify(LOCKFILE) } }
+/** A process whose locks are of this kind; a long `staleMs` where a slow machine must not make somebody stale. */
+const withStale = (staleMs: number) => ({
+  env: { ...process.env, LOCK_WORKER_OPTIONS: JSON.stringify({ backend: 'lockfile', staleMs }) },
+})
+const worker = withStale(STALE_MS)
+const slowWorker = withStale(30_000)
 const lost = { isPsLockError: true, code: 'PSLOCK_LOST' }
 
 /** The backend for file systems without flock: what it promises, what it reports, and how it ends. */
@@ -92,7 +98,7 @@ describe('lockfile backend', () => {
 
   it('8 processes count exactly', async () => {
     const seed = newSeed()
-    const mates = await crew.processes(8, worker)
+    const mates = await crew.processes(8, slowWorker)
     await Promise.all(
       mates.map((mate, i) =>
         mate.call('increment', at('data'), at('counter'), { times: 25, seed: seed + i }),
@@ -131,13 +137,42 @@ describe('lockfile backend', () => {
     assert.equal(existsSync(at('data.lock')), false)
   })
 
+  it('of several that take over one dead lock in the same millisecond one gets it', async () => {
+    const paths = Array.from({ length: 40 }, (_, i) => at(`data-${i}`))
+    for (const path of paths) {
+      mkdirSync(`${path}.lock`)
+      utimesSync(`${path}.lock`, 1, 1)
+    }
+    const mates = await crew.processes(6, slowWorker)
+    const startMs = Date.now() + 300
+    const got = await Promise.all(mates.map((mate) => mate.call('askAt', paths, startMs, 25)))
+    note(`taken over by each: ${got.map((names) => names.length).join(', ')}`)
+    assert.deepEqual(got.flat().sort(), [...paths].sort(), 'each by one')
+    assert.ok(got.filter((names) => names.length > 0).length > 1, 'by several processes')
+    await Promise.all(mates.flatMap((mate, i) => (got[i] ?? []).map((name) => mate.call('release', name))))
+    assert.deepEqual(readdirSync(at()), [], 'and nothing is left behind')
+  })
+
   it('a living holder is not robbed, however long it holds', async () => {
-    const mate = await crew.process(worker)
+    const staleMs = 4_000
+    const mate = await crew.process(withStale(staleMs))
     await mate.call('acquire', at('data'))
-    const waiting = lockOn().acquire()
-    assert.ok(await staysPending(waiting, 2 * STALE_MS))
+    const waiting = lockOn({ staleMs }).acquire()
+    assert.ok(await staysPending(waiting, 1.5 * staleMs))
     await mate.call('release')
     ;(await waiting).release()
+  })
+
+  it('excludes, and is excluded by, proper-lockfile itself', async () => {
+    writeFileSync(at('data'), '')
+    const release = lockSync(at('data'))
+    const mate = await crew.process(slowWorker)
+    assert.equal(await mate.call('tryAcquire', at('data')), false)
+    release()
+    assert.equal(await mate.call('tryAcquire', at('data')), true)
+    assert.throws(() => lockSync(at('data')), { code: 'ELOCKED' })
+    await mate.call('release')
+    lockSync(at('data'))()
   })
 
   for (const mode of ['exclusive', 'shared'] as const) {

@@ -61,6 +61,17 @@ describe('lock folder', () => {
     assert.ok(Date.now() - lstatSync(at('l')).mtimeMs < 1000)
   })
 
+  it('a takeover whose process died in the middle holds up the next one until it is stale itself', () => {
+    for (const name of ['l', 'l.takeover']) mkdirSync(at(name))
+    utimesSync(at('l'), 1, 1)
+    const folder = newFolder()
+    assert.equal(folder.tryLock(), false)
+    utimesSync(at('l.takeover'), 1, 1)
+    assert.equal(folder.tryLock(), false, 'it clears the way')
+    assert.equal(folder.tryLock(), true)
+    assert.equal(existsSync(at('l.takeover')), false)
+  })
+
   it('verify finds a folder that is gone, replaced or touched by somebody else, and reports it once', () => {
     for (const change of [
       () => rmdirSync(at('l')),
