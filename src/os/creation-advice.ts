@@ -7,6 +7,6 @@ export function creationAdvice(path: string, cause: unknown): string {
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return `the folder ${dirname(path)} does not exist. Create it first.`
   if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM')
-    return `the lock file cannot be created here (${code}). Place it in a writable folder with the lockPath option.`
+    return `no permission to open or create it here (${code}). Place it in a writable folder with the lockPath option.`
   return `${code ?? String(cause)}.`
 }
