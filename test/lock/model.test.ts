@@ -103,7 +103,7 @@ describe('what random processes do with one lock', function () {
     const seed = newSeed()
     const history = await play({ seconds: SECONDS, fileOf: () => at('data'), seed, kills: true })
     describeRun(history, seed)
-    assert.deepEqual(objections(history), [])
+    assert.deepEqual(objections(history).slice(0, 10), [])
     assert.ok(history.kills.length > 0, 'nobody was killed')
     assert.ok(
       history.operations.filter(({ grantedMs }) => grantedMs !== undefined).length > 50 * SECONDS,

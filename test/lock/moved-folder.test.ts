@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { LockIoError, LockUnsupportedError } from '../../src/errors.ts'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { useCrew } from '../fixtures/crew.ts'
+import { useFolder } from '../fixtures/folder.ts'
+import { mustBlock, waitsHere } from '../fixtures/must-block.ts'
+
+/** Folders and links are moved by deployments, clean-ups and people, also while a lock in them is held or waited for. */
+describe('a folder that is moved or removed', () => {
+  const crew = useCrew()
+  const at = useFolder()
+  const newLock = (name = 'dir/data') => new PsLock(at(name))
+
+  beforeEach(() => mkdirSync(at('dir')))
+
+  it('removed while held: the release works, then all is refused until it exists again', async () => {
+    const lock = newLock()
+    const held = await lock.acquire()
+    rmSync(at('dir'), { recursive: true })
+    held.release()
+    assert.throws(() => lock.tryAcquire(), LockIoError)
+    await assert.rejects(lock.acquire(), { code: 'PSLOCK_IO', message: /dir.*does not exist/ })
+    mkdirSync(at('dir'))
+    const again = await lock.acquire()
+    assert.equal(await (await crew.process()).call('tryAcquire', at('dir/data')), false)
+    again.release()
+  })
+
+  it('removed while waited for: every waiter is told at once, none waits out its time', async () => {
+    const mate = await crew.process()
+    await mate.call('acquire', at('dir/data'))
+    const lock = newLock()
+    const asked = performance.now()
+    const blocked = await mustBlock('the first waiter', lock.acquire(), { seen: waitsHere(lock) })
+    const others = Promise.allSettled([
+      lock.exclusive(() => assert.fail('it ran')),
+      lock.shared(() => assert.fail('it ran')),
+    ])
+    await assert.rejects(
+      blocked.unblock(() => rmSync(at('dir'), { recursive: true })),
+      { code: 'PSLOCK_IO' },
+    )
+    for (const result of await others) {
+      assert.equal(result.status === 'rejected' && result.reason.code, 'PSLOCK_IO')
+    }
+    assert.ok(performance.now() - asked < 20_000, 'the timeout of 30 s was not waited for')
+    await mate.call('release')
+  })
+
+  it('renamed while held: it is locked under its new name, until the release', async () => {
+    const mate = await crew.process()
+    const held = await newLock().acquire()
+    renameSync(at('dir'), at('moved'))
+    assert.equal(await mate.call('tryAcquire', at('moved/data')), false)
+    assert.equal(newLock('moved/data').tryAcquire(), undefined, 'nor for this very process')
+    const wait = newLock('moved/data').acquire()
+    const blocked = await mustBlock('the waiter at the new name', wait)
+    const taken = await blocked.unblock(() => held.release())
+    taken.release()
+    assert.equal(await mate.call('tryAcquire', at('moved/data')), true)
+  })
+
+  it('renamed while held and another put in its place: the new one is free, and from then on one lock again', async () => {
+    const mate = await crew.process()
+    const lock = newLock()
+    const held = await lock.acquire()
+    renameSync(at('dir'), at('moved'))
+    mkdirSync(at('dir'))
+    assert.equal(await mate.call('tryAcquire', at('dir/data')), true)
+    held.release()
+    assert.equal(lock.tryAcquire(), undefined, 'the old holder now sees the new file')
+    await mate.call('release')
+    lock.tryAcquire()!.release()
+  })
+
+  it('renamed away and back while held: nobody else has got in', async () => {
+    const mate = await crew.process()
+    const lock = newLock()
+    const held = await lock.acquire()
+    renameSync(at('dir'), at('moved'))
+    renameSync(at('moved'), at('dir'))
+    assert.equal(await mate.call('tryAcquire', at('dir/data')), false)
+    held.release()
+    assert.equal(await mate.call('tryAcquire', at('dir/data')), true)
+  })
+
+  it('a link to the folder that is switched: who has it open keeps the file that it resolved, newcomers get the new one', async () => {
+    mkdirSync(at('next'))
+    symlinkSync('dir', at('current'))
+    const lock = newLock('current/data')
+    await lock.exclusive(() => {})
+    unlinkSync(at('current'))
+    symlinkSync('next', at('current'))
+    const held = await lock.acquire()
+    assert.equal(lock.path, at('dir/data.lock'))
+    const mate = await crew.process()
+    assert.equal(await mate.call('tryAcquire', at('dir/data'), { as: 'no' }), false)
+    assert.equal(await mate.call('tryAcquire', at('current/data')), true)
+    assert.equal(newLock('next/data').tryAcquire(), undefined)
+    held.release()
+  })
+
+  it('the data file replaced, removed or turned into a folder while held: the lock does not care', async () => {
+    const mate = await crew.process()
+    writeFileSync(at('dir/data'), 'one')
+    const held = await newLock().acquire()
+    for (const change of [
+      () => {
+        writeFileSync(at('dir/new'), 'two')
+        renameSync(at('dir/new'), at('dir/data'))
+      },
+      () => unlinkSync(at('dir/data')),
+      () => mkdirSync(at('dir/data')),
+    ]) {
+      change()
+      assert.equal(await mate.call('tryAcquire', at('dir/data'), { as: 'no' }), false)
+      assert.equal(await mate.call('tryAcquire', at('dir/data'), { as: 'no', mode: 'shared' }), false)
+    }
+    held.release()
+    assert.equal(await mate.call('tryAcquire', at('dir/data')), true)
+  })
+
+  const usurpers: [string, () => void, () => void][] = [
+    ['a folder', () => mkdirSync(at('dir/data.lock')), () => rmdirSync(at('dir/data.lock'))],
+    [
+      'a link to something precious',
+      () => symlinkSync(at('precious'), at('dir/data.lock')),
+      () => unlinkSync(at('dir/data.lock')),
+    ],
+  ]
+
+  for (const [what, usurp, undo] of usurpers) {
+    it(`${what} put in the place of the lock file while it is held and waited for is refused, and harmless`, async () => {
+      writeFileSync(at('precious'), 'content')
+      const mate = await crew.process()
+      await mate.call('acquire', at('dir/data'))
+      const lock = newLock()
+      const wait = lock.acquire()
+      const blocked = await mustBlock('the waiter', wait, { seen: waitsHere(lock) })
+      await assert.rejects(
+        blocked.unblock(() => {
+          renameSync(at('dir/data.lock'), at('dir/gone'))
+          usurp()
+        }),
+        LockUnsupportedError,
+      )
+      await mate.call('release')
+      assert.throws(() => lock.tryAcquire(), LockUnsupportedError)
+      undo()
+      await mate.call('acquire', at('dir/data'))
+      assert.equal(lock.tryAcquire(), undefined)
+      assert.equal(readFileSync(at('precious'), 'utf8'), 'content')
+    })
+  }
+
+  it('a working folder that was removed does not matter to an absolute path', async () => {
+    const mate = await crew.process({ cwd: at('dir'), execArgv: ['--import', import.meta.resolve('tsx')] })
+    rmSync(at('dir'), { recursive: true })
+    await mate.call('acquire', at('data'))
+    assert.equal(newLock('data').tryAcquire(), undefined)
+    assert.ok(existsSync(at('data.lock')))
+    await mate.call('release')
+  })
+})
