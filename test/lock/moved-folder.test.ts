@@ -14,7 +14,7 @@ import { LockIoError, LockUnsupportedError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
-import { mustBlock, waitsHere } from '../fixtures/must-block.ts'
+import { mustBlock, waitsHere, waitsThere } from '../fixtures/must-block.ts'
 
 /** Folders and links are moved by deployments, clean-ups and people, also while a lock in them is held or waited for. */
 describe('a folder that is moved or removed', () => {
@@ -161,6 +161,29 @@ describe('a folder that is moved or removed', () => {
       await mate.call('acquire', at('dir/data'))
       assert.equal(lock.tryAcquire(), undefined)
       assert.equal(readFileSync(at('precious'), 'utf8'), 'content')
+    })
+  }
+
+  const beside: [string, () => void][] = [
+    ['a folder', () => mkdirSync(at('dir/data.lock.turn'))],
+    ['a link that leads nowhere', () => symlinkSync(at('nowhere'), at('dir/data.lock.turn'))],
+  ]
+
+  for (const [what, put] of beside) {
+    it(`${what} in the place of what waiters keep beside the lock file costs order, never the lock`, async () => {
+      put()
+      const mates = await crew.processes(3)
+      const held = await newLock().acquire()
+      const work = mates.map((mate, i) =>
+        mate.call('increment', at('dir/data'), at('counter'), { times: 40, seed: i + 1 }),
+      )
+      const blocked = await mustBlock('the first of three', work[0]!, {
+        seen: waitsThere(mates[0]!, at('dir/data')),
+      })
+      await blocked.unblock(() => held.release())
+      await Promise.all(work)
+      assert.equal(JSON.parse(readFileSync(at('counter'), 'utf8')).count, 120)
+      assert.equal(existsSync(at('nowhere')), false)
     })
   }
 
