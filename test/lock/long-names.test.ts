@@ -16,9 +16,12 @@ describe('long names', () => {
   const at = useFolder()
 
   const fitting: [string, string][] = [
+    // The lock file fits, but nothing with a longer name beside it.
     ['240 bytes', 'a'.repeat(240)],
-    ['80 characters of three bytes', '日'.repeat(80)],
-    ['60 characters of four bytes', '🔒'.repeat(60)],
+    ['246 bytes', 'a'.repeat(246)],
+    ['250 bytes: the lock file has the longest name there is', 'a'.repeat(250)],
+    ['83 characters of three bytes', '日'.repeat(83)],
+    ['62 characters of four bytes', '🔒'.repeat(62)],
     ['a name in a script from right to left', 'קובץ‏נתונים'],
     ['a letter with a combining accent', 'e\u0301tat'],
   ]
