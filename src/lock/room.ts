@@ -128,8 +128,10 @@ export class Room {
   }
 
   #take(mode: LockMode): boolean {
-    // Readers of one process share one kernel lock; it is dropped when the last of them leaves.
-    if (this.#door && this.#readers === 0 && !this.#door.tryLock(mode)) return false
+    // Readers of one process share one kernel lock; it is dropped when the last of them leaves. Nobody joins it on a
+    // file that the path has left: another process may hold the present one.
+    if (this.#door && !(this.#readers === 0 ? this.#door.tryLock(mode) : this.#door.file.isCurrent))
+      return false
     return this.#count(mode)
   }
 

@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readlinkSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { isMainThread } from 'node:worker_threads'
 import { errnoOf } from '../errors.ts'
 import { libc } from './libc.ts'
 
@@ -8,8 +9,8 @@ import { libc } from './libc.ts'
  * reading end hangs in the event loop; who rings opens it through `/proc/<pid>/fd/<n>` and writes one byte (about
  * 30 µs; the other one's code runs 0.1 ms later). It needs no name on disk, and dies with its process.
  *
- * A ring is a hint and nothing relies on it: it works on Linux, between processes of one user and one pid namespace;
- * everybody else finds out by asking again.
+ * A ring is a hint and nothing relies on it: it works on Linux, between the main threads of processes of one user and one
+ * pid namespace; everybody else finds out by asking again.
  */
 export interface Bell {
   readonly pid: number
@@ -23,10 +24,11 @@ const O_CLOEXEC = 0o2000000
 
 const listeners = new Set<() => void>()
 let own: { readonly bell: Bell; readonly ends: readonly Socket[] } | undefined
-let impossible = process.platform !== 'linux'
+// A thread that is terminated while it makes its pipe would leave a descriptor open for the life of the process.
+let impossible = process.platform !== 'linux' || !isMainThread
 
 /**
- * The doorbell of this thread; undefined where there can be none.
+ * The doorbell of this process; undefined where there can be none, and in worker threads.
  * @param make whether to make it, which takes some milliseconds, where it is not there yet
  */
 export function ownBell(make: boolean): Bell | undefined {
@@ -87,7 +89,7 @@ function install(): NonNullable<typeof own> {
     for (const listener of [...listeners]) listener()
   })
   reading.on('error', () => {})
-  // Held open so that the reading end never sees its end; as a socket, so that it is closed with its thread.
+  // Held open so that the reading end never sees its end.
   const writing = new Socket({ fd: writeFd, readable: false, writable: true })
   for (const end of [reading, writing]) end.unref()
   return { bell: { pid: process.pid, fd: writeFd, ino }, ends: [reading, writing] }

@@ -1,4 +1,5 @@
 import {
+  type BigIntStats,
   closeSync,
   fstatSync,
   openSync,
@@ -148,7 +149,7 @@ function linuxHolders(path: string): Found[] | undefined {
     return undefined
   }
   // Not by a descriptor of our own: the file that it has open may have been deleted or replaced since.
-  const file = statSync(path, { bigint: true, throwIfNoEntry: false })
+  const file = present(path)
   if (!file) return []
   const holders: Found[] = []
   for (const line of table.split('\n')) {
@@ -166,6 +167,15 @@ function linuxHolders(path: string): Found[] | undefined {
     })
   }
   return holders
+}
+
+/** Nothing where it cannot be looked up: no such file, no permission, a name that is too long to be one. */
+function present(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true })
+  } catch {
+    return undefined
+  }
 }
 
 /** Whether that process has this very file open; undefined where it may not be asked (another user's). */

@@ -63,6 +63,9 @@ export class LockFolder implements Lockable {
     this.#folder = new OwnedFolder(path, staleMs)
   }
 
+  /** Whether it is still ours is for `verify` to say, which throws. */
+  readonly isCurrent = true
+
   get failure(): PsLockError | undefined {
     return this.#failure
   }

@@ -5,6 +5,8 @@ export interface Lockable {
   readonly path: string
   /** The open descriptor that carries the lock; undefined where it is not open, or where none carries it. */
   readonly fd: number | undefined
+  /** Whether the path still names what is open, and locked, here. */
+  readonly isCurrent: boolean
   /** Asks once, without waiting: true when it is ours now, false when it is busy. */
   tryLock(mode: LockMode, thorough?: boolean): boolean
   /** Gives it back, if it is ours. */

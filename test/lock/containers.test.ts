@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LockHolder } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
@@ -57,7 +58,10 @@ describe('a lock shared with a container', () => {
     const lock = new PsLock(at('data'))
     const held = await lock.acquire()
     let holders: LockHolder[] = []
-    for (let i = 0; i < 200 && holders.length === 0; i++) holders = await inside.call('holders', at('data'))
+    for (let i = 0; i < 500 && holders.length === 0; i++) {
+      await sleep(10)
+      holders = await inside.call('holders', at('data'))
+    }
     assert.deepEqual(seen(holders), [{ pid: undefined, mode: 'exclusive', state: 'holding' }])
     await assert.rejects(
       inside.call('acquire', at('data'), { timeoutMs: 30 }),

@@ -125,7 +125,7 @@ describe('worker threads', () => {
   it('twelve threads that come and go beside each other, some of them terminated, leave a free lock', async () => {
     const threads = await Promise.all(Array.from({ length: 12 }, () => crew.thread()))
     const work = threads.map((thread) =>
-      thread.call('contend', at('data'), { forMs: 1200 }).catch(() => undefined),
+      thread.call('contend', at('data'), { forMs: 3000 }).catch(() => undefined),
     )
     for (const thread of threads.slice(0, 6)) {
       await sleep(60)
