@@ -181,7 +181,7 @@ export class Turnstile {
 
   #pace({ ahead, leftToOtherMs, canHear }: Outlook): number {
     if (ahead.length === 0) {
-      const most = canHear ? FIRST_PACE_MS.to : FIRST_PACE_MS.toUnheard
+      const most = canHear ? FIRST_PACE_MS.to : (this.file.slowPaceMs ?? FIRST_PACE_MS.toUnheard)
       const pace = Math.min(most, FIRST_PACE_MS.from * 1.15 ** this.#stepsAsFirst++)
       // Whoever has it now for its slice will ring.
       return canHear && leftToOtherMs > 0 ? Math.max(pace, Math.min(leftToOtherMs, most)) : pace

@@ -46,6 +46,8 @@ export class LockFolder implements Lockable {
   readonly path: string
   /** No descriptor carries this lock. */
   readonly fd: undefined = undefined
+  /** Each question is two or more round trips to a server, and the event loop waits for them. */
+  readonly slowPaceMs: number = 50
   readonly #staleMs: number
   readonly #onFailure: (error: PsLockError) => void
   readonly #folder: OwnedFolder

@@ -15,6 +15,8 @@ export interface Lockable {
   close(): void
   /** Who else holds it, as far as can be seen from here. */
   holders(): LockHolder[]
+  /** How often a waiter asks that nobody can wake, in milliseconds, where asking costs more than a system call. */
+  readonly slowPaceMs?: number | undefined
   /** Why the lock that was granted last is not, or not safely, ours any more. The kernel never takes a flock away. */
   readonly failure?: PsLockError | undefined
   /** Looks whether the lock is still ours, and reports it where it is not. */

@@ -17,6 +17,7 @@ import { lockSync } from 'proper-lockfile'
 import { ClosedError, LockLostError, LockTimeoutError, LockUnsupportedError } from '../../src/errors.ts'
 import type { PsLockOptions } from '../../src/lock/options.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { LockFolder } from '../../src/os/lock-folder.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
 import { staysPending, until, useFolder } from '../fixtures/folder.ts'
 import { newSeed, note } from '../fixtures/random.ts'
@@ -94,6 +95,25 @@ describe('lockfile backend', () => {
     assert.equal(lockOn().tryAcquire({ mode: 'shared' }), undefined)
     await mate.call('release')
     lockOn().tryAcquire({ mode: 'shared' })!.release()
+  })
+
+  it('who waits where no line can be stood in asks ever more seldom', async () => {
+    mkdirSync(at('data.lock.turn'))
+    const mate = await crew.process(slowWorker)
+    await mate.call('acquire', at('data'))
+    const { tryLock } = LockFolder.prototype
+    let asked = 0
+    LockFolder.prototype.tryLock = function (this: LockFolder) {
+      asked++
+      return tryLock.call(this)
+    }
+    try {
+      await assert.rejects(lockOn().acquire({ timeoutMs: 1500 }), LockTimeoutError)
+    } finally {
+      LockFolder.prototype.tryLock = tryLock
+    }
+    note(`asked ${asked} times in 1.5 s`)
+    assert.ok(asked > 3 && asked < 80, `${asked}`)
   })
 
   it('8 processes count exactly', async () => {
