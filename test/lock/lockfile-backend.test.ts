@@ -198,8 +198,8 @@ describe('lockfile backend', () => {
   for (const mode of ['exclusive', 'shared'] as const) {
     it(`a holder stopped for too long: its ${mode}() rejects with LockLostError, and it does not crash`, async () => {
       const mate = await crew.process(worker)
-      const inside = mate.call('stayInside', at('data'), { mode })
-      await until('it is inside', () => existsSync(at('data.lock')))
+      const inside = mate.call('stayInside', at('data'), mode, at('announce'))
+      await until('it is inside', () => existsSync(at('announce')))
       await mate.signal('SIGSTOP')
       const successor = await lockOn().acquire()
       await mate.signal('SIGCONT')
