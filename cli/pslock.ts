@@ -107,8 +107,8 @@ Enough contention is 0.25 hand-overs between processes per operation; with --thi
 min(20, ops / 4) turns for every process that was not killed.`
 
 const STATUS_NOTES = `
-SINCE is how long it has held the lock, or waited; "-" is unknown. Of those who wait only the one whose turn is next is
-known. Without /proc (macOS) only holders that use pslock are seen.
+SINCE is how long it has held the lock, or waited; "-" is unknown. Of those who
+wait, and on macOS of those who hold, only users of pslock are seen.
 
 Exit codes: 0 free, 1 held, 2 wrong usage; with --watch 0 at Ctrl-C`
 

@@ -102,18 +102,14 @@ describe('pslock run', () => {
 
     it('--shared: together with other shared holders, against an exclusive one', async () => {
       // Each goes on only when it has met the other inside.
+      const script = 'touch "$1"; for file in "$2" "$3"; do until [ -e "$file" ]; do sleep 0.01; done; done'
       const meet = (mine: string, other: string) =>
-        run(
-          '--shared',
-          '--',
-          'sh',
-          '-c',
-          `touch ${at(mine)}; until [ -e ${at(other)} ]; do sleep 0.01; done; sleep 0.5`,
-        )
+        run('--shared', '--', 'sh', '-c', script, 'sh', at(mine), at(other), at('go'))
       const both = [meet('a', 'b'), meet('b', 'a')]
       await until('both are in', () => existsSync(at('a')) && existsSync(at('b')))
       assert.deepEqual([isFree('exclusive'), isFree('shared')], [false, true])
       assert.equal((await run('--no-wait', '--', 'true')).code, 75)
+      writeFileSync(at('go'), '')
       for (const { code } of await Promise.all(both)) assert.equal(code, 0)
     })
 
