@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
+import { holdForLong } from './long-holder.ts'
 import { needsPseudoTerminal, pslockInTerminal } from './pseudo-terminal.ts'
 import { killWhatIsLeft, startPslock } from './run-pslock.ts'
 
@@ -22,7 +23,7 @@ describe('the waiting of pslock run', () => {
 
   it('is one plain line where stderr is no terminal', async () => {
     const holder = await crew.process()
-    await holder.call('acquire', at('db'))
+    await holdForLong(holder, at('db'))
     const running = startPslock('run', at('db'), '--', 'echo', 'mine')
     await until('it says that it waits', () => running.output.stderr !== '')
     // Long enough for a second one.
@@ -41,7 +42,7 @@ describe('the waiting of pslock run', () => {
 
   it('is silent with --quiet', async () => {
     const holder = await crew.process()
-    await holder.call('acquire', at('db'))
+    await holdForLong(holder, at('db'))
     const running = startPslock('run', at('db'), '--quiet', '--timeout', '1.5', '--', 'true')
     const { code, stdout, stderr } = await running.outcome
     assert.deepEqual([code, stdout, stderr], [75, '', ''])
@@ -54,7 +55,7 @@ describe('the waiting of pslock run', () => {
 
     it('is one line that is rewritten, and cleared when the lock is got', async () => {
       const holder = await crew.process()
-      await holder.call('acquire', at('db'))
+      await holdForLong(holder, at('db'))
       const terminal = pslockInTerminal(['run', at('db'), '--', 'echo', 'mine'], { columns: 1000 })
       await until('it was rewritten', () => drawn(terminal.shown()).length >= 3)
       await holder.call('release')
@@ -73,7 +74,7 @@ describe('the waiting of pslock run', () => {
 
     it('fits the terminal, whatever the command of the holder', async () => {
       const holder = await crew.process({ execArgv: [...process.execArgv, `--title=${'二'.repeat(300)}`] })
-      await holder.call('acquire', at('db'))
+      await holdForLong(holder, at('db'))
       const terminal = pslockInTerminal(['run', at('db'), '--', 'true'], { columns: 120 })
       await until('it is drawn', () => drawn(terminal.shown()).length >= 2)
       await holder.call('release')
@@ -87,7 +88,7 @@ describe('the waiting of pslock run', () => {
 
     it('has colours, unless NO_COLOR says otherwise', async () => {
       const holder = await crew.process()
-      await holder.call('acquire', at('db'))
+      await holdForLong(holder, at('db'))
       for (const [NO_COLOR, coloured] of [
         ['1', false],
         [undefined, true],
@@ -103,7 +104,7 @@ describe('the waiting of pslock run', () => {
 
     it('is the plain line on a terminal that cannot rewrite', async () => {
       const holder = await crew.process()
-      await holder.call('acquire', at('db'))
+      await holdForLong(holder, at('db'))
       const terminal = pslockInTerminal(['run', at('db'), '--', 'true'], { env: { TERM: 'dumb' } })
       await until('it waits', () => terminal.shown().includes('waiting'))
       await holder.call('release')

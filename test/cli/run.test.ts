@@ -186,7 +186,7 @@ describe('pslock run', () => {
       assert.match(
         outcome.stderr,
         new RegExp(
-          `^pslock: db\\.lock was not free within 0\\.\\d s: held by ${process.pid} \\(.+\\) for \\d+\\.\\d s\n$`,
+          `^pslock: db\\.lock was not free within \\d+\\.\\d s: held by ${process.pid} \\(.+\\) for \\d+\\.\\d s\n$`,
         ),
       )
       assert.equal((await elsewhere('db', '-n', '-E', '9', ...untouched)).code, 9)

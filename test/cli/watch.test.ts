@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { Status } from '../../cli/status.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
+import { holdForLong } from './long-holder.ts'
 import { needsPseudoTerminal, pslockInTerminal } from './pseudo-terminal.ts'
 import { killWhatIsLeft, PSLOCK, pslock, startPslock } from './run-pslock.ts'
 
@@ -102,7 +103,7 @@ describe('pslock status --watch', () => {
 
     it('draws in place on the alternate screen, and gives the terminal back at Ctrl-C', async () => {
       const holder = await crew.process({ execArgv: [...process.execArgv, `--title=${'t'.repeat(300)}`] })
-      await holder.call('acquire', at('db'))
+      await holdForLong(holder, at('db'))
       const terminal = pslockInTerminal(['status', at('db'), '--watch', '0.1'], { columns: 100 })
       const screens = () => terminal.shown().split('\x1b[H').slice(1)
       await until('it was drawn again', () => screens().length >= 3)
