@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { PsLock } from '../src/lock/ps-lock.ts'
+import { killWhatIsLeft, PSLOCK, start } from './cli/run-pslock.ts'
+import { useFolder } from './fixtures/folder.ts'
+
+const EXAMPLES = fileURLToPath(new URL('../examples/', import.meta.url))
+const TSX = import.meta.resolve('tsx')
+
+describe('examples', () => {
+  killWhatIsLeft()
+  const at = useFolder()
+  const run = (name: string, ...args: string[]) =>
+    start(process.execPath, ['--import', TSX, EXAMPLES + name, ...args], { cwd: at() }).outcome
+
+  it('stay short', () => {
+    const names = readdirSync(EXAMPLES)
+    assert.ok(names.length >= 3)
+    for (const name of names) {
+      assert.ok(readFileSync(EXAMPLES + name, 'utf8').split('\n').length <= 30, name)
+    }
+  })
+
+  describe('cron-job.sh', () => {
+    const job = () => {
+      const PATH = `${at('bin')}:${process.env.PATH}`
+      return start('sh', [`${EXAMPLES}cron-job.sh`, 'orders.log', 'totals.log'], { cwd: at(), env: { PATH } })
+        .outcome
+    }
+    const totals = () => (existsSync(at('totals.log')) ? readFileSync(at('totals.log'), 'utf8') : '')
+
+    beforeEach(() => {
+      // As npm puts it there.
+      mkdirSync(at('bin'))
+      writeFileSync(at('bin/pslock'), `#!/bin/sh\nexec '${process.execPath}' '${PSLOCK}' "$@"\n`, {
+        mode: 0o755,
+      })
+      writeFileSync(at('orders.log'), 'apples\npears\n')
+    })
+
+    it('does its work', async () => {
+      const { code, stdout, stderr } = await job()
+      assert.deepEqual([code, stdout, stderr], [0, '', ''])
+      assert.match(totals(), /^\S+Z 2 orders\n$/)
+    })
+
+    it('ends quietly when the last run is still at work', async () => {
+      const held = await new PsLock(at('totals.log')).acquire()
+      const { code, stdout, stderr } = await job()
+      held.release()
+      assert.deepEqual([code, stdout, stderr, totals()], [0, '', '', ''])
+    })
+
+    it('reports any other failure', async () => {
+      writeFileSync(at('bin/wc'), '#!/bin/sh\nexit 3\n', { mode: 0o755 })
+      assert.equal((await job()).code, 3)
+    })
+  })
+
+  it('shared-config.ts: what several processes set at once is all there', async () => {
+    const keys = Array.from({ length: 8 }, (_, i) => `key${i}`)
+    const outcomes = await Promise.all(
+      keys.map((key) => run('shared-config.ts', 'config.json', key, `of ${key}`)),
+    )
+    for (const { code, stderr } of outcomes) assert.deepEqual([code, stderr], [0, ''])
+    const config = JSON.parse(readFileSync(at('config.json'), 'utf8'))
+    assert.deepEqual(Object.keys(config).sort(), keys)
+    const { stdout } = await run('shared-config.ts', 'config.json')
+    for (const key of keys) assert.match(stdout, new RegExp(`${key}: 'of ${key}'`))
+  })
+
+  it('cluster-counter.ts: no count is lost', async () => {
+    const { code, stdout, stderr } = await run('cluster-counter.ts', 'count.txt')
+    assert.deepEqual([code, stdout, stderr], [0, '4 workers x 100 = 400\n', ''])
+  })
+})
