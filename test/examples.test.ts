@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { fileURLToPath } from 'node:url'
 import { PsLock } from '../src/lock/ps-lock.ts'
 import { killWhatIsLeft, PSLOCK, start } from './cli/run-pslock.ts'
-import { useFolder } from './fixtures/folder.ts'
+import { until, useFolder } from './fixtures/folder.ts'
 
 const EXAMPLES = fileURLToPath(new URL('../examples/', import.meta.url))
 const TSX = import.meta.resolve('tsx')
@@ -59,10 +59,15 @@ describe('examples', () => {
   })
 
   it('shared-config.ts: what several processes set at once is all there', async () => {
-    const keys = Array.from({ length: 8 }, (_, i) => `key${i}`)
-    const outcomes = await Promise.all(
-      keys.map((key) => run('shared-config.ts', 'config.json', key, `of ${key}`)),
-    )
+    const keys = Array.from({ length: 5 }, (_, i) => `key${i}`)
+    // All of them meet at the lock: left to themselves they would start one after another, and miss each other.
+    await using lock = new PsLock(at('config.json'))
+    using held = await lock.acquire()
+    const edits = keys.map((key) => run('shared-config.ts', 'config.json', key, `of ${key}`))
+    const waiting = () => lock.holders().filter(({ state }) => state === 'waiting').length
+    await until('all of them wait', () => waiting() === keys.length, 30_000)
+    held.release()
+    const outcomes = await Promise.all(edits)
     for (const { code, stderr } of outcomes) assert.deepEqual([code, stderr], [0, ''])
     const config = JSON.parse(readFileSync(at('config.json'), 'utf8'))
     assert.deepEqual(Object.keys(config).sort(), keys)
