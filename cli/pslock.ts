@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { Command, CommanderError, Option } from 'commander'
 import { milliseconds, seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
+import { failed } from './failed.ts'
 import { addRunCommand } from './run.ts'
 import { watchStatus } from './status/watch.ts'
 import { status, statusText } from './status.ts'
@@ -110,7 +111,8 @@ const STATUS_NOTES = `
 SINCE is how long it has held the lock, or waited; "-" is unknown. Of those who
 wait, and on macOS of those who hold, only users of pslock are seen.
 
-Exit codes: 0 free, 1 held, 2 wrong usage; with --watch 0 at Ctrl-C`
+Exit codes: 0 free, 1 held, 2 wrong usage, 125 it cannot be looked at; with --watch
+0 at Ctrl-C`
 
 async function runStress(flags: StressFlags, command: Command): Promise<void> {
   if (flags.kill >= flags.procs)
@@ -138,12 +140,17 @@ async function runDemo(flags: { procs: number; seed?: number; json?: true }): Pr
 }
 
 async function runStatus(file: string, flags: { json?: true; watch?: number | true }): Promise<void> {
-  if (flags.watch !== undefined) {
-    return watchStatus(file, flags.watch === true ? WATCH_EVERY_MS : flags.watch, flags.json ?? false)
+  try {
+    if (flags.watch !== undefined) {
+      await watchStatus(file, flags.watch === true ? WATCH_EVERY_MS : flags.watch, flags.json ?? false)
+      return
+    }
+    const found = await status(file)
+    print(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found, process.stdout.columns))
+    process.exitCode = found.held ? EXIT.held : EXIT.free
+  } catch (error) {
+    failed(error)
   }
-  const found = await status(file)
-  print(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found, process.stdout.columns))
-  process.exitCode = found.held ? 1 : 0
 }
 
 function anySeed(): number {

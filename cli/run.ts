@@ -1,13 +1,9 @@
 import { type Command, Option } from 'commander'
 import { seconds, wholeNumber } from './arguments.ts'
+import { EXIT } from './exit-codes.ts'
+import { failed } from './failed.ts'
 import { holdAndRun } from './run/hold-and-run.ts'
-import { print } from './run/print.ts'
 import { endBy } from './run/signals.ts'
-
-/** Not free in time: EX_TEMPFAIL of sysexits.h, "try again later". */
-const CONFLICT = 75
-/** The lock cannot be had at all: what timeout(1), env(1) and nice(1) exit with when they fail themselves. */
-const FAILED = 125
 
 interface RunFlags {
   readonly shared?: true
@@ -36,8 +32,8 @@ without it.
 
 Exit codes: the command's own, and
   128 + n  (in a shell) signal n ended the command, or the wait: 130 is Ctrl-C
-  ${CONFLICT}       not free in time (see --conflict-exit-code)
-  ${FAILED}      the lock cannot be had at all
+  ${EXIT.conflict}       not free in time (see --conflict-exit-code)
+  ${EXIT.failed}      the lock cannot be had at all
   126      the command cannot be executed
   127      the command was not found
   2        wrong usage`
@@ -61,7 +57,7 @@ export function addRunCommand(root: Command): void {
       '-E, --conflict-exit-code <n>',
       'the exit code when the lock was not free in time',
       wholeNumber(0, 255),
-      CONFLICT,
+      EXIT.conflict,
     )
     .option('-q, --quiet', 'say neither that it waits nor that it gave up')
     .addHelpText('after', NOTES)
@@ -84,7 +80,6 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
     if ('signal' in ending) endBy(ending.signal)
     else process.exitCode = ending.code
   } catch (error) {
-    print(`pslock: ${error instanceof Error ? error.message : String(error)}\n`)
-    process.exitCode = FAILED
+    failed(error)
   }
 }

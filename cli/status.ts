@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import type { LockHolder } from '../src/errors.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
 import { table } from './table.ts'
@@ -11,11 +11,15 @@ export interface Status {
   readonly holders: readonly LockHolder[]
 }
 
-/** Looks without locking, and without creating a lock file where there is none. */
+/**
+ * Looks without locking, and without creating a lock file where there is none.
+ * @throws the system's error where it may not look: that is not "free"
+ */
 export async function status(file: string): Promise<Status> {
   const lock = new PsLock(file)
   try {
-    const holders = existsSync(lock.path) ? lock.holders() : []
+    const exists = statSync(lock.path, { throwIfNoEntry: false }) !== undefined
+    const holders = exists ? lock.holders() : []
     return { lock: lock.path, held: holders.some(({ state }) => state === 'holding'), holders }
   } finally {
     await lock.close()

@@ -1,13 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { errnoOf } from '../../src/errors.ts'
+import { EXIT } from '../exit-codes.ts'
 import { print } from './print.ts'
 
 /** How the command ended, or why it could not begin: as an exit code, or by a signal. */
 export type Ending = { readonly code: number } | { readonly signal: NodeJS.Signals }
-
-/** What shells exit with when a command is not there, or cannot be executed. */
-const NOT_FOUND = 127
-const NOT_EXECUTABLE = 126
 
 /**
  * Starts the command with our own stdin, stdout and stderr and nothing else: Node opens every file O_CLOEXEC, so the
@@ -35,13 +32,14 @@ export async function runCommand(
   })
 }
 
+/** The codes are those of shells. */
 function notStarted(name: string, error: unknown): Ending {
   const code = errnoOf(error)
   if (code === 'ENOENT' || name === '') {
     print(`pslock: ${name || '(an empty name)'}: command not found\n`)
-    return { code: NOT_FOUND }
+    return { code: EXIT.notFound }
   }
   const why = code === 'EACCES' ? 'permission denied' : error instanceof Error ? error.message : String(error)
   print(`pslock: ${name}: cannot be executed: ${why}\n`)
-  return { code: NOT_EXECUTABLE }
+  return { code: EXIT.notExecutable }
 }

@@ -66,4 +66,12 @@ describe('pslock status', () => {
     )
     assert.deepEqual(more, [])
   })
+
+  it('does not take what it cannot look at for free: 125', async () => {
+    for (const file of ['', folder('n'.repeat(300))]) {
+      const { code, stdout, stderr } = await pslock('status', file)
+      assert.deepEqual([code, stdout], [125, ''])
+      assert.match(stderr, /^pslock: (path must be|ENAMETOOLONG)/)
+    }
+  })
 })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { Status } from '../../cli/status.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
@@ -117,6 +118,25 @@ describe('pslock status --watch', () => {
       for (const line of lines) assert.ok(line.length <= 100, `${line.length} columns: ${line}`)
       const row = lines.find((line) => line.includes(String(holder.pid)))
       assert.match(row ?? '', /^ *\d+ {2}.+… {2}exclusive {2}holding {2}\d+\.\d s$/)
+    })
+
+    it('gives it back for as long as it is stopped', async function () {
+      if (process.platform !== 'linux') this.skip()
+      const holder = await crew.process()
+      await holdForLong(holder, at('db'))
+      const command = [process.execPath, PSLOCK, 'status', at('db'), '--watch', '0.1']
+      const script = 'echo pid $$; exec "$@"'
+      const terminal = pslockInTerminal(['run', at('other'), '--', 'sh', '-c', script, 'sh', ...command])
+      await until('it is drawn', () => terminal.shown().includes('holding'))
+      const pid = Number(/pid (\d+)/.exec(terminal.shown())?.[1])
+      const state = () => /\) (\w) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]
+      process.kill(pid, 'SIGTSTP')
+      await until('it is stopped', () => state() === 'T' && terminal.shown().endsWith(LEAVE))
+      process.kill(pid, 'SIGCONT')
+      await until('it is drawn again', () => terminal.shown().split(ENTER).length === 3)
+      terminal.type('\x03')
+      assert.equal((await terminal.outcome).code, 0)
+      assert.ok(terminal.shown().endsWith(LEAVE))
     })
 
     it('gives the terminal back at SIGTERM and at SIGHUP', async () => {
