@@ -123,8 +123,11 @@ export class Room {
   leave(mode: LockMode): void {
     if (mode === 'exclusive') this.#writing = false
     else this.#readers--
-    if (this.isEmpty) this.#door?.unlock()
-    if (this.#queue.length > 0) this.#advance()
+    try {
+      if (this.isEmpty) this.#door?.unlock()
+    } finally {
+      if (this.#queue.length > 0) this.#advance()
+    }
   }
 
   #take(mode: LockMode): boolean {
