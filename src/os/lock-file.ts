@@ -87,8 +87,13 @@ export class LockFile implements Lockable {
 
   /** Whether the path still names the file that is open here. */
   get isCurrent(): boolean {
-    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false })
-    return now !== undefined && now.ino === this.#ino && now.dev === this.#dev
+    try {
+      const now = statSync(this.path, { bigint: true })
+      return now.ino === this.#ino && now.dev === this.#dev
+    } catch {
+      // It cannot be looked up (its folder is gone, or closed to us): nothing stays locked, and opening it says why.
+      return false
+    }
   }
 
   #open(): number {
