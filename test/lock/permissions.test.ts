@@ -81,6 +81,44 @@ describe('a lock between users', () => {
     held.release()
   })
 
+  it('the right to enter the folder, taken away while it is free: refused, typed, and nothing stays locked', async () => {
+    chmodSync(at('dir'), 0o777)
+    const mate = await crew.process(stranger)
+    await mate.call('acquire', at('dir/data'))
+    await mate.call('release')
+    chmodSync(at('dir'), 0o000)
+    for (const command of ['acquire', 'tryAcquire', 'acquireSync'] as const) {
+      await assert.rejects(mate.call(command, at('dir/data')), {
+        code: 'PSLOCK_IO',
+        path: at('dir/data.lock'),
+      })
+    }
+    chmodSync(at('dir'), 0o777)
+    const held = new PsLock(at('dir/data')).tryAcquire()
+    assert.ok(held, 'the refused mate holds nothing')
+    held.release()
+    assert.equal(await mate.call('tryAcquire', at('dir/data')), true, 'and may go on')
+  })
+
+  it('the right to enter the folder, taken away while several wait: each is told, and none crashes', async () => {
+    chmodSync(at('dir'), 0o777)
+    const mates = await crew.processes(3, stranger)
+    const held = await new PsLock(at('dir/data')).acquire()
+    // Whoever stands further behind looks seldom: its time is over before it has found out.
+    const patience = [20_000, 20_000, 700]
+    const waits: Promise<unknown>[] = []
+    for (const [i, mate] of mates.entries()) {
+      const wait = mate.call('acquire', at('dir/data'), { timeoutMs: patience[i]! })
+      await mustBlock(`mate ${i}`, wait, { seen: waitsThere(mate, at('dir/data')) })
+      waits.push(wait.catch(({ code, message }) => code ?? message))
+    }
+    chmodSync(at('dir'), 0o000)
+    for (const outcome of await Promise.all(waits)) {
+      assert.ok(['PSLOCK_IO', 'PSLOCK_TIMEOUT'].includes(String(outcome)), `it ended with ${outcome}`)
+    }
+    held.release()
+  })
+
   it('the right to enter the folder, taken away while it is held: the release works', async () => {
     chmodSync(at('dir'), 0o777)
     const mate = await crew.process(stranger)
