@@ -98,7 +98,10 @@ export class Room {
           settle()
           resolve()
         },
-        refuse: leaveQueue,
+        refuse: (reason) => {
+          settle()
+          reject(reason)
+        },
       }
       if (timeoutMs <= LONGEST_TIMER_MS) {
         timer = setTimeout(() => leaveQueue(patience.onTimeout(performance.now() - waiter.since)), timeoutMs)
@@ -152,32 +155,32 @@ export class Room {
   /** Lets in as many from the head of the queue as may go; sleeps where only time can help. */
   #advance(): void {
     for (let head = this.#queue[0]; head && this.admits(head.mode); head = this.#queue[0]) {
-      const step = this.#ask(head)
-      if (step !== true) {
-        this.#pollAfter(step)
-        return
+      let answer = head.grant
+      try {
+        const step = this.#ask(head)
+        if (step !== true) {
+          this.#pollAfter(step)
+          return
+        }
+      } catch (error) {
+        answer = () => head.refuse(error)
       }
       this.#queue.shift()
-      head.grant()
+      answer()
     }
     if (this.#queue.length === 0) this.#stopPolling()
   }
 
   #ask(head: Waiter): true | number {
-    try {
-      if (!this.#door) return this.#take(head.mode) || 0
-      if (this.#readers > 0) return (this.#mayJoin() && this.#take(head.mode)) || 5
-      if (this.#door.isInSlice && this.#take(head.mode)) {
-        this.#door.leaveLine()
-        return true
-      }
-      const step = this.#door.step(head.mode, head.patience.sliceMs, true)
-      if (step === true) this.#count(head.mode)
-      return step
-    } catch (error) {
-      head.refuse(error)
-      return 0
+    if (!this.#door) return this.#take(head.mode) || 0
+    if (this.#readers > 0) return (this.#mayJoin() && this.#take(head.mode)) || 5
+    if (this.#door.isInSlice && this.#take(head.mode)) {
+      this.#door.leaveLine()
+      return true
     }
+    const step = this.#door.step(head.mode, head.patience.sliceMs, true)
+    if (step === true) this.#count(head.mode)
+    return step
   }
 
   #pollAfter(ms: number): void {

@@ -95,6 +95,48 @@ describe('a folder that is moved or removed', () => {
     assert.equal(await mate.call('tryAcquire', at('dir/data')), true)
   })
 
+  it('a file put in its place: refused, typed, and nothing stays locked', async () => {
+    const mate = await crew.process()
+    const lock = newLock()
+    await lock.exclusive(() => {})
+    renameSync(at('dir'), at('moved'))
+    writeFileSync(at('dir'), 'a file')
+    const is = (error: unknown) => error instanceof LockIoError && error.path === at('dir/data.lock')
+    await assert.rejects(lock.acquire(), is)
+    await assert.rejects(
+      lock.exclusive(() => assert.fail('it ran')),
+      is,
+    )
+    assert.throws(() => lock.tryAcquire(), is)
+    assert.throws(() => lock.acquireSync({ mode: 'shared' }), is)
+    assert.equal(await mate.call('tryAcquire', at('moved/data')), true)
+  })
+
+  it('a file put in its place while waited for: the waiter is told at once, not by a crash', async () => {
+    const mate = await crew.process()
+    await mate.call('acquire', at('dir/data'))
+    const lock = newLock()
+    const blocked = await mustBlock('the waiter', lock.acquire(), { seen: waitsHere(lock) })
+    const refused = blocked.unblock(() => {
+      renameSync(at('dir'), at('moved'))
+      writeFileSync(at('dir'), 'a file')
+    })
+    await assert.rejects(refused, LockIoError)
+    await mate.call('release')
+    assert.equal(await mate.call('tryAcquire', at('moved/data')), true)
+  })
+
+  it('removed while ten thousand wait: all are told, and the process lives', async () => {
+    const mate = await crew.process()
+    await mate.call('acquire', at('dir/data'))
+    const lock = newLock()
+    const waits = Promise.allSettled(Array.from({ length: 10_000 }, () => lock.acquire()))
+    rmSync(at('dir'), { recursive: true })
+    const results = await waits
+    assert.ok(results.every((result) => result.status === 'rejected' && result.reason.code === 'PSLOCK_IO'))
+    await mate.call('release')
+  })
+
   it('a link to the folder that is switched: who has it open keeps the file that it resolved, newcomers get the new one', async () => {
     mkdirSync(at('next'))
     symlinkSync('dir', at('current'))
