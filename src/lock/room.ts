@@ -62,6 +62,15 @@ export class Room {
     return this.admits(mode) && this.#take(mode)
   }
 
+  #forceLast(mode: LockMode): boolean {
+    try {
+      return this.force(mode)
+    } catch {
+      // What cannot be asked any more ends as what it is: a wait whose time is over.
+      return false
+    }
+  }
+
   /** One step of a blocking waiter: true when inside, else the milliseconds to sleep. */
   stepBlocking(mode: LockMode, sliceMs: number): true | number {
     if (!this.#door || this.#readers > 0) return this.#take(mode) || 1
@@ -103,9 +112,15 @@ export class Room {
           reject(reason)
         },
       }
-      if (timeoutMs <= LONGEST_TIMER_MS) {
-        timer = setTimeout(() => leaveQueue(patience.onTimeout(performance.now() - waiter.since)), timeoutMs)
+      const giveUp = () => {
+        // A last look: further back in the line one sleeps, and does not notice that those before are gone.
+        if (waiter === this.#queue[0] && this.#forceLast(mode)) {
+          this.#queue.shift()
+          waiter.grant()
+          this.#advance()
+        } else leaveQueue(patience.onTimeout(performance.now() - waiter.since))
       }
+      if (timeoutMs <= LONGEST_TIMER_MS) timer = setTimeout(giveUp, timeoutMs)
       signal?.addEventListener('abort', abort, { once: true })
       this.#queue.push(waiter)
       // Behind a head that already waits there is nothing to ask yet.
