@@ -79,7 +79,10 @@ export class LockTimeoutError extends PsLockError {
   }
 }
 
-/** `exclusive` inside one's own `shared`: two such tasks would wait for each other for ever. */
+/**
+ * `exclusive` inside one's own `shared`: two such tasks would wait for each other for ever. In a `LockTree`: an outer hold
+ * would have to be made stronger, and somebody else is in the way of that.
+ */
 export class LockUpgradeError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_UPGRADE', message, details)
@@ -102,7 +105,8 @@ export class LockDeadlockError extends PsLockError {
 
 /**
  * The lock did not protect what ran under it: another lock file guards the same data (hard link, bind mount, different
- * `lockPath`), or the `lockfile` backend lost its lock to another process.
+ * `lockPath`), the `lockfile` backend lost its lock to another process, or the lock file of a `LockTree` was removed,
+ * replaced or emptied while something in it was held.
  */
 export class LockLostError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {

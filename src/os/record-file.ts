@@ -38,19 +38,24 @@ export class RecordFile {
     return new RecordFile(path, fd, dev, ino)
   }
 
-  /** For looking only: undefined where there is no such file. */
+  /**
+   * For looking only: undefined where there is no such file.
+   * @throws LockIoError
+   */
   static openToLook(path: string): RecordFile | undefined {
+    const failure = (why: string, cause?: unknown) =>
+      new LockIoError(`cannot open the lock file ${path}: ${why}.`, { path, cause })
+    let fd: number
     try {
-      const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-      const { dev, ino } = fstatSync(fd, { bigint: true })
-      return new RecordFile(path, fd, dev, ino)
+      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     } catch (cause) {
       if (errnoOf(cause) === 'ENOENT') return undefined
-      throw new LockIoError(`cannot open the lock file ${path}: ${errnoOf(cause) ?? String(cause)}.`, {
-        path,
-        cause,
-      })
+      throw failure(errnoOf(cause) ?? String(cause), cause)
     }
+    const found = fstatSync(fd, { bigint: true })
+    if (found.isFile()) return new RecordFile(path, fd, found.dev, found.ino)
+    closeSync(fd)
+    throw failure('it is not a regular file')
   }
 
   /** Whether the path still names this file. */

@@ -117,6 +117,7 @@ describe('LockTree: its lock file', () => {
     unlinkSync(`${at('db')}.locktree`)
     mkdirSync(`${at('db')}.locktree`)
     assert.throws(() => tree.tryAcquire('app'), LockUnsupportedError)
+    assert.throws(() => tree.holders(), LockIoError)
     assert.throws(() => new LockTree(at('nowhere/db')).tryAcquire('app'), LockIoError)
   })
 
