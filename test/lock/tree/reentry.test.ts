@@ -2,8 +2,11 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClosedError, LockTimeoutError, LockUpgradeError } from '../../../src/errors.ts'
 import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
+import { pathOf } from '../../../src/lock/tree/name.ts'
+import { isInTheWay } from '../../../src/lock/tree/tree-holders.ts'
 import { useCrew } from '../../fixtures/crew.ts'
 import { useFolder } from '../../fixtures/folder.ts'
+import { newSeed, note, random } from '../../fixtures/random.ts'
 import { skipWithoutRangeLocks } from '../../fixtures/range-locks.ts'
 
 describe('LockTree: holds inside holds', () => {
@@ -188,4 +191,55 @@ describe('LockTree: holds inside holds', () => {
     assert.throws(() => tree.tryAcquire('app'), ClosedError)
     assert.ok(tree.path.endsWith('db.locktree'))
   })
+
+  it('tasks that nest at random never meet where the table forbids it, and leave nothing', async () => {
+    const seed = newSeed()
+    const next = random(seed)
+    const pick = <T>(items: readonly T[]): T => items[Math.floor(next() * items.length)] as T
+    const names = ['app', 'app/a', 'app/a/x', 'app/a/y', 'app/b', 'app/b#op']
+    const trees = [new LockTree(at('db')), new LockTree(at('db'))]
+    const inside = new Set<Entered>()
+    const seen = { entered: 0, beside: 0, refused: 0, violations: [] as string[] }
+    const enter = async (depth: number, outer: readonly Entered[]): Promise<void> => {
+      const [name, mode] = [pick(names), pick(['shared', 'exclusive'] as const)]
+      const run = async () => {
+        const own = { name, mode }
+        for (const other of inside) {
+          if (outer.includes(other)) continue
+          seen.beside++
+          if (isInTheWay(other, pathOf(name), mode)) seen.violations.push(JSON.stringify([own, other, outer]))
+        }
+        inside.add(own)
+        seen.entered++
+        if (next() < 0.6) await sleep(next() * 3)
+        const chain = [...outer, own]
+        const nested = depth < 3 && next() < 0.7 ? 1 + Math.floor(next() * 2) : 0
+        // Never throws: what is refused inside is counted, and the rest goes on.
+        await Promise.all(Array.from({ length: nested }, () => enter(depth + 1, chain)))
+        inside.delete(own)
+      }
+      await pick(trees)
+        [mode](name, run, { timeoutMs: 60 })
+        .catch((error) => {
+          if (!(error instanceof LockTimeoutError || error instanceof LockUpgradeError)) throw error
+          seen.refused++
+        })
+    }
+    const end = performance.now() + 2000
+    const task = async () => {
+      while (performance.now() < end) await enter(0, [])
+    }
+    await Promise.all(Array.from({ length: 6 }, task))
+    note(`seed ${seed}: entered ${seen.entered}, beside others ${seen.beside}, refused ${seen.refused}`)
+    assert.deepEqual(seen.violations, [])
+    assert.ok(seen.entered > 100 && seen.beside > 50 && seen.refused > 0, 'there was contention')
+    const tree = new LockTree(at('db'))
+    assert.deepEqual(tree.holders(), [])
+    tree.tryAcquire('app')!.release()
+  })
 })
+
+interface Entered {
+  readonly name: string
+  readonly mode: 'shared' | 'exclusive'
+}

@@ -164,6 +164,13 @@ describe('LockTree: waiting', () => {
     await theirs
   })
 
+  it('everyone gets a turn, where processes want the same name all the time', async () => {
+    const mates = await crew.processes(4)
+    const turns = await Promise.all(mates.map((mate) => mate.call('treeEdit', at('db'), ['app'], 2000, 1)))
+    note(`turns: ${turns.join(', ')}`)
+    assert.ok(Math.min(...turns) >= 10, String(turns))
+  })
+
   it('200 waiters of one process all get in, one at a time', async () => {
     const tree = new LockTree(at('db'))
     let [inside, most, turns] = [0, 0, 0]
