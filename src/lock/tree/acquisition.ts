@@ -24,8 +24,11 @@ export interface Granted {
   readonly locks: NodeLocks
 }
 
+/** How to make an attempt. */
 interface Manner {
+  /** Whether another one follows: then those who come later are told to wait too. */
   readonly willWait: boolean
+  /** How long to block while another process appends a name, which takes some 20 microseconds. */
   readonly blockingMs: number
 }
 
@@ -40,7 +43,7 @@ interface Wanted {
  * else, is passed by: a gate is a priority, never a lock. Far above the slowest pace of a waiter, and above what a
  * crowd of processes makes a timer late.
  */
-const GATE_BELIEVED_MS = 500
+const GATE_BELIEVED_MS = 1000
 
 function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6
@@ -76,8 +79,6 @@ export class Acquisition {
 
   /**
    * One attempt.
-   * @param how.willWait whether another one follows: then those who come later are told to wait too
-   * @param how.blockingMs how long to block while another process appends a name, which takes some 20 microseconds
    * @param onStuck makes the error for an enclosing hold that cannot be made stronger
    * @returns undefined when it is refused
    * @throws LockIoError, LockUnsupportedError, LockLostError, and what onStuck makes

@@ -19,7 +19,7 @@ describe('LockTree: death and standstill', () => {
     assert.ok(await staysPending(waiting))
     await mate.signal('SIGKILL')
     const dead = performance.now()
-    assert.ok((await waiting) - dead < 1000)
+    assert.ok((await waiting) - dead < 5000)
   })
 
   it('a stopped holder keeps what it has', async () => {
@@ -80,7 +80,12 @@ describe('LockTree: death and standstill', () => {
     }
     note(`seed ${seed}`)
     const survivor = await crew.process()
-    assert.ok((await survivor.call('treeEdit', at('db'), ['app/0/0', 'app/5/199', 'app/new'], 50, 0)) > 3)
+    const names = ['app/0/0', 'app/3/100', 'app/5/199', 'app/new']
+    assert.deepEqual(await survivor.call('treeTryAll', at('db'), names), names)
+    assert.deepEqual(
+      tree.holders().map(({ name }) => name),
+      names,
+    )
   })
 
   it('an idle tree does not keep a process alive, and process.exit does not wait for holds and waits', async () => {
