@@ -1,4 +1,5 @@
 import { type LockHolder, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { monotonicMs } from '../os/clock.ts'
 import { eraseNote, leaveNote } from '../os/holders.ts'
 import { type Backend, describeBackend, isSameBackend, lockableOf } from './backend.ts'
 import type { Hold } from './hold.ts'
@@ -126,7 +127,7 @@ export class Site {
       const ageMs = performance.now() - oldest.since
       if (ageMs < NOTE_AFTER_MS) this.#noteLater()
       else if (fd !== undefined) {
-        leaveNote(fd, oldest.mode, Date.now() - ageMs)
+        leaveNote(fd, oldest.mode, monotonicMs() - ageMs)
         this.#noted = true
       }
     }, NOTE_AFTER_MS).unref()

@@ -1,4 +1,5 @@
 import type { LockMode } from '../errors.ts'
+import { monotonicMs } from '../os/clock.ts'
 import { readInto, writeAtSync } from '../os/data-io.ts'
 import type { Bell } from '../os/doorbell.ts'
 import { pidSpace, startOf } from '../os/live-process.ts'
@@ -43,10 +44,6 @@ const content = Buffer.alloc(SEATS_AT + SEAT_BYTES * MOST_SEATS)
 const head = Buffer.alloc(16)
 const seatBytes = Buffer.alloc(SEAT_BYTES)
 const number = Buffer.alloc(8)
-
-export function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6
-}
 
 /** A pid space as a number that fits a seat. */
 function spaceNumber(): number {

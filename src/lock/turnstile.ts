@@ -6,10 +6,11 @@ import { type Outlook, WaitingLine } from './waiting-line.ts'
 
 /** How often the first in line asks at the beginning, and how seldom when it can count on being rung. */
 const FIRST_PACE_MS = { from: 1, to: 25, toUnheard: 10 }
-/** How often the second asks: whether the first has taken the chance that it had. */
-const SECOND_PACE_MS = 50
-/** How often the others say that they are still there. */
-const FURTHER_PACE_MS = 800
+/**
+ * How often the others say that they are still there and look whether those before them have taken the chance that they
+ * had, for each place ahead. It adds up to some hundred looks a second among 50.
+ */
+const FURTHER_PACE_MS = { perPlace: 50, to: 800 }
 /** How often they ask, for each place ahead, where nobody can ring them. */
 const UNHEARD_PACE_MS = { perPlace: 2, to: 60 }
 /** For so long the lock is left to whom we have rung; a process that is awake needs a tenth of it. */
@@ -189,6 +190,6 @@ export class Turnstile {
     this.#stepsAsFirst = 0
     if (!canHear) return Math.min(ahead.length * UNHEARD_PACE_MS.perPlace, UNHEARD_PACE_MS.to)
     // Random, so that no two stay in step.
-    return (ahead.length === 1 ? SECOND_PACE_MS : FURTHER_PACE_MS) * (0.75 + Math.random() / 2)
+    return Math.min(ahead.length * FURTHER_PACE_MS.perPlace, FURTHER_PACE_MS.to) * (0.75 + Math.random() / 2)
   }
 }

@@ -1,4 +1,5 @@
 import type { LockHolder, LockMode } from '../errors.ts'
+import { monotonicMs } from '../os/clock.ts'
 import type { Bell } from '../os/doorbell.ts'
 import { ring } from '../os/doorbell.ts'
 import { commandOf, isAlive } from '../os/live-process.ts'
@@ -6,7 +7,6 @@ import { LockFile } from '../os/lock-file.ts'
 import {
   clearSeat,
   freeSeat,
-  monotonicMs,
   readTurns,
   type Seat,
   writePreference,

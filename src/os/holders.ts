@@ -11,6 +11,7 @@ import {
   writeSync,
 } from 'node:fs'
 import type { LockHolder, LockMode } from '../errors.ts'
+import { monotonicMs } from './clock.ts'
 import { tryFlock } from './flock.ts'
 import { commandOf, isAlive, pidSpace, startOf } from './live-process.ts'
 
@@ -25,6 +26,7 @@ interface Note {
   readonly start: string | undefined
   /** Where this pid means something. */
   readonly space: string | undefined
+  /** On the monotonic clock, which nobody sets. */
   readonly since: number
   readonly mode: LockMode
 }
@@ -112,19 +114,31 @@ export function kernelHolders(path: string): LockHolder[] {
   }
   // The kernel does not show a container who holds the lock outside of it; a note tells that there may be somebody.
   if (found.length === 0 && note && note.space !== pidSpace() && isLocked(path)) {
-    const sinceMs = Math.max(0, Date.now() - note.since)
-    return [{ pid: undefined, command: undefined, mode: note.mode, sinceMs, state: 'holding' }]
+    return [{ pid: undefined, command: undefined, mode: note.mode, sinceMs: ageOf(note), state: 'holding' }]
   }
   return found.map((holder) => describe(holder, isOurs ? note : undefined))
 }
 
+/** Undefined where the note is of another boot, whose clock was another. */
+function ageOf({ since, space }: Note): number | undefined {
+  const ageMs = Math.round(monotonicMs() - since)
+  return ageMs >= 0 && bootOf(space) === bootOf(pidSpace()) ? ageMs : undefined
+}
+
+function bootOf(space: string | undefined): string | undefined {
+  return space?.split('/')[0]
+}
+
 /** Asks the kernel, which means to have the lock for a microsecond where it is free. */
 function isLocked(path: string): boolean {
-  const fd = openSync(path, 'r')
+  let fd: number | undefined
   try {
+    fd = openSync(path, 'r')
     return !tryFlock(fd, 'exclusive', path)
+  } catch {
+    return false
   } finally {
-    closeSync(fd)
+    if (fd !== undefined) closeSync(fd)
   }
 }
 
@@ -136,7 +150,7 @@ function describe({ pid, mode, state }: Found, note: Note | undefined): LockHold
     pid,
     command: pid === undefined ? undefined : commandOf(pid),
     mode,
-    sinceMs: isNoted ? Math.max(0, Date.now() - note.since) : undefined,
+    sinceMs: isNoted ? ageOf(note) : undefined,
     state,
   }
 }

@@ -60,8 +60,13 @@ export class RecordFile {
 
   /** Whether the path still names this file. */
   isCurrent(): boolean {
-    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false })
-    return now !== undefined && now.ino === this.#ino && now.dev === this.#dev
+    try {
+      const now = statSync(this.path, { bigint: true })
+      return now.ino === this.#ino && now.dev === this.#dev
+    } catch {
+      // It cannot be looked up (its folder is gone, or closed to us): opening it says why.
+      return false
+    }
   }
 
   /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { closeSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { monotonicMs } from '../../src/os/clock.ts'
 import { tryFlock, unflock } from '../../src/os/flock.ts'
 import { kernelHolders, leaveNote } from '../../src/os/holders.ts'
 import { useFolder } from '../fixtures/folder.ts'
@@ -19,7 +20,7 @@ describe('who has a file locked', () => {
     assert.deepEqual(seen(), [])
     tryFlock(fd, 'exclusive', 'l')
     assert.deepEqual(seen(), [[process.pid, 'exclusive', 'holding']])
-    leaveNote(fd, 'exclusive', Date.now() - 1000)
+    leaveNote(fd, 'exclusive', monotonicMs() - 1000)
     unflock(fd, 'l')
     assert.deepEqual(seen(), [], 'a note without a lock is no holder')
     tryFlock(fd, 'shared', 'l')
@@ -29,16 +30,16 @@ describe('who has a file locked', () => {
   it('a note gives the age of the hold', () => {
     tryFlock(fd, 'exclusive', 'l')
     assert.equal(kernelHolders(at('l'))[0]?.sinceMs, undefined)
-    leaveNote(fd, 'exclusive', Date.now() - 5000)
+    leaveNote(fd, 'exclusive', monotonicMs() - 5000)
     const since = kernelHolders(at('l'))[0]?.sinceMs
     assert.ok(since !== undefined && since >= 4900 && since < 60_000, String(since))
   })
 
   it('a note of another process, of an earlier life of this pid, or of no sense gives no age', () => {
     tryFlock(fd, 'exclusive', 'l')
-    leaveNote(fd, 'exclusive', Date.now())
+    leaveNote(fd, 'exclusive', monotonicMs())
     const note = JSON.parse(readFileSync(at('l'), 'utf8'))
-    const since = Date.now() - 5000
+    const since = monotonicMs() - 5000
     for (const content of [
       JSON.stringify({ ...note, since, pid: 1 }),
       JSON.stringify({ ...note, since, start: '1' }),
@@ -60,7 +61,7 @@ describe('who has a file locked', () => {
   })
 
   it('a note is of one size, so that a later one covers an earlier one', () => {
-    leaveNote(fd, 'exclusive', Date.now())
+    leaveNote(fd, 'exclusive', monotonicMs())
     const { size } = statSync(at('l'))
     leaveNote(fd, 'shared', 0)
     assert.equal(statSync(at('l')).size, size)

@@ -1,4 +1,5 @@
 import type { TreeLockMode } from '../../errors.ts'
+import { monotonicMs } from '../../os/clock.ts'
 import { pidSpace, startOf } from '../../os/live-process.ts'
 
 /**
@@ -11,7 +12,7 @@ export interface Note {
   readonly start: string | undefined
   /** Where its pid means something: elsewhere it says nothing. */
   readonly space: string | undefined
-  /** Since when it holds or waits, in milliseconds since 1970. */
+  /** Since when it holds or waits, in milliseconds on the monotonic clock, which nobody sets. */
   readonly since: number
   readonly state: 'holding' | 'waiting'
   readonly mode: TreeLockMode
@@ -24,7 +25,7 @@ const space = pidSpace()
 const start: string | undefined = startOf(process.pid)
 
 export function makeNote(note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>): string {
-  return JSON.stringify({ pid: process.pid, start, space, since: Date.now(), ...note })
+  return JSON.stringify({ pid: process.pid, start, space, since: monotonicMs(), ...note })
 }
 
 export function parseNote(text: string): Note | undefined {

@@ -1,4 +1,5 @@
 import type { TreeLockHolder, TreeLockMode } from '../../errors.ts'
+import { monotonicMs } from '../../os/clock.ts'
 import { commandOf } from '../../os/live-process.ts'
 import { isRangeBlocked } from '../../os/ofd.ts'
 import { RecordFile } from '../../os/record-file.ts'
@@ -54,7 +55,7 @@ function describe(tree: string, slot: number, name: string, note: Note): Noted {
     state: note.state,
     pid,
     command: pid === undefined ? undefined : commandOf(pid),
-    sinceMs: Math.max(0, Date.now() - note.since),
+    sinceMs: Math.max(0, Math.round(monotonicMs() - note.since)),
     ...(own?.acquiredAt ? { acquiredAt: own.acquiredAt.stack?.split('\n').slice(2).join('\n') } : {}),
   }
 }
