@@ -1,0 +1,33 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, release } from 'node:os'
+import { fileURLToPath } from 'node:url'
+
+/** Rows of cells, the names of the columns first, as a table of Markdown. */
+export function markdown(rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  const [header = [], ...others] = rows
+  return [line(header), line(header.map(() => '---')), ...others.map(line)].join('\n')
+}
+
+/** What a figure depends on: machine, system, Node, day. */
+export function circumstances(): string {
+  const model = cpus()[0]?.model ?? process.arch
+  const day = new Date().toISOString().slice(0, 10)
+  return `${availableParallelism()} cores ${model}, ${process.platform} ${release()}, Node ${process.version}, ${day}`
+}
+
+/**
+ * Replaces what stands between `<!-- name:start -->` and `<!-- name:end -->` in a file of the package.
+ * @throws Error where the markers are not there
+ */
+export function writeMarked(file: string, name: string, text: string): void {
+  const path = fileURLToPath(new URL(`../../${file}`, import.meta.url))
+  const old = readFileSync(path, 'utf8')
+  const marked = new RegExp(`(<!-- ${name}:start -->\n)[\\s\\S]*?(<!-- ${name}:end -->)`)
+  if (!marked.test(old))
+    throw new Error(`${file} has no markers <!-- ${name}:start --> and <!-- ${name}:end -->`)
+  writeFileSync(
+    path,
+    old.replace(marked, (_, start: string, end: string) => `${start}${text}\n${end}`),
+  )
+}
