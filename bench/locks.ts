@@ -8,7 +8,7 @@ import { table } from '../cli/table.ts'
 import { newSeed, random } from '../test/fixtures/random.ts'
 import { contend } from './lab/contention.ts'
 import { handOver } from './lab/hand-over.ts'
-import { Lab, rotated, say, within } from './lab/lab.ts'
+import { Lab, reasonOf, rotated, say, within } from './lab/lab.ts'
 import { circumstances, markdown, writeMarked } from './lab/marked.ts'
 import type { Mate } from './lab/mate.ts'
 import { CONTENDERS, type Contender } from './locks/contenders.ts'
@@ -75,7 +75,7 @@ async function open(contender: Contender): Promise<Measured> {
     const [version] = await Promise.all(crew.map((mate) => mate.call('load', contender.name)))
     return { ...empty, version: version ?? undefined }
   } catch (error) {
-    const [leftOut = ''] = String(error).split('\n')
+    const leftOut = reasonOf(error)
     say(`left out: ${contender.name} (${leftOut})`)
     return { ...empty, leftOut }
   }

@@ -9,7 +9,7 @@ import { newSeed, random } from '../test/fixtures/random.ts'
 import type { CandidateName } from './candidates/registry.ts'
 import { contend } from './lab/contention.ts'
 import { handOver } from './lab/hand-over.ts'
-import { Lab, rotated, say, within } from './lab/lab.ts'
+import { Lab, reasonOf, rotated, say, within } from './lab/lab.ts'
 import { circumstances, markdown, writeMarked } from './lab/marked.ts'
 import type { Mate } from './lab/mate.ts'
 import { exitAfterTimeout } from './waiting/exit.ts'
@@ -65,7 +65,7 @@ async function available(mate: Mate): Promise<Waiting[]> {
       await mate.call('load', name)
       found.push({ name, handOverMs: { 5: [], 50: [] }, idlePercent: [], crowds: [], readMs: [] })
     } catch (error) {
-      say(`left out: ${name} (${String(error).split('\n')[0]})`)
+      say(`left out: ${name} (${reasonOf(error)})`)
     }
   }
   return found

@@ -59,6 +59,11 @@ export async function within<T>(what: string, ms: number, promise: Promise<T>): 
   }
 }
 
+/** An error in one line. */
+export function reasonOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, ' ').slice(0, 160)
+}
+
 /** Progress, for people: stdout has the result. */
 export function say(text: string): void {
   process.stderr.write(`${text}\n`)
