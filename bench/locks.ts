@@ -46,6 +46,7 @@ const options = new Command('bench:locks')
 const unknown = options.only?.filter((name) => CONTENDERS.every((known) => known.name !== name)) ?? []
 if (unknown.length > 0) throw new Error(`no lock is called ${unknown.join(', ')}`)
 
+const where = circumstances()
 const next = random(options.seed)
 /** A hold time that no pace of asking is in step with. */
 const hold = () => HOLD_MS * (0.75 + next() / 2)
@@ -120,17 +121,18 @@ try {
     }
   }
   const rows = ratioRows(all, Math.min(SMALL_CROWD, options.procs), options.procs)
-  const versions = all.map(({ contender, version }) => (version ? `, ${contender.title} ${version}` : ''))
+  const about = all.map(({ contender: { title }, version, leftOut }) => {
+    if (leftOut) return `; ${title} left out: ${leftOut}`
+    return version ? `; ${title} ${version}` : ''
+  })
   const how =
-    `crowds for ${options.seconds} s, ${options.rounds} rounds, seed ${options.seed}; every count checked, where the ` +
-    `control without a lock lost ${control.lost} of ${control.count}; ${circumstances()}${versions.join('')}`
-  const missing = all.map(({ contender, leftOut }) =>
-    leftOut ? `\n${contender.title}: left out, ${leftOut}` : '',
-  )
+    `crowds for ${options.seconds} s, rounds: ${options.rounds}, seed ${options.seed}; every count checked, where the ` +
+    `control without a lock lost ${control.lost} of ${control.count}; ${where}${about.join('')}`
   if (options.json) console.log(JSON.stringify({ how, control, results: all }, null, 2))
-  else console.log(`${table(rows, { right: all.map((_, i) => i + 1) })}\n\n${how}${missing.join('')}`)
+  else console.log(`${table(rows, { right: all.map((_, i) => i + 1) })}\n\n${how}`)
   if (all.some(isVoid)) process.exitCode = 1
-  else if (options.write) writeMarked('README.md', 'locks', `${markdown(rows)}\n\n(${how})`)
+  else if (options.write)
+    writeMarked('README.md', 'locks', `${markdown(rows)}\n\n(\`npm run bench:locks\`: ${how})`)
 } finally {
   await lab.close()
 }

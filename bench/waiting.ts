@@ -51,6 +51,7 @@ const unknown = options.only?.filter((name) => !WAYS.includes(name as CandidateN
 if (unknown.length > 0)
   throw new Error(`no way of waiting is called ${unknown.join(', ')}: ${WAYS.join(', ')}`)
 
+const where = circumstances()
 const next = random(options.seed)
 /** A hold time that no pace of asking is in step with. */
 const around = (ms: number) => ms * (0.75 + next() / 2)
@@ -107,8 +108,8 @@ try {
   }
   const rows = waitingRows(results, options.procs)
   const how =
-    `${options.procs} processes for ${options.seconds} s, ${options.rounds} rounds, seed ${options.seed}; every count ` +
-    `checked, where the control without a lock lost ${control.lost} of ${control.count}; ${circumstances()}`
+    `${options.procs} processes for ${options.seconds} s, rounds: ${options.rounds}, seed ${options.seed}; every count ` +
+    `checked, where the control without a lock lost ${control.lost} of ${control.count}; ${where}`
   if (options.json) console.log(JSON.stringify({ how, control, results }, null, 2))
   else console.log(`${table(rows, { right: [1, 2, 3, 4, 5, 6, 7] })}\n\n${how}`)
   if (results.some(isVoid)) process.exitCode = 1

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { availableParallelism, cpus, release } from 'node:os'
+import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
 /** Rows of cells, the names of the columns first, as a table of Markdown. */
@@ -9,11 +9,12 @@ export function markdown(rows: readonly (readonly string[])[]): string {
   return [line(header), line(header.map(() => '---')), ...others.map(line)].join('\n')
 }
 
-/** What a figure depends on: machine, system, Node, day. */
+/** What a figure depends on: machine, what else it does at this moment, system, Node, day. To be asked before a run. */
 export function circumstances(): string {
   const model = cpus()[0]?.model ?? process.arch
   const day = new Date().toISOString().slice(0, 10)
-  return `${availableParallelism()} cores ${model}, ${process.platform} ${release()}, Node ${process.version}, ${day}`
+  const load = (loadavg()[0] ?? 0).toFixed(1)
+  return `${availableParallelism()} cores ${model} (load before the run ${load}), ${process.platform} ${release()}, Node ${process.version}, ${day}`
 }
 
 /**

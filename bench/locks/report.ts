@@ -22,23 +22,33 @@ export function isVoid({ crowds }: Measured): boolean {
 
 interface Line {
   readonly title: string
-  readonly of: (measured: Measured) => number[]
+  /** What is compared with the first lock's, round by round. */
+  readonly of?: (measured: Measured) => number[]
+  /** What stands for itself. */
+  readonly text?: (measured: Measured) => string
+}
+
+function crowdLines(procs: number, of: (measured: Measured) => Crowd[]): Line[] {
+  const each = (pick: (crowd: Crowd) => number) => (measured: Measured) => of(measured).map(pick)
+  return [
+    { title: `${procs} processes: ops/s`, of: each(({ perSecond }) => perSecond) },
+    { title: `${procs} processes: longest wait`, of: each(({ longestMs }) => longestMs) },
+    { title: `${procs} processes: turns, fewest / most`, text: (measured) => turns(of(measured)) },
+  ]
+}
+
+/** Of the round with the median rate. */
+function turns(crowds: Crowd[]): string {
+  const crowd = crowds.toSorted((a, b) => a.perSecond - b.perSecond)[crowds.length >> 1]
+  return crowd ? `${crowd.fewest} / ${crowd.most}` : '-'
 }
 
 function lines(small: number, large: number): Line[] {
   return [
     { title: 'alone, asynchronous: pairs/s', of: ({ alone }) => alone.async },
     { title: 'alone, synchronous: pairs/s', of: ({ alone }) => alone.sync },
-    { title: `${small} processes: ops/s`, of: ({ crowds }) => crowds.small.map((crowd) => crowd.perSecond) },
-    {
-      title: `${small} processes: longest wait`,
-      of: ({ crowds }) => crowds.small.map((crowd) => crowd.longestMs),
-    },
-    { title: `${large} processes: ops/s`, of: ({ crowds }) => crowds.large.map((crowd) => crowd.perSecond) },
-    {
-      title: `${large} processes: longest wait`,
-      of: ({ crowds }) => crowds.large.map((crowd) => crowd.longestMs),
-    },
+    ...crowdLines(small, ({ crowds }) => crowds.small),
+    ...crowdLines(large, ({ crowds }) => crowds.large),
     { title: 'hand-over after a release: time', of: ({ handOverMs }) => handOverMs },
     { title: 'next holder after kill -9: time', of: ({ afterKillMs }) => afterKillMs },
   ]
@@ -48,16 +58,24 @@ function lines(small: number, large: number): Line[] {
 export function ratioRows(all: readonly Measured[], small: number, large: number): string[][] {
   const [first] = all
   if (!first) return []
-  const header = ['as a multiple of the first', ...all.map(({ contender }) => contender.title)]
-  const rows = lines(small, large).map(({ title, of }) => {
-    const unit = median(of(first))
-    return [title, ...all.map((measured) => cell(median(of(measured)) / unit, measured))]
+  const header = [`as a multiple of ${first.contender.title}`, ...all.map(({ contender }) => contender.title)]
+  const rows = lines(small, large).map(({ title, of, text }) => {
+    const unit = of ? median(of(first)) : Number.NaN
+    return [
+      title,
+      ...all.map((measured) => {
+        if (isVoid(measured)) return 'void'
+        return text?.(measured) ?? multiple(median(of?.(measured) ?? []) / unit)
+      }),
+    ]
   })
   return [header, ...rows]
 }
 
-function cell(ratio: number, measured: Measured): string {
-  if (isVoid(measured)) return 'void'
+/** Two digits that matter: more are not to be had on a shared machine. */
+function multiple(ratio: number): string {
   if (Number.isNaN(ratio)) return '-'
-  return `${ratio >= 0.095 && ratio < 10 ? ratio.toFixed(2) : Number(ratio.toPrecision(2)).toLocaleString('en-US', { maximumFractionDigits: 6 })}x`
+  if (ratio >= 1 && ratio < 10) return `${ratio.toFixed(1)}x`
+  const rounded = Number(ratio.toPrecision(2))
+  return `${ratio < 1 ? rounded : rounded.toLocaleString('en-US')}x`
 }
