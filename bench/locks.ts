@@ -2,15 +2,14 @@
  * PsLock beside other locks, as ratios: all in one run, in rounds, one after the other in each, since absolute times
  * mean nothing on a shared machine.
  */
-import { Command } from 'commander'
-import { wholeNumber } from '../cli/arguments.ts'
 import { table } from '../cli/table.ts'
-import { newSeed, random } from '../test/fixtures/random.ts'
+import { random } from '../test/fixtures/random.ts'
 import { contend } from './lab/contention.ts'
 import { handOver } from './lab/hand-over.ts'
 import { Lab, reasonOf, rotated, say, within } from './lab/lab.ts'
 import { circumstances, markdown, writeMarked } from './lab/marked.ts'
 import type { Mate } from './lab/mate.ts'
+import { labOptions } from './lab/options.ts'
 import { CONTENDERS, type Contender } from './locks/contenders.ts'
 import { nextAfterKill } from './locks/death.ts'
 import { isVoid, type Measured, ratioRows } from './locks/report.ts'
@@ -22,30 +21,11 @@ const HOLD_MS = 20
 /** No measure takes as long, but one that hangs. */
 const HANGS_MS = 120_000
 
-const options = new Command('bench:locks')
-  .option('--only <names>', `some of ${CONTENDERS.map(({ name }) => name).join(',')}`, (text) =>
-    text.split(','),
-  )
-  .option('--procs <n>', 'processes in the large crowd', wholeNumber(2), 50)
-  .option('--seconds <n>', 'how long a crowd contends', wholeNumber(1), 5)
-  .option('--rounds <n>', 'how often all is measured', wholeNumber(1), 3)
-  .option('--seed <n>', 'of the hold times', wholeNumber(1), newSeed())
-  .option('--json', 'every figure, for programs')
-  .option('--write', 'write the table into README.md')
-  .parse()
-  .opts<{
-    only?: string[]
-    procs: number
-    seconds: number
-    rounds: number
-    seed: number
-    json?: boolean
-    write?: boolean
-  }>()
-
-const unknown = options.only?.filter((name) => CONTENDERS.every((known) => known.name !== name)) ?? []
-if (unknown.length > 0) throw new Error(`no lock is called ${unknown.join(', ')}`)
-
+const options = labOptions(
+  'bench:locks',
+  CONTENDERS.map(({ name }) => name),
+  'README.md',
+)
 const where = circumstances()
 const next = random(options.seed)
 /** A hold time that no pace of asking is in step with. */

@@ -2,16 +2,15 @@
  * The candidates for waiting, measured against each other: in rounds, one after the other in each, since absolute times
  * mean nothing on a shared machine. See the decision "Waiting" in CONTRIBUTING.md.
  */
-import { Command } from 'commander'
-import { wholeNumber } from '../cli/arguments.ts'
 import { table } from '../cli/table.ts'
-import { newSeed, random } from '../test/fixtures/random.ts'
+import { random } from '../test/fixtures/random.ts'
 import type { CandidateName } from './candidates/registry.ts'
 import { contend } from './lab/contention.ts'
 import { handOver } from './lab/hand-over.ts'
 import { Lab, reasonOf, rotated, say, within } from './lab/lab.ts'
 import { circumstances, markdown, writeMarked } from './lab/marked.ts'
 import type { Mate } from './lab/mate.ts'
+import { labOptions } from './lab/options.ts'
 import { exitAfterTimeout } from './waiting/exit.ts'
 import { canBeCancelled, idleCpu, readBesideWaits } from './waiting/measures.ts'
 import { isVoid, type Waiting, waitingRows } from './waiting/report.ts'
@@ -28,29 +27,7 @@ const HAND_OVERS_A_ROUND = 15
 /** No measure takes as long, but one that hangs. */
 const HANGS_MS = 120_000
 
-const options = new Command('bench:waiting')
-  .option('--only <names>', `some of ${WAYS.join(',')}`, (text) => text.split(','))
-  .option('--procs <n>', 'processes in a crowd', wholeNumber(3), 50)
-  .option('--seconds <n>', 'how long a crowd contends', wholeNumber(1), 5)
-  .option('--rounds <n>', 'how often all is measured', wholeNumber(1), 3)
-  .option('--seed <n>', 'of the hold times', wholeNumber(1), newSeed())
-  .option('--json', 'every figure, for programs')
-  .option('--write', 'write the table into CONTRIBUTING.md')
-  .parse()
-  .opts<{
-    only?: string[]
-    procs: number
-    seconds: number
-    rounds: number
-    seed: number
-    json?: boolean
-    write?: boolean
-  }>()
-
-const unknown = options.only?.filter((name) => !WAYS.includes(name as CandidateName)) ?? []
-if (unknown.length > 0)
-  throw new Error(`no way of waiting is called ${unknown.join(', ')}: ${WAYS.join(', ')}`)
-
+const options = labOptions('bench:waiting', WAYS, 'CONTRIBUTING.md')
 const where = circumstances()
 const next = random(options.seed)
 /** A hold time that no pace of asking is in step with. */
