@@ -75,7 +75,7 @@ export function ratioRows(all: readonly Measured[], small: number, large: number
 /** Two digits that matter: more are not to be had on a shared machine. */
 function multiple(ratio: number): string {
   if (Number.isNaN(ratio)) return '-'
-  if (ratio >= 1 && ratio < 10) return `${ratio.toFixed(1)}x`
   const rounded = Number(ratio.toPrecision(2))
+  if (rounded >= 1 && rounded < 10) return `${rounded.toFixed(1)}x`
   return `${ratio < 1 ? rounded : rounded.toLocaleString('en-US')}x`
 }
