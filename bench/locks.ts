@@ -96,6 +96,7 @@ try {
   if (control.lost === 0) throw new Error('the control without a lock lost nothing: the counts prove nothing')
   for (let round = 0; round < options.rounds; round++) {
     for (const measured of rotated(there, round)) {
+      if (isVoid(measured)) continue
       say(`round ${round + 1}/${options.rounds}: ${measured.contender.name}`)
       await measure(measured, round === options.rounds - 1)
     }

@@ -62,6 +62,7 @@ async function measure(result: Waiting, crew: readonly Mate[], isLast: boolean):
   }
   result.idlePercent.push(await step('idle', idleCpu(holder, crew.slice(1), name, path)))
   result.crowds.push(await step('crowd', contend(crew, name, path, options.seconds * 1000)))
+  if (isVoid(result)) return
   result.readMs.push(await step('readFile', readBesideWaits(lab, holder, name, path)))
   if (!isLast) return
   // These are facts rather than figures: once is enough.
@@ -79,6 +80,7 @@ try {
   if (control.lost === 0) throw new Error('the control without a lock lost nothing: the counts prove nothing')
   for (let round = 0; round < options.rounds; round++) {
     for (const result of rotated(results, round)) {
+      if (isVoid(result)) continue
       say(`round ${round + 1}/${options.rounds}: ${result.name}`)
       await measure(result, crew, round === options.rounds - 1)
     }

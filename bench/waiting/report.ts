@@ -45,20 +45,18 @@ function row(result: Waiting): string[] {
   const both = (values: number[]) => `${figure(median(values))} / ${duration(quantile(values, 0.9))}`
   const crowd = [...crowds].sort((a, b) => a.perSecond - b.perSecond)[crowds.length >> 1]
   const ends = (ms: number | undefined) => (ms === undefined ? 'no' : `yes, ${duration(ms)}`)
-  const ofCrowd =
-    !crowd || isVoid(result)
-      ? [`void: lost ${crowds.map(({ lost }) => lost).join(', ')}`, '-', '-']
-      : [
-          figure(crowd.perSecond),
-          `${crowd.fewest} / ${crowd.most}`,
-          `${duration(crowd.longestMs)} / ${duration(crowd.meanMs)} = ${figure(crowd.longestMs / crowd.meanMs)}x`,
-        ]
+  if (!crowd || isVoid(result)) {
+    const lost = crowds.map((run) => run.lost).join(', ')
+    return [CANDIDATES[name].title, `void: lost ${lost}`, ...Array.from({ length: 9 }, () => '-')]
+  }
   return [
     CANDIDATES[name].title,
     both(handOverMs[5]),
     both(handOverMs[50]),
     `${figure(median(idlePercent))} %`,
-    ...ofCrowd,
+    figure(crowd.perSecond),
+    `${crowd.fewest} / ${crowd.most}`,
+    `${duration(crowd.longestMs)} / ${duration(crowd.meanMs)} = ${figure(crowd.longestMs / crowd.meanMs)}x`,
     duration(median(readMs)),
     ends(exitMs),
     ends(processExitMs),
