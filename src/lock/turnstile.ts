@@ -8,9 +8,9 @@ import { type Outlook, WaitingLine } from './waiting-line.ts'
 const FIRST_PACE_MS = { from: 1, to: 25, toUnheard: 10 }
 /**
  * How often the others say that they are still there and look whether those before them have taken the chance that they
- * had, for each place ahead. It adds up to some hundred looks a second among 50.
+ * had, for each place ahead. It adds up to fewer than a hundred looks a second among 50.
  */
-const FURTHER_PACE_MS = { perPlace: 50, to: 800 }
+const FURTHER_PACE_MS = { perPlace: 100, to: 800 }
 /** How often they ask, for each place ahead, where nobody can ring them. */
 const UNHEARD_PACE_MS = { perPlace: 2, to: 60 }
 /** For so long the lock is left to whom we have rung; a process that is awake needs a tenth of it. */
