@@ -94,7 +94,8 @@ describe('the waiting of pslock run', () => {
         [undefined, true],
       ] as const) {
         const terminal = pslockInTerminal(['run', at('db'), '--timeout', '0.6', '--', 'true'], {
-          env: { NO_COLOR },
+          // Node takes a terminal under CI for one without colours.
+          env: { NO_COLOR, CI: undefined, FORCE_COLOR: undefined },
         })
         assert.equal((await terminal.outcome).code, 75)
         const [line = ''] = drawn(terminal.shown())
