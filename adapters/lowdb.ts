@@ -1,9 +1,15 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
-import type { TreeAdapter, TreeFormat, TreeSession } from '../src/db/adapter.ts'
+import type { TreeAdapter, TreeFormat, TreeMemory, TreeSession } from '../src/db/adapter.ts'
 import { type LockedMembers, openTree } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
-import { show } from '../src/lock/options.ts'
+import {
+  memoryOnly,
+  type TransactionOptions,
+  type TransactionsOf,
+  transactions,
+} from '../src/db/transaction.ts'
+import { type AcquireOptions, show } from '../src/lock/options.ts'
 import type { PsLock } from '../src/lock/ps-lock.ts'
 import { JSONFile, JSONFileSync, pathOf } from './lowdb/json-file.ts'
 
@@ -33,11 +39,28 @@ export const lowdbAdapter: TreeAdapter<AnyLow> = {
     adapter instanceof JSONFile || adapter instanceof JSONFileSync
       ? JSON_FORMAT
       : { ...JSON_FORMAT, io: adapter },
+  withMemory: (low, memory) => onDraft(low, memory),
   attach(low, session) {
     const calls = low instanceof LowSync ? syncCalls(session) : asyncCalls(session)
     for (const [name, value] of Object.entries(calls))
       Object.defineProperty(low, name, { value, configurable: true })
   },
+}
+
+/** The store with another `data`. Methods are called on the real one, which has private fields. */
+function onDraft<L extends AnyLow>(low: L, memory: TreeMemory): L {
+  return new Proxy(low, {
+    get(target, key) {
+      if (key === 'data') return memory.get()
+      const value: unknown = Reflect.get(target, key, target)
+      return typeof value === 'function' && key !== 'constructor' ? value.bind(target) : value
+    },
+    set(target, key, value) {
+      if (key === 'data') memory.set(value)
+      else Reflect.set(target, key, value, target)
+      return true
+    },
+  })
 }
 
 type Edit = (data: unknown) => unknown
@@ -88,6 +111,25 @@ export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
 
   override async update(edit: (data: T) => unknown): Promise<void> {
     return this.#opened ? this.#opened.session.update(edit as Edit) : super.update(edit)
+  }
+
+  transaction<R>(run: (tx: this) => R, options?: TransactionOptions): Promise<Awaited<R>> {
+    return this.#doors.transaction(run, options)
+  }
+
+  view<R>(run: (tx: this) => R, options?: AcquireOptions): Promise<Awaited<R>> {
+    return this.#doors.view(run, options)
+  }
+
+  rollbackAfter<R>(run: (tx: this) => R, options?: AcquireOptions): Promise<Awaited<R>> {
+    return this.#doors.rollbackAfter(run, options)
+  }
+
+  get #doors(): TransactionsOf<this> {
+    return transactions(
+      this.#opened?.session ?? memoryOnly,
+      (memory) => onDraft(this as Low<unknown>, memory) as this,
+    )
   }
 
   async close(): Promise<void> {

@@ -3,8 +3,16 @@ import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
+import {
+  memoryOnly,
+  type Transacting,
+  type TransactionOptions,
+  type TransactionsOf,
+  transactions,
+} from '../src/db/transaction.ts'
+import type { AcquireOptions } from '../src/lock/options.ts'
 import type { PsLock } from '../src/lock/ps-lock.ts'
-import { load, nedbAdapter } from './nedb/attach.ts'
+import { load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
 
@@ -98,6 +106,18 @@ class LockedDatastoreStore extends Datastore {
     return super.removeIndex(field)
   }
 
+  transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>> {
+    return this.#doors.transaction(run, options)
+  }
+
+  view<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#doors.view(run, options)
+  }
+
+  rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#doors.rollbackAfter(run, options)
+  }
+
   async close(): Promise<void> {
     this.__original.stopAutocompaction()
     await this.#close?.()
@@ -105,6 +125,23 @@ class LockedDatastoreStore extends Datastore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  get #doors(): TransactionsOf<this> {
+    const nedb = this.__original
+    if (!this.lock) return transactions(memoryOnly, () => this)
+    const { transact, look } = onceLoaded(nedb)
+    const loaded: Transacting<void> = {
+      transact: async <T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> => {
+        await this.load()
+        return transact(run, options)
+      },
+      look: async <T>(run: () => T, options: AcquireOptions): Promise<Awaited<T>> => {
+        await this.load()
+        return look(run, options)
+      },
+    }
+    return transactions(loaded, () => this)
   }
 
   #autoload(nedb: Nedb, onload: Onload): void {

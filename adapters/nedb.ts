@@ -1,8 +1,15 @@
 import type Vanilla from '@seald-io/nedb'
 import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
+import {
+  memoryOnly,
+  type TransactionOptions,
+  type TransactionsOf,
+  transactions,
+} from '../src/db/transaction.ts'
+import type { AcquireOptions } from '../src/lock/options.ts'
 import type { PsLock } from '../src/lock/ps-lock.ts'
-import { load, makeFolder, markLocked, nedbAdapter } from './nedb/attach.ts'
+import { load, makeFolder, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 
@@ -46,6 +53,18 @@ class LockedNedbStore extends markLocked(locked(Datastore)) {
     await super.loadDatabaseAsync()
   }
 
+  transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>> {
+    return this.#doors.transaction(run, options)
+  }
+
+  view<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#doors.view(run, options)
+  }
+
+  rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#doors.rollbackAfter(run, options)
+  }
+
   async close(): Promise<void> {
     this.stopAutocompaction()
     await this.#close?.()
@@ -53,6 +72,10 @@ class LockedNedbStore extends markLocked(locked(Datastore)) {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  get #doors(): TransactionsOf<this> {
+    return transactions(this.lock ? onceLoaded(this) : memoryOnly, () => this)
   }
 
   /** Vanilla compacts the file here, and crashes the process when that fails. */

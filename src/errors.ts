@@ -148,6 +148,20 @@ export class StaleWriteError extends PsLockError {
   }
 }
 
+/** Somebody else has changed what this change was based on. Nothing was written; look at the present state and redo it. */
+export class ConflictError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_CONFLICT', message, details)
+  }
+}
+
+/** Something that cannot be done inside a transaction, or inside a view of a store. */
+export class TransactionError extends PsLockError {
+  constructor(message: string, details: PsLockErrorDetails) {
+    super('PSLOCK_TRANSACTION', message, details)
+  }
+}
+
 /** The data file is not whole, or not in this store's format. It is left as it is. */
 export class CorruptStoreError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {

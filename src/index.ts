@@ -13,8 +13,10 @@ export type {
 } from './db/adapter.ts'
 export { LockedDb, type LockedDbOptions, type LockedMembers, type Promised } from './db/locked-db.ts'
 export type { Durability, StoreOptions } from './db/options.ts'
+export type { TransactionOptions, Transactions } from './db/transaction.ts'
 export {
   ClosedError,
+  ConflictError,
   CorruptStoreError,
   LockDeadlockError,
   type LockHolder,
@@ -29,6 +31,7 @@ export {
   StoreIoError,
   type TreeLockHolder,
   type TreeLockMode,
+  TransactionError,
 } from './errors.ts'
 export type { LockEvent } from './lock/events.ts'
 export type { HeldLock } from './lock/held-lock.ts'

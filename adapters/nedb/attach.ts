@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { LogAdapter } from '../../src/db/adapter.ts'
+import type { Transacting } from '../../src/db/transaction.ts'
 import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { storeFailure } from '../../src/os/replace.ts'
 import { BeforeLoad } from './before-load.ts'
@@ -80,5 +81,18 @@ export function makeFolder(db: Nedb): void {
     mkdirSync(folder, { recursive: true, mode: db.persistence.modes.dirMode })
   } catch (error) {
     throw storeFailure(folder, 'create', error)
+  }
+}
+
+/** Transactions and views of a store: what is asked for before the load runs after it, like every operation. */
+export function onceLoaded(db: Nedb): Transacting<void> {
+  const at = attached.get(db)
+  if (!at) throw new Error('the store is not attached')
+  const { session, beforeLoad } = at
+  const start = <T>(run: () => Promise<T>): Promise<T> =>
+    db.executor.ready ? run() : (beforeLoad.hold(run) as Promise<T>)
+  return {
+    transact: (run, options) => start(() => session.transact(run, options)),
+    look: (run, options) => start(() => session.look(run, options)),
   }
 }

@@ -1,7 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { LogSession } from '../../src/db/adapter.ts'
 import { StoreIoError } from '../../src/errors.ts'
-import type { Task } from './internals.ts'
 
 interface Waiting {
   readonly start: () => Promise<unknown>
@@ -24,7 +23,7 @@ export class BeforeLoad {
     this.#filename = filename
   }
 
-  hold(task: Task, mode: 'exclusive' | 'shared'): Promise<unknown> {
+  hold(run: () => Promise<unknown>): Promise<unknown> {
     const { timeoutMs } = this.#session
     return new Promise((resolve, reject) => {
       const refuse = () => {
@@ -33,7 +32,7 @@ export class BeforeLoad {
       }
       const timer = timeoutMs < 2 ** 31 ? setTimeout(refuse, timeoutMs) : undefined
       // In the context that issued it: it is no part of the load that lets it run.
-      const start = AsyncResource.bind(() => this.#session.perform(mode, task))
+      const start = AsyncResource.bind(run)
       const entry: Waiting = { start, resolve, reject, timer }
       this.#waiting.push(entry)
     })

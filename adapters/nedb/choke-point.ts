@@ -14,7 +14,9 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
   const { executor, persistence } = db
 
   executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') =>
-    executor.ready || forceQueuing ? session.perform(mode, task) : beforeLoad.hold(task, mode)
+    executor.ready || forceQueuing
+      ? session.perform(mode, task)
+      : beforeLoad.hold(() => session.perform(mode, task))
   // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.
   executor.processBuffer = () => {
     executor.ready = true

@@ -1,5 +1,6 @@
 import type { LockMode } from '../errors.ts'
 import type { LineCoder } from './log/unit.ts'
+import type { Transacting } from './transaction.ts'
 
 /**
  * The contract between pslock and a store. An adapter *declares*: what its methods do, how memory becomes equal to the
@@ -40,6 +41,8 @@ export interface TreeAdapter<S extends object> {
   memory(store: S): TreeMemory
   /** How it is written. */
   format(store: S): TreeFormat
+  /** The same store on another tree: what the callback of a transaction works on. */
+  withMemory(store: S, memory: TreeMemory): S
   /** Takes over the store: its methods that read and write call `session` from now on. */
   attach(store: S, session: TreeSession): void
 }
@@ -59,7 +62,7 @@ export interface TreeFormat {
 }
 
 /** What the core offers to a tree store. */
-export interface TreeSession {
+export interface TreeSession extends Transacting<TreeMemory> {
   /** Makes memory equal to the file; unsaved edits are dropped. */
   read(): Promise<void>
   /** Writes memory, merged with what others wrote meanwhile. @throws StaleWriteError */
@@ -83,7 +86,7 @@ export interface LogAdapter<S extends object> {
 }
 
 /** What the core offers to a log store. */
-export interface LogSession {
+export interface LogSession extends Transacting<void> {
   /** Runs one operation of the store under the lock, memory caught up, all or nothing. */
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>>
   /** In an operation: these lines are its change. They are written when it has ended, as one unit. */

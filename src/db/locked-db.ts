@@ -14,6 +14,7 @@ import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
 import { openOptions, type StoreOptions } from './options.ts'
 import { lockedProxy, type OpenedStore } from './proxy.ts'
+import { type Transactions, transactions } from './transaction.ts'
 import { TreeStore } from './tree/tree-store.ts'
 
 export interface LockedDbOptions<A> extends StoreOptions {
@@ -24,7 +25,7 @@ export interface LockedDbOptions<A> extends StoreOptions {
 }
 
 /** What a locked store has besides the store's own members. */
-export interface LockedMembers {
+export interface LockedMembers extends Transactions {
   /** The store's lock, for work of your own: calls on the store inside `lock.exclusive(...)` join it. */
   readonly lock: PsLock
   /** Waits for what was issued and closes the files. Not calling it does no harm. */
@@ -92,10 +93,29 @@ function openImage<S extends object>(
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const image = new ImageStore(store, adapter, real, opened)
-  return lockedProxy(store, closing(opened.lock, image), (name) => {
+  const doors = (proxy: object) => transactions(image.doors, () => proxy)
+  return lockedProxy(store, { ...closing(opened.lock, image), transactions: doors }, (name) => {
     const kind = adapter.methods[name] ?? 'write'
     if (kind === 'free') return undefined
     return (run) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run)
+  })
+}
+
+function logProxy(store: object, opened: OpenedStore & { session: LogSession }): object {
+  return lockedProxy(store, {
+    ...opened,
+    transactions: (proxy) => transactions(opened.session, () => proxy),
+  })
+}
+
+function treeProxy<S extends object>(
+  store: S,
+  adapter: TreeAdapter<S>,
+  opened: OpenedStore & { session: TreeSession },
+): object {
+  return lockedProxy(store, {
+    ...opened,
+    transactions: () => transactions(opened.session, (memory) => adapter.withMemory(store, memory)),
   })
 }
 
@@ -115,9 +135,9 @@ function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
   const { adapter, path, ...options } = given
   switch (adapter?.family) {
     case 'log':
-      return lockedProxy(store, openLog(store, adapter, path, options))
+      return logProxy(store, openLog(store, adapter, path, options))
     case 'tree':
-      return lockedProxy(store, openTree(store, adapter, path, options))
+      return treeProxy(store, adapter, openTree(store, adapter, path, options))
     case 'image':
       return openImage(store, adapter, path, options)
     default:

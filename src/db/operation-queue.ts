@@ -1,40 +1,13 @@
-import { type LockMode, LockTimeoutError } from '../errors.ts'
+import { ConflictError, type LockMode, LockTimeoutError, TransactionError } from '../errors.ts'
 import { during, enclosing, queueUp } from '../lock/enter.ts'
 import { Hold } from '../lock/hold.ts'
 import { PsLock } from '../lock/ps-lock.ts'
 import { outsideHolds } from '../lock/shared-state.ts'
 import { isReadOnlyFolder } from '../os/lock-file.ts'
-
-/** One call on a store, from being issued to being settled. */
-interface Operation {
-  readonly mode: LockMode
-  readonly run: () => unknown
-  readonly since: number
-  readonly resolve: (value: unknown) => void
-  readonly reject: (reason: unknown) => void
-}
-
-/** How a commit ended. */
-export interface Commit {
-  /** How many of the pass's operations, from the first on, are in the file now. */
-  readonly committed: number
-  /** What stopped the one after those. */
-  readonly error?: unknown
-  /** What must still happen, after the lock is released, before anything resolves: fsync. */
-  readonly settle?: (() => Promise<void>) | undefined
-}
-
-/** What a kind of store does in one locked pass. All of it runs under the lock. */
-export interface Pass {
-  /** Makes memory equal to the file. A throw rejects every operation of the pass; nothing was run. */
-  catchUp(mode: LockMode): Promise<void> | void
-  /** Runs one operation. When it throws, what it did is undone and nothing of it will be written. */
-  run(operation: () => unknown, mode: LockMode): unknown
-  /** Puts into the file what the operations did. Must not throw: it reports. */
-  commit(): Promise<Commit> | Commit
-  /** Called last under the lock, however the pass ended. */
-  end(): void
-}
+import { type Issued, Operation } from './operation.ts'
+import { Outcomes } from './outcomes.ts'
+import type { Commit, Pass } from './pass.ts'
+import { Scope } from './scope.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
@@ -51,33 +24,18 @@ export class OperationQueue {
   #draining: Promise<void> | undefined
   /** The pass that runs now: passes inside the user's own holds and ours take turns on the same memory. */
   #running: Promise<unknown> | undefined
-  /** The hold whose operation runs at this moment. */
-  #operating: Hold | undefined
 
   constructor(lock: PsLock, pass: Pass) {
     this.#lock = lock
     this.#pass = pass
   }
 
-  /** Runs an operation in a locked pass; inside the user's own hold of this lock, in a pass within that hold. */
-  push<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
-    return new Promise<unknown>((resolve, reject) => {
-      const operation: Operation = { mode, run, since: performance.now(), resolve, reject }
-      const { site } = PsLock.entry(this.#lock, mode)
-      const outer = enclosing(site)
-      if (outer && outer === this.#operating) {
-        // Issued from inside one of our own operations, which waits for it: it is part of that one.
-        Promise.resolve().then(run).then(resolve, reject)
-        return
-      }
-      if (outer) {
-        this.#within(outer, operation).catch(reject)
-        return
-      }
-      this.#queue.push(operation)
-      // Later in this tick: calls issued together (`Promise.all`) then share the hold.
-      this.#draining ??= Promise.resolve().then(() => outsideHolds(() => this.#drain()))
-    }) as Promise<Awaited<T>>
+  /**
+   * Runs an operation in a locked pass; inside another operation of this store as a part of that one, and inside the
+   * user's own hold of this lock in a pass within that hold.
+   */
+  push<T>(mode: LockMode, run: () => T, issued: Issued = {}): Promise<Awaited<T>> {
+    return this.#push(mode, run, issued) as Promise<Awaited<T>>
   }
 
   /** Resolves when everything issued so far has settled. */
@@ -86,8 +44,42 @@ export class OperationQueue {
     await this.#running
   }
 
+  async #push(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+    const scope = Scope.enclosing(this)
+    if (scope) return this.#join(scope, mode, run)
+    const operation = new Operation(mode, run, issued)
+    const { site, patience } = PsLock.entry(this.#lock, mode, issued)
+    const outer = enclosing(site)
+    if (outer) {
+      this.#within(outer, operation).catch((error) => operation.reject(error))
+      return operation.promise
+    }
+    const timedOut = () => patience.onTimeout(operation.waitedMs)
+    if (issued.timeoutMs === 0 && (this.#draining || this.#running)) throw timedOut()
+    operation.waitBehind((reason) => {
+      const index = this.#queue.indexOf(operation)
+      if (index !== -1) this.#queue.splice(index, 1)
+      operation.reject(reason())
+    }, timedOut)
+    this.#queue.push(operation)
+    // Later in this tick: calls issued together (`Promise.all`) then share the hold.
+    this.#draining ??= Promise.resolve().then(() => outsideHolds(() => this.#drain()))
+    return operation.promise
+  }
+
+  #join(scope: Scope, mode: LockMode, run: () => unknown): Promise<unknown> {
+    if (mode === 'exclusive' && scope.mode === 'shared') {
+      const { path } = this.#lock
+      throw new TransactionError(
+        `nothing can be written inside a view (or a read) of the store locked by ${path}: use transaction()`,
+        { path },
+      )
+    }
+    return scope.issue(() => Scope.run(this, mode, () => this.#pass.savepoint(run, mode)))
+  }
+
   async #within(outer: Hold, operation: Operation): Promise<void> {
-    const { site, patience } = PsLock.entry(this.#lock, operation.mode)
+    const { site, patience } = PsLock.entry(this.#lock, operation.mode, operation)
     const settle = await during(site, outer, operation.mode, patience, (hold) =>
       this.#inTurn([operation], operation.mode, hold),
     )
@@ -109,6 +101,8 @@ export class OperationQueue {
     const mode = this.#queue.some((operation) => operation.mode === 'exclusive') ? 'exclusive' : 'shared'
     const head = this.#queue[0]
     if (!head) return
+    head.stopWaiting()
+    if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
     const hold = await this.#enter(mode, head)
     let settle: () => Promise<void>
     try {
@@ -119,13 +113,64 @@ export class OperationQueue {
     await settle()
   }
 
+  /** Runs on one state: the lock is free again as soon as that state is in memory, which nobody else touches. */
+  async #apart(operation: Operation): Promise<void> {
+    const hold = await this.#enter('shared', operation)
+    this.#queue.shift()
+    const run = async () => {
+      try {
+        await this.#pass.catchUp('shared')
+      } finally {
+        this.#pass.end()
+        await hold?.end()
+      }
+      return operation.kind === 'view'
+        ? Scope.run(this, 'shared', operation.run)
+        : this.#optimistically(operation)
+    }
+    await this.#alone(run).then(
+      (value) => operation.resolve(value),
+      (error) => operation.reject(error),
+    )
+  }
+
+  async #optimistically(operation: Operation): Promise<unknown> {
+    const value = await Scope.run(this, 'exclusive', () => this.#pass.run(operation.run, 'exclusive'))
+    let commit: Commit
+    try {
+      const hold = await this.#enter('exclusive', operation)
+      try {
+        if (!(await this.#pass.isFresh())) throw this.#conflict()
+        commit = await this.#pass.commit()
+      } finally {
+        this.#pass.end()
+        await hold?.end()
+      }
+    } catch (error) {
+      this.#pass.abandon()
+      throw error
+    }
+    await commit.settle?.()
+    if (commit.committed === 0) throw commit.error
+    return value
+  }
+
+  #conflict(): ConflictError {
+    const { path } = this.#lock
+    return new ConflictError(
+      `somebody else has written while an optimistic transaction ran (the store locked by ${path}). Its changes were ` +
+        'undone: run it again, give it more retries, or leave out `retry` to hold the lock while it runs.',
+      { path },
+    )
+  }
+
   /** Takes the lock; undefined where a reader may go without, because no lock file can be made in this folder. */
   async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined> {
-    const { site, patience } = PsLock.entry(this.#lock, mode)
+    const { site, patience } = PsLock.entry(this.#lock, mode, head)
     let waitedMs = 0
     try {
       if (!site.room.tryEnter(mode, patience.sliceMs)) {
-        const left = Math.max(1, patience.timeoutMs - (performance.now() - head.since))
+        const left = Math.max(1, patience.timeoutMs - head.waitedMs)
         const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
         waitedMs = await queueUp(site, site.room, mode, patient)
       }
@@ -141,15 +186,20 @@ export class OperationQueue {
     const now = performance.now()
     const head = this.#queue.shift()
     head?.reject(error)
-    if (!(error instanceof LockTimeoutError) || !head) return
+    if (!(error instanceof LockTimeoutError) || !head || head.timeoutMs !== undefined) return
     while (this.#queue[0] && this.#queue[0].since - head.since < 1 && now > this.#queue[0].since) {
       this.#queue.shift()?.reject(error)
     }
   }
 
-  async #inTurn(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
+  #inTurn(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
+    return this.#alone(() => this.#underLock(queue, mode, hold))
+  }
+
+  /** After the pass that runs now. */
+  async #alone<T>(run: () => Promise<T>): Promise<T> {
     while (this.#running) await this.#running
-    const pass = this.#underLock(queue, mode, hold)
+    const pass = run()
     this.#running = pass.catch(() => {})
     try {
       return await pass
@@ -160,64 +210,36 @@ export class OperationQueue {
 
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
   async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
-    const outcomes: { operation: Operation; value: unknown; error: unknown; failed: boolean }[] = []
-    let commit: Commit = { committed: 0 }
+    const outcomes = new Outcomes()
     try {
       const caughtUp = this.#pass.catchUp(mode)
       if (caughtUp) await caughtUp
       const until = performance.now() + PASS_MS
-      for (
-        let left = queue.length;
-        left > 0 && (outcomes.length === 0 || performance.now() < until);
-        left--
-      ) {
-        if (mode === 'shared' && queue[0]?.mode === 'exclusive') break
-        const operation = queue.shift() as Operation
-        this.#operating = hold
-        try {
-          const run = () => this.#pass.run(operation.run, operation.mode)
-          const value = await (hold ? hold.run(run) : run())
-          outcomes.push({ operation, value, error: undefined, failed: false })
-        } catch (error) {
-          outcomes.push({ operation, value: undefined, error, failed: true })
-        } finally {
-          this.#operating = undefined
-        }
+      for (let left = queue.length; left > 0 && (outcomes.isEmpty || performance.now() < until); left--) {
+        const next = queue[0]
+        if (!next || (mode === 'shared' && next.mode === 'exclusive')) break
+        // The user's code may take its time: nothing of others shall wait for its end to be written.
+        if (next.kind !== 'call' && !outcomes.isEmpty) break
+        queue.shift()
+        next.stopWaiting()
+        const run = () => Scope.run(this, next.mode, () => this.#pass.run(next.run, next.mode))
+        await outcomes.add(next, hold ? () => hold.run(run) : run)
+        if (next.kind !== 'call') break
       }
       const committing = this.#pass.commit()
-      commit = committing instanceof Promise ? await committing : committing
+      outcomes.commit = committing instanceof Promise ? await committing : committing
     } catch (error) {
       // Catching up failed: nothing was run, and every operation of this pass would fail the same way.
       const refused = queue.splice(0, queue.length)
       return async () => {
-        for (const { operation } of outcomes) operation.reject(error)
+        outcomes.rejectAll(error)
         for (const operation of refused) operation.reject(error)
       }
     } finally {
       this.#pass.end()
     }
     return async () => {
-      const again: Operation[] = []
-      let error: unknown = commit.error
-      let broken = false
-      try {
-        await commit.settle?.()
-      } catch (failure) {
-        error = failure
-        broken = true
-      }
-      for (const [index, outcome] of outcomes.entries()) {
-        const { operation } = outcome
-        if (outcome.failed) operation.reject(outcome.error)
-        else if (
-          broken ||
-          (index >= commit.committed && (operation.mode === 'exclusive' || index === commit.committed))
-        ) {
-          operation.reject(error)
-        } else if (index < commit.committed) operation.resolve(outcome.value)
-        // A read that came after a write which failed has seen what is undone now: it looks again.
-        else again.push(operation)
-      }
+      const again = await outcomes.settle()
       this.#queue.unshift(...again)
       if (again.length > 0) this.#draining ??= Promise.resolve().then(() => outsideHolds(() => this.#drain()))
     }

@@ -1,9 +1,15 @@
 import type { PsLock } from '../lock/ps-lock.ts'
+import type { TransactionsOf } from './transaction.ts'
 
 /** A store that is wired to its file and its lock. */
 export interface OpenedStore {
   readonly lock: PsLock
   close(): Promise<void>
+}
+
+/** One whose proxy also offers transactions, in which the callback is given `tx(proxy)`. */
+export interface TransactingStore extends OpenedStore {
+  transactions(proxy: object): TransactionsOf<object>
 }
 
 /** How calls of one method are run; undefined: as they are, without the lock. */
@@ -13,7 +19,7 @@ export type Locking = (name: string) => ((run: () => unknown) => Promise<unknown
  * The store with `lock` and `close` added and, where `locking` is given, its methods run under the lock. Members are
  * read from, and methods called on, the *real* store: a plain Proxy breaks classes with `#private` fields.
  */
-export function lockedProxy(store: object, opened: OpenedStore, locking?: Locking): object {
+export function lockedProxy(store: object, opened: TransactingStore, locking?: Locking): object {
   const added: Record<PropertyKey, unknown> = {
     lock: opened.lock,
     close: opened.close,
@@ -41,5 +47,6 @@ export function lockedProxy(store: object, opened: OpenedStore, locking?: Lockin
     set: (target, key, value) => Reflect.set(target, key, value, target),
     has: (target, key) => Object.hasOwn(added, key) || Reflect.has(target, key),
   })
+  Object.assign(added, opened.transactions(proxy))
   return proxy
 }

@@ -226,9 +226,13 @@ export class PsLock {
   }
 
   /** For the floor above, which batches operations in holds of its own: how this lock would wait. */
-  static entry(lock: PsLock, mode: LockMode, timeoutMs?: number): { site: Site; patience: Patience } {
+  static entry(
+    lock: PsLock,
+    mode: LockMode,
+    options: AcquireOptions = {},
+  ): { site: Site; patience: Patience } {
     const site = lock.#open()
-    return { site, patience: lock.#patience(site, mode, { timeoutMs }) }
+    return { site, patience: lock.#patience(site, mode, options) }
   }
 
   #open(): Site {

@@ -2,10 +2,12 @@ import type { LockMode } from '../../errors.ts'
 import { show } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { ImageAdapter } from '../adapter.ts'
-import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
+import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
+import type { Commit, Pass } from '../pass.ts'
 import { untilUnsplit } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
+import { type Transacting, transacting } from '../transaction.ts'
 import { ImageFile } from './image-file.ts'
 
 /**
@@ -18,6 +20,7 @@ export class ImageStore<S extends object> implements Pass {
   readonly #options: OpenOptions
   readonly #file: ImageFile
   readonly #queue: OperationQueue
+  readonly doors: Transacting<void>
   /** What the file holds; undefined: there is none, or it was not read yet. */
   #saved: string | undefined
   /** What the operations of this pass have made of it. */
@@ -29,6 +32,7 @@ export class ImageStore<S extends object> implements Pass {
     this.#options = options
     this.#file = new ImageFile(path, options.durability === 'disk')
     this.#queue = new OperationQueue(options.lock, this)
+    this.doors = transacting(this.#queue)
   }
 
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
@@ -56,15 +60,32 @@ export class ImageStore<S extends object> implements Pass {
   }
 
   async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    const before = this.#text
     try {
       const result = await operation()
       if (mode === 'exclusive') this.#text = this.#save()
       return result
     } catch (error) {
       // Whatever it did half is gone: the store is as before this operation.
-      this.#adapter.load(this.#store, this.#text)
+      this.#text = before
+      this.#adapter.load(this.#store, before)
       throw error
     }
+  }
+
+  savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    return this.run(operation, mode)
+  }
+
+  isFresh(): boolean {
+    return this.#file.news('exclusive').kind === 'none'
+  }
+
+  abandon(): void {
+    this.#text = this.#saved
+    this.#adapter.load(this.#store, this.#saved)
+    // It may be newer than what is in memory now: the next look shall say so.
+    this.#file.forget()
   }
 
   async commit(): Promise<Commit> {

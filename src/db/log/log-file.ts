@@ -67,6 +67,13 @@ export class LogFile {
     return isKnown && !isEdited ? this.#tail(size) : this.#all(size)
   }
 
+  /** Whether the file is, to its end, what was read or written here. */
+  async isFresh(): Promise<boolean> {
+    const { exists } = this
+    const { kind } = await this.news('exclusive')
+    return kind === 'none' || (kind === 'missing' && !exists)
+  }
+
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
   applied(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
     const anew = kind === 'replaced'

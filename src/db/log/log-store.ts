@@ -1,11 +1,14 @@
 import { unlinkSync } from 'node:fs'
-import { errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
+import { errnoOf, type LockMode, StoreIoError, TransactionError } from '../../errors.ts'
+import type { AcquireOptions } from '../../lock/options.ts'
 import { outsideHolds } from '../../lock/shared-state.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession } from '../adapter.ts'
-import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
+import { OperationQueue } from '../operation-queue.ts'
 import type { Durability, OpenOptions } from '../options.ts'
+import type { Commit, Pass } from '../pass.ts'
 import { untilUnsplit } from '../patience.ts'
+import { type Transacting, type TransactionOptions, transacting } from '../transaction.ts'
 import { UndoLog } from '../undo-log.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
@@ -15,7 +18,7 @@ import { encodeUnit, encodeUnitWith } from './unit.ts'
 /** What one operation of the pass did: the lines of its unit, and where its undo steps begin. */
 interface Segment {
   readonly undoMark: number
-  lines: readonly string[]
+  readonly lines: string[]
 }
 
 type Settle = Commit['settle']
@@ -30,6 +33,7 @@ export class LogStore implements LogSession, Pass {
   readonly #durability: Durability
   readonly timeoutMs: number
   readonly #queue: OperationQueue
+  readonly #doors: Transacting<void>
   readonly #undo = new UndoLog()
   readonly #attach: () => LogMemory
   #file!: LogFile
@@ -43,6 +47,9 @@ export class LogStore implements LogSession, Pass {
   /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
   #mustRewrite = false
   #created = false
+  /** How many operations run inside one another, the outermost not counted. */
+  #depth = 0
+  #compactAtCommit = false
   #prepared = false
   #afterwards: (() => void)[] = []
 
@@ -51,6 +58,7 @@ export class LogStore implements LogSession, Pass {
     this.#durability = options.durability
     this.timeoutMs = options.timeoutMs
     this.#queue = new OperationQueue(options.lock, this)
+    this.#doors = transacting(this.#queue)
     this.#attach = () => attach(this)
   }
 
@@ -70,10 +78,18 @@ export class LogStore implements LogSession, Pass {
     return this.#queue.push(mode, run)
   }
 
+  transact<T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> {
+    return this.#doors.transact(run, options)
+  }
+
+  look<T>(run: () => T, options: AcquireOptions): Promise<Awaited<T>> {
+    return this.#doors.look(run, options)
+  }
+
   append(lines: readonly string[]): void {
     const segment = this.#segments.at(-1)
     if (!segment || this.#running !== 'exclusive') throw new Error('append() outside an exclusive operation')
-    segment.lines = segment.lines.length === 0 ? lines : [...segment.lines, ...lines]
+    for (const line of lines) segment.lines.push(line)
   }
 
   onUndo(undo: () => void): void {
@@ -95,6 +111,12 @@ export class LogStore implements LogSession, Pass {
   }
 
   drop(): void {
+    if (this.#depth > 0) {
+      throw new TransactionError(
+        `${this.#path} cannot be removed inside a transaction, which could not be undone. Do it outside.`,
+        { path: this.#path },
+      )
+    }
     this.#file.close()
     for (const path of [this.#path, `${this.#path}~`]) {
       try {
@@ -107,6 +129,11 @@ export class LogStore implements LogSession, Pass {
   }
 
   async compact(): Promise<void> {
+    if (this.#depth > 0) {
+      // The file must stay as it is until the transaction has ended well.
+      this.#compactAtCommit = true
+      return
+    }
     this.#health.keepBadLines()
     const lines = this.#memory.lines()
     const coder = this.#memory.coder
@@ -144,17 +171,54 @@ export class LogStore implements LogSession, Pass {
 
   async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
     const segment: Segment = { undoMark: this.#undo.mark(), lines: [] }
+    const { length: afterwards } = this.#afterwards
     this.#segments.push(segment)
     this.#running = mode
     try {
       return await operation()
     } catch (error) {
       this.#rollBack(segment.undoMark)
-      segment.lines = []
+      segment.lines.length = 0
+      this.#afterwards.length = afterwards
+      this.#compactAtCommit = false
       throw error
     } finally {
       this.#running = undefined
     }
+  }
+
+  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    const { length: lines } = this.#segments.at(-1)?.lines ?? []
+    const before = { undo: this.#undo.mark(), afterwards: this.#afterwards.length, running: this.#running }
+    const compactAtCommit = this.#compactAtCommit
+    this.#running = mode
+    this.#depth++
+    try {
+      return await operation()
+    } catch (error) {
+      this.#rollBack(before.undo)
+      const segment = this.#segments.at(-1)
+      if (segment) segment.lines.length = lines
+      this.#afterwards.length = before.afterwards
+      this.#compactAtCommit = compactAtCommit
+      throw error
+    } finally {
+      this.#depth--
+      this.#running = before.running
+    }
+  }
+
+  isFresh(): Promise<boolean> {
+    return this.#file.isFresh()
+  }
+
+  abandon(): void {
+    const [first] = this.#segments
+    if (first) this.#rollBack(first.undoMark)
+    this.#segments = []
+    this.#afterwards = []
+    this.#compactAtCommit = false
+    this.#undo.clear()
   }
 
   async commit(): Promise<Commit> {
@@ -162,8 +226,12 @@ export class LogStore implements LogSession, Pass {
     this.#segments = []
     const settle = this.#settle()
     try {
-      if (!segments.some((segment) => segment.lines.length > 0)) return { committed: segments.length, settle }
-      if (!this.#mustRewrite) return await this.#write(segments, settle)
+      const rewrite = this.#compactAtCommit
+      this.#compactAtCommit = false
+      if (!rewrite && !segments.some((segment) => segment.lines.length > 0)) {
+        return { committed: segments.length, settle }
+      }
+      if (!rewrite && !this.#mustRewrite) return await this.#write(segments, settle)
       await this.compact()
       return { committed: segments.length, settle }
     } catch (error) {
@@ -259,7 +327,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   #discard(): void {
-    for (const segment of this.#segments) segment.lines = []
+    for (const segment of this.#segments) segment.lines.length = 0
     this.#undo.clear()
   }
 }

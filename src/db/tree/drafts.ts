@@ -1,9 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { TreeMemory } from '../adapter.ts'
 import type { Tree } from './json-tree.ts'
+import { patch } from './patch.ts'
 
 /** A copy that an edit works on. */
-export interface Draft {
-  readonly tree: Tree
+export interface Draft extends TreeMemory {
+  tree: Tree
   readonly outer: Draft | undefined
   /** Ends when the inner edits that were issued so far have ended: they take turns. */
   inner: Promise<unknown>
@@ -22,10 +24,19 @@ export class Drafts {
   }
 
   /** Edits the tree; ends when every edit that was issued inside has ended too. */
-  async edit(edit: (tree: Tree) => unknown, tree: Tree, outer?: Draft): Promise<Tree> {
-    const draft: Draft = { tree, outer, inner: Promise.resolve(), open: true }
+  async edit(edit: (draft: Draft) => unknown, tree: Tree, outer?: Draft): Promise<Tree> {
+    const draft: Draft = {
+      tree,
+      outer,
+      inner: Promise.resolve(),
+      open: true,
+      get: () => draft.tree,
+      set: (next) => {
+        draft.tree = patch(draft.tree, next)
+      },
+    }
     try {
-      await this.#current.run(draft, edit, tree)
+      await this.#current.run(draft, edit, draft)
     } finally {
       // Also those that nobody waited for: they were issued inside.
       for (let inner: unknown; inner !== draft.inner; ) {
@@ -34,7 +45,7 @@ export class Drafts {
       }
       draft.open = false
     }
-    return tree
+    return draft.tree
   }
 }
 

@@ -39,6 +39,15 @@ export function cloneTree<T>(tree: T): T {
   return copy as T
 }
 
+/** The tree, which nobody can change any more. */
+export function frozenTree<T>(tree: T): T {
+  if (Array.isArray(tree) || isRecord(tree)) {
+    for (const value of Object.values(tree)) frozenTree(value)
+    Object.freeze(tree)
+  }
+  return tree
+}
+
 /** Equality of two JSON trees; the order of keys does not matter. */
 export function equalTrees(a: unknown, b: unknown): boolean {
   if (a === b) return true

@@ -1,16 +1,19 @@
-import { CorruptStoreError, type LockMode } from '../../errors.ts'
-import { requireFunction } from '../../lock/options.ts'
+import { CorruptStoreError, type LockMode, TransactionError } from '../../errors.ts'
+import { type AcquireOptions, requireFunction } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { ImageFile } from '../image/image-file.ts'
-import { type Commit, OperationQueue, type Pass } from '../operation-queue.ts'
+import type { Issued } from '../operation.ts'
+import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
+import type { Commit, Pass } from '../pass.ts'
 import { untilUnsplit } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
-import { Drafts, inTurn } from './drafts.ts'
-import { cloneTree, type Tree } from './json-tree.ts'
+import type { TransactionOptions } from '../transaction.ts'
+import { type Draft, Drafts, inTurn } from './drafts.ts'
+import { cloneTree, frozenTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import { TreeState } from './tree-state.ts'
 
@@ -45,6 +48,8 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   read(): Promise<void> {
+    // What an edit works on is the present state already.
+    if (this.#drafts.enclosing) return Promise.resolve()
     return this.#queue.push('shared', () => {
       this.#discardEdits = true
     })
@@ -58,6 +63,42 @@ export class TreeStore implements TreeSession, Pass {
 
   update<T>(edit: (tree: Tree) => T): Promise<void> {
     requireFunction(edit, 'update(fn): fn')
+    return this.#update((draft) => edit(draft.tree), {})
+  }
+
+  async transact<T>(
+    run: (memory: TreeMemory) => T,
+    { retry, ...options }: TransactionOptions,
+  ): Promise<Awaited<T>> {
+    let result: Awaited<T> | undefined
+    const edit = async (draft: Draft) => {
+      result = await run(draft)
+    }
+    await this.#update(edit, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' })
+    return result as Awaited<T>
+  }
+
+  look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
+    const read = () => {
+      const back = this.#state.mark()
+      let tree: Tree
+      try {
+        tree = frozenTree(cloneTree(this.#state.fold()))
+      } finally {
+        // Nothing is written: memory's edits stay unsaved edits.
+        back()
+      }
+      const set = () => {
+        throw new TransactionError(`nothing can be written inside a view of ${this.#path}`, {
+          path: this.#path,
+        })
+      }
+      return run({ get: () => tree, set })
+    }
+    return this.#queue.push('shared', read, { ...options, kind: 'view' })
+  }
+
+  #update(edit: (draft: Draft) => unknown, issued: Issued): Promise<void> {
     const outer = this.#drafts.enclosing
     if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
@@ -66,9 +107,13 @@ export class TreeStore implements TreeSession, Pass {
         this.#state.join(outer.tree, copied, await this.#drafts.edit(edit, cloneTree(copied), outer))
       })
     }
-    return this.#queue.push('exclusive', async () => {
-      this.#stage(await this.#drafts.edit(edit, cloneTree(this.#state.fold())))
-    })
+    return this.#queue.push(
+      'exclusive',
+      async () => {
+        this.#stage(await this.#drafts.edit(edit, cloneTree(this.#state.fold())))
+      },
+      issued,
+    )
   }
 
   readSync(): void {
@@ -129,6 +174,20 @@ export class TreeStore implements TreeSession, Pass {
       back()
       throw error
     }
+  }
+
+  savepoint(operation: () => unknown): Promise<unknown> {
+    return this.run(operation)
+  }
+
+  isFresh(): boolean {
+    return this.#file.news('exclusive').kind === 'none'
+  }
+
+  abandon(): void {
+    this.#state.unstage()
+    this.#rollBack()
+    this.#file.forget()
   }
 
   async commit(): Promise<Commit> {

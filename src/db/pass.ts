@@ -1,0 +1,29 @@
+import type { LockMode } from '../errors.ts'
+
+/** How a commit ended. */
+export interface Commit {
+  /** How many of the pass's operations, from the first on, are in the file now. */
+  readonly committed: number
+  /** What stopped the one after those. */
+  readonly error?: unknown
+  /** What must still happen, after the lock is released, before anything resolves: fsync. */
+  readonly settle?: (() => Promise<void>) | undefined
+}
+
+/** What a kind of store does in one locked pass. All of it runs under the lock. */
+export interface Pass {
+  /** Makes memory equal to the file. A throw rejects every operation of the pass; nothing was run. */
+  catchUp(mode: LockMode): Promise<void> | void
+  /** Runs one operation. When it throws, what it did is undone and nothing of it will be written. */
+  run(operation: () => unknown, mode: LockMode): unknown
+  /** Runs an operation that is part of one that runs already. When it throws, its own part is undone. */
+  savepoint(operation: () => unknown, mode: LockMode): unknown
+  /** Whether the file is still what memory was made equal to. */
+  isFresh(): boolean | Promise<boolean>
+  /** Undoes what was run and not committed. */
+  abandon(): void
+  /** Puts into the file what the operations did. Must not throw: it reports. */
+  commit(): Promise<Commit> | Commit
+  /** Called last under the lock, however the pass ended. */
+  end(): void
+}

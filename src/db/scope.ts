@@ -1,0 +1,53 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { LockMode } from '../errors.ts'
+
+/**
+ * The inside of one operation. What is issued in its asynchronous context is part of it: one after the other, each all
+ * or nothing by itself (a savepoint), and the operation does not end before they have.
+ */
+export class Scope {
+  readonly mode: LockMode
+  /** Whose operation it is: two stores of one process do not join each other. */
+  readonly #owner: object
+  readonly #outer: Scope | undefined
+  #last: Promise<unknown> = Promise.resolve()
+  #isOpen = true
+
+  private constructor(owner: object, mode: LockMode) {
+    this.#owner = owner
+    this.mode = mode
+    this.#outer = current.getStore()
+  }
+
+  /** The innermost scope of this owner that the caller runs in and that has not ended. */
+  static enclosing(owner: object): Scope | undefined {
+    let scope = current.getStore()
+    while (scope && !(scope.#owner === owner && scope.#isOpen)) scope = scope.#outer
+    return scope
+  }
+
+  /** Runs with a scope of its own; ends when everything that was issued inside has ended too. */
+  static async run<T>(owner: object, mode: LockMode, run: () => T): Promise<Awaited<T>> {
+    const scope = new Scope(owner, mode)
+    try {
+      return await current.run(scope, run)
+    } finally {
+      // Also what nobody waited for: it was issued inside.
+      for (let last: unknown; last !== scope.#last; ) {
+        last = scope.#last
+        await last
+      }
+      // A timer that was started inside and fires from now on is a newcomer.
+      scope.#isOpen = false
+    }
+  }
+
+  /** Runs after what was issued here before. */
+  issue<T>(run: () => T): Promise<Awaited<T>> {
+    const done = this.#last.then(run)
+    this.#last = done.catch(() => {})
+    return done as Promise<Awaited<T>>
+  }
+}
+
+const current = new AsyncLocalStorage<Scope>()

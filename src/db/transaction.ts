@@ -1,0 +1,113 @@
+import { ConflictError, TransactionError } from '../errors.ts'
+import { type AcquireOptions, requireFunction, show } from '../lock/options.ts'
+import type { OperationQueue } from './operation-queue.ts'
+
+export interface TransactionOptions extends AcquireOptions {
+  /**
+   * Do not hold the lock while the callback runs: it works on the state it found, and its changes are written only if
+   * nobody else has written meanwhile; else they are undone and it runs anew, so many times at most, and then the
+   * transaction is a ConflictError.
+   * @default the lock is held while the callback runs, and there is no conflict
+   */
+  readonly retry?: number | undefined
+}
+
+/** What every locked store can do with several calls at once. */
+export interface Transactions {
+  /**
+   * Several calls as one: all or nothing, with the lock held from before the first read to after the last write.
+   * What is called on the store inside (same asynchronous context) is part of it; `tx` is the store itself. A throw
+   * undoes everything and is passed through; inside another transaction it undoes this part alone.
+   * @param options `timeoutMs: 0` does not wait for the lock
+   * @throws what the callback throws, the errors of `PsLock#exclusive`, StoreIoError when it cannot be written,
+   * ConflictError with `retry`, the signal's reason where it was aborted before the end
+   */
+  transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>>
+  /**
+   * Several reads of one state, while other processes write on. Other calls on this store object wait meanwhile.
+   * @throws TransactionError for a write inside
+   */
+  view<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>>
+  /**
+   * A transaction that is always undone, for tests: what the code inside does, transactions included, leaves no trace.
+   * @throws what the callback throws
+   */
+  rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>>
+}
+
+/** How a kind of store runs the user's code as one operation; `memory` is what the callback works on. */
+export interface Transacting<M> {
+  transact<T>(run: (memory: M) => T, options: TransactionOptions): Promise<Awaited<T>>
+  look<T>(run: (memory: M) => T, options: AcquireOptions): Promise<Awaited<T>>
+}
+
+/** Stores whose memory is inside the store object: the callback works on the store itself. */
+export function transacting(queue: OperationQueue): Transacting<void> {
+  return {
+    transact: (run, { retry, ...options }) =>
+      queue.push('exclusive', run, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' }),
+    look: (run, options) => queue.push('shared', run, { ...options, kind: 'view' }),
+  }
+}
+
+/** `Transactions` of a store of type S. */
+export interface TransactionsOf<S> {
+  transaction<T>(run: (tx: S) => T, options?: TransactionOptions): Promise<Awaited<T>>
+  view<T>(run: (tx: S) => T, options?: AcquireOptions): Promise<Awaited<T>>
+  rollbackAfter<T>(run: (tx: S) => T, options?: AcquireOptions): Promise<Awaited<T>>
+}
+
+/** The three doors of a store, over what its kind offers. @param tx what the callback is given */
+export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): TransactionsOf<S> {
+  const transaction = async <T>(run: (tx: S) => T, options: TransactionOptions = {}): Promise<Awaited<T>> => {
+    requireFunction(run, 'transaction(run): run')
+    requireRetry(options.retry)
+    for (let left = options.retry ?? 0; ; left--) {
+      try {
+        return await kind.transact(async (memory) => {
+          const value = await run(tx(memory))
+          options.signal?.throwIfAborted()
+          return value
+        }, options)
+      } catch (error) {
+        if (!(error instanceof ConflictError) || left <= 0) throw error
+      }
+    }
+  }
+  return {
+    transaction,
+    view: async <T>(run: (tx: S) => T, options: AcquireOptions = {}): Promise<Awaited<T>> => {
+      requireFunction(run, 'view(run): run')
+      return kind.look((memory) => run(tx(memory)), options)
+    },
+    rollbackAfter: async <T>(run: (tx: S) => T, options: AcquireOptions = {}): Promise<Awaited<T>> => {
+      requireFunction(run, 'rollbackAfter(run): run')
+      const undo = new Error('undone on purpose')
+      const done: { value?: Awaited<T> } = {}
+      await transaction(async (store) => {
+        done.value = await run(store)
+        throw undo
+      }, options).catch((error) => {
+        if (error !== undo) throw error
+      })
+      return done.value as Awaited<T>
+    },
+  }
+}
+
+/** For a store without a file: there is no lock, and nothing that brings its memory back. */
+export const memoryOnly: Transacting<never> = {
+  transact: () => refuse(),
+  look: () => refuse(),
+}
+
+function refuse(): Promise<never> {
+  return Promise.reject(
+    new TransactionError('a store in memory only has no transactions: give it a file', { path: ':memory:' }),
+  )
+}
+
+function requireRetry(retry: unknown): void {
+  if (retry === undefined || (Number.isInteger(retry) && Number(retry) >= 0)) return
+  throw new TypeError(`retry must be a whole number from 0 up, got ${show(retry)}`)
+}
