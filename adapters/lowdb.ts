@@ -1,15 +1,24 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
-import type { TreeAdapter, TreeFormat, TreeMemory, TreeSession } from '../src/db/adapter.ts'
+import type {
+  BlockingTreeSession,
+  TreeAdapter,
+  TreeFormat,
+  TreeMemory,
+  TreeSession,
+} from '../src/db/adapter.ts'
 import { type LockedMembers, openTree } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import {
   memoryOnly,
+  memoryOnlySync,
+  type SyncTransactionsOf,
+  syncTransactions,
   type TransactionOptions,
   type TransactionsOf,
   transactions,
 } from '../src/db/transaction.ts'
-import { type AcquireOptions, show } from '../src/lock/options.ts'
+import { type AcquireOptions, requireFunction, show } from '../src/lock/options.ts'
 import type { PsLock } from '../src/lock/ps-lock.ts'
 import { JSONFile, JSONFileSync, pathOf } from './lowdb/json-file.ts'
 
@@ -29,10 +38,10 @@ const JSON_FORMAT: TreeFormat = {
 export const lowdbAdapter: TreeAdapter<AnyLow> = {
   family: 'tree',
   name: 'lowdb',
-  memory: (low) => ({
-    get: () => low.data,
+  memory: ({ data }) => ({
+    get: () => data,
     set: (tree) => {
-      low.data = tree
+      data = tree
     },
   }),
   format: ({ adapter }) =>
@@ -41,10 +50,21 @@ export const lowdbAdapter: TreeAdapter<AnyLow> = {
       : { ...JSON_FORMAT, io: adapter },
   withMemory: (low, memory) => onDraft(low, memory),
   attach(low, session) {
+    followDraft(low, session)
     const calls = low instanceof LowSync ? syncCalls(session) : asyncCalls(session)
     for (const [name, value] of Object.entries(calls))
       Object.defineProperty(low, name, { value, configurable: true })
   },
+}
+
+/** `db.data` inside an update or a transaction is what that one works on: code under it need not know. */
+function followDraft(low: AnyLow, session: TreeSession): void {
+  Object.defineProperty(low, 'data', {
+    get: () => session.memory.get(),
+    set: (tree: unknown) => session.memory.set(tree),
+    enumerable: true,
+    configurable: true,
+  })
 }
 
 /** The store with another `data`. Methods are called on the real one, which has private fields. */
@@ -73,12 +93,17 @@ function asyncCalls(session: TreeSession): Pick<Low<unknown>, 'read' | 'write' |
   }
 }
 
-function syncCalls(session: TreeSession): Pick<LowSync<unknown>, 'read' | 'write' | 'update'> {
+function syncCalls({ blocking }: TreeSession): Pick<LowSync<unknown>, 'read' | 'write' | 'update'> {
   return {
-    read: () => session.readSync(),
-    write: () => session.writeSync(),
-    update: (edit: Edit) => session.updateSync(edit),
+    read: () => blocking.read(),
+    write: () => blocking.write(),
+    update: (edit: Edit) => updateSync(blocking, edit),
   }
+}
+
+function updateSync(blocking: BlockingTreeSession, edit: Edit): void {
+  requireFunction(edit, 'update(fn): fn')
+  blocking.edit((memory) => edit(memory.get()), {})
 }
 
 /** lowdb's adapter with the path of its file, which the lock needs. */
@@ -141,7 +166,11 @@ export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
   }
 }
 
-/** Swap it for `LowSync`; see `LockedLow`. It blocks the thread while it waits, for `timeoutMs` at most. */
+/**
+ * Swap it for `LowSync`; see `LockedLow`. It blocks the thread while it waits, for `timeoutMs` at most. `transaction`,
+ * `view` and `rollbackAfter` are as those of `LockedLow`, but return at once what the callback returns, which must not be
+ * a promise.
+ */
 export class LockedLowSync<T = unknown> extends LowSync<T> {
   readonly lock!: PsLock
   readonly #opened: OpenedLow | undefined
@@ -153,18 +182,37 @@ export class LockedLowSync<T = unknown> extends LowSync<T> {
   }
 
   override read(): void {
-    if (this.#opened) this.#opened.session.readSync()
+    if (this.#opened) this.#opened.session.blocking.read()
     else super.read()
   }
 
   override write(): void {
-    if (this.#opened) this.#opened.session.writeSync()
+    if (this.#opened) this.#opened.session.blocking.write()
     else super.write()
   }
 
   override update(edit: (data: T) => unknown): void {
-    if (this.#opened) this.#opened.session.updateSync(edit as Edit)
+    if (this.#opened) updateSync(this.#opened.session.blocking, edit as Edit)
     else super.update(edit)
+  }
+
+  transaction<R>(run: (tx: this) => R, options?: AcquireOptions): R {
+    return this.#doors.transaction(run, options)
+  }
+
+  view<R>(run: (tx: this) => R, options?: AcquireOptions): R {
+    return this.#doors.view(run, options)
+  }
+
+  rollbackAfter<R>(run: (tx: this) => R, options?: AcquireOptions): R {
+    return this.#doors.rollbackAfter(run, options)
+  }
+
+  get #doors(): SyncTransactionsOf<this> {
+    return syncTransactions(
+      this.#opened?.session.blocking ?? memoryOnlySync,
+      (memory) => onDraft(this as LowSync<unknown>, memory) as this,
+    )
   }
 
   async close(): Promise<void> {
@@ -227,5 +275,5 @@ function openLow(low: AnyLow, InMemory: new () => object, options: StoreOptions)
         `'pslock/lowdb' (lowdb's own hides it). Got ${show(adapter)}`,
     )
   }
-  return openTree(low, { ...lowdbAdapter, attach: () => {} }, pathOf(path), options)
+  return openTree(low, { ...lowdbAdapter, attach: followDraft }, pathOf(path), options)
 }

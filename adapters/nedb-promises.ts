@@ -3,6 +3,7 @@ import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
+import { callListener } from '../src/db/outside.ts'
 import {
   memoryOnly,
   type Transacting,
@@ -15,6 +16,7 @@ import type { PsLock } from '../src/lock/ps-lock.ts'
 import { load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
+import { attached } from './nedb/locked.ts'
 
 type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
 
@@ -45,8 +47,8 @@ interface Promises {
   load(): Promise<unknown>
   ensureIndex(options: unknown): Promise<void>
   removeIndex(field: unknown): Promise<void>
-  broadcastSuccess(operation: string): this
-  broadcastError(operation: string, error: unknown): this
+  broadcastSuccess(operation: string, ...args: unknown[]): this
+  broadcastError(operation: string, ...args: unknown[]): this
 }
 
 type Onload = ((error: Error | null) => unknown) | undefined
@@ -104,6 +106,23 @@ class LockedDatastoreStore extends Datastore {
   override async removeIndex(field: unknown): Promise<void> {
     await this.load()
     return super.removeIndex(field)
+  }
+
+  /** Inside a transaction the listeners hear of it when it is committed, and never of what was undone. */
+  override broadcastSuccess(operation: string, ...args: unknown[]): this {
+    const tell = () => super.broadcastSuccess(operation, ...args)
+    const session = attached.get(this.__original)?.session
+    if (session?.isInside) session.afterwards(tell)
+    else tell()
+    return this
+  }
+
+  /** At once, but as no part of the transaction that it happens in. */
+  override broadcastError(operation: string, ...args: unknown[]): this {
+    const tell = () => super.broadcastError(operation, ...args)
+    if (attached.get(this.__original)?.session.isInside) callListener(tell)
+    else tell()
+    return this
   }
 
   transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>> {

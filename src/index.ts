@@ -29,9 +29,9 @@ export {
   PsLockError,
   StaleWriteError,
   StoreIoError,
+  TransactionError,
   type TreeLockHolder,
   type TreeLockMode,
-  TransactionError,
 } from './errors.ts'
 export type { LockEvent } from './lock/events.ts'
 export type { HeldLock } from './lock/held-lock.ts'

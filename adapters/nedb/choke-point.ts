@@ -65,9 +65,9 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
   }
   // Vanilla leaves the store dead after this: operations wait for a load for ever. Here it is empty and goes on.
   persistence.dropDatabaseAsync = async () => {
-    db.stopAutocompaction()
     await session.perform('exclusive', () => {
       session.drop()
+      db.stopAutocompaction()
       memory.apply([], true)
     })
   }

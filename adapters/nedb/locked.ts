@@ -170,12 +170,9 @@ function readCursor(db: Nedb, cursor: NedbCursor): NedbCursor {
  * (that writes a line which bricks the file). Here the first half is provisional, and the check is made again under
  * the lock, on the file's present content.
  */
-async function ensureIndex(
-  db: Nedb,
-  { session, model, indexes }: Attached,
-  options: IndexOptions,
-): Promise<void> {
-  const { provisional, declared } = indexes
+async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions): Promise<void> {
+  const { session, model } = at
+  const { provisional } = at.indexes
   const name = options.fieldName
   const Index = db.indexes._id?.constructor as new (options: IndexOptions) => Nedb['indexes'][string]
   const build = () => {
@@ -193,6 +190,7 @@ async function ensureIndex(
   }
   try {
     await db.executor.pushAsync(async () => {
+      declare(at, name, options)
       const exists = db.indexes[name] !== undefined && !provisional.has(name)
       const ttl = db.ttlIndexes[name]
       if (exists && (options.expireAfterSeconds === undefined || options.expireAfterSeconds === ttl)) return
@@ -211,7 +209,6 @@ async function ensureIndex(
       provisional.delete(name)
       session.append([toLine(model, { $$indexCreated: options })])
     }, true)
-    declared.set(name, options)
   } catch (error) {
     if (provisional.has(name)) delete db.indexes[name]
     throw error
@@ -220,8 +217,22 @@ async function ensureIndex(
   }
 }
 
-async function removeIndex(db: Nedb, { session, model, indexes }: Attached, name: string): Promise<void> {
+/** In an operation: from now on this store is told to have the index, or no longer. */
+function declare({ session, indexes }: Attached, name: string, options?: IndexOptions): void {
+  const { declared } = indexes
+  const before = declared.get(name)
+  if (options) declared.set(name, options)
+  else declared.delete(name)
+  session.onUndo(() => {
+    if (before) declared.set(name, before)
+    else declared.delete(name)
+  })
+}
+
+async function removeIndex(db: Nedb, at: Attached, name: string): Promise<void> {
+  const { session, model } = at
   await db.executor.pushAsync(async () => {
+    declare(at, name)
     const index = db.indexes[name]
     const ttl = db.ttlIndexes[name]
     delete db.indexes[name]
@@ -232,5 +243,4 @@ async function removeIndex(db: Nedb, { session, model, indexes }: Attached, name
     })
     session.append([toLine(model, { $$indexRemoved: name })])
   }, true)
-  indexes.declared.delete(name)
 }

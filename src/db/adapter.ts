@@ -1,4 +1,5 @@
 import type { LockMode } from '../errors.ts'
+import type { AcquireOptions } from '../lock/options.ts'
 import type { LineCoder } from './log/unit.ts'
 import type { Transacting } from './transaction.ts'
 
@@ -69,9 +70,20 @@ export interface TreeSession extends Transacting<TreeMemory> {
   write(): Promise<void>
   /** Runs `edit` on a copy of the present state, awaits it, writes it. A throw leaves memory and file untouched. */
   update<T>(edit: (tree: unknown) => T): Promise<void>
-  readSync(): void
-  writeSync(): void
-  updateSync(edit: (tree: unknown) => unknown): void
+  /** What the caller's code works on: inside an update or a transaction the copy of that one, else the store's memory. */
+  readonly memory: TreeMemory
+  /** The same, blocking the thread. */
+  readonly blocking: BlockingTreeSession
+}
+
+/** What the core offers to a tree store whose calls are synchronous. */
+export interface BlockingTreeSession {
+  read(): void
+  write(): void
+  /** Runs on a copy of the present state and writes it. A throw leaves memory and file untouched; nested, a savepoint. */
+  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
+  /** Runs on the present state, which cannot be changed, without the lock. */
+  view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
 }
 
 /** A store whose file is an append-only log of lines, and whose operations all pass one choke point. */
@@ -99,7 +111,10 @@ export interface LogSession extends Transacting<void> {
   create(): void
   /** In an exclusive operation: removes the file. */
   drop(): void
-  /** In an operation: called once the lock is released again, for events and other code of the user's. */
+  /**
+   * For events and other code of the user's: called once what the caller is a part of is committed and the lock released,
+   * never when that is undone; at once where the caller is part of nothing that writes.
+   */
   afterwards(run: () => void): void
   /** Memory may differ from the file: everything is read anew before the next operation. */
   distrustMemory(): void
@@ -107,6 +122,8 @@ export interface LogSession extends Transacting<void> {
   readonly timeoutMs: number
   /** What the operation that runs now may do; undefined outside one. */
   readonly running: LockMode | undefined
+  /** Whether the caller is part of an operation: one of the store's own, or a transaction or view of the user's. */
+  readonly isInside: boolean
 }
 
 /** What a log store offers to the core. */

@@ -2,11 +2,12 @@ import { ConflictError, type LockMode, LockTimeoutError, TransactionError } from
 import { during, enclosing, queueUp } from '../lock/enter.ts'
 import { Hold } from '../lock/hold.ts'
 import { PsLock } from '../lock/ps-lock.ts'
-import { outsideHolds } from '../lock/shared-state.ts'
 import { isReadOnlyFolder } from '../os/lock-file.ts'
 import { type Issued, Operation } from './operation.ts'
 import { Outcomes } from './outcomes.ts'
+import { outsideAll } from './outside.ts'
 import type { Commit, Pass } from './pass.ts'
+import { QueueWatch } from './queue-watch.ts'
 import { Scope } from './scope.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
@@ -24,6 +25,9 @@ export class OperationQueue {
   #draining: Promise<void> | undefined
   /** The pass that runs now: passes inside the user's own holds and ours take turns on the same memory. */
   #running: Promise<unknown> | undefined
+  /** Aborts when a hold of the user's own needs the memory that an optimistic transaction works on. */
+  #optimist: AbortController | undefined
+  readonly #watch = new QueueWatch(this.#queue)
 
   constructor(lock: PsLock, pass: Pass) {
     this.#lock = lock
@@ -36,6 +40,12 @@ export class OperationQueue {
    */
   push<T>(mode: LockMode, run: () => T, issued: Issued = {}): Promise<Awaited<T>> {
     return this.#push(mode, run, issued) as Promise<Awaited<T>>
+  }
+
+  /** Whether the caller runs inside an operation of this store; where `mode` is given, inside one of that mode. */
+  isInside(mode?: LockMode): boolean {
+    const scope = Scope.enclosing(this)
+    return scope !== undefined && (mode ?? scope.mode) === scope.mode
   }
 
   /** Resolves when everything issued so far has settled. */
@@ -55,16 +65,21 @@ export class OperationQueue {
       return operation.promise
     }
     const timedOut = () => patience.onTimeout(operation.waitedMs)
-    if (issued.timeoutMs === 0 && (this.#draining || this.#running)) throw timedOut()
+    if (issued.timeoutMs === 0 && (this.#queue.length > 0 || this.#running)) throw timedOut()
     operation.waitBehind((reason) => {
       const index = this.#queue.indexOf(operation)
       if (index !== -1) this.#queue.splice(index, 1)
       operation.reject(reason())
     }, timedOut)
     this.#queue.push(operation)
-    // Later in this tick: calls issued together (`Promise.all`) then share the hold.
-    this.#draining ??= Promise.resolve().then(() => outsideHolds(() => this.#drain()))
+    if (issued.timeoutMs === undefined) this.#watch.start(patience)
+    this.#start()
     return operation.promise
+  }
+
+  #start(): void {
+    // Later in this tick: calls issued together (`Promise.all`) then share the hold.
+    this.#draining ??= Promise.resolve().then(() => outsideAll(() => this.#drain()))
   }
 
   #join(scope: Scope, mode: LockMode, run: () => unknown): Promise<unknown> {
@@ -80,9 +95,11 @@ export class OperationQueue {
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
     const { site, patience } = PsLock.entry(this.#lock, operation.mode, operation)
-    const settle = await during(site, outer, operation.mode, patience, (hold) =>
-      this.#inTurn([operation], operation.mode, hold),
-    )
+    const settle = await during(site, outer, operation.mode, patience, (hold) => {
+      // It cannot be committed now, and to wait for each other would be to wait for ever.
+      this.#optimist?.abort(this.#conflict())
+      return this.#alone(() => this.#underLock([operation], operation.mode, hold))
+    })
     await settle()
   }
 
@@ -106,7 +123,7 @@ export class OperationQueue {
     const hold = await this.#enter(mode, head)
     let settle: () => Promise<void>
     try {
-      settle = await this.#inTurn(this.#queue, mode, hold)
+      settle = await this.#alone(() => this.#underLock(this.#queue, mode, hold))
     } finally {
       await hold?.end()
     }
@@ -115,17 +132,19 @@ export class OperationQueue {
 
   /** Runs on one state: the lock is free again as soon as that state is in memory, which nobody else touches. */
   async #apart(operation: Operation): Promise<void> {
-    const hold = await this.#enter('shared', operation)
+    // Who means to write mends what must be mended now, or would meet it as a conflict again and again.
+    const mode = operation.kind === 'view' ? 'shared' : 'exclusive'
+    const hold = await this.#enter(mode, operation)
     this.#queue.shift()
     const run = async () => {
       try {
-        await this.#pass.catchUp('shared')
+        await this.#pass.catchUp(mode)
       } finally {
         this.#pass.end()
         await hold?.end()
       }
       return operation.kind === 'view'
-        ? Scope.run(this, 'shared', operation.run)
+        ? operation.inContext(() => Scope.run(this, 'shared', operation.run))
         : this.#optimistically(operation)
     }
     await this.#alone(run).then(
@@ -135,24 +154,35 @@ export class OperationQueue {
   }
 
   async #optimistically(operation: Operation): Promise<unknown> {
-    const value = await Scope.run(this, 'exclusive', () => this.#pass.run(operation.run, 'exclusive'))
+    const run = () => this.#pass.run(operation.run, 'exclusive')
+    const optimist = new AbortController()
+    this.#optimist = optimist
+    let value: unknown
     let commit: Commit
     try {
-      const hold = await this.#enter('exclusive', operation)
-      try {
-        if (!(await this.#pass.isFresh())) throw this.#conflict()
-        commit = await this.#pass.commit()
-      } finally {
-        this.#pass.end()
-        await hold?.end()
-      }
+      value = await operation.inContext(() => Scope.run(this, 'exclusive', run))
+      optimist.signal.throwIfAborted()
+      commit = await this.#commitUnlessConflict(operation, optimist.signal)
     } catch (error) {
       this.#pass.abandon()
       throw error
+    } finally {
+      this.#optimist = undefined
     }
     await commit.settle?.()
-    if (commit.committed === 0) throw commit.error
+    if (commit.error !== undefined) throw commit.error
     return value
+  }
+
+  async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
+    const hold = await this.#enter('exclusive', operation, giveUp)
+    try {
+      if (!(await this.#pass.isFresh())) throw this.#conflict()
+      return await this.#pass.commit()
+    } finally {
+      this.#pass.end()
+      await hold?.end()
+    }
   }
 
   #conflict(): ConflictError {
@@ -165,12 +195,17 @@ export class OperationQueue {
   }
 
   /** Takes the lock; undefined where a reader may go without, because no lock file can be made in this folder. */
-  async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined> {
-    const { site, patience } = PsLock.entry(this.#lock, mode, head)
+  async #enter(mode: LockMode, head: Operation, giveUp?: AbortSignal): Promise<Hold | undefined> {
+    const { timeoutMs, signal } = head
+    const { site, patience } = PsLock.entry(this.#lock, mode, {
+      timeoutMs,
+      signal: giveUp && signal ? AbortSignal.any([signal, giveUp]) : (giveUp ?? signal),
+    })
     let waitedMs = 0
     try {
       if (!site.room.tryEnter(mode, patience.sliceMs)) {
-        const left = Math.max(1, patience.timeoutMs - head.waitedMs)
+        // What comes to commit has worked in the meantime, and not waited.
+        const left = giveUp ? patience.timeoutMs : Math.max(1, patience.timeoutMs - head.waitedMs)
         const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
         waitedMs = await queueUp(site, site.room, mode, patient)
       }
@@ -190,10 +225,6 @@ export class OperationQueue {
     while (this.#queue[0] && this.#queue[0].since - head.since < 1 && now > this.#queue[0].since) {
       this.#queue.shift()?.reject(error)
     }
-  }
-
-  #inTurn(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
-    return this.#alone(() => this.#underLock(queue, mode, hold))
   }
 
   /** After the pass that runs now. */
@@ -223,7 +254,7 @@ export class OperationQueue {
         queue.shift()
         next.stopWaiting()
         const run = () => Scope.run(this, next.mode, () => this.#pass.run(next.run, next.mode))
-        await outcomes.add(next, hold ? () => hold.run(run) : run)
+        await outcomes.add(next, () => next.inContext(hold ? () => hold.run(run) : run))
         if (next.kind !== 'call') break
       }
       const committing = this.#pass.commit()
@@ -241,7 +272,7 @@ export class OperationQueue {
     return async () => {
       const again = await outcomes.settle()
       this.#queue.unshift(...again)
-      if (again.length > 0) this.#draining ??= Promise.resolve().then(() => outsideHolds(() => this.#drain()))
+      if (again.length > 0) this.#start()
     }
   }
 }

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { LockMode } from '../errors.ts'
 import type { AcquireOptions } from '../lock/options.ts'
 
@@ -25,6 +26,9 @@ export class Operation {
   readonly promise: Promise<unknown>
   #resolve!: (value: unknown) => void
   #reject!: (reason: unknown) => void
+  /** Whoever runs it, the user's code in it finds the context that it was issued in. */
+  readonly #issuer = new AsyncResource('pslock.operation')
+  #giveUp: ((reason: () => unknown) => void) | undefined
   #stopWaiting: () => void = () => {}
 
   constructor(mode: LockMode, run: () => unknown, { kind = 'call', timeoutMs, signal }: Issued) {
@@ -43,12 +47,29 @@ export class Operation {
     return performance.now() - this.since
   }
 
+  /** Whether it still waits behind others of this process. */
+  get isWaiting(): boolean {
+    return this.#giveUp !== undefined
+  }
+
+  /** Runs as if it were called where the operation was issued. */
+  inContext<T>(run: () => T): T {
+    return this.#issuer.runInAsyncScope(run)
+  }
+
+  /** It has waited behind others for long enough. */
+  giveUp(reason: () => unknown): void {
+    this.#giveUp?.(reason)
+  }
+
   /** Calls `giveUp` when its own patience ends while it waits behind others. */
   waitBehind(giveUp: (reason: () => unknown) => void, timedOut: () => unknown): void {
     const { signal, timeoutMs } = this
+    this.#giveUp = giveUp
     const abort = () => giveUp(() => signal?.reason)
+    // 0: it goes on at once, or it was refused.
     const timer =
-      timeoutMs === undefined || timeoutMs >= 2 ** 31
+      timeoutMs === undefined || timeoutMs === 0 || timeoutMs >= 2 ** 31
         ? undefined
         : setTimeout(() => giveUp(timedOut), timeoutMs)
     signal?.addEventListener('abort', abort, { once: true })
@@ -60,6 +81,7 @@ export class Operation {
 
   /** It is its turn, or it has given up. */
   stopWaiting(): void {
+    this.#giveUp = undefined
     this.#stopWaiting()
   }
 

@@ -95,16 +95,69 @@ export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): 
   }
 }
 
-/** For a store without a file: there is no lock, and nothing that brings its memory back. */
-export const memoryOnly: Transacting<never> = {
-  transact: () => refuse(),
-  look: () => refuse(),
+/** `TransactionsOf` a store whose calls are synchronous. */
+export interface SyncTransactionsOf<S> {
+  transaction<T>(run: (tx: S) => T, options?: AcquireOptions): T
+  view<T>(run: (tx: S) => T, options?: AcquireOptions): T
+  rollbackAfter<T>(run: (tx: S) => T, options?: AcquireOptions): T
 }
 
-function refuse(): Promise<never> {
-  return Promise.reject(
-    new TransactionError('a store in memory only has no transactions: give it a file', { path: ':memory:' }),
-  )
+/** What a kind of store whose calls are synchronous offers for it. */
+export interface BlockingTransacting<M> {
+  edit<T>(run: (memory: M) => T, options: AcquireOptions): T
+  view<T>(run: (memory: M) => T, options: AcquireOptions): T
+}
+
+/** As `transactions`; the callbacks must not return promises. */
+export function syncTransactions<M, S>(
+  kind: BlockingTransacting<M>,
+  tx: (memory: M) => S,
+): SyncTransactionsOf<S> {
+  return {
+    transaction: (run, options = {}) => {
+      requireFunction(run, 'transaction(run): run')
+      return kind.edit((memory) => run(tx(memory)), options)
+    },
+    view: (run, options = {}) => {
+      requireFunction(run, 'view(run): run')
+      return kind.view((memory) => run(tx(memory)), options)
+    },
+    rollbackAfter: <T>(run: (tx: S) => T, options: AcquireOptions = {}): T => {
+      requireFunction(run, 'rollbackAfter(run): run')
+      const undo = new Error('undone on purpose')
+      let value: T | undefined
+      try {
+        kind.edit((memory) => {
+          value = run(tx(memory))
+          if (!(value instanceof Promise)) throw undo
+        }, options)
+      } catch (error) {
+        if (error !== undo) throw error
+      }
+      return value as T
+    },
+  }
+}
+
+/** For a store without a file: there is no lock, and nothing that brings its memory back. */
+export const memoryOnly: Transacting<never> = {
+  transact: () => Promise.reject(inMemory()),
+  look: () => Promise.reject(inMemory()),
+}
+
+export const memoryOnlySync: BlockingTransacting<never> = {
+  edit: () => {
+    throw inMemory()
+  },
+  view: () => {
+    throw inMemory()
+  },
+}
+
+function inMemory(): TransactionError {
+  return new TransactionError('a store in memory only has no transactions: give it a file', {
+    path: ':memory:',
+  })
 }
 
 function requireRetry(retry: unknown): void {

@@ -25,6 +25,7 @@ export class ImageStore<S extends object> implements Pass {
   #saved: string | undefined
   /** What the operations of this pass have made of it. */
   #text: string | undefined
+  #running: LockMode | undefined
 
   constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
     this.#store = store
@@ -61,6 +62,8 @@ export class ImageStore<S extends object> implements Pass {
 
   async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
     const before = this.#text
+    const outer = this.#running
+    this.#running = mode
     try {
       const result = await operation()
       if (mode === 'exclusive') this.#text = this.#save()
@@ -70,10 +73,14 @@ export class ImageStore<S extends object> implements Pass {
       this.#text = before
       this.#adapter.load(this.#store, before)
       throw error
+    } finally {
+      this.#running = outer
     }
   }
 
-  savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    // What the outer method did so far is no part of what a throw here undoes.
+    if (this.#running === 'exclusive') this.#text = this.#save()
     return this.run(operation, mode)
   }
 

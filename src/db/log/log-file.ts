@@ -71,6 +71,8 @@ export class LogFile {
   async isFresh(): Promise<boolean> {
     const { exists } = this
     const { kind } = await this.news('exclusive')
+    // What was rewritten in place has been looked at now, but not read.
+    if (kind === 'replaced') this.forget()
     return kind === 'none' || (kind === 'missing' && !exists)
   }
 

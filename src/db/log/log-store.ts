@@ -1,27 +1,19 @@
 import { unlinkSync } from 'node:fs'
-import { errnoOf, type LockMode, StoreIoError, TransactionError } from '../../errors.ts'
+import { errnoOf, LockLostError, type LockMode, StoreIoError, TransactionError } from '../../errors.ts'
 import type { AcquireOptions } from '../../lock/options.ts'
-import { outsideHolds } from '../../lock/shared-state.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession } from '../adapter.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { Durability, OpenOptions } from '../options.ts'
+import { callListener } from '../outside.ts'
 import type { Commit, Pass } from '../pass.ts'
 import { untilUnsplit } from '../patience.ts'
 import { type Transacting, type TransactionOptions, transacting } from '../transaction.ts'
-import { UndoLog } from '../undo-log.ts'
+import { Changes, type Segment } from './changes.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
 import { LogReader } from './log-reader.ts'
 import { encodeUnit, encodeUnitWith } from './unit.ts'
-
-/** What one operation of the pass did: the lines of its unit, and where its undo steps begin. */
-interface Segment {
-  readonly undoMark: number
-  readonly lines: string[]
-}
-
-type Settle = Commit['settle']
 
 /**
  * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
@@ -34,24 +26,18 @@ export class LogStore implements LogSession, Pass {
   readonly timeoutMs: number
   readonly #queue: OperationQueue
   readonly #doors: Transacting<void>
-  readonly #undo = new UndoLog()
+  readonly #changes = new Changes(() => this.distrustMemory())
   readonly #attach: () => LogMemory
   #file!: LogFile
   #memory!: LogMemory
   #health!: LineHealth
   #reader!: LogReader
-  #segments: Segment[] = []
-  #running: LockMode | undefined
   /** Memory may differ from the file (a failed catch-up): read everything at the next look. */
   #mustReload = true
   /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
   #mustRewrite = false
   #created = false
-  /** How many operations run inside one another, the outermost not counted. */
-  #depth = 0
-  #compactAtCommit = false
   #prepared = false
-  #afterwards: (() => void)[] = []
 
   constructor(path: string, options: OpenOptions, attach: (session: LogSession) => LogMemory) {
     this.#path = path
@@ -71,7 +57,11 @@ export class LogStore implements LogSession, Pass {
   }
 
   get running(): LockMode | undefined {
-    return this.#running
+    return this.#changes.running
+  }
+
+  get isInside(): boolean {
+    return this.#queue.isInside()
   }
 
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
@@ -87,17 +77,17 @@ export class LogStore implements LogSession, Pass {
   }
 
   append(lines: readonly string[]): void {
-    const segment = this.#segments.at(-1)
-    if (!segment || this.#running !== 'exclusive') throw new Error('append() outside an exclusive operation')
-    for (const line of lines) segment.lines.push(line)
+    this.#changes.append(lines)
   }
 
   onUndo(undo: () => void): void {
-    if (this.#running) this.#undo.push(undo)
+    this.#changes.onUndo(undo)
   }
 
   afterwards(run: () => void): void {
-    this.#afterwards.push(run)
+    const { segment } = this.#changes
+    if (segment && this.#queue.isInside('exclusive')) segment.afterwards.push(run)
+    else callListener(run)
   }
 
   distrustMemory(): void {
@@ -111,7 +101,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   drop(): void {
-    if (this.#depth > 0) {
+    if (this.#changes.isNested) {
       throw new TransactionError(
         `${this.#path} cannot be removed inside a transaction, which could not be undone. Do it outside.`,
         { path: this.#path },
@@ -125,22 +115,23 @@ export class LogStore implements LogSession, Pass {
         if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'remove', error)
       }
     }
-    this.#discard()
+    this.#changes.written()
   }
 
   async compact(): Promise<void> {
-    if (this.#depth > 0) {
-      // The file must stay as it is until the transaction has ended well.
-      this.#compactAtCommit = true
-      return
-    }
+    // The file must stay as it is until the transaction has ended well.
+    if (this.#changes.isNested) this.#changes.compactAtCommit = true
+    else await this.#rewrite()
+  }
+
+  async #rewrite(): Promise<void> {
     this.#health.keepBadLines()
     const lines = this.#memory.lines()
     const coder = this.#memory.coder
     if (coder) for (const [index, line] of lines.entries()) lines[index] = await coder.encode(line)
     await this.#file.replace(Buffer.from(lines.length === 0 ? '' : `${lines.join('\n')}\n`), true)
     // What this pass had not written yet is in the new file.
-    this.#discard()
+    this.#changes.written()
     this.#health.reset(lines.length)
     this.#mustRewrite = false
   }
@@ -154,7 +145,7 @@ export class LogStore implements LogSession, Pass {
   // --- Pass ---
 
   async catchUp(mode: LockMode): Promise<void> {
-    this.#segments = []
+    this.#changes.take()
     try {
       if (!this.#prepared) await this.#memory.prepare?.()
       this.#prepared = true
@@ -169,43 +160,12 @@ export class LogStore implements LogSession, Pass {
     }
   }
 
-  async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    const segment: Segment = { undoMark: this.#undo.mark(), lines: [] }
-    const { length: afterwards } = this.#afterwards
-    this.#segments.push(segment)
-    this.#running = mode
-    try {
-      return await operation()
-    } catch (error) {
-      this.#rollBack(segment.undoMark)
-      segment.lines.length = 0
-      this.#afterwards.length = afterwards
-      this.#compactAtCommit = false
-      throw error
-    } finally {
-      this.#running = undefined
-    }
+  run(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    return this.#changes.run(operation, mode)
   }
 
-  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    const { length: lines } = this.#segments.at(-1)?.lines ?? []
-    const before = { undo: this.#undo.mark(), afterwards: this.#afterwards.length, running: this.#running }
-    const compactAtCommit = this.#compactAtCommit
-    this.#running = mode
-    this.#depth++
-    try {
-      return await operation()
-    } catch (error) {
-      this.#rollBack(before.undo)
-      const segment = this.#segments.at(-1)
-      if (segment) segment.lines.length = lines
-      this.#afterwards.length = before.afterwards
-      this.#compactAtCommit = compactAtCommit
-      throw error
-    } finally {
-      this.#depth--
-      this.#running = before.running
-    }
+  savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    return this.#changes.savepoint(operation, mode)
   }
 
   isFresh(): Promise<boolean> {
@@ -213,31 +173,24 @@ export class LogStore implements LogSession, Pass {
   }
 
   abandon(): void {
-    const [first] = this.#segments
-    if (first) this.#rollBack(first.undoMark)
-    this.#segments = []
-    this.#afterwards = []
-    this.#compactAtCommit = false
-    this.#undo.clear()
+    this.#changes.abandon()
   }
 
   async commit(): Promise<Commit> {
-    const segments = this.#segments
-    this.#segments = []
-    const settle = this.#settle()
+    const { compactAtCommit, hadInner } = this.#changes
+    const segments = this.#changes.take()
     try {
-      const rewrite = this.#compactAtCommit
-      this.#compactAtCommit = false
-      if (!rewrite && !segments.some((segment) => segment.lines.length > 0)) {
-        return { committed: segments.length, settle }
+      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0)) {
+        return this.#committed(segments, segments.length)
       }
-      if (!rewrite && !this.#mustRewrite) return await this.#write(segments, settle)
-      await this.compact()
-      return { committed: segments.length, settle }
+      if (hadInner && !(await this.isFresh())) throw this.#changedMeanwhile()
+      if (!compactAtCommit && !this.#mustRewrite) return await this.#write(segments)
+      await this.#rewrite()
+      return this.#committed(segments, segments.length)
     } catch (error) {
-      return this.#failed(segments, 0, error, settle)
+      return this.#failed(segments, 0, error)
     } finally {
-      this.#undo.clear()
+      this.#changes.written(segments)
     }
   }
 
@@ -245,8 +198,7 @@ export class LogStore implements LogSession, Pass {
     this.#file.unlockData()
   }
 
-  /** Writes the units of all segments in one go. */
-  async #write(segments: readonly Segment[], settle: Settle): Promise<Commit> {
+  async #write(segments: readonly Segment[]): Promise<Commit> {
     if (!this.#file.exists) {
       this.#file.create()
       this.#created = true
@@ -269,7 +221,7 @@ export class LogStore implements LogSession, Pass {
     const written = await this.#file.append(data)
     if (written.bytes === length) {
       this.#file.appended(data, length, length)
-      return { committed: segments.length, settle }
+      return this.#committed(segments, segments.length)
     }
     // A complete unit is never cut, whatever came after it: another process may have read it already.
     const committed = ends.filter((end) => end <= written.bytes).length
@@ -279,36 +231,36 @@ export class LogStore implements LogSession, Pass {
       // The rest could not be cut off now: the next writer finds a torn tail and mends it.
       this.#mustReload = true
     }
-    return this.#failed(segments, committed, written.error, settle)
+    return this.#failed(segments, committed, written.error)
   }
 
-  #failed(segments: readonly Segment[], from: number, cause: unknown, settle: Settle): Commit {
+  #failed(segments: readonly Segment[], from: number, cause: unknown): Commit {
     // Operations without lines ahead of the one that failed have seen nothing but what is in the file.
     let committed = from
     while (segments[committed]?.lines.length === 0) committed++
     const mark = segments[committed]?.undoMark
-    if (mark !== undefined) this.#rollBack(mark)
-    return { committed, error: storeFailure(this.#path, 'write', cause), settle }
+    if (mark !== undefined) this.#changes.rollBack(mark)
+    const error = storeFailure(this.#path, 'write', cause)
+    return { ...this.#committed(segments, committed), error }
   }
 
-  #rollBack(mark: number): void {
-    try {
-      this.#undo.backTo(mark)
-    } catch {
-      // The store would not take its own old state back: its memory is read anew from the file.
-      this.#mustReload = true
-    }
+  #changedMeanwhile(): LockLostError {
+    return new LockLostError(
+      `${this.#path} was changed while a transaction on it ran: by another store object inside that transaction, or by ` +
+        'a program that does not lock. The transaction was undone; do it again.',
+      { path: this.#path },
+    )
   }
 
   /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
-  #settle(): Settle {
-    const afterwards = this.#afterwards
-    this.#afterwards = []
-    if (this.#durability !== 'disk' && afterwards.length === 0) return undefined
-    return async () => {
+  #committed(segments: readonly Segment[], committed: number): Commit {
+    const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
+    if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
+    const settle = async () => {
       if (this.#durability === 'disk') await this.#sync()
       for (const run of afterwards) callListener(run)
     }
+    return { committed, settle }
   }
 
   async #sync(): Promise<void> {
@@ -324,21 +276,5 @@ export class LogStore implements LogSession, Pass {
         { path: this.#path, cause },
       )
     }
-  }
-
-  #discard(): void {
-    for (const segment of this.#segments) segment.lines.length = 0
-    this.#undo.clear()
-  }
-}
-
-/** The user's own code: it runs outside every hold, and what it throws is its own business, not the operation's. */
-function callListener(run: () => void): void {
-  try {
-    outsideHolds(run)
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error
-    })
   }
 }

@@ -93,6 +93,16 @@ export class TreeState {
     return merged.merged
   }
 
+  /** As `fold`, to look at only: memory's unsaved edits stay unsaved. */
+  folded(): Tree {
+    const back = this.mark()
+    try {
+      return this.fold()
+    } finally {
+      back()
+    }
+  }
+
   /** Folds memory's unsaved edits into a copy that is being edited. */
   foldInto(draft: Tree): void {
     const truth = this.#truth

@@ -1,0 +1,128 @@
+import type { LockMode } from '../../errors.ts'
+import { UndoLog } from '../undo-log.ts'
+
+/** What one operation of a pass did: the lines of its unit, where its undo steps begin, and what follows its commit. */
+export interface Segment {
+  readonly undoMark: number
+  readonly lines: string[]
+  readonly afterwards: (() => void)[]
+}
+
+/** What the operations of the present pass have done in memory, and how to undo it. */
+export class Changes {
+  readonly #undo = new UndoLog()
+  readonly #distrustMemory: () => void
+  #segments: Segment[] = []
+  #running: LockMode | undefined
+  /** How many operations run inside one another, the outermost not counted. */
+  #depth = 0
+  #hadInner = false
+  /** The file is to be rewritten once the operation that asked for it has ended well. */
+  compactAtCommit = false
+
+  /** @param distrustMemory called when memory cannot be brought back */
+  constructor(distrustMemory: () => void) {
+    this.#distrustMemory = distrustMemory
+  }
+
+  /** What the operation that runs now may do. */
+  get running(): LockMode | undefined {
+    return this.#running
+  }
+
+  /** Whether an operation runs inside another. */
+  get isNested(): boolean {
+    return this.#depth > 0
+  }
+
+  /** Whether the user's code ran in between: calls of its own were part of an operation. */
+  get hadInner(): boolean {
+    return this.#hadInner
+  }
+
+  get segment(): Segment | undefined {
+    return this.#segments.at(-1)
+  }
+
+  append(lines: readonly string[]): void {
+    const { segment } = this
+    if (!segment || this.#running !== 'exclusive') throw new Error('append() outside an exclusive operation')
+    for (const line of lines) segment.lines.push(line)
+  }
+
+  onUndo(undo: () => void): void {
+    if (this.#running) this.#undo.push(undo)
+  }
+
+  async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    const segment: Segment = { undoMark: this.#undo.mark(), lines: [], afterwards: [] }
+    this.#segments.push(segment)
+    this.#running = mode
+    try {
+      return await operation()
+    } catch (error) {
+      this.rollBack(segment.undoMark)
+      segment.lines.length = 0
+      segment.afterwards.length = 0
+      this.compactAtCommit = false
+      throw error
+    } finally {
+      this.#running = undefined
+    }
+  }
+
+  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    const { segment, compactAtCommit } = this
+    const before = { lines: segment?.lines.length ?? 0, afterwards: segment?.afterwards.length ?? 0 }
+    const mark = this.#undo.mark()
+    const outer = this.#running
+    this.#running = mode
+    this.#depth++
+    this.#hadInner = true
+    try {
+      return await operation()
+    } catch (error) {
+      this.rollBack(mark)
+      if (segment) {
+        segment.lines.length = before.lines
+        segment.afterwards.length = before.afterwards
+      }
+      this.compactAtCommit = compactAtCommit
+      throw error
+    } finally {
+      this.#depth--
+      this.#running = outer
+    }
+  }
+
+  rollBack(mark: number): void {
+    try {
+      this.#undo.backTo(mark)
+    } catch {
+      // The store would not take its own old state back: its memory is read anew from the file.
+      this.#distrustMemory()
+    }
+  }
+
+  /** Hands out what is to be written; a new pass begins. */
+  take(): Segment[] {
+    const segments = this.#segments
+    this.#segments = []
+    this.#hadInner = false
+    this.compactAtCommit = false
+    return segments
+  }
+
+  /** It is in the file: it cannot be undone any more, and is not written again. */
+  written(segments: readonly Segment[] = this.#segments): void {
+    for (const segment of segments) segment.lines.length = 0
+    this.#undo.clear()
+  }
+
+  /** Undoes everything. */
+  abandon(): void {
+    const [first] = this.take()
+    if (first) this.rollBack(first.undoMark)
+    this.#undo.clear()
+  }
+}

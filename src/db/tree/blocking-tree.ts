@@ -1,0 +1,141 @@
+import { TransactionError } from '../../errors.ts'
+import type { AcquireOptions } from '../../lock/options.ts'
+import type { PsLock } from '../../lock/ps-lock.ts'
+import { isReadOnlyFolder } from '../../os/lock-file.ts'
+import type { TreeMemory } from '../adapter.ts'
+import { cloneTree, type Tree } from './json-tree.ts'
+import { patch } from './patch.ts'
+import type { TreePass } from './tree-pass.ts'
+import { frozenMemory } from './view.ts'
+
+/** The blocking calls of a tree store: each is one pass, and the thread waits for the lock. */
+export class BlockingTree {
+  readonly #path: string
+  readonly #lock: PsLock
+  readonly #pass: TreePass
+  /** The copy that an edit works on at this moment. */
+  #draft: TreeMemory | undefined
+  #isViewing = false
+
+  constructor(path: string, lock: PsLock, pass: TreePass) {
+    this.#path = path
+    this.#lock = lock
+    this.#pass = pass
+  }
+
+  get draft(): TreeMemory | undefined {
+    return this.#draft
+  }
+
+  read(): void {
+    // What an edit works on is the present state already.
+    if (this.#draft) return
+    this.#shared({}, () => {
+      this.#pass.lookSync('shared')
+      this.#pass.discardEdits = true
+      this.#pass.saveSync()
+    })
+  }
+
+  write(): void {
+    this.#exclusive({}, () => {
+      if (this.#draft) this.#pass.state.foldInto(this.#draft.get())
+      else this.#save(() => this.#pass.state.fold())
+    })
+  }
+
+  /** Runs on a copy of the present state, inside another on a copy of that one's; writes it unless it throws. */
+  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T {
+    let result: T | undefined
+    const edit = (tree: Tree) => {
+      const draft = draftOf(cloneTree(tree))
+      result = this.#during(draft, () => run(draft))
+      return draft.get()
+    }
+    this.#exclusive(options, () => {
+      const outer = this.#draft
+      if (outer) patch(outer.get(), edit(outer.get()))
+      else this.#save(() => edit(this.#pass.state.fold()))
+    })
+    return result as T
+  }
+
+  /** Runs on the present state, without the lock, which nobody can change. */
+  view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T {
+    let tree: Tree = this.#draft?.get()
+    if (!this.#draft) {
+      this.#shared(options, () => {
+        this.#pass.lookSync('shared')
+        // Memory's unsaved edits can be seen, and stay unsaved.
+        tree = this.#pass.state.folded()
+      })
+    }
+    const wasViewing = this.#isViewing
+    this.#isViewing = true
+    try {
+      return notAPromise(run(frozenMemory(this.#path, tree)))
+    } finally {
+      this.#isViewing = wasViewing
+    }
+  }
+
+  #save(make: () => Tree): void {
+    try {
+      this.#pass.lookSync('exclusive')
+      this.#pass.stage(make())
+      this.#pass.saveSync()
+    } catch (error) {
+      this.#pass.undo()
+      throw error
+    } finally {
+      this.#pass.file.unlockData()
+    }
+  }
+
+  #during<T>(draft: TreeMemory, run: () => T): T {
+    const outer = this.#draft
+    this.#draft = draft
+    try {
+      return notAPromise(run())
+    } finally {
+      this.#draft = outer
+    }
+  }
+
+  #exclusive(options: AcquireOptions, run: () => void): void {
+    if (this.#isViewing) {
+      throw new TransactionError(`nothing can be written inside a view of ${this.#path}`, {
+        path: this.#path,
+      })
+    }
+    this.#lock.exclusiveSync(run, options)
+  }
+
+  /** A reader may go without the lock where no lock file can be made. */
+  #shared(options: AcquireOptions, run: () => void): void {
+    try {
+      this.#lock.sharedSync(run, options)
+    } catch (error) {
+      if (!isReadOnlyFolder(error)) throw error
+      run()
+    }
+  }
+}
+
+function draftOf(tree: Tree): TreeMemory {
+  let draft = tree
+  return {
+    get: () => draft,
+    set: (next) => {
+      draft = patch(draft, next)
+    },
+  }
+}
+
+function notAPromise<T>(result: T): T {
+  if (!(result instanceof Promise)) return result
+  result.catch(() => {})
+  throw new TypeError(
+    'update(fn), transaction(fn): fn must not return a promise here, since the lock ends when it returns',
+  )
+}

@@ -1,0 +1,131 @@
+import { CorruptStoreError, type LockMode } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { TreeFormat, TreeMemory } from '../adapter.ts'
+import { ImageFile } from '../image/image-file.ts'
+import type { OpenOptions } from '../options.ts'
+import { untilUnsplit } from '../patience.ts'
+import { readFailure } from '../read-failure.ts'
+import { cloneTree, type Tree } from './json-tree.ts'
+import { TreeState } from './tree-state.ts'
+
+/** One locked pass over a tree and its file: look, stage what shall be written, save. Asynchronous or blocking. */
+export class TreePass {
+  readonly state: TreeState
+  readonly file: ImageFile
+  /** An explicit read: memory's unsaved edits are dropped. */
+  discardEdits = false
+  readonly #path: string
+  readonly #timeoutMs: number
+  readonly #format: TreeFormat
+  #staged = false
+  #rollBack: () => void = () => {}
+
+  constructor(path: string, options: OpenOptions, memory: TreeMemory, format: TreeFormat) {
+    this.#path = path
+    this.#timeoutMs = options.timeoutMs
+    this.#format = format
+    this.file = new ImageFile(path, options.durability === 'disk')
+    this.state = new TreeState(path, memory, format)
+  }
+
+  /** Begins, and takes in what is in the file. */
+  async look(mode: LockMode): Promise<void> {
+    this.#begin()
+    try {
+      const news = await untilUnsplit(this.#timeoutMs, () => this.file.news(mode))
+      if (news.kind === 'none') return
+      if (news.kind === 'missing') this.#take(null)
+      else if (this.#format.io) this.#take(await this.#format.io.read())
+      else this.#takeText(await this.file.read(news.size))
+    } catch (error) {
+      throw this.#unreadable(error)
+    }
+  }
+
+  lookSync(mode: LockMode): void {
+    this.#begin()
+    try {
+      const news = this.file.news(mode)
+      if (news.kind === 'none') return
+      if (news.kind === 'missing') this.#take(null)
+      else if (this.#format.io) this.#take(this.#format.io.read())
+      else this.#takeText(this.file.readSync(news.size))
+    } catch (error) {
+      throw this.#unreadable(error)
+    }
+  }
+
+  /** This is what the file shall hold. */
+  stage(tree: Tree): void {
+    const changed = this.state.stage(tree)
+    this.#staged ||= changed || this.file.isMissing
+  }
+
+  /** Writes what is staged; memory follows. */
+  async save(): Promise<void> {
+    if (this.#staged) {
+      if (this.#format.io) {
+        await this.#format.io.write(this.state.truthTree)
+        this.file.wrote()
+      } else await this.file.replace(this.state.truthText)
+    }
+    this.state.settle(this.discardEdits, this.file.isMissing)
+  }
+
+  saveSync(): void {
+    if (this.#staged) {
+      if (this.#format.io) {
+        this.#format.io.write(this.state.truthTree)
+        this.file.wrote()
+      } else this.file.replaceSync(this.state.truthText)
+    }
+    this.state.settle(this.discardEdits, this.file.isMissing)
+  }
+
+  /** What was staged will not be written; memory's edits are unsaved again. */
+  undo(): void {
+    this.state.unstage()
+    this.#rollBack()
+  }
+
+  writeFailure(error: unknown): unknown {
+    return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
+  }
+
+  #begin(): void {
+    this.#staged = false
+    this.discardEdits = false
+    this.#rollBack = this.state.mark()
+  }
+
+  #unreadable(error: unknown): unknown {
+    this.file.forget()
+    return readFailure(this.#format.name, this.#path, error)
+  }
+
+  /** `null`, also from a foreign adapter: there is no file, the store is empty. */
+  #take(tree: Tree): void {
+    const state = tree === null || tree === undefined ? cloneTree(this.state.defaults) : tree
+    this.state.arrived(state, this.state.text(state))
+  }
+
+  #takeText(text: string): void {
+    const details = { path: this.#path }
+    if (text.trim() === '') {
+      throw new CorruptStoreError(
+        `${this.#path} is empty. Remove it to start from the default data.`,
+        details,
+      )
+    }
+    let tree: Tree
+    try {
+      tree = this.#format.parse(text)
+    } catch (cause) {
+      throw new CorruptStoreError(
+        `${this.#path} is not valid ${this.#format.name}: ${(cause as Error).message}. It was left as it is; mend or remove it.`,
+        { ...details, cause },
+      )
+    }
+    this.state.arrived(tree, text)
+  }
+}
