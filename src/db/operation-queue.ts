@@ -6,6 +6,7 @@ import { isReadOnlyFolder } from '../os/lock-file.ts'
 import { type Issued, Operation } from './operation.ts'
 import { Outcomes } from './outcomes.ts'
 import { outsideAll } from './outside.ts'
+import { ownedBy, requireOwn } from './owners.ts'
 import type { Commit, Pass } from './pass.ts'
 import { QueueWatch } from './queue-watch.ts'
 import { Scope } from './scope.ts'
@@ -61,6 +62,7 @@ export class OperationQueue {
     const { site, patience } = PsLock.entry(this.#lock, mode, issued)
     const outer = enclosing(site)
     if (outer) {
+      if (mode === 'exclusive') requireOwn(outer, this, this.#lock.path)
       this.#within(outer, operation).catch((error) => operation.reject(error))
       return operation.promise
     }
@@ -90,7 +92,7 @@ export class OperationQueue {
         { path },
       )
     }
-    return scope.issue(() => Scope.run(this, mode, () => this.#pass.savepoint(run, mode)))
+    return scope.issue(() => this.#pass.savepoint(() => Scope.run(this, mode, run), mode))
   }
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
@@ -154,13 +156,13 @@ export class OperationQueue {
   }
 
   async #optimistically(operation: Operation): Promise<unknown> {
-    const run = () => this.#pass.run(operation.run, 'exclusive')
+    const run = () => this.#pass.run(() => Scope.run(this, 'exclusive', operation.run), 'exclusive')
     const optimist = new AbortController()
     this.#optimist = optimist
     let value: unknown
     let commit: Commit
     try {
-      value = await operation.inContext(() => Scope.run(this, 'exclusive', run))
+      value = await operation.inContext(run)
       optimist.signal.throwIfAborted()
       commit = await this.#commitUnlessConflict(operation, optimist.signal)
     } catch (error) {
@@ -242,6 +244,7 @@ export class OperationQueue {
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
   async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
     const outcomes = new Outcomes()
+    if (hold && mode === 'exclusive') ownedBy(hold, this)
     try {
       const caughtUp = this.#pass.catchUp(mode)
       if (caughtUp) await caughtUp
@@ -253,12 +256,12 @@ export class OperationQueue {
         if (next.kind !== 'call' && !outcomes.isEmpty) break
         queue.shift()
         next.stopWaiting()
-        const run = () => Scope.run(this, next.mode, () => this.#pass.run(next.run, next.mode))
+        // What it issued has ended before it is undone, should it throw.
+        const run = () => this.#pass.run(() => Scope.run(this, next.mode, next.run), next.mode)
         await outcomes.add(next, () => next.inContext(hold ? () => hold.run(run) : run))
         if (next.kind !== 'call') break
       }
-      const committing = this.#pass.commit()
-      outcomes.commit = committing instanceof Promise ? await committing : committing
+      outcomes.commit = await this.#pass.commit()
     } catch (error) {
       // Catching up failed: nothing was run, and every operation of this pass would fail the same way.
       const refused = queue.splice(0, queue.length)
@@ -271,8 +274,7 @@ export class OperationQueue {
     }
     return async () => {
       const again = await outcomes.settle()
-      this.#queue.unshift(...again)
-      if (again.length > 0) this.#start()
+      if (this.#queue.unshift(...again) > 0) this.#start()
     }
   }
 }
