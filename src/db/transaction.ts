@@ -129,7 +129,9 @@ export function syncTransactions<M, S>(
       try {
         kind.edit((memory) => {
           value = run(tx(memory))
-          if (!(value instanceof Promise)) throw undo
+          // A promise is refused there.
+          if (value instanceof Promise) return value
+          throw undo
         }, options)
       } catch (error) {
         if (error !== undo) throw error

@@ -106,26 +106,30 @@ for (const kind of KINDS) {
         db.transaction(
           async (tx) => {
             await tx.insert('mine', 1)
-            await writer.call('set', 'n', ++runs)
+            runs++
+            await writer.call('set', 'n', 10 * runs)
           },
           { retry: 2 },
         )
       assert.ok((await failing(step)) instanceof ConflictError)
       assert.equal(runs, 3)
-      assert.deepEqual([await db.names(), await db.get('n')], [['n'], 3])
+      assert.deepEqual([await db.names(), await db.get('n')], [['n'], 30])
     })
 
     it('an optimistic transaction gives way to a hold of the same process instead of waiting for it for ever', async () => {
       const db = await open()
       const { promise, done } = withResolvers()
+      const { promise: started, done: start } = withResolvers()
       let runs = 0
       const optimistic = db.transaction(
         async (tx) => {
           await tx.insert('mine', ++runs)
+          start()
           if (runs === 1) await promise
         },
         { retry: 3 },
       )
+      await started
       await db.lock.exclusive(async () => {
         const inserted = db.insert('held', 1)
         done()
