@@ -1,13 +1,7 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
-import type {
-  BlockingTreeSession,
-  TreeAdapter,
-  TreeFormat,
-  TreeMemory,
-  TreeSession,
-} from '../src/db/adapter.ts'
-import { type LockedMembers, openTree } from '../src/db/locked-db.ts'
+import { type DumpOptions, type Dumps, withoutFile } from '../src/db/dump/dumps.ts'
+import type { LockedMembers } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import {
   memoryOnly,
@@ -18,96 +12,21 @@ import {
   type TransactionsOf,
   transactions,
 } from '../src/db/transaction.ts'
-import { type AcquireOptions, requireFunction, show } from '../src/lock/options.ts'
+import type { AcquireOptions } from '../src/lock/options.ts'
 import type { PsLock } from '../src/lock/ps-lock.ts'
-import { JSONFile, JSONFileSync, pathOf } from './lowdb/json-file.ts'
+import {
+  type Edit,
+  isPath,
+  lowdbAdapter,
+  type OpenedLow,
+  onDraft,
+  openLow,
+  updateSync,
+  type WithPath,
+} from './lowdb/attach.ts'
+import { JSONFile, JSONFileSync } from './lowdb/json-file.ts'
 
-export { JSONFile, JSONFileSync }
-
-type OpenedLow = ReturnType<typeof openTree>
-type AnyLow = Low<unknown> | LowSync<unknown>
-
-const JSON_FORMAT: TreeFormat = {
-  name: 'JSON',
-  parse: (text) => JSON.parse(text) as unknown,
-  // As lowdb writes it.
-  stringify: (tree) => JSON.stringify(tree, null, 2),
-}
-
-/** `lowdb`: one JSON tree, `db.data`, that its users edit directly. */
-export const lowdbAdapter: TreeAdapter<AnyLow> = {
-  family: 'tree',
-  name: 'lowdb',
-  memory: ({ data }) => ({
-    get: () => data,
-    set: (tree) => {
-      data = tree
-    },
-  }),
-  format: ({ adapter }) =>
-    adapter instanceof JSONFile || adapter instanceof JSONFileSync
-      ? JSON_FORMAT
-      : { ...JSON_FORMAT, io: adapter },
-  withMemory: (low, memory) => onDraft(low, memory),
-  attach(low, session) {
-    followDraft(low, session)
-    const calls = low instanceof LowSync ? syncCalls(session) : asyncCalls(session)
-    for (const [name, value] of Object.entries(calls))
-      Object.defineProperty(low, name, { value, configurable: true })
-  },
-}
-
-/** `db.data` inside an update or a transaction is what that one works on: code under it need not know. */
-function followDraft(low: AnyLow, session: TreeSession): void {
-  Object.defineProperty(low, 'data', {
-    get: () => session.memory.get(),
-    set: (tree: unknown) => session.memory.set(tree),
-    enumerable: true,
-    configurable: true,
-  })
-}
-
-/** The store with another `data`. Methods are called on the real one, which has private fields. */
-function onDraft<L extends AnyLow>(low: L, memory: TreeMemory): L {
-  return new Proxy(low, {
-    get(target, key) {
-      if (key === 'data') return memory.get()
-      const value: unknown = Reflect.get(target, key, target)
-      return typeof value === 'function' && key !== 'constructor' ? value.bind(target) : value
-    },
-    set(target, key, value) {
-      if (key === 'data') memory.set(value)
-      else Reflect.set(target, key, value, target)
-      return true
-    },
-  })
-}
-
-type Edit = (data: unknown) => unknown
-
-function asyncCalls(session: TreeSession): Pick<Low<unknown>, 'read' | 'write' | 'update'> {
-  return {
-    read: () => session.read(),
-    write: () => session.write(),
-    update: async (edit: Edit) => session.update(edit),
-  }
-}
-
-function syncCalls({ blocking }: TreeSession): Pick<LowSync<unknown>, 'read' | 'write' | 'update'> {
-  return {
-    read: () => blocking.read(),
-    write: () => blocking.write(),
-    update: (edit: Edit) => updateSync(blocking, edit),
-  }
-}
-
-function updateSync(blocking: BlockingTreeSession, edit: Edit): void {
-  requireFunction(edit, 'update(fn): fn')
-  blocking.edit((memory) => edit(memory.get()), {})
-}
-
-/** lowdb's adapter with the path of its file, which the lock needs. */
-type WithPath<A> = A & { readonly path?: string | undefined }
+export { JSONFile, JSONFileSync, lowdbAdapter }
 
 /**
  * Swap it for `Low`: `new LockedLow(path or adapter, defaultData)`. `update(fn)` works on the file's present state and
@@ -157,6 +76,14 @@ export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
     )
   }
 
+  dump(path: string, options?: DumpOptions): Promise<void> {
+    return (this.#opened ?? withoutFile).dump(path, options)
+  }
+
+  restore(path: string): Promise<void> {
+    return (this.#opened ?? withoutFile).restore(path)
+  }
+
   async close(): Promise<void> {
     await this.#opened?.close()
   }
@@ -171,7 +98,7 @@ export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
  * `view` and `rollbackAfter` are as those of `LockedLow`, but return at once what the callback returns, which must not be
  * a promise.
  */
-export class LockedLowSync<T = unknown> extends LowSync<T> {
+export class LockedLowSync<T = unknown> extends LowSync<T> implements Dumps {
   readonly lock!: PsLock
   readonly #opened: OpenedLow | undefined
 
@@ -206,6 +133,14 @@ export class LockedLowSync<T = unknown> extends LowSync<T> {
 
   rollbackAfter<R>(run: (tx: this) => R, options?: AcquireOptions): R {
     return this.#doors.rollbackAfter(run, options)
+  }
+
+  dump(path: string, options?: DumpOptions): Promise<void> {
+    return (this.#opened ?? withoutFile).dump(path, options)
+  }
+
+  restore(path: string): Promise<void> {
+    return (this.#opened ?? withoutFile).restore(path)
   }
 
   get #doors(): SyncTransactionsOf<this> {
@@ -259,21 +194,4 @@ export function LockedJSONFileSyncPreset<Data>(
 
 function inMemory(options: PresetOptions): boolean {
   return options.memoryInTest === true && process.env.NODE_ENV === 'test'
-}
-
-function isPath(target: unknown): target is string | URL {
-  return typeof target === 'string' || target instanceof URL
-}
-
-function openLow(low: AnyLow, InMemory: new () => object, options: StoreOptions): OpenedLow | undefined {
-  const { adapter } = low
-  if (adapter instanceof InMemory) return undefined
-  const path: unknown = 'path' in adapter ? adapter.path : undefined
-  if (typeof path !== 'string' && !(path instanceof URL)) {
-    throw new TypeError(
-      `a locked lowdb store must know its file: pass a path, or an adapter with a path property such as the JSONFile of ` +
-        `'pslock/lowdb' (lowdb's own hides it). Got ${show(adapter)}`,
-    )
-  }
-  return openTree(low, { ...lowdbAdapter, attach: followDraft }, pathOf(path), options)
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
+import { type DumpOptions, type Dumps, withoutFile } from '../src/db/dump/dumps.ts'
 import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { callListener } from '../src/db/outside.ts'
@@ -65,6 +66,7 @@ export const nedbPromisesAdapter: LogAdapter<Promises> = {
 class LockedDatastoreStore extends Datastore {
   readonly lock: PsLock | undefined
   readonly #close: (() => Promise<void>) | undefined
+  readonly #dumps: Dumps = withoutFile
 
   static create(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastoreStore {
     return new this(pathOrOptions)
@@ -77,9 +79,10 @@ class LockedDatastoreStore extends Datastore {
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false
     if (!nedb.inMemoryOnly && nedb.filename !== null) {
-      const { lock, close } = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
-      this.lock = lock
-      this.#close = close
+      const opened = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
+      this.lock = opened.lock
+      this.#close = opened.close
+      this.#dumps = opened
     }
     if (options.autoload) this.#autoload(nedb, options.onload as Onload)
   }
@@ -135,6 +138,14 @@ class LockedDatastoreStore extends Datastore {
 
   rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
     return this.#doors.rollbackAfter(run, options)
+  }
+
+  dump(path: string, options?: DumpOptions): Promise<void> {
+    return this.#dumps.dump(path, options)
+  }
+
+  restore(path: string): Promise<void> {
+    return this.#dumps.restore(path)
   }
 
   async close(): Promise<void> {

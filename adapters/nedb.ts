@@ -1,4 +1,5 @@
 import type Vanilla from '@seald-io/nedb'
+import { type DumpOptions, type Dumps, withoutFile } from '../src/db/dump/dumps.ts'
 import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import {
@@ -33,6 +34,7 @@ const Datastore = fromNedb('') as new (options: unknown) => Nedb
 class LockedNedbStore extends markLocked(locked(Datastore)) {
   readonly lock: PsLock | undefined
   readonly #close: (() => Promise<void>) | undefined
+  readonly #dumps: Dumps = withoutFile
 
   constructor(pathOrOptions?: string | LockedNedbOptions) {
     const options: LockedNedbOptions =
@@ -40,9 +42,10 @@ class LockedNedbStore extends markLocked(locked(Datastore)) {
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {
-      const { lock, close } = openLog<Nedb>(this, nedbAdapter, this.filename, options)
-      this.lock = lock
-      this.#close = close
+      const opened = openLog<Nedb>(this, nedbAdapter, this.filename, options)
+      this.lock = opened.lock
+      this.#close = opened.close
+      this.#dumps = opened
     }
     if (this.autoload) this.autoloadPromise = this.#autoload(options.onload)
   }
@@ -63,6 +66,14 @@ class LockedNedbStore extends markLocked(locked(Datastore)) {
 
   rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
     return this.#doors.rollbackAfter(run, options)
+  }
+
+  dump(path: string, options?: DumpOptions): Promise<void> {
+    return this.#dumps.dump(path, options)
+  }
+
+  restore(path: string): Promise<void> {
+    return this.#dumps.restore(path)
   }
 
   async close(): Promise<void> {

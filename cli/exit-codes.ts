@@ -1,5 +1,6 @@
 /**
  * What the commands end with. `stress` and `demo`: 0, 1, 3, 130; `status`: 0 free, 1 held; `run`: the command's own code;
+ * `check`: 0 whole, 1 damaged; `dump`, `restore`, `repair`: 0 done, 1 refused, since something is damaged; all four 75, 125;
  * every one of them 2 for wrong usage.
  */
 export const EXIT = {
@@ -12,7 +13,7 @@ export const EXIT = {
   held: 1,
   /** Not free in time: EX_TEMPFAIL of sysexits.h, "try again later". */
   conflict: 75,
-  /** `run` and `status` failed themselves: as timeout(1), env(1) and nice(1) say it, apart from the codes of commands. */
+  /** The command failed itself: as timeout(1), env(1) and nice(1) say it, apart from the codes of commands. */
   failed: 125,
   notExecutable: 126,
   notFound: 127,

@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { milliseconds, seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
 import { failed } from './failed.ts'
+import { addFileCommands } from './files/commands.ts'
 import { addRunCommand } from './run.ts'
 import { watchStatus } from './status/watch.ts'
 import { status, statusText } from './status.ts'
@@ -96,6 +97,8 @@ function program(): Command {
       '\nExit codes: 0 both locked runs are clean, 1 otherwise, 2 wrong usage, 130 Ctrl-C',
     )
     .action(runDemo)
+
+  addFileCommands(root)
 
   return root
 }

@@ -11,6 +11,7 @@ export type {
   TreeMemory,
   TreeSession,
 } from './db/adapter.ts'
+export type { DumpOptions, Dumps } from './db/dump/dumps.ts'
 export { LockedDb, type LockedDbOptions, type LockedMembers, type Promised } from './db/locked-db.ts'
 export type { Durability, StoreOptions } from './db/options.ts'
 export type { TransactionOptions, Transactions } from './db/transaction.ts'

@@ -1,6 +1,8 @@
 import type { LogMemory } from '../../src/db/adapter.ts'
+import type { InspectLines } from '../../src/db/dump/log-format.ts'
 import type { LineCoder } from '../../src/db/log/unit.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
+import { inspectNedbLines } from './inspect.ts'
 import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel } from './internals.ts'
 import type { OwnIndexes } from './own-indexes.ts'
 import { fromLine, isDocument, isForeign, toLine } from './records.ts'
@@ -10,6 +12,7 @@ export class NedbMemory implements LogMemory {
   readonly fileMode: number
   coder: LineCoder | undefined
   readonly corruptThreshold: () => number
+  readonly inspect: InspectLines = inspectNedbLines
   readonly #db: Nedb
   readonly #model: NedbModel
   readonly #indexes: OwnIndexes

@@ -1,5 +1,6 @@
 import type { LockMode } from '../errors.ts'
 import type { AcquireOptions } from '../lock/options.ts'
+import type { InspectLines } from './dump/log-format.ts'
 import type { LineCoder } from './log/unit.ts'
 import type { Transacting } from './transaction.ts'
 
@@ -143,4 +144,9 @@ export interface LogMemory {
   apply(lines: readonly string[], anew: boolean): readonly string[]
   /** Everything in memory as lines, for compaction. */
   lines(): string[]
+  /**
+   * What is wrong with lines of a file, for dumps and restores; memory is not touched.
+   * @default every line must be a JSON object
+   */
+  readonly inspect?: InspectLines | undefined
 }

@@ -10,6 +10,8 @@ import type {
   TreeAdapter,
   TreeSession,
 } from './adapter.ts'
+import type { Copyable } from './dump/copyable.ts'
+import { type Dumps, dumps } from './dump/dumps.ts'
 import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
 import { openOptions, type StoreOptions } from './options.ts'
@@ -25,7 +27,7 @@ export interface LockedDbOptions<A> extends StoreOptions {
 }
 
 /** What a locked store has besides the store's own members. */
-export interface LockedMembers extends Transactions {
+export interface LockedMembers extends Transactions, Dumps {
   /** The store's lock, for work of your own: calls on the store inside `lock.exclusive(...)` join it. */
   readonly lock: PsLock
   /** Waits for what was issued and closes the files. Not calling it does no harm. */
@@ -119,9 +121,10 @@ function treeProxy<S extends object>(
   })
 }
 
-function closing(lock: PsLock, store: { close(): Promise<void> }): OpenedStore {
+function closing(lock: PsLock, store: { readonly copyable: Copyable; close(): Promise<void> }): OpenedStore {
   return {
     lock,
+    ...dumps(store.copyable),
     close: async () => {
       await store.close()
       await lock.close()

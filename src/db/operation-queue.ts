@@ -1,4 +1,4 @@
-import { ConflictError, type LockMode, LockTimeoutError, TransactionError } from '../errors.ts'
+import { type LockMode, LockTimeoutError } from '../errors.ts'
 import { during, enclosing, queueUp } from '../lock/enter.ts'
 import { Hold } from '../lock/hold.ts'
 import { PsLock } from '../lock/ps-lock.ts'
@@ -9,6 +9,7 @@ import { outsideAll } from './outside.ts'
 import { ownedBy, requireOwn } from './owners.ts'
 import type { Commit, Pass } from './pass.ts'
 import { QueueWatch } from './queue-watch.ts'
+import { conflict, notInside, writeInView } from './refusals.ts'
 import { Scope } from './scope.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
@@ -49,6 +50,11 @@ export class OperationQueue {
     return scope !== undefined && (mode ?? scope.mode) === scope.mode
   }
 
+  /** @throws TransactionError where the caller runs inside an operation of this store */
+  requireOutside(what: string): void {
+    if (Scope.enclosing(this)) throw notInside(what, this.#lock.path)
+  }
+
   /** Resolves when everything issued so far has settled. */
   async idle(): Promise<void> {
     while (this.#draining) await this.#draining
@@ -85,13 +91,7 @@ export class OperationQueue {
   }
 
   #join(scope: Scope, mode: LockMode, run: () => unknown): Promise<unknown> {
-    if (mode === 'exclusive' && scope.mode === 'shared') {
-      const { path } = this.#lock
-      throw new TransactionError(
-        `nothing can be written inside a view (or a read) of the store locked by ${path}: use transaction()`,
-        { path },
-      )
-    }
+    if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
     return scope.issue(() => this.#pass.savepoint(() => Scope.run(this, mode, run), mode))
   }
 
@@ -99,7 +99,7 @@ export class OperationQueue {
     const { site, patience } = PsLock.entry(this.#lock, operation.mode, operation)
     const settle = await during(site, outer, operation.mode, patience, (hold) => {
       // It cannot be committed now, and to wait for each other would be to wait for ever.
-      this.#optimist?.abort(this.#conflict())
+      this.#optimist?.abort(conflict(this.#lock.path))
       return this.#alone(() => this.#underLock([operation], operation.mode, hold))
     })
     await settle()
@@ -179,21 +179,12 @@ export class OperationQueue {
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
     const hold = await this.#enter('exclusive', operation, giveUp)
     try {
-      if (!(await this.#pass.isFresh())) throw this.#conflict()
+      if (!(await this.#pass.isFresh())) throw conflict(this.#lock.path)
       return await this.#pass.commit()
     } finally {
       this.#pass.end()
       await hold?.end()
     }
-  }
-
-  #conflict(): ConflictError {
-    const { path } = this.#lock
-    return new ConflictError(
-      `somebody else has written while an optimistic transaction ran (the store locked by ${path}). Its changes were ` +
-        'undone: run it again, give it more retries, or leave out `retry` to hold the lock while it runs.',
-      { path },
-    )
   }
 
   /** Takes the lock; undefined where a reader may go without, because no lock file can be made in this folder. */

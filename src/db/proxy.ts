@@ -1,8 +1,9 @@
 import type { PsLock } from '../lock/ps-lock.ts'
+import type { Dumps } from './dump/dumps.ts'
 import type { TransactionsOf } from './transaction.ts'
 
 /** A store that is wired to its file and its lock. */
-export interface OpenedStore {
+export interface OpenedStore extends Dumps {
   readonly lock: PsLock
   close(): Promise<void>
 }
@@ -23,6 +24,8 @@ export function lockedProxy(store: object, opened: TransactingStore, locking?: L
   const added: Record<PropertyKey, unknown> = {
     lock: opened.lock,
     close: opened.close,
+    dump: opened.dump,
+    restore: opened.restore,
     [Symbol.asyncDispose]: opened.close,
   }
   const methods = new Map<PropertyKey, unknown>()

@@ -1,8 +1,17 @@
 import { statSync, writeFileSync } from 'node:fs'
+import { constants, copyFile, open } from 'node:fs/promises'
 import { errnoOf } from '../errors.ts'
 
+/**
+ * Why something was kept: cut off after a crash; unreadable lines that a rewrite left out; what `repair` took out; the
+ * content before a restore.
+ */
+export const ASIDE = ['torn', 'corrupt', 'removed', 'before-restore'] as const
+
+type Aside = (typeof ASIDE)[number]
+
 /** Keeps bytes that are about to leave a file in `<file>.<kind>-<n>`: evidence is never erased. @returns the name */
-export function keepAside(path: string, kind: 'torn' | 'corrupt', bytes: Buffer): string {
+export function keepAside(path: string, kind: Exclude<Aside, 'before-restore'>, bytes: Buffer): string {
   const mode = (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
   for (let n = 1; ; n++) {
     const name = `${path}.${kind}-${n}`
@@ -12,5 +21,21 @@ export function keepAside(path: string, kind: 'torn' | 'corrupt', bytes: Buffer)
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
     }
+  }
+}
+
+/** Keeps a copy of the whole file, synced, in `<file>.before-restore-<n>`; its mode is the file's. @returns the name */
+export async function keepCopyAside(path: string): Promise<string> {
+  for (let n = 1; ; n++) {
+    const name = `${path}.before-restore-${n}`
+    try {
+      await copyFile(path, name, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      continue
+    }
+    const copy = await open(name, 'r')
+    await copy.sync().finally(() => copy.close())
+    return name
   }
 }

@@ -4,6 +4,7 @@ import {
   fchmodSync,
   fchownSync,
   fsyncSync,
+  linkSync,
   openSync,
   renameSync,
   type Stats,
@@ -23,6 +24,11 @@ export interface Replacement {
   readonly newMode: number
   /** Also make the rename itself survive power loss. The content is synced in any case. */
   readonly durable: boolean
+  /**
+   * Whether a file of this name may be there already.
+   * @default true
+   */
+  readonly overwrite?: boolean | undefined
 }
 
 /**
@@ -36,7 +42,7 @@ export async function replaceFile(path: string, content: Buffer, how: Replacemen
   try {
     await writeWhole(fd, how.temp, content)
     await sync(fd)
-    renameSync(how.temp, path)
+    putInPlace(path, how)
   } catch (error) {
     throw abandon(fd, path, how, error)
   }
@@ -51,7 +57,7 @@ export function replaceFileSync(path: string, content: Buffer, how: Replacement)
     const { bytes, error } = writeAtSync(fd, content, 0)
     if (bytes !== content.length) throw error
     fsyncSync(fd)
-    renameSync(how.temp, path)
+    putInPlace(path, how)
   } catch (error) {
     throw abandon(fd, path, how, error)
   }
@@ -85,6 +91,24 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
   } catch (error) {
     throw storeFailure(path, 'write', error)
   }
+}
+
+/** A rename would replace what came into being a moment ago; a link never does. */
+function putInPlace(path: string, { temp, overwrite = true }: Replacement): void {
+  if (!overwrite) {
+    try {
+      linkSync(temp, path)
+      unlinkSync(temp)
+      return
+    } catch (error) {
+      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errnoOf(error) ?? '')) throw error
+      // A file system without links: the next best is to look first.
+      if (statSync(path, { throwIfNoEntry: false })) {
+        throw Object.assign(new Error(`EEXIST: ${path} exists`), { code: 'EEXIST' })
+      }
+    }
+  }
+  renameSync(temp, path)
 }
 
 function keepOwner(fd: number, old: Stats, mode: number): void {
@@ -142,6 +166,8 @@ const ADVICE: Record<string, string> = {
   EPERM: 'not permitted (EPERM).',
   EBADF: 'it could only be opened for reading: no write permission (EBADF).',
   EROFS: 'the file system is read-only (EROFS).',
+  EEXIST:
+    'a file of this name is there already (EEXIST). Nothing was changed; ask for overwriting, or take another name.',
   EISDIR: 'it is a folder (EISDIR).',
   ENOENT: 'its folder does not exist (ENOENT). Create it first.',
   ENOTDIR: 'a part of the path is not a folder (ENOTDIR).',

@@ -2,6 +2,8 @@ import type { LockMode } from '../../errors.ts'
 import { show } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { ImageAdapter } from '../adapter.ts'
+import { type Copyable, copyable } from '../dump/copyable.ts'
+import { textFormat } from '../dump/text-format.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import type { Commit, Pass } from '../pass.ts'
@@ -21,6 +23,7 @@ export class ImageStore<S extends object> implements Pass {
   readonly #file: ImageFile
   readonly #queue: OperationQueue
   readonly doors: Transacting<void>
+  readonly copyable: Copyable
   /** What the file holds; undefined: there is none, or it was not read yet. */
   #saved: string | undefined
   /** What the operations of this pass have made of it. */
@@ -34,6 +37,11 @@ export class ImageStore<S extends object> implements Pass {
     this.#file = new ImageFile(path, options.durability === 'disk')
     this.#queue = new OperationQueue(options.lock, this)
     this.doors = transacting(this.#queue)
+    this.copyable = copyable(path, options, this.#queue, {
+      // What its texts look like is known to the store alone, which is asked in `tryOn`.
+      format: textFormat(adapter.name, () => {}),
+      tryOn: (content) => this.#tryOn(content.toString()),
+    })
   }
 
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
@@ -105,6 +113,22 @@ export class ImageStore<S extends object> implements Pass {
       this.#adapter.load(this.#store, this.#saved)
       return { committed: 0, error: storeFailure(this.#file.path, 'write', error) }
     }
+  }
+
+  /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */
+  async #tryOn(text: string): Promise<void> {
+    const undo = new Error('undone on purpose')
+    const load = () => {
+      try {
+        this.#adapter.load(this.#store, text)
+      } catch (error) {
+        throw readFailure(this.#adapter.name, 'the dump', error)
+      }
+      throw undo
+    }
+    await this.#queue.push('exclusive', load, { kind: 'transaction' }).catch((error) => {
+      if (error !== undo) throw error
+    })
   }
 
   #save(): string {

@@ -1,6 +1,6 @@
-import { fstatSync, fsyncSync, ftruncateSync } from 'node:fs'
+import { fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { LockMode } from '../../errors.ts'
+import { errnoOf, type LockMode } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
@@ -83,6 +83,18 @@ export class LogFile {
     this.#known = this.#data.generation
     this.#applied = (anew ? 0 : this.#applied) + length
     this.#remember(bytes.subarray(0, length), anew)
+  }
+
+  /** Removes the file, and what a crashed compaction of vanilla's may have left beside it. */
+  remove(): void {
+    this.close()
+    for (const path of [this.path, `${this.path}~`]) {
+      try {
+        unlinkSync(path)
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'remove', error)
+      }
+    }
   }
 
   /** Forgets what was applied: the next look reads everything. */

@@ -1,14 +1,15 @@
-import { unlinkSync } from 'node:fs'
-import { errnoOf, LockLostError, type LockMode, StoreIoError, TransactionError } from '../../errors.ts'
-import type { AcquireOptions } from '../../lock/options.ts'
+import { LockLostError, type LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession } from '../adapter.ts'
+import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
+import { inspectJsonLines, logFormat } from '../dump/log-format.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { Durability, OpenOptions } from '../options.ts'
 import { callListener } from '../outside.ts'
 import type { Commit, Pass } from '../pass.ts'
 import { untilUnsplit } from '../patience.ts'
-import { type Transacting, type TransactionOptions, transacting } from '../transaction.ts'
+import { notSynced, removalInTransaction } from '../refusals.ts'
+import { type Transacting, transacting } from '../transaction.ts'
 import { Changes, type Segment } from './changes.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
@@ -22,12 +23,15 @@ import { encodeUnit, encodeUnitWith } from './unit.ts'
  */
 export class LogStore implements LogSession, Pass {
   readonly #path: string
+  readonly #options: OpenOptions
   readonly #durability: Durability
   readonly timeoutMs: number
   readonly #queue: OperationQueue
-  readonly #doors: Transacting<void>
+  readonly transact: Transacting<void>['transact']
+  readonly look: Transacting<void>['look']
   readonly #changes = new Changes(() => this.distrustMemory())
   readonly #attach: () => LogMemory
+  copyable!: Copyable
   #file!: LogFile
   #memory!: LogMemory
   #health!: LineHealth
@@ -41,10 +45,13 @@ export class LogStore implements LogSession, Pass {
 
   constructor(path: string, options: OpenOptions, attach: (session: LogSession) => LogMemory) {
     this.#path = path
+    this.#options = options
     this.#durability = options.durability
     this.timeoutMs = options.timeoutMs
     this.#queue = new OperationQueue(options.lock, this)
-    this.#doors = transacting(this.#queue)
+    const { transact, look } = transacting(this.#queue)
+    this.transact = transact
+    this.look = look
     this.#attach = () => attach(this)
   }
 
@@ -54,6 +61,13 @@ export class LogStore implements LogSession, Pass {
     this.#file = new LogFile(this.#path, this.#memory.fileMode)
     this.#health = new LineHealth(this.#path, this.#memory.corruptThreshold)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
+    this.copyable = copyable(this.#path, this.#options, this.#queue, {
+      format: logFormat('log', this.#memory.inspect ?? inspectJsonLines, async () => {
+        await this.#prepare()
+        return this.#memory.coder
+      }),
+      read: () => readWritten(this.#path, this.#queue, () => this.#file.end),
+    })
   }
 
   get running(): LockMode | undefined {
@@ -66,14 +80,6 @@ export class LogStore implements LogSession, Pass {
 
   perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
     return this.#queue.push(mode, run)
-  }
-
-  transact<T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> {
-    return this.#doors.transact(run, options)
-  }
-
-  look<T>(run: () => T, options: AcquireOptions): Promise<Awaited<T>> {
-    return this.#doors.look(run, options)
   }
 
   append(lines: readonly string[]): void {
@@ -101,20 +107,8 @@ export class LogStore implements LogSession, Pass {
   }
 
   drop(): void {
-    if (this.#changes.isNested) {
-      throw new TransactionError(
-        `${this.#path} cannot be removed inside a transaction, which could not be undone. Do it outside.`,
-        { path: this.#path },
-      )
-    }
-    this.#file.close()
-    for (const path of [this.#path, `${this.#path}~`]) {
-      try {
-        unlinkSync(path)
-      } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'remove', error)
-      }
-    }
+    if (this.#changes.isNested) throw removalInTransaction(this.#path)
+    this.#file.remove()
     this.#changes.written()
   }
 
@@ -147,8 +141,7 @@ export class LogStore implements LogSession, Pass {
   async catchUp(mode: LockMode): Promise<void> {
     this.#changes.take()
     try {
-      if (!this.#prepared) await this.#memory.prepare?.()
-      this.#prepared = true
+      await this.#prepare()
       if (this.#mustReload) this.#file.forget()
       const news = await untilUnsplit(this.timeoutMs, () => this.#file.news(mode))
       if (news.kind === 'none') return
@@ -198,6 +191,12 @@ export class LogStore implements LogSession, Pass {
     this.#file.unlockData()
   }
 
+  async #prepare(): Promise<void> {
+    if (!this.#prepared) await this.#memory.prepare?.()
+    this.#prepared = true
+  }
+
+  /** Writes the units of all segments in one go. */
   async #write(segments: readonly Segment[]): Promise<Commit> {
     if (!this.#file.exists) {
       this.#file.create()
@@ -270,11 +269,7 @@ export class LogStore implements LogSession, Pass {
       this.#created = false
     } catch (cause) {
       this.#mustRewrite = true
-      throw new StoreIoError(
-        `fsync of ${this.#path} failed: the operation is in the file, but whether it survives power loss is unknown. ` +
-          'The file is rewritten before the next durable operation is acknowledged.',
-        { path: this.#path, cause },
-      )
+      throw notSynced(this.#path, cause)
     }
   }
 }

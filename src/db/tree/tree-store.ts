@@ -1,6 +1,8 @@
 import type { LockMode } from '../../errors.ts'
 import { type AcquireOptions, requireFunction } from '../../lock/options.ts'
 import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
+import { type Copyable, copyable } from '../dump/copyable.ts'
+import { textFormat, unreadText } from '../dump/text-format.ts'
 import type { Issued } from '../operation.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
@@ -19,6 +21,7 @@ import { frozenMemory } from './view.ts'
  * patches the live tree in place.
  */
 export class TreeStore implements TreeSession, Pass {
+  readonly copyable: Copyable
   readonly #path: string
   readonly #live: TreeMemory
   readonly #pass: TreePass
@@ -34,6 +37,13 @@ export class TreeStore implements TreeSession, Pass {
     this.#state = this.#pass.state
     this.#queue = new OperationQueue(options.lock, this)
     this.blocking = new BlockingTree(path, options.lock, this.#pass)
+    this.copyable = copyable(path, options, this.#queue, {
+      format: format.io ? unreadText(format.name) : textFormat(format.name, format.parse),
+      refresh: () => this.read(),
+      tryOn: async () => {
+        if (format.io) throw notChecked(path)
+      },
+    })
   }
 
   get memory(): TreeMemory {
@@ -147,4 +157,11 @@ export class TreeStore implements TreeSession, Pass {
   end(): void {
     this.#pass.file.unlockData()
   }
+}
+
+function notChecked(path: string): TypeError {
+  return new TypeError(
+    `restore() of ${path}: the store's own adapter reads and writes this file, so nobody else can tell whether a dump is ` +
+      'whole. Copy the dump over the file inside lock.exclusive(), then call read().',
+  )
 }

@@ -1,0 +1,118 @@
+import { type Low, LowSync } from 'lowdb'
+import type {
+  BlockingTreeSession,
+  TreeAdapter,
+  TreeFormat,
+  TreeMemory,
+  TreeSession,
+} from '../../src/db/adapter.ts'
+import { openTree } from '../../src/db/locked-db.ts'
+import type { StoreOptions } from '../../src/db/options.ts'
+import { requireFunction, show } from '../../src/lock/options.ts'
+import { JSONFile, JSONFileSync, pathOf } from './json-file.ts'
+
+export type OpenedLow = ReturnType<typeof openTree>
+export type AnyLow = Low<unknown> | LowSync<unknown>
+
+const JSON_FORMAT: TreeFormat = {
+  name: 'JSON',
+  parse: (text) => JSON.parse(text) as unknown,
+  // As lowdb writes it.
+  stringify: (tree) => JSON.stringify(tree, null, 2),
+}
+
+/** `lowdb`: one JSON tree, `db.data`, that its users edit directly. */
+export const lowdbAdapter: TreeAdapter<AnyLow> = {
+  family: 'tree',
+  name: 'lowdb',
+  memory: ({ data }) => ({
+    get: () => data,
+    set: (tree) => {
+      data = tree
+    },
+  }),
+  format: ({ adapter }) =>
+    adapter instanceof JSONFile || adapter instanceof JSONFileSync
+      ? JSON_FORMAT
+      : { ...JSON_FORMAT, io: adapter },
+  withMemory: (low, memory) => onDraft(low, memory),
+  attach(low, session) {
+    followDraft(low, session)
+    const calls = low instanceof LowSync ? syncCalls(session) : asyncCalls(session)
+    for (const [name, value] of Object.entries(calls))
+      Object.defineProperty(low, name, { value, configurable: true })
+  },
+}
+
+/** `db.data` inside an update or a transaction is what that one works on: code under it need not know. */
+function followDraft(low: AnyLow, session: TreeSession): void {
+  Object.defineProperty(low, 'data', {
+    get: () => session.memory.get(),
+    set: (tree: unknown) => session.memory.set(tree),
+    enumerable: true,
+    configurable: true,
+  })
+}
+
+/** The store with another `data`. Methods are called on the real one, which has private fields. */
+export function onDraft<L extends AnyLow>(low: L, memory: TreeMemory): L {
+  return new Proxy(low, {
+    get(target, key) {
+      if (key === 'data') return memory.get()
+      const value: unknown = Reflect.get(target, key, target)
+      return typeof value === 'function' && key !== 'constructor' ? value.bind(target) : value
+    },
+    set(target, key, value) {
+      if (key === 'data') memory.set(value)
+      else Reflect.set(target, key, value, target)
+      return true
+    },
+  })
+}
+
+export type Edit = (data: unknown) => unknown
+
+function asyncCalls(session: TreeSession): Pick<Low<unknown>, 'read' | 'write' | 'update'> {
+  return {
+    read: () => session.read(),
+    write: () => session.write(),
+    update: async (edit: Edit) => session.update(edit),
+  }
+}
+
+function syncCalls({ blocking }: TreeSession): Pick<LowSync<unknown>, 'read' | 'write' | 'update'> {
+  return {
+    read: () => blocking.read(),
+    write: () => blocking.write(),
+    update: (edit: Edit) => updateSync(blocking, edit),
+  }
+}
+
+export function updateSync(blocking: BlockingTreeSession, edit: Edit): void {
+  requireFunction(edit, 'update(fn): fn')
+  blocking.edit((memory) => edit(memory.get()), {})
+}
+
+/** lowdb's adapter with the path of its file, which the lock needs. */
+export type WithPath<A> = A & { readonly path?: string | undefined }
+
+export function isPath(target: unknown): target is string | URL {
+  return typeof target === 'string' || target instanceof URL
+}
+
+export function openLow(
+  low: AnyLow,
+  InMemory: new () => object,
+  options: StoreOptions,
+): OpenedLow | undefined {
+  const { adapter } = low
+  if (adapter instanceof InMemory) return undefined
+  const path: unknown = 'path' in adapter ? adapter.path : undefined
+  if (typeof path !== 'string' && !(path instanceof URL)) {
+    throw new TypeError(
+      `a locked lowdb store must know its file: pass a path, or an adapter with a path property such as the JSONFile of ` +
+        `'pslock/lowdb' (lowdb's own hides it). Got ${show(adapter)}`,
+    )
+  }
+  return openTree(low, { ...lowdbAdapter, attach: followDraft }, pathOf(path), options)
+}

@@ -1,0 +1,56 @@
+import { statSync } from 'node:fs'
+import { check as checkFile, repair as repairFile } from '../../src/db/dump/check.ts'
+import { dump as dumpFile, restore as restoreFile } from '../../src/db/dump/dump.ts'
+import { closedFile, type StoreFile } from '../../src/db/dump/store-file.ts'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { canonicalPath } from '../../src/os/lock-file.ts'
+import type { FileFlags } from './commands.ts'
+import { formatOf, requireSameKind } from './kind.ts'
+import { checkReport, type Report, repairReport } from './report.ts'
+
+/** Here, and not with the commands: what does without these modules starts sooner. */
+
+export async function dump(
+  file: string,
+  to: string,
+  flags: FileFlags & { overwrite?: true },
+): Promise<Report> {
+  await locked(file, file, flags, (store) => dumpFile(store, to, { overwrite: flags.overwrite ?? false }))
+  const bytes = statSync(to).size
+  return { text: `${to}: ${bytes} bytes`, found: false, file: to, bytes }
+}
+
+export async function restore(file: string, from: string, flags: FileFlags): Promise<Report> {
+  requireSameKind(file, from, flags.store)
+  // The store may be damaged beyond recognition, or gone: the dump says what kind it is.
+  await locked(file, from, flags, (store) => restoreFile(store, from))
+  const bytes = statSync(file).size
+  return { text: `${file}: restored, ${bytes} bytes`, found: false, file, bytes }
+}
+
+export async function check(file: string, flags: FileFlags): Promise<Report> {
+  return checkReport(file, await locked(file, file, flags, checkFile))
+}
+
+export async function repair(file: string, flags: FileFlags): Promise<Report> {
+  const { mended, kept } = await locked(file, file, flags, repairFile)
+  return repairReport(file, mended, kept)
+}
+
+/** @param like the file whose content tells the kind; it must be there, so that no lock file is made for a typing error */
+async function locked<T>(
+  file: string,
+  like: string,
+  { store, timeout }: FileFlags,
+  run: (store: StoreFile) => Promise<T>,
+): Promise<T> {
+  statSync(like)
+  const path = canonicalPath(file)
+  const format = formatOf(like, store)
+  const lock = new PsLock(path, { timeoutMs: timeout })
+  try {
+    return await run(closedFile(path, lock, timeout, format))
+  } finally {
+    await lock.close()
+  }
+}

@@ -1,0 +1,47 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { nedbFormat } from '../../adapters/nedb/file-format.ts'
+import type { FileFormat } from '../../src/db/dump/file-format.ts'
+import { jsonFormat } from '../../src/db/dump/text-format.ts'
+
+/** The kinds of files that the command line knows. */
+export const KINDS = ['nedb', 'lowdb'] as const
+export type Kind = (typeof KINDS)[number]
+
+const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: jsonFormat }
+
+/**
+ * What a file is said to be, or what it looks like: one with a line that is a record of NeDB's is NeDB's; one that begins
+ * like JSON is lowdb's. @throws where it looks like neither
+ */
+export function formatOf(file: string, said: Kind | undefined): FileFormat {
+  const kind = said ?? kindOf(readFileSync(file))
+  if (kind) return FORMATS[kind]
+  throw new Error(
+    `${file} looks neither like a file of NeDB nor like one of lowdb: say which it is, by --store nedb or --store lowdb`,
+  )
+}
+
+/** @throws where two files look like different kinds of stores, and nobody said what they are */
+export function requireSameKind(file: string, dump: string, said: Kind | undefined): void {
+  if (said || !existsSync(file)) return
+  const [own, other] = [file, dump].map((name) => kindOf(readFileSync(name)))
+  if (!own || !other || own === other) return
+  throw new Error(
+    `${file} looks like a file of ${own}, and ${dump} like one of ${other}. If it shall be so: --store ${other}`,
+  )
+}
+
+function kindOf(bytes: Buffer): Kind | undefined {
+  const text = bytes.toString()
+  if (text.split('\n').some(isNedbRecord)) return 'nedb'
+  return /^\s*[[{]/.test(text) ? 'lowdb' : undefined
+}
+
+function isNedbRecord(line: string): boolean {
+  if (!/^\s*\{.*\}\s*$/.test(line)) return false
+  try {
+    return Object.keys(JSON.parse(line) as object).some((key) => key === '_id' || key.startsWith('$$'))
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,52 @@
+import type { OperationQueue } from '../operation-queue.ts'
+import type { OpenOptions } from '../options.ts'
+import type { FileFormat } from './file-format.ts'
+import { type Content, openWhole, readAndClose, readFile, type StoreFile } from './store-file.ts'
+
+/** What an open store offers for its file as a whole. */
+export interface Copyable {
+  readonly file: StoreFile
+  /** @throws TransactionError where the caller runs inside an operation of this store */
+  requireOutside(what: string): void
+  /** Makes memory equal to the file. */
+  refresh(): Promise<void>
+}
+
+/** What differs between the kinds of stores. */
+interface Parts extends Partial<Pick<StoreFile, 'read' | 'tryOn'>> {
+  readonly format: FileFormat
+  readonly refresh?: () => Promise<void>
+}
+
+/** @param path the real one of the data file that the queue's operations work on */
+export function copyable(
+  path: string,
+  { lock, timeoutMs }: OpenOptions,
+  queue: OperationQueue,
+  { refresh = () => queue.push('shared', () => {}), ...parts }: Parts,
+): Copyable {
+  const read = () => queue.push('shared', () => readFile(path), { kind: 'transaction' })
+  return {
+    file: { path, lock, timeoutMs, read, ...parts },
+    requireOutside: (what) => queue.requireOutside(what),
+    refresh,
+  }
+}
+
+/**
+ * Everything written to a log so far. What was complete under the lock is never changed again, nor taken away from a
+ * descriptor: so it is read when the lock is free.
+ * @param end of what was caught up with, asked under the lock
+ */
+export async function readWritten(path: string, queue: OperationQueue, end: () => number): Promise<Content> {
+  const look = async (): Promise<() => Promise<Content> | Content> => {
+    const written = openWhole(path)
+    const read = () => readAndClose(path, written)
+    if (written.length === end()) return read
+    // A crash has left something behind it, which the next writer mends.
+    const content = await read()
+    return () => content
+  }
+  const read = await queue.push('shared', look, { kind: 'transaction' })
+  return read()
+}

@@ -1,0 +1,102 @@
+import { randomUUID } from 'node:crypto'
+import { closeSync, existsSync, statSync, unlinkSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { CorruptStoreError } from '../../errors.ts'
+import { requirePath, show } from '../../lock/options.ts'
+import { keepCopyAside } from '../../os/aside.ts'
+import { canonicalPath } from '../../os/lock-file.ts'
+import { replaceFile, storeFailure } from '../../os/replace.ts'
+import { type Finding, findingText, OF_A_CRASH } from './finding.ts'
+import { readFile, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
+
+export interface DumpOptions {
+  /**
+   * Whether a file that is there already may be replaced.
+   * @default false
+   */
+  readonly overwrite?: boolean | undefined
+}
+
+/**
+ * Writes a consistent copy of a data file. The lock is held, shared, only while the file is read; the copy appears
+ * under its name when it is whole and on the disk, or not at all.
+ * @throws TypeError for the file itself, CorruptStoreError for one that is damaged, StoreIoError
+ */
+export async function dump(
+  file: StoreFile,
+  to: string,
+  { overwrite = false }: DumpOptions = {},
+): Promise<void> {
+  if (typeof overwrite !== 'boolean')
+    throw new TypeError(`overwrite must be a boolean, got ${show(overwrite)}`)
+  const target = anotherFile(file, to, 'dump to')
+  // The answer that counts is given when the copy gets its name; but nobody shall wait for that one.
+  if (!overwrite && existsSync(target)) throw storeFailure(target, 'write', errno('EEXIST'))
+  const { bytes, mode } = await file.read()
+  const { findings, content } = await file.format.inspect(bytes)
+  const damage = findings.filter(({ what }) => !OF_A_CRASH.has(what))
+  if (!content || damage.length > 0) throw damaged(file.path, 'dumped', file.format.name, damage)
+  const sealed = (await file.format.seal?.(content)) ?? content
+  const temp = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
+  await underItsLock(target, 'exclusive', async () => {
+    closeSync(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }))
+  })
+}
+
+/**
+ * Replaces the content of a data file by that of a dump, which is looked at first. The old content stays in
+ * `<file>.before-restore-<n>` until the new one is on the disk.
+ * @throws TypeError for the file itself, CorruptStoreError for a dump that is damaged, StoreIoError
+ */
+export async function restore(file: StoreFile, from: string): Promise<void> {
+  const source = anotherFile(file, from, 'restore from')
+  const { bytes, mode } = await underItsLock(source, 'shared', () => readFile(source))
+  const { findings, content } = await file.format.inspect(bytes)
+  const damage = findings.filter(({ what }) => what !== 'unterminated')
+  if (!content || damage.length > 0) throw damaged(source, 'restored', file.format.name, damage)
+  await file.tryOn?.(content)
+  let aside: string | undefined
+  let inode: number | undefined
+  try {
+    await replaceContent(file, mode, async (old) => {
+      if (!old) return content
+      inode = statSync(file.path).ino
+      aside = await keepCopyAside(file.path)
+      return content
+    })
+  } catch (error) {
+    const isAsBefore = statSync(file.path, { throwIfNoEntry: false })?.ino === inode
+    if (aside !== undefined && isAsBefore) unlinkSync(aside)
+    throw storeFailure(file.path, 'restore', error)
+  }
+  if (aside !== undefined) unlinkSync(aside)
+}
+
+function anotherFile({ path, lock }: StoreFile, other: string, what: string): string {
+  const target = canonicalPath(requirePath(other, 'path'))
+  const [own, its] = [path, target].map((name) => statSync(name, { throwIfNoEntry: false }))
+  const isSame = own !== undefined && own.ino === its?.ino && own.dev === its.dev
+  if (isSame || target === path || target === lock.path) {
+    throw new TypeError(`cannot ${what} the store's own file: path must name another one, got ${show(other)}`)
+  }
+  return target
+}
+
+function damaged(
+  path: string,
+  what: string,
+  format: string,
+  findings: readonly Finding[],
+): CorruptStoreError {
+  const [first] = findings
+  const more = findings.length > 1 ? ` (and ${findings.length - 1} more)` : ''
+  const why = first ? `${findingText(first)}${more}` : 'it is not whole'
+  return new CorruptStoreError(
+    `${path} cannot be ${what}: it is not a whole ${format} file: ${why}. Nothing was changed. \`pslock check\` says more.`,
+    { path },
+  )
+}
+
+function errno(code: string): Error {
+  return Object.assign(new Error(code), { code })
+}

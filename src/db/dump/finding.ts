@@ -1,0 +1,45 @@
+/** What `check` looks for. The last two are files beside the data file. */
+export type FindingKind =
+  | 'torn-tail'
+  | 'unclosed-unit'
+  | 'unterminated'
+  | 'unreadable-line'
+  | 'duplicate-key'
+  | 'twin-id'
+  | 'damaged-dump'
+  | 'not-text'
+  | 'unreadable'
+  | 'trailing-bytes'
+  | 'foreign'
+  | 'leftover'
+  | 'kept-aside'
+
+/** One thing that `check` has found. */
+export interface Finding {
+  readonly what: FindingKind
+  /** For people: what it is. */
+  readonly message: string
+  /** For people: what to do about it. */
+  readonly mend: string
+  /** Where, in the data file: the line, from 1. */
+  readonly line?: number | undefined
+  /** Where, in the data file: the byte, from 0. */
+  readonly byte?: number | undefined
+  /** Where, beside the data file: the path. */
+  readonly file?: string | undefined
+}
+
+/** What a crash leaves at the end of a log: never acknowledged, or whole but for its line feed. Every reader copes. */
+export const OF_A_CRASH: ReadonlySet<FindingKind> = new Set(['torn-tail', 'unclosed-unit', 'unterminated'])
+
+/** What is kept as evidence is no damage: the file is whole beside it. */
+export function isDamage({ what }: Finding): boolean {
+  return what !== 'kept-aside'
+}
+
+/** A finding in one line. */
+export function findingText({ message, line, byte, file }: Finding): string {
+  const at = [line === undefined ? [] : `line ${line}`, byte === undefined ? [] : `byte ${byte}`].flat()
+  const where = file ?? at.join(', ')
+  return where === '' ? message : `${where}: ${message}`
+}

@@ -1,0 +1,120 @@
+import { closeSync, constants, existsSync, fstatSync, openSync } from 'node:fs'
+import { errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
+import { PsLock } from '../../lock/ps-lock.ts'
+import { readRange } from '../../os/data-io.ts'
+import { isReadOnlyFolder } from '../../os/lock-file.ts'
+import { replaceFile, storeFailure } from '../../os/replace.ts'
+import { DataFile } from '../data-file.ts'
+import { untilUnsplit } from '../patience.ts'
+import type { FileFormat } from './file-format.ts'
+
+/** All of a data file at one moment. */
+export interface Content {
+  readonly bytes: Buffer
+  /** The file's permission bits. */
+  readonly mode: number
+}
+
+/** A data file, its lock, and what it must look like. */
+export interface StoreFile {
+  /** The real path. */
+  readonly path: string
+  readonly lock: PsLock
+  readonly timeoutMs: number
+  readonly format: FileFormat
+  /** Reads it under the shared lock. @throws StoreIoError where there is none */
+  read(): Promise<Content>
+  /** Called before a restore with the new content. @throws where the store could not load it */
+  tryOn?(content: Buffer): Promise<void>
+}
+
+/** A data file that no store object of this process has open. @param path the real one */
+export function closedFile(path: string, lock: PsLock, timeoutMs: number, format: FileFormat): StoreFile {
+  return { path, lock, timeoutMs, format, read: () => shared(lock, () => readFile(path)) }
+}
+
+/** Under the shared lock; without it where no lock file can be made: units and renames are whole. */
+export async function shared<T>(lock: PsLock, run: () => Promise<T>): Promise<T> {
+  try {
+    return await lock.shared(run)
+  } catch (error) {
+    if (!isReadOnlyFolder(error)) throw error
+    return run()
+  }
+}
+
+/** All bytes of a file. @throws StoreIoError */
+export async function readFile(path: string): Promise<Content> {
+  return readAndClose(path, openWhole(path))
+}
+
+/** A file that was opened, and how long it was then. A later rename does not take it away. */
+export interface Written {
+  readonly fd: number
+  readonly length: number
+  readonly mode: number
+}
+
+/** @throws StoreIoError */
+export function openWhole(path: string): Written {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const { size, mode } = fstatSync(fd)
+    return { fd, length: size, mode: mode & 0o777 }
+  } catch (error) {
+    throw readingFailed(path, error)
+  }
+}
+
+/** @throws StoreIoError */
+export async function readAndClose(path: string, { fd, length, mode }: Written): Promise<Content> {
+  try {
+    return { bytes: await readRange(fd, 0, length), mode }
+  } catch (error) {
+    throw readingFailed(path, error)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What reading a file, which must be there, failed with. */
+function readingFailed(path: string, cause: unknown): Error {
+  if (errnoOf(cause) !== 'ENOENT') return storeFailure(path, 'read', cause)
+  return new StoreIoError(`cannot read ${path}: there is no such file (ENOENT).`, { path, cause })
+}
+
+/**
+ * Replaces the content of a data file under its exclusive lock: temp file, fsync, rename, fsync of the folder. Every
+ * process sees it at its next call.
+ * @param change of the old content (undefined: there is no file) makes the new one; undefined leaves it as it is
+ * @throws the errors of `PsLock#exclusive`, LockLostError, StoreIoError, LockUnsupportedError
+ */
+export async function replaceContent(
+  { path, lock, timeoutMs, format }: StoreFile,
+  newMode: number,
+  change: (old: Buffer | undefined) => Promise<Buffer | undefined>,
+): Promise<void> {
+  await lock.exclusive(async () => {
+    const data = new DataFile(path, false)
+    try {
+      const found = await untilUnsplit(timeoutMs, () => data.look('exclusive'))
+      data.requireWritable()
+      const content = await change(found && (await readRange(data.fd, 0, Number(found.size))))
+      if (!content) return
+      data.adopt(await replaceFile(path, content, { temp: format.temp(path), newMode, durable: true }), true)
+    } finally {
+      data.close()
+    }
+  })
+}
+
+/** A file that may be somebody's store: where it has a lock file, under that lock. */
+export async function underItsLock<T>(path: string, mode: LockMode, run: () => Promise<T>): Promise<T> {
+  const lock = new PsLock(path)
+  if (!existsSync(lock.path)) return run()
+  try {
+    return await (mode === 'shared' ? shared(lock, run) : lock.exclusive(run))
+  } finally {
+    await lock.close()
+  }
+}

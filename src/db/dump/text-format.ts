@@ -1,0 +1,79 @@
+import { isUtf8 } from 'node:buffer'
+import { basename, dirname, join } from 'node:path'
+import type { FileFormat, Inspection } from './file-format.ts'
+import type { Finding } from './finding.ts'
+
+const NOTHING = Buffer.alloc(0)
+const RESTORE = 'Restore a dump of it.'
+
+/** A file that is one text, whole if it can be parsed. @param parse throws where it cannot */
+export function textFormat(name: string, parse: (text: string) => unknown): FileFormat {
+  return {
+    name,
+    temp: (path) => join(dirname(path), `.${basename(path)}.pslock.tmp`),
+    inspect: async (bytes) => inspectText(name, parse, bytes),
+  }
+}
+
+/** A file that only the store itself can read: it is copied as it is. */
+export function unreadText(name: string): FileFormat {
+  return {
+    ...textFormat(name, () => {}),
+    inspect: async (bytes) => ({ findings: [], content: bytes, removed: NOTHING }),
+  }
+}
+
+/** What lowdb writes. */
+export const jsonFormat: FileFormat = textFormat('JSON', JSON.parse)
+
+function inspectText(name: string, parse: (text: string) => unknown, bytes: Buffer): Inspection {
+  if (!isUtf8(bytes)) return hopeless({ what: 'not-text', message: 'it is not valid UTF-8', mend: RESTORE })
+  const text = bytes.toString()
+  if (text.trim() === '') {
+    const mend = `${RESTORE} Or remove it, to begin with the default data.`
+    return hopeless({ what: 'unreadable', message: 'it is empty', mend, byte: 0 })
+  }
+  const failure = failureOf(parse, text)
+  if (failure === undefined) return { findings: [], content: bytes, removed: NOTHING }
+  const position = positionOf(failure, text)
+  const whole = position === undefined ? '' : text.slice(0, position).trimEnd()
+  const at = position === undefined ? {} : placeOf(text, position)
+  if (whole !== '' && failureOf(parse, whole) === undefined) {
+    const content = Buffer.from(whole)
+    const removed = bytes.subarray(content.length)
+    const message = `behind the end of the ${name} there are ${removed.length} bytes more`
+    const mend = '`pslock repair` cuts them off and keeps them.'
+    return { findings: [{ what: 'trailing-bytes', message, mend, ...at }], content, removed }
+  }
+  return hopeless({
+    what: 'unreadable',
+    message: `it is not valid ${name}: ${failure.message}`,
+    mend: `${RESTORE} Or mend it by hand.`,
+    ...at,
+  })
+}
+
+function hopeless(finding: Finding): Inspection {
+  return { findings: [finding], content: undefined, removed: NOTHING }
+}
+
+function failureOf(parse: (text: string) => unknown, text: string): Error | undefined {
+  try {
+    parse(text)
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+/** JSON.parse says in its message where it stopped; not always. */
+function positionOf({ message }: Error, text: string): number | undefined {
+  const found = /position (\d+)/.exec(message)?.[1]
+  if (found !== undefined) return Number(found)
+  return /end of JSON input/.test(message) ? text.length : undefined
+}
+
+function placeOf(text: string, position: number): { line: number; byte: number } {
+  const before = text.slice(0, position)
+  return { line: before.split('\n').length, byte: Buffer.byteLength(before) }
+}

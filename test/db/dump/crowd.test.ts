@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { agreed, STORES, seenIn, useMates } from '../../fixtures/dump-crew.ts'
+import { openStore } from '../../fixtures/dump-worker.ts'
+import { until, useFolder } from '../../fixtures/folder.ts'
+import { newSeed, note, random } from '../../fixtures/random.ts'
+
+/** Dumps and restores of a store that processes write to meanwhile. */
+describe('in a crowd', () => {
+  const at = useFolder()
+  const start = useMates()
+
+  for (const kind of STORES) {
+    it(`${kind}: every dump is one state, of everything that was acknowledged, while processes write on`, async () => {
+      const seed = newSeed()
+      const next = random(seed)
+      const path = at('store')
+      const mates = await start(kind, path, 4)
+      const store = await openStore(kind, path)
+      await store.step()
+      await Promise.all(mates.map((mate) => mate.call('work')))
+      let last = 0
+      let moved = 0
+      for (let round = 0; round < 10; round++) {
+        await sleep(next() * 20)
+        const before = agreed(await store.tally())
+        await store.dump(at(`dump-${round}`))
+        const seen = await seenIn(kind, at(`dump-${round}`))
+        assert.ok(seen >= before, `seed ${seed}: ${before} steps were acknowledged, the dump has ${seen}`)
+        assert.ok(seen >= last)
+        if (seen > last) moved++
+        last = seen
+      }
+      const steps = await Promise.all(mates.map((mate) => mate.call<number>('rest')))
+      assert.equal(await seenIn(kind, path), 1 + steps.reduce((a, b) => a + b), 'the writers lost something')
+      assert.ok(moved > 3 && steps.every((count) => count > 0), 'nobody wrote meanwhile')
+      note(`seed ${seed}: ${moved} of 10 dumps found new steps, ${steps} steps`)
+      await store.close()
+    })
+
+    it(`${kind}: a restore is seen by every process at its next call, and nothing is mixed`, async () => {
+      const path = at('store')
+      const mates = await start(kind, path, 3)
+      const store = await openStore(kind, path)
+      for (let i = 0; i < 3; i++) await store.step()
+      await store.dump(at('three'))
+      // A blocking store must not be asked beside a restore of its own process.
+      const writers = mates.slice(1)
+      await Promise.all(writers.map((mate) => mate.call('work')))
+      for (let round = 0; round < 6; round++) {
+        await until('the writers are beyond the dump', async () => agreed(await store.tally()) > 5)
+        if (round % 2 === 0) await store.restore(at('three'))
+        else await mates[0]?.call('restore', at('three'))
+        assert.ok(agreed(await store.tally()) >= 3)
+      }
+      await Promise.all(writers.map((mate) => mate.call('rest')))
+      await store.step()
+      await mates[0]?.call('restore', at('three'))
+      for (const mate of mates) assert.equal(agreed(await mate.call('tally')), 3)
+      assert.equal(agreed(await store.tally()), 3)
+      await mates[1]?.call('step')
+      assert.equal(agreed(await store.tally()), 4)
+      assert.equal(await seenIn(kind, path), 4)
+      assert.deepEqual(
+        readdirSync(at()).filter((name) => name.includes('restore')),
+        [],
+        'what was kept aside is not needed any more',
+      )
+      await store.close()
+    })
+
+    it(`${kind}: a restore gives back the very bytes`, async () => {
+      const path = at('store')
+      const store = await openStore(kind, path)
+      await store.step()
+      await store.dump(at('one'))
+      const before = readFileSync(path, 'utf8')
+      await store.step()
+      await store.restore(at('one'))
+      assert.equal(readFileSync(path, 'utf8'), before)
+      await store.close()
+    })
+  }
+})
