@@ -22,6 +22,8 @@ const table: [string, string, errors.PsLockError][] = [
     'PSLOCK_STALE_WRITE',
     new errors.StaleWriteError('why', { ...details, paths: ['a.b'], base: 1, mine: 2, theirs: 3 }),
   ],
+  ['ConflictError', 'PSLOCK_CONFLICT', new errors.ConflictError('why', details)],
+  ['TransactionError', 'PSLOCK_TRANSACTION', new errors.TransactionError('why', details)],
   ['CorruptStoreError', 'PSLOCK_CORRUPT', new errors.CorruptStoreError('why', details)],
   ['StoreIoError', 'PSLOCK_STORE_IO', new errors.StoreIoError('why', details)],
 ]

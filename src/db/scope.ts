@@ -30,7 +30,8 @@ export class Scope {
   static async run<T>(owner: object, mode: LockMode, run: () => T): Promise<Awaited<T>> {
     const scope = new Scope(owner, mode)
     try {
-      return await current.run(scope, run)
+      // Cursors are thenables, and run when they are awaited: that must be inside too.
+      return await current.run(scope, async () => run())
     } finally {
       // Also what nobody waited for: it was issued inside.
       for (let last: unknown; last !== scope.#last; ) {

@@ -42,7 +42,7 @@ export class HeldLock {
     const done = this.#hold.accept()
     let thrown: unknown
     try {
-      return await this.#hold.run(run)
+      return await this.#hold.runToEnd(run)
     } catch (error) {
       thrown = error
       throw error

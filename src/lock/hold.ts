@@ -94,6 +94,14 @@ export class Hold {
     return shared.context.run(frame, run)
   }
 
+  /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
+  runToEnd<T>(run: () => T): T | Promise<Awaited<T>> {
+    const value = this.run(run)
+    if (value instanceof Promise || typeof (value as { then?: unknown } | undefined)?.then !== 'function')
+      return value
+    return this.run(async (): Promise<Awaited<T>> => await value)
+  }
+
   /** Ends the hold; the lock drops as soon as all accepted nested work has ended too. */
   end(): Promise<void> | undefined {
     if (this.#settled) return undefined

@@ -145,7 +145,7 @@ export class PsLock {
     requireFunction(run, 'run')
     const site = this.#open()
     const patience = this.#patience(site, mode, options)
-    return this.#using(() => during(site, enclosing(site), mode, patience, (hold) => hold.run(run)))
+    return this.#using(() => during(site, enclosing(site), mode, patience, (hold) => hold.runToEnd(run)))
   }
 
   #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): T {

@@ -165,7 +165,8 @@ function linuxHolders(path: string): Found[] | undefined {
   // Not by a descriptor of our own: the file that it has open may have been deleted or replaced since.
   const file = present(path)
   if (!file) return []
-  const holders: Found[] = []
+  // By who, and how: the table is read in pieces, and what is locked and unlocked in between can make a line come twice.
+  const holders = new Map<string, Found>()
   for (const line of table.split('\n')) {
     // "2: FLOCK  ADVISORY  WRITE 4711 fe:00:131074 0 EOF"; a "->" after the number marks a waiter.
     const match = /^\d+: (-> )?FLOCK\s+\S+\s+(READ|WRITE)\s+(-?\d+)\s+[0-9a-f]+:[0-9a-f]+:(\d+)\s/.exec(line)
@@ -174,13 +175,14 @@ function linuxHolders(path: string): Found[] | undefined {
     // The table's device numbers differ from stat's on overlayfs and btrfs, so the inode is matched first and the
     // holder then asked which file it has open. A pid of 0 or -1 lives in a namespace that cannot be seen from here.
     if (pid > 0 && opensFile(pid, path, file.ino) === false) continue
-    holders.push({
+    const found: Found = {
       pid: pid > 0 ? pid : undefined,
       mode: match[2] === 'READ' ? 'shared' : 'exclusive',
       state: match[1] ? 'waiting' : 'holding',
-    })
+    }
+    holders.set(JSON.stringify(found), found)
   }
-  return holders
+  return [...holders.values()]
 }
 
 /** Nothing where it cannot be looked up: no such file, no permission, a name that is too long to be one. */

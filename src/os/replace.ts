@@ -4,6 +4,7 @@ import {
   fchmodSync,
   fchownSync,
   fsyncSync,
+  ftruncateSync,
   linkSync,
   openSync,
   renameSync,
@@ -74,10 +75,10 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
       { path },
     )
   }
-  const { O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_NOFOLLOW } = constants
+  const { O_RDWR, O_CREAT, O_APPEND, O_NOFOLLOW } = constants
   const mode = old ? old.mode & 0o7777 : newMode
   try {
-    const fd = openSync(temp, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, mode)
+    const fd = openSync(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)
     if (!tryFlock(fd, 'exclusive', temp)) {
       closeSync(fd)
       throw new LockLostError(
@@ -86,6 +87,8 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
         { path },
       )
     }
+    // Only now: with two lock files it might be what another process is writing.
+    ftruncateSync(fd)
     if (old) keepOwner(fd, old, mode)
     return fd
   } catch (error) {

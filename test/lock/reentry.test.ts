@@ -196,4 +196,17 @@ describe('re-entrancy', () => {
     )
     await running
   })
+
+  it('a thenable that begins to work when it is awaited, such as a query, works inside', async () => {
+    const lock = new PsLock(at('data'))
+    const query = () => ({
+      // biome-ignore lint/suspicious/noThenProperty: that is what is tested
+      then: (resolve: (value: number) => void, reject: (reason: unknown) => void) =>
+        void lock.exclusive(() => 7, { timeoutMs: 0 }).then(resolve, reject),
+    })
+    assert.equal(await lock.exclusive(query), 7)
+    const held = await lock.acquire()
+    assert.equal(await held.run(query), 7)
+    held.release()
+  })
 })
