@@ -12,7 +12,8 @@ describe('transactions of many processes', () => {
   const peer = usePeers()
 
   for (const kind of KINDS) {
-    it(`${CROWD} processes count up on ${kind} and lose nothing`, async () => {
+    it(`${CROWD} processes count up on ${kind} and lose nothing`, async function () {
+      this.timeout(CROWD * 10_000)
       const seed = newSeed()
       const db = await openStore(kind, at('numbers.db'))
       await db.insert('n', 0)
