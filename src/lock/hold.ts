@@ -1,5 +1,6 @@
 import { LockIoError, LockLostError, type LockMode, type PsLockError } from '../errors.ts'
 import { isHeard, publish } from './events.ts'
+import { isThenable } from './options.ts'
 import { Room } from './room.ts'
 import { type Frame, outsideHolds, shared } from './shared-state.ts'
 import type { Site } from './site.ts'
@@ -97,8 +98,7 @@ export class Hold {
   /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
   runToEnd<T>(run: () => T): T | Promise<Awaited<T>> {
     const value = this.run(run)
-    if (value instanceof Promise || typeof (value as { then?: unknown } | undefined)?.then !== 'function')
-      return value
+    if (value instanceof Promise || !isThenable(value)) return value
     return this.run(async (): Promise<Awaited<T>> => await value)
   }
 

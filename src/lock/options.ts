@@ -76,6 +76,11 @@ export function requireObject(value: unknown, name: string): void {
     throw new TypeError(`${name} must be an object, got ${show(value)}`)
 }
 
+/** Whether `await` would wait for it; queries of many libraries are thenables and no promises. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
 /** A value as an error message shows it. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)

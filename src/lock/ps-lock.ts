@@ -9,6 +9,7 @@ import {
   type AcquireOptions,
   DEFAULTS,
   durationMs,
+  isThenable,
   type PsLockOptions,
   requireFunction,
   requirePath,
@@ -252,10 +253,6 @@ export class PsLock {
     const guards = canonicalPath(this.#guards)
     return guards.endsWith('.lock') ? { lock: guards, guards: undefined } : { lock: `${guards}.lock`, guards }
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
 function checkedMode(mode: unknown): LockMode {

@@ -76,8 +76,8 @@ export class Turnstile {
   /** Whether a new slice may begin past nobody. */
   mayBegin(): boolean {
     // At the end of a slice of ours nobody has been woken yet, where the event loop has not turned since.
-    const somebody = this.#sliceEnd === NEVER ? this.#line.somebodyWaits() : this.#passOn()
-    return !somebody && this.#line.leftToOtherMs() <= 0
+    if (this.#sliceEnd !== NEVER && this.#passOn()) return false
+    return this.#line.isClear()
   }
 
   /** Asks for the lock once, at once. */

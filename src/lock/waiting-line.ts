@@ -7,6 +7,7 @@ import { LockFile } from '../os/lock-file.ts'
 import {
   clearSeat,
   freeSeat,
+  type Preference,
   readTurns,
   type Seat,
   writePreference,
@@ -23,7 +24,6 @@ const ABANDONED_MS = 10_000
 const LONGEST_PREFERENCE_MS = 1_000
 /** For this long after a ring that did not get through all ask more often. */
 const UNREACHABLE_MS = 10_000
-
 /** How soon to try again where no line can be stood in (read-only, full disk, too many open files). */
 const PAUSE_MS = 1_000
 
@@ -77,7 +77,7 @@ export class WaitingLine {
   /** Who comes before us. Says at the same time that we are still there, and what for. */
   look(mode: LockMode, bell: Bell | undefined): Outlook {
     const fd = this.#fdOfSeat()
-    if (fd === undefined) return { ahead: [], leftToOtherMs: this.leftToOtherMs(), canHear: false }
+    if (fd === undefined) return { ahead: [], leftToOtherMs: this.#leftToOtherMs(), canHear: false }
     const now = monotonicMs()
     const { seats, preference, unreachableMs } = readTurns(fd)
     const own =
@@ -89,10 +89,9 @@ export class WaitingLine {
       return { ahead: [], leftToOtherMs: 0, canHear: false }
     }
     writeSeat(fd, own.index, { ...this.#seat, seenMs: now, mode, bell })
-    const left = preference.untilMs - now
     return {
       ahead: inEarnest(seats, now).filter(({ ticket }) => ticket < own.ticket),
-      leftToOtherMs: preference.ticket === own.ticket || left > LONGEST_PREFERENCE_MS ? 0 : left,
+      leftToOtherMs: preference.ticket === own.ticket ? 0 : leftMs(preference, now),
       canHear: bell !== undefined && now - unreachableMs > UNREACHABLE_MS,
     }
   }
@@ -115,11 +114,16 @@ export class WaitingLine {
     return this.#fdIfAny() !== undefined
   }
 
-  /** Whether anybody else waits. */
-  somebodyWaits(): boolean {
+  /** Whether nobody else waits, and the lock is left to nobody else. */
+  isClear(): boolean {
     const fd = this.#fdIfAny()
-    if (fd === undefined) return false
-    return inEarnest(readTurns(fd).seats, monotonicMs()).some(({ ticket }) => ticket !== this.#seat?.ticket)
+    if (fd === undefined) return true
+    const { seats, preference } = readTurns(fd)
+    const now = monotonicMs()
+    return (
+      leftMs(preference, now) <= 0 &&
+      inEarnest(seats, now).every(({ ticket }) => ticket === this.#seat?.ticket)
+    )
   }
 
   /** Leaves the lock to whoever is next, and wakes it. @returns whether anybody waits */
@@ -144,14 +148,6 @@ export class WaitingLine {
   preferSelf(ms: number): void {
     const { fd } = this.#file
     if (fd !== undefined) writePreference(fd, { untilMs: ms === 0 ? 0 : monotonicMs() + ms, ticket: 0 })
-  }
-
-  /** For how long the lock is left to somebody else, seen from outside the line. */
-  leftToOtherMs(): number {
-    const { fd } = this.#file
-    if (fd === undefined) return 0
-    const left = readTurns(fd).preference.untilMs - monotonicMs()
-    return left > LONGEST_PREFERENCE_MS ? 0 : left
   }
 
   /** Everybody in line but this process's own place, dead ones left out. */
@@ -187,6 +183,12 @@ export class WaitingLine {
     return this.#file.fd
   }
 
+  /** As one finds it who stands in no line. */
+  #leftToOtherMs(): number {
+    const { fd } = this.#file
+    return fd === undefined ? 0 : leftMs(readTurns(fd).preference, monotonicMs())
+  }
+
   #fdOfSeat(): number | undefined {
     if (!this.#seat) return undefined
     // Now and then is enough: a line in a file that has lost its name costs time, not exclusion.
@@ -219,6 +221,11 @@ export class WaitingLine {
   #pause(): void {
     this.#pausedUntil = performance.now() + PAUSE_MS
   }
+}
+
+function leftMs({ untilMs }: Preference, now: number): number {
+  const left = untilMs - now
+  return left > LONGEST_PREFERENCE_MS ? 0 : left
 }
 
 function inEarnest(seats: readonly Seat[], now: number): Seat[] {
