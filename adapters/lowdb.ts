@@ -1,19 +1,14 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
-import { type DumpOptions, type Dumps, withoutFile } from '../src/db/dump/dumps.ts'
-import type { LockedMembers } from '../src/db/locked-db.ts'
-import type { StoreOptions } from '../src/db/options.ts'
 import {
-  memoryOnly,
-  memoryOnlySync,
-  type SyncTransactionsOf,
-  syncTransactions,
-  type TransactionOptions,
-  type TransactionsOf,
-  transactions,
-} from '../src/db/transaction.ts'
-import type { AcquireOptions } from '../src/lock/options.ts'
-import type { PsLock } from '../src/lock/ps-lock.ts'
+  giveMembers,
+  inMemorySync,
+  type LockedMembers,
+  type LockedSyncMembers,
+  withMembers,
+} from '../src/db/members.ts'
+import type { StoreOptions } from '../src/db/options.ts'
+import { syncTransactions, transactions } from '../src/db/transaction.ts'
 import {
   type Edit,
   isPath,
@@ -28,6 +23,15 @@ import { JSONFile, JSONFileSync } from './lowdb/json-file.ts'
 
 export { JSONFile, JSONFileSync, lowdbAdapter }
 
+const LockableLow = withMembers(Low) as unknown as new <T>(
+  adapter: Adapter<T>,
+  defaultData: T,
+) => Low<T> & LockedMembers
+const LockableLowSync = withMembers(LowSync) as unknown as new <T>(
+  adapter: SyncAdapter<T>,
+  defaultData: T,
+) => LowSync<T> & LockedSyncMembers
+
 /**
  * Swap it for `Low`: `new LockedLow(path or adapter, defaultData)`. `update(fn)` works on the file's present state and
  * awaits `fn`; a throw leaves memory and file untouched. A bare `db.data.x = 1; await db.write()` merges with what
@@ -35,14 +39,18 @@ export { JSONFile, JSONFileSync, lowdbAdapter }
  * @throws TypeError for an adapter without `path` (use the `JSONFile` of this module, or add the property); `Memory`
  * works as before
  */
-export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
-  readonly lock!: PsLock
+export class LockedLow<T = unknown> extends LockableLow<T> {
   readonly #opened: OpenedLow | undefined
 
   constructor(target: string | URL | WithPath<Adapter<T>>, defaultData: T, options: StoreOptions = {}) {
     super(isPath(target) ? new JSONFile<T>(target) : target, defaultData)
-    this.#opened = openLow(this as Low<unknown>, Memory, options)
-    if (this.#opened) this.lock = this.#opened.lock
+    const opened = openLow(this as Low<unknown>, Memory, options)
+    this.#opened = opened
+    if (opened)
+      giveMembers(this, {
+        ...opened.members,
+        ...transactions(opened.session, (memory) => onDraft(this as Low<unknown>, memory)),
+      })
   }
 
   override async read(): Promise<void> {
@@ -56,41 +64,6 @@ export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
   override async update(edit: (data: T) => unknown): Promise<void> {
     return this.#opened ? this.#opened.session.update(edit as Edit) : super.update(edit)
   }
-
-  transaction<R>(run: (tx: this) => R, options?: TransactionOptions): Promise<Awaited<R>> {
-    return this.#doors.transaction(run, options)
-  }
-
-  view<R>(run: (tx: this) => R, options?: AcquireOptions): Promise<Awaited<R>> {
-    return this.#doors.view(run, options)
-  }
-
-  rollbackAfter<R>(run: (tx: this) => R, options?: AcquireOptions): Promise<Awaited<R>> {
-    return this.#doors.rollbackAfter(run, options)
-  }
-
-  get #doors(): TransactionsOf<this> {
-    return transactions(
-      this.#opened?.session ?? memoryOnly,
-      (memory) => onDraft(this as Low<unknown>, memory) as this,
-    )
-  }
-
-  dump(path: string, options?: DumpOptions): Promise<void> {
-    return (this.#opened ?? withoutFile).dump(path, options)
-  }
-
-  restore(path: string): Promise<void> {
-    return (this.#opened ?? withoutFile).restore(path)
-  }
-
-  async close(): Promise<void> {
-    await this.#opened?.close()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
 }
 
 /**
@@ -98,14 +71,19 @@ export class LockedLow<T = unknown> extends Low<T> implements LockedMembers {
  * `view` and `rollbackAfter` are as those of `LockedLow`, but return at once what the callback returns, which must not be
  * a promise.
  */
-export class LockedLowSync<T = unknown> extends LowSync<T> implements Dumps {
-  readonly lock!: PsLock
+export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
   readonly #opened: OpenedLow | undefined
 
   constructor(target: string | URL | WithPath<SyncAdapter<T>>, defaultData: T, options: StoreOptions = {}) {
     super(isPath(target) ? new JSONFileSync<T>(target) : target, defaultData)
-    this.#opened = openLow(this as LowSync<unknown>, MemorySync, options)
-    if (this.#opened) this.lock = this.#opened.lock
+    const opened = openLow(this as LowSync<unknown>, MemorySync, options)
+    this.#opened = opened
+    if (opened)
+      giveMembers(this, {
+        ...opened.members,
+        ...syncTransactions(opened.session.blocking, (memory) => onDraft(this as LowSync<unknown>, memory)),
+      })
+    else giveMembers(this, inMemorySync)
   }
 
   override read(): void {
@@ -121,41 +99,6 @@ export class LockedLowSync<T = unknown> extends LowSync<T> implements Dumps {
   override update(edit: (data: T) => unknown): void {
     if (this.#opened) updateSync(this.#opened.session.blocking, edit as Edit)
     else super.update(edit)
-  }
-
-  transaction<R>(run: (tx: this) => R, options?: AcquireOptions): R {
-    return this.#doors.transaction(run, options)
-  }
-
-  view<R>(run: (tx: this) => R, options?: AcquireOptions): R {
-    return this.#doors.view(run, options)
-  }
-
-  rollbackAfter<R>(run: (tx: this) => R, options?: AcquireOptions): R {
-    return this.#doors.rollbackAfter(run, options)
-  }
-
-  dump(path: string, options?: DumpOptions): Promise<void> {
-    return (this.#opened ?? withoutFile).dump(path, options)
-  }
-
-  restore(path: string): Promise<void> {
-    return (this.#opened ?? withoutFile).restore(path)
-  }
-
-  get #doors(): SyncTransactionsOf<this> {
-    return syncTransactions(
-      this.#opened?.session.blocking ?? memoryOnlySync,
-      (memory) => onDraft(this as LowSync<unknown>, memory) as this,
-    )
-  }
-
-  async close(): Promise<void> {
-    await this.#opened?.close()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
   }
 }
 

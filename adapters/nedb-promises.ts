@@ -1,19 +1,12 @@
 import { createRequire } from 'node:module'
 import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
-import { type DumpOptions, type Dumps, withoutFile } from '../src/db/dump/dumps.ts'
-import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
+import { openLog } from '../src/db/locked-db.ts'
+import { giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { callListener } from '../src/db/outside.ts'
-import {
-  memoryOnly,
-  type Transacting,
-  type TransactionOptions,
-  type TransactionsOf,
-  transactions,
-} from '../src/db/transaction.ts'
+import { type Transacting, type TransactionOptions, transactions } from '../src/db/transaction.ts'
 import type { AcquireOptions } from '../src/lock/options.ts'
-import type { PsLock } from '../src/lock/ps-lock.ts'
 import { load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
@@ -63,11 +56,9 @@ export const nedbPromisesAdapter: LogAdapter<Promises> = {
   attach: (store, session) => nedbAdapter.attach(store.__original, session),
 }
 
-class LockedDatastoreStore extends Datastore {
-  readonly lock: PsLock | undefined
-  readonly #close: (() => Promise<void>) | undefined
-  readonly #dumps: Dumps = withoutFile
+const Lockable = withMembers(Datastore) as new (options: unknown) => Promises & LockedMembers
 
+class LockedDatastoreStore extends Lockable {
   static create(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastoreStore {
     return new this(pathOrOptions)
   }
@@ -79,10 +70,8 @@ class LockedDatastoreStore extends Datastore {
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false
     if (!nedb.inMemoryOnly && nedb.filename !== null) {
-      const opened = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
-      this.lock = opened.lock
-      this.#close = opened.close
-      this.#dumps = opened
+      const { members } = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
+      giveMembers(this, { ...members, ...transactions(this.#onceLoaded, () => this) })
     }
     if (options.autoload) this.#autoload(nedb, options.onload as Onload)
   }
@@ -128,40 +117,14 @@ class LockedDatastoreStore extends Datastore {
     return this
   }
 
-  transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>> {
-    return this.#doors.transaction(run, options)
-  }
-
-  view<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
-    return this.#doors.view(run, options)
-  }
-
-  rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
-    return this.#doors.rollbackAfter(run, options)
-  }
-
-  dump(path: string, options?: DumpOptions): Promise<void> {
-    return this.#dumps.dump(path, options)
-  }
-
-  restore(path: string): Promise<void> {
-    return this.#dumps.restore(path)
-  }
-
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.__original.stopAutocompaction()
-    await this.#close?.()
+    await super.close()
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-
-  get #doors(): TransactionsOf<this> {
-    const nedb = this.__original
-    if (!this.lock) return transactions(memoryOnly, () => this)
-    const { transact, look } = onceLoaded(nedb)
-    const loaded: Transacting<void> = {
+  get #onceLoaded(): Transacting<void> {
+    const { transact, look } = onceLoaded(this.__original)
+    return {
       transact: async <T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> => {
         await this.load()
         return transact(run, options)
@@ -171,7 +134,6 @@ class LockedDatastoreStore extends Datastore {
         return look(run, options)
       },
     }
-    return transactions(loaded, () => this)
   }
 
   #autoload(nedb: Nedb, onload: Onload): void {

@@ -1,15 +1,8 @@
 import type Vanilla from '@seald-io/nedb'
-import { type DumpOptions, type Dumps, withoutFile } from '../src/db/dump/dumps.ts'
-import { type LockedMembers, openLog } from '../src/db/locked-db.ts'
+import { openLog } from '../src/db/locked-db.ts'
+import { giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
-import {
-  memoryOnly,
-  type TransactionOptions,
-  type TransactionsOf,
-  transactions,
-} from '../src/db/transaction.ts'
-import type { AcquireOptions } from '../src/lock/options.ts'
-import type { PsLock } from '../src/lock/ps-lock.ts'
+import { transactions } from '../src/db/transaction.ts'
 import { load, makeFolder, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
@@ -31,21 +24,17 @@ interface LockedNedbClass {
 
 const Datastore = fromNedb('') as new (options: unknown) => Nedb
 
-class LockedNedbStore extends markLocked(locked(Datastore)) {
-  readonly lock: PsLock | undefined
-  readonly #close: (() => Promise<void>) | undefined
-  readonly #dumps: Dumps = withoutFile
+const Lockable = withMembers(markLocked(locked(Datastore))) as new (options: unknown) => Nedb & LockedMembers
 
+class LockedNedbStore extends Lockable {
   constructor(pathOrOptions?: string | LockedNedbOptions) {
     const options: LockedNedbOptions =
       typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {
-      const opened = openLog<Nedb>(this, nedbAdapter, this.filename, options)
-      this.lock = opened.lock
-      this.#close = opened.close
-      this.#dumps = opened
+      const { members } = openLog<Nedb>(this, nedbAdapter, this.filename, options)
+      giveMembers(this, { ...members, ...transactions(onceLoaded(this), () => this) })
     }
     if (this.autoload) this.autoloadPromise = this.#autoload(options.onload)
   }
@@ -56,37 +45,9 @@ class LockedNedbStore extends markLocked(locked(Datastore)) {
     await super.loadDatabaseAsync()
   }
 
-  transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>> {
-    return this.#doors.transaction(run, options)
-  }
-
-  view<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
-    return this.#doors.view(run, options)
-  }
-
-  rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>> {
-    return this.#doors.rollbackAfter(run, options)
-  }
-
-  dump(path: string, options?: DumpOptions): Promise<void> {
-    return this.#dumps.dump(path, options)
-  }
-
-  restore(path: string): Promise<void> {
-    return this.#dumps.restore(path)
-  }
-
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.stopAutocompaction()
-    await this.#close?.()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-
-  get #doors(): TransactionsOf<this> {
-    return transactions(this.lock ? onceLoaded(this) : memoryOnly, () => this)
+    await super.close()
   }
 
   /** Vanilla compacts the file here, and crashes the process when that fails. */

@@ -12,7 +12,8 @@ export type {
   TreeSession,
 } from './db/adapter.ts'
 export type { DumpOptions, Dumps } from './db/dump/dumps.ts'
-export { LockedDb, type LockedDbOptions, type LockedMembers, type Promised } from './db/locked-db.ts'
+export { LockedDb, type LockedDbOptions, type Promised } from './db/locked-db.ts'
+export type { LockedMembers, LockedSyncMembers } from './db/members.ts'
 export type { Durability, StoreOptions } from './db/options.ts'
 export type { TransactionOptions, Transactions } from './db/transaction.ts'
 export {

@@ -11,12 +11,13 @@ import type {
   TreeSession,
 } from './adapter.ts'
 import type { Copyable } from './dump/copyable.ts'
-import { type Dumps, dumps } from './dump/dumps.ts'
+import { dumps } from './dump/dumps.ts'
 import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
+import type { LockedMembers, OpenedMembers } from './members.ts'
 import { openOptions, type StoreOptions } from './options.ts'
-import { lockedProxy, type OpenedStore } from './proxy.ts'
-import { type Transactions, transactions } from './transaction.ts'
+import { lockedProxy } from './proxy.ts'
+import { transactions } from './transaction.ts'
 import { TreeStore } from './tree/tree-store.ts'
 
 export interface LockedDbOptions<A> extends StoreOptions {
@@ -24,15 +25,6 @@ export interface LockedDbOptions<A> extends StoreOptions {
   readonly adapter: A
   /** The data file. */
   readonly path: string
-}
-
-/** What a locked store has besides the store's own members. */
-export interface LockedMembers extends Transactions, Dumps {
-  /** The store's lock, for work of your own: calls on the store inside `lock.exclusive(...)` join it. */
-  readonly lock: PsLock
-  /** Waits for what was issued and closes the files. Not calling it does no harm. */
-  close(): Promise<void>
-  [Symbol.asyncDispose](): Promise<void>
 }
 
 /** A store all of whose methods return promises. */
@@ -48,18 +40,24 @@ interface LockedDbClass {
   new <S extends object>(store: S, options: LockedDbOptions<TreeAdapter<S> | LogAdapter<S>>): LockedDb<S>
 }
 
+/** A store that is wired to its file and its lock. */
+export interface Opened<Session> {
+  readonly session: Session
+  readonly members: OpenedMembers
+}
+
 /** Wires a log store to its file. The store object itself is used from then on. */
 export function openLog<S extends object>(
   store: S,
   adapter: LogAdapter<S>,
   path: string,
   options: StoreOptions,
-): OpenedStore & { readonly session: LogSession } {
+): Opened<LogSession> {
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const log = new LogStore(real, opened, (session) => adapter.attach(store, session))
   log.start()
-  return { session: log, ...closing(opened.lock, log) }
+  return { session: log, members: membersOf(opened.lock, log) }
 }
 
 /** Wires a tree store to its file. The store object itself is used from then on. */
@@ -68,12 +66,12 @@ export function openTree<S extends object>(
   adapter: TreeAdapter<S>,
   path: string,
   options: StoreOptions,
-): OpenedStore & { readonly session: TreeSession } {
+): Opened<TreeSession> {
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const tree = new TreeStore(real, opened, adapter.memory(store), adapter.format(store))
   adapter.attach(store, tree)
-  return { session: tree, ...closing(opened.lock, tree) }
+  return { session: tree, members: membersOf(opened.lock, tree) }
 }
 
 const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
@@ -96,32 +94,30 @@ function openImage<S extends object>(
   const opened = openOptions(real, options)
   const image = new ImageStore(store, adapter, real, opened)
   const doors = (proxy: object) => transactions(image.doors, () => proxy)
-  return lockedProxy(store, { ...closing(opened.lock, image), transactions: doors }, (name) => {
+  return lockedProxy(store, { members: membersOf(opened.lock, image), doors }, (name) => {
     const kind = adapter.methods[name] ?? 'write'
     if (kind === 'free') return undefined
     return (run) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run)
   })
 }
 
-function logProxy(store: object, opened: OpenedStore & { session: LogSession }): object {
-  return lockedProxy(store, {
-    ...opened,
-    transactions: (proxy) => transactions(opened.session, () => proxy),
-  })
+function logProxy(store: object, { members, session }: Opened<LogSession>): object {
+  return lockedProxy(store, { members, doors: (proxy) => transactions(session, () => proxy) })
 }
 
 function treeProxy<S extends object>(
   store: S,
   adapter: TreeAdapter<S>,
-  opened: OpenedStore & { session: TreeSession },
+  { members, session }: Opened<TreeSession>,
 ): object {
-  return lockedProxy(store, {
-    ...opened,
-    transactions: () => transactions(opened.session, (memory) => adapter.withMemory(store, memory)),
-  })
+  const doors = () => transactions(session, (memory) => adapter.withMemory(store, memory))
+  return lockedProxy(store, { members, doors })
 }
 
-function closing(lock: PsLock, store: { readonly copyable: Copyable; close(): Promise<void> }): OpenedStore {
+function membersOf(
+  lock: PsLock,
+  store: { readonly copyable: Copyable; close(): Promise<void> },
+): OpenedMembers {
   return {
     lock,
     ...dumps(store.copyable),

@@ -1,16 +1,11 @@
-import type { PsLock } from '../lock/ps-lock.ts'
-import type { Dumps } from './dump/dumps.ts'
+import type { OpenedMembers } from './members.ts'
 import type { TransactionsOf } from './transaction.ts'
 
-/** A store that is wired to its file and its lock. */
-export interface OpenedStore extends Dumps {
-  readonly lock: PsLock
-  close(): Promise<void>
-}
-
-/** One whose proxy also offers transactions, in which the callback is given `tx(proxy)`. */
-export interface TransactingStore extends OpenedStore {
-  transactions(proxy: object): TransactionsOf<object>
+/** What the proxy of a store adds to it. */
+export interface Added {
+  readonly members: OpenedMembers
+  /** Its transactions, in which the callback is given `tx(proxy)`. */
+  doors(proxy: object): TransactionsOf<object>
 }
 
 /** How calls of one method are run; undefined: as they are, without the lock. */
@@ -20,13 +15,10 @@ export type Locking = (name: string) => ((run: () => unknown) => Promise<unknown
  * The store with `lock` and `close` added and, where `locking` is given, its methods run under the lock. Members are
  * read from, and methods called on, the *real* store: a plain Proxy breaks classes with `#private` fields.
  */
-export function lockedProxy(store: object, opened: TransactingStore, locking?: Locking): object {
+export function lockedProxy(store: object, { members, doors }: Added, locking?: Locking): object {
   const added: Record<PropertyKey, unknown> = {
-    lock: opened.lock,
-    close: opened.close,
-    dump: opened.dump,
-    restore: opened.restore,
-    [Symbol.asyncDispose]: opened.close,
+    ...members,
+    [Symbol.asyncDispose]: members.close,
   }
   const methods = new Map<PropertyKey, unknown>()
   const proxy: object = new Proxy(store, {
@@ -50,6 +42,6 @@ export function lockedProxy(store: object, opened: TransactingStore, locking?: L
     set: (target, key, value) => Reflect.set(target, key, value, target),
     has: (target, key) => Object.hasOwn(added, key) || Reflect.has(target, key),
   })
-  Object.assign(added, opened.transactions(proxy))
+  Object.assign(added, doors(proxy))
   return proxy
 }

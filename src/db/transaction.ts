@@ -95,7 +95,15 @@ export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): 
   }
 }
 
-/** `TransactionsOf` a store whose calls are synchronous. */
+/** `Transactions` of a store whose calls are synchronous: they return at once what the callback returns, no promise. */
+export interface SyncTransactions {
+  /** @throws TypeError where the callback returns a promise; else as `Transactions` */
+  transaction<T>(run: (tx: this) => T, options?: AcquireOptions): T
+  view<T>(run: (tx: this) => T, options?: AcquireOptions): T
+  rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): T
+}
+
+/** `SyncTransactions` of a store of type S. */
 export interface SyncTransactionsOf<S> {
   transaction<T>(run: (tx: S) => T, options?: AcquireOptions): T
   view<T>(run: (tx: S) => T, options?: AcquireOptions): T
