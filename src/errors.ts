@@ -162,6 +162,16 @@ export class TransactionError extends PsLockError {
   }
 }
 
+/** Too many writes: this one was refused, and nothing was run. */
+export class ThrottledError extends PsLockError {
+  /** After how many milliseconds from now there is room for it, as things stand. */
+  readonly retryAfterMs: number
+  constructor(message: string, details: PsLockErrorDetails & { retryAfterMs: number }) {
+    super('PSLOCK_THROTTLED', message, details)
+    this.retryAfterMs = details.retryAfterMs
+  }
+}
+
 /** The data file is not whole, or not in this store's format. It is left as it is. */
 export class CorruptStoreError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {

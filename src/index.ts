@@ -12,6 +12,8 @@ export type {
   TreeSession,
 } from './db/adapter.ts'
 export type { DumpOptions, Dumps } from './db/dump/dumps.ts'
+export type { Call, Hook, HookEvent, HookOutcome } from './db/hooks/hook.ts'
+export { type ThrottleOptions, throttle } from './db/hooks/throttle.ts'
 export { LockedDb, type LockedDbOptions, type Promised } from './db/locked-db.ts'
 export type { LockedMembers, LockedSyncMembers } from './db/members.ts'
 export type { Durability, StoreOptions } from './db/options.ts'
@@ -31,6 +33,7 @@ export {
   PsLockError,
   StaleWriteError,
   StoreIoError,
+  ThrottledError,
   TransactionError,
   type TreeLockHolder,
   type TreeLockMode,

@@ -24,6 +24,7 @@ const table: [string, string, errors.PsLockError][] = [
   ],
   ['ConflictError', 'PSLOCK_CONFLICT', new errors.ConflictError('why', details)],
   ['TransactionError', 'PSLOCK_TRANSACTION', new errors.TransactionError('why', details)],
+  ['ThrottledError', 'PSLOCK_THROTTLED', new errors.ThrottledError('why', { ...details, retryAfterMs: 5 })],
   ['CorruptStoreError', 'PSLOCK_CORRUPT', new errors.CorruptStoreError('why', details)],
   ['StoreIoError', 'PSLOCK_STORE_IO', new errors.StoreIoError('why', details)],
 ]

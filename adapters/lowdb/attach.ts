@@ -90,7 +90,7 @@ function syncCalls({ blocking }: TreeSession): Pick<LowSync<unknown>, 'read' | '
 
 export function updateSync(blocking: BlockingTreeSession, edit: Edit): void {
   requireFunction(edit, 'update(fn): fn')
-  blocking.edit((memory) => edit(memory.get()), {})
+  blocking.edit((memory) => edit(memory.get()), {}, { name: 'update', args: [edit] })
 }
 
 /** lowdb's adapter with the path of its file, which the lock needs. */

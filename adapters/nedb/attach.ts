@@ -56,14 +56,15 @@ export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): 
  */
 export async function load(db: Nedb, keepWaiting = false): Promise<void> {
   const at = attached.get(db)
+  const call = { name: 'loadDatabase', args: [] }
   try {
     makeFolder(db)
     await at?.session
-      .perform('exclusive', () => at.session.create())
+      .perform('exclusive', () => at.session.create(), call)
       .catch((error) => {
         // Where nothing can be written the store can still be read.
         if (!isReadOnlyFolder(error)) throw error
-        return at.session.perform('shared', () => {})
+        return at.session.perform('shared', () => {}, call)
       })
   } catch (error) {
     if (keepWaiting) at?.beforeLoad.keep()

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { currentCall } from './calls.ts'
 import type { Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
@@ -13,10 +14,11 @@ import { toLine } from './records.ts'
 export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
   const { executor, persistence } = db
 
-  executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') =>
-    executor.ready || forceQueuing
-      ? session.perform(mode, task)
-      : beforeLoad.hold(() => session.perform(mode, task))
+  executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') => {
+    const call = currentCall(db)
+    const perform = () => session.perform(mode, task, call)
+    return executor.ready || forceQueuing ? perform() : beforeLoad.hold(perform)
+  }
   // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.
   executor.processBuffer = () => {
     executor.ready = true
@@ -65,10 +67,11 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
   }
   // Vanilla leaves the store dead after this: operations wait for a load for ever. Here it is empty and goes on.
   persistence.dropDatabaseAsync = async () => {
-    await session.perform('exclusive', () => {
+    const drop = () => {
       session.drop()
       db.stopAutocompaction()
       memory.apply([], true)
-    })
+    }
+    await session.perform('exclusive', drop, currentCall(db))
   }
 }

@@ -1,5 +1,6 @@
 import type { LogSession } from '../../src/db/adapter.ts'
 import type { BeforeLoad } from './before-load.ts'
+import { calling, nameCalls } from './calls.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import type { OwnIndexes } from './own-indexes.ts'
@@ -81,15 +82,15 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override findAsync(query: Query, projection?: unknown): NedbCursor {
-      return readCursor(this, super.findAsync(query, projection))
+      return readCursor(this, super.findAsync(query, projection), 'find', [query, projection])
     }
 
     override findOneAsync(query: Query, projection?: unknown): NedbCursor {
-      return readCursor(this, super.findOneAsync(query, projection))
+      return readCursor(this, super.findOneAsync(query, projection), 'findOne', [query, projection])
     }
 
     override countAsync(query: Query): NedbCursor {
-      return readCursor(this, super.countAsync(query))
+      return readCursor(this, super.countAsync(query), 'count', [query])
     }
 
     override async ensureIndexAsync(
@@ -117,6 +118,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       if (attached.has(this)) this._autocompactionIntervalId?.unref()
     }
   }
+  nameCalls(Locked.prototype)
   return Locked as unknown as B
 }
 
@@ -146,22 +148,18 @@ function idsOf(query: Query): readonly unknown[] | undefined {
 }
 
 /** A cursor that takes the lock shared, each time it is executed. */
-function readCursor(db: Nedb, cursor: NedbCursor): NedbCursor {
+function readCursor(db: Nedb, cursor: NedbCursor, name: string, args: readonly unknown[]): NedbCursor {
   if (!attached.has(db)) return cursor
-  cursor.execAsync = () =>
-    db.executor.pushAsync(
-      async () => {
-        // Vanilla strips `_id: 0` from the cursor's own projection, so that its second execution differs.
-        const projection = cursor._projection
-        try {
-          return await cursor._execAsync()
-        } finally {
-          cursor._projection = projection
-        }
-      },
-      false,
-      'shared',
-    )
+  const exec = async () => {
+    // Vanilla strips `_id: 0` from the cursor's own projection, so that its second execution differs.
+    const projection = cursor._projection
+    try {
+      return await cursor._execAsync()
+    } finally {
+      cursor._projection = projection
+    }
+  }
+  cursor.execAsync = () => calling(db, name, args, () => db.executor.pushAsync(exec, false, 'shared'))
   return cursor
 }
 

@@ -1,6 +1,7 @@
 import type { LockMode } from '../errors.ts'
 import type { AcquireOptions } from '../lock/options.ts'
 import type { InspectLines } from './dump/log-format.ts'
+import type { Call } from './hooks/hook.ts'
 import type { LineCoder } from './log/unit.ts'
 import type { Transacting } from './transaction.ts'
 
@@ -82,7 +83,7 @@ export interface BlockingTreeSession {
   read(): void
   write(): void
   /** Runs on a copy of the present state and writes it. A throw leaves memory and file untouched; nested, a savepoint. */
-  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
+  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions, call?: Call): T
   /** Runs on the present state, which cannot be changed, without the lock. */
   view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
 }
@@ -100,8 +101,11 @@ export interface LogAdapter<S extends object> {
 
 /** What the core offers to a log store. */
 export interface LogSession extends Transacting<void> {
-  /** Runs one operation of the store under the lock, memory caught up, all or nothing. */
-  perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>>
+  /**
+   * Runs one operation of the store under the lock, memory caught up, all or nothing.
+   * @param call the method that was called, for hooks
+   */
+  perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>>
   /** In an operation: these lines are its change. They are written when it has ended, as one unit. */
   append(lines: readonly string[]): void
   /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */

@@ -15,6 +15,7 @@ import { dumps } from './dump/dumps.ts'
 import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
 import type { LockedMembers, OpenedMembers } from './members.ts'
+import type { OperationQueue } from './operation-queue.ts'
 import { openOptions, type StoreOptions } from './options.ts'
 import { lockedProxy } from './proxy.ts'
 import { transactions } from './transaction.ts'
@@ -97,7 +98,7 @@ function openImage<S extends object>(
   return lockedProxy(store, { members: membersOf(opened.lock, image), doors }, (name) => {
     const kind = adapter.methods[name] ?? 'write'
     if (kind === 'free') return undefined
-    return (run) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run)
+    return (run, call) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run, call)
   })
 }
 
@@ -114,13 +115,17 @@ function treeProxy<S extends object>(
   return lockedProxy(store, { members, doors })
 }
 
-function membersOf(
-  lock: PsLock,
-  store: { readonly copyable: Copyable; close(): Promise<void> },
-): OpenedMembers {
+interface Store {
+  readonly queue: OperationQueue
+  readonly copyable: Copyable
+  close(): Promise<void>
+}
+
+function membersOf(lock: PsLock, store: Store): OpenedMembers {
   return {
     lock,
     ...dumps(store.copyable),
+    use: (hook) => store.queue.hooks.use(hook),
     close: async () => {
       await store.close()
       await lock.close()

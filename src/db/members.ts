@@ -1,5 +1,6 @@
 import type { PsLock } from '../lock/ps-lock.ts'
 import { type Dumps, withoutFile } from './dump/dumps.ts'
+import type { Hook } from './hooks/hook.ts'
 import {
   memoryOnly,
   memoryOnlySync,
@@ -12,6 +13,12 @@ import {
 interface Lockable {
   /** The store's lock, for work of your own: calls on the store inside `lock.exclusive(...)` join it. */
   readonly lock: PsLock
+  /**
+   * Tells the hook of every operation of this store object from now on: `{ before, after }`, or `throttle(...)`.
+   * @returns what takes the hook out again
+   * @throws TypeError for what is no hook, and where the store is in memory only
+   */
+  use(hook: Hook): () => void
   /** Waits for what was issued and closes the files. Not calling it does no harm. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -26,6 +33,7 @@ export interface LockedSyncMembers extends Lockable, SyncTransactions, Dumps {}
 /** Those that a store has however its transactions are called. */
 export interface OpenedMembers extends Dumps {
   readonly lock: PsLock
+  use(hook: Hook): () => void
   close(): Promise<void>
 }
 
@@ -38,15 +46,18 @@ export interface Members extends Omit<OpenedMembers, 'lock'> {
 }
 
 /** Of a store without a file: there is no lock, and nothing that brings its memory back. */
-export const inMemory: Members = {
+const inMemory: Members = {
   ...transactions(memoryOnly, () => undefined),
   ...withoutFile,
+  use: () => {
+    throw new TypeError('a store in memory only has no hooks: give it a file')
+  },
   close: () => Promise.resolve(),
 }
 
 export const inMemorySync: Members = { ...inMemory, ...syncTransactions(memoryOnlySync, () => undefined) }
 
-const METHODS = ['transaction', 'view', 'rollbackAfter', 'dump', 'restore', 'close'] as const
+const METHODS = ['transaction', 'view', 'rollbackAfter', 'dump', 'restore', 'use', 'close'] as const
 
 // biome-ignore lint/suspicious/noExplicitAny: TypeScript asks this of the constructor of a mixin
 type Class = abstract new (...args: any[]) => object

@@ -1,16 +1,21 @@
-import { type LockMode, LockTimeoutError } from '../errors.ts'
-import { during, enclosing, queueUp } from '../lock/enter.ts'
-import { Hold } from '../lock/hold.ts'
+import type { LockMode } from '../errors.ts'
+import { during, enclosing } from '../lock/enter.ts'
+import type { Hold } from '../lock/hold.ts'
 import { PsLock } from '../lock/ps-lock.ts'
-import { isReadOnlyFolder } from '../os/lock-file.ts'
+import type { Patience } from '../lock/room.ts'
+import { enterFor, refuseWaiting } from './entrance.ts'
+import type { Call } from './hooks/hook.ts'
+import { Hooks } from './hooks/hooks.ts'
+import type { Told } from './hooks/told.ts'
 import { type Issued, Operation } from './operation.ts'
 import { Outcomes } from './outcomes.ts'
 import { outsideAll } from './outside.ts'
 import { ownedBy, requireOwn } from './owners.ts'
-import type { Commit, Pass } from './pass.ts'
+import { type Pass, runInPass } from './pass.ts'
 import { QueueWatch } from './queue-watch.ts'
-import { conflict, notInside, writeInView } from './refusals.ts'
+import { notInside, writeInView } from './refusals.ts'
 import { Scope } from './scope.ts'
+import { Unlocked } from './unlocked.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
@@ -23,25 +28,29 @@ const PASS_MS = 10
 export class OperationQueue {
   readonly #lock: PsLock
   readonly #pass: Pass
+  readonly hooks: Hooks
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
   /** The pass that runs now: passes inside the user's own holds and ours take turns on the same memory. */
   #running: Promise<unknown> | undefined
-  /** Aborts when a hold of the user's own needs the memory that an optimistic transaction works on. */
-  #optimist: AbortController | undefined
+  readonly #unlocked: Unlocked
   readonly #watch = new QueueWatch(this.#queue)
 
-  constructor(lock: PsLock, pass: Pass) {
+  /** @param path the data file */
+  constructor(lock: PsLock, pass: Pass, path: string) {
     this.#lock = lock
     this.#pass = pass
+    this.hooks = new Hooks(lock, path)
+    this.#unlocked = new Unlocked(this, lock, pass)
   }
 
   /**
    * Runs an operation in a locked pass; inside another operation of this store as a part of that one, and inside the
-   * user's own hold of this lock in a pass within that hold.
+   * user's own hold of this lock in a pass within that hold. Everything a store does comes by here, so nothing goes
+   * past its hooks.
    */
   push<T>(mode: LockMode, run: () => T, issued: Issued = {}): Promise<Awaited<T>> {
-    return this.#push(mode, run, issued) as Promise<Awaited<T>>
+    return this.#issue(mode, run, issued) as Promise<Awaited<T>>
   }
 
   /** Whether the caller runs inside an operation of this store; where `mode` is given, inside one of that mode. */
@@ -55,18 +64,55 @@ export class OperationQueue {
     if (Scope.enclosing(this)) throw notInside(what, this.#lock.path)
   }
 
+  /**
+   * Runs what takes the lock by itself, a restore, say: hooks are told of it as of an operation.
+   * @throws TransactionError where the caller runs inside an operation of this store
+   */
+  async beside<T>(mode: LockMode, call: Call, run: () => Promise<T>): Promise<T> {
+    this.hooks.requireNotAsking()
+    this.requireOutside(call.name)
+    if (!this.hooks.isUsed) return run()
+    const { site, patience } = PsLock.entry(this.#lock, mode)
+    let done = 0
+    const counted = async () => {
+      const value = await run()
+      if (mode === 'exclusive') done++
+      return value
+    }
+    return this.hooks.inLine(mode, { call }, { outer: enclosing(site), patience }, (told) =>
+      told.watch(counted, () => done),
+    )
+  }
+
   /** Resolves when everything issued so far has settled. */
   async idle(): Promise<void> {
+    await this.hooks.idle()
     while (this.#draining) await this.#draining
     await this.#running
   }
 
-  async #push(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+  async #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+    this.hooks.requireNotAsking()
     const scope = Scope.enclosing(this)
-    if (scope) return this.#join(scope, mode, run)
-    const operation = new Operation(mode, run, issued)
+    if (scope) return this.#join(scope, mode, run, issued)
     const { site, patience } = PsLock.entry(this.#lock, mode, issued)
     const outer = enclosing(site)
+    if (!this.hooks.tell(issued)) return this.#push(mode, run, issued, patience, outer)
+    return this.hooks.inLine(mode, issued, { outer, patience }, async (told) => {
+      // Anew: meanwhile the store may have been closed, or the operation aborted.
+      const { patience } = PsLock.entry(this.#lock, mode, issued)
+      return this.#push(mode, run, { ...issued, told }, patience, outer)
+    })
+  }
+
+  async #push(
+    mode: LockMode,
+    run: () => unknown,
+    issued: Issued,
+    patience: Patience,
+    outer: Hold | undefined,
+  ): Promise<unknown> {
+    const operation = new Operation(mode, run, issued)
     if (outer) {
       if (mode === 'exclusive') requireOwn(outer, this, this.#lock.path)
       this.#within(outer, operation).catch((error) => operation.reject(error))
@@ -90,16 +136,20 @@ export class OperationQueue {
     this.#draining ??= Promise.resolve().then(() => outsideAll(() => this.#drain()))
   }
 
-  #join(scope: Scope, mode: LockMode, run: () => unknown): Promise<unknown> {
-    if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
-    return scope.issue(() => this.#pass.savepoint(() => Scope.run(this, mode, run), mode))
+  #join(scope: Scope, mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+    const part = (told?: Told) => {
+      if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
+      return runInPass(this, this.#pass, 'savepoint', { mode, run, told })
+    }
+    if (!this.hooks.tell(issued)) return scope.issue(() => part())
+    return scope.issue(() => this.hooks.part(scope.told, mode, issued, async (told) => part(told)))
   }
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
     const { site, patience } = PsLock.entry(this.#lock, operation.mode, operation)
     const settle = await during(site, outer, operation.mode, patience, (hold) => {
       // It cannot be committed now, and to wait for each other would be to wait for ever.
-      this.#optimist?.abort(conflict(this.#lock.path))
+      this.#unlocked.giveUp()
       return this.#alone(() => this.#underLock([operation], operation.mode, hold))
     })
     await settle()
@@ -110,7 +160,7 @@ export class OperationQueue {
       try {
         await this.#onePass()
       } catch (error) {
-        this.#refuse(error)
+        refuseWaiting(this.#queue, error)
       }
     }
     this.#draining = undefined
@@ -122,7 +172,7 @@ export class OperationQueue {
     if (!head) return
     head.stopWaiting()
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
-    const hold = await this.#enter(mode, head)
+    const hold = await enterFor(this.#lock, mode, head)
     let settle: () => Promise<void>
     try {
       settle = await this.#alone(() => this.#underLock(this.#queue, mode, hold))
@@ -136,88 +186,12 @@ export class OperationQueue {
   async #apart(operation: Operation): Promise<void> {
     // Who means to write mends what must be mended now, or would meet it as a conflict again and again.
     const mode = operation.kind === 'view' ? 'shared' : 'exclusive'
-    const hold = await this.#enter(mode, operation)
+    const hold = await enterFor(this.#lock, mode, operation)
     this.#queue.shift()
-    const run = async () => {
-      try {
-        await this.#pass.catchUp(mode)
-      } finally {
-        this.#pass.end()
-        await hold?.end()
-      }
-      return operation.kind === 'view'
-        ? operation.inContext(() => Scope.run(this, 'shared', operation.run))
-        : this.#optimistically(operation)
-    }
-    await this.#alone(run).then(
+    await this.#alone(() => this.#unlocked.run(operation, mode, hold)).then(
       (value) => operation.resolve(value),
       (error) => operation.reject(error),
     )
-  }
-
-  async #optimistically(operation: Operation): Promise<unknown> {
-    const run = () => this.#pass.run(() => Scope.run(this, 'exclusive', operation.run), 'exclusive')
-    const optimist = new AbortController()
-    this.#optimist = optimist
-    let value: unknown
-    let commit: Commit
-    try {
-      value = await operation.inContext(run)
-      optimist.signal.throwIfAborted()
-      commit = await this.#commitUnlessConflict(operation, optimist.signal)
-    } catch (error) {
-      this.#pass.abandon()
-      throw error
-    } finally {
-      this.#optimist = undefined
-    }
-    await commit.settle?.()
-    if (commit.error !== undefined) throw commit.error
-    return value
-  }
-
-  async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
-    const hold = await this.#enter('exclusive', operation, giveUp)
-    try {
-      if (!(await this.#pass.isFresh())) throw conflict(this.#lock.path)
-      return await this.#pass.commit()
-    } finally {
-      this.#pass.end()
-      await hold?.end()
-    }
-  }
-
-  /** Takes the lock; undefined where a reader may go without, because no lock file can be made in this folder. */
-  async #enter(mode: LockMode, head: Operation, giveUp?: AbortSignal): Promise<Hold | undefined> {
-    const { timeoutMs, signal } = head
-    const { site, patience } = PsLock.entry(this.#lock, mode, {
-      timeoutMs,
-      signal: giveUp && signal ? AbortSignal.any([signal, giveUp]) : (giveUp ?? signal),
-    })
-    let waitedMs = 0
-    try {
-      if (!site.room.tryEnter(mode, patience.sliceMs)) {
-        // What comes to commit has worked in the meantime, and not waited.
-        const left = giveUp ? patience.timeoutMs : Math.max(1, patience.timeoutMs - head.waitedMs)
-        const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
-        waitedMs = await queueUp(site, site.room, mode, patient)
-      }
-    } catch (error) {
-      if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
-      throw error
-    }
-    return new Hold(site, mode, waitedMs)
-  }
-
-  /** The lock was not granted: those who have waited long enough are told, the others go on. */
-  #refuse(error: unknown): void {
-    const now = performance.now()
-    const head = this.#queue.shift()
-    head?.reject(error)
-    if (!(error instanceof LockTimeoutError) || !head || head.timeoutMs !== undefined) return
-    while (this.#queue[0] && this.#queue[0].since - head.since < 1 && now > this.#queue[0].since) {
-      this.#queue.shift()?.reject(error)
-    }
   }
 
   /** After the pass that runs now. */
@@ -247,8 +221,7 @@ export class OperationQueue {
         if (next.kind !== 'call' && !outcomes.isEmpty) break
         queue.shift()
         next.stopWaiting()
-        // What it issued has ended before it is undone, should it throw.
-        const run = () => this.#pass.run(() => Scope.run(this, next.mode, next.run), next.mode)
+        const run = () => runInPass(this, this.#pass, 'run', next)
         await outcomes.add(next, () => next.inContext(hold ? () => hold.run(run) : run))
         if (next.kind !== 'call') break
       }

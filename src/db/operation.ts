@@ -1,6 +1,8 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { LockMode } from '../errors.ts'
 import type { AcquireOptions } from '../lock/options.ts'
+import type { Call } from './hooks/hook.ts'
+import type { Told } from './hooks/told.ts'
 
 /**
  * One of the store's own calls, or the user's code: a `transaction` is alone in its pass; a `view` runs after the lock
@@ -12,6 +14,12 @@ export type OperationKind = 'call' | 'transaction' | 'optimistic' | 'view'
 /** What is known of an operation when it is issued. */
 export interface Issued extends AcquireOptions {
   readonly kind?: OperationKind
+  /** The method that was called, where it is known. */
+  readonly call?: Call | undefined
+  /** A step of something that hooks are told of as a whole. */
+  readonly isInternal?: boolean
+  /** Hooks were told of it. */
+  readonly told?: Told | undefined
 }
 
 /** One operation on a store, from being issued to being settled. */
@@ -22,6 +30,7 @@ export class Operation {
   /** Its own patience, where it does not have that of the store. */
   readonly timeoutMs: number | undefined
   readonly signal: AbortSignal | undefined
+  readonly told: Told | undefined
   readonly since: number = performance.now()
   readonly promise: Promise<unknown>
   #resolve!: (value: unknown) => void
@@ -31,12 +40,13 @@ export class Operation {
   #giveUp: ((reason: () => unknown) => void) | undefined
   #stopWaiting: () => void = () => {}
 
-  constructor(mode: LockMode, run: () => unknown, { kind = 'call', timeoutMs, signal }: Issued) {
+  constructor(mode: LockMode, run: () => unknown, { kind = 'call', timeoutMs, signal, told }: Issued) {
     this.mode = mode
     this.run = run
     this.kind = kind
     this.timeoutMs = timeoutMs
     this.signal = signal
+    this.told = told
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject

@@ -1,4 +1,6 @@
 import type { LockMode } from '../errors.ts'
+import type { Told } from './hooks/told.ts'
+import { Scope } from './scope.ts'
 
 /** How a commit ended. */
 export interface Commit {
@@ -18,6 +20,8 @@ export interface Pass {
   run(operation: () => unknown, mode: LockMode): unknown
   /** Runs an operation that is part of one that runs already. When it throws, its own part is undone. */
   savepoint(operation: () => unknown, mode: LockMode): unknown
+  /** Grows with every operation that changes something; what is undone is taken back. */
+  readonly revision: number
   /** Whether the file is still what memory was made equal to. */
   isFresh(): boolean | Promise<boolean>
   /** Undoes what was run and not committed. */
@@ -26,4 +30,18 @@ export interface Pass {
   commit(): Promise<Commit> | Commit
   /** Called last under the lock, however the pass ended. */
   end(): void
+}
+
+/**
+ * Runs an operation, or one that is part of another (`savepoint`), in a scope of its owner. What it issued has ended
+ * before it is undone, should it throw.
+ */
+export function runInPass(
+  owner: object,
+  pass: Pass,
+  how: 'run' | 'savepoint',
+  { mode, run, told }: { mode: LockMode; run: () => unknown; told?: Told | undefined },
+): unknown {
+  const inPass = () => pass[how](() => Scope.run(owner, mode, run, told), mode)
+  return told ? told.watch(inPass, () => pass.revision) : inPass()
 }

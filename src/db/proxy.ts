@@ -1,3 +1,4 @@
+import type { Call } from './hooks/hook.ts'
 import type { OpenedMembers } from './members.ts'
 import type { TransactionsOf } from './transaction.ts'
 
@@ -9,7 +10,7 @@ export interface Added {
 }
 
 /** How calls of one method are run; undefined: as they are, without the lock. */
-export type Locking = (name: string) => ((run: () => unknown) => Promise<unknown>) | undefined
+export type Locking = (name: string) => ((run: () => unknown, call: Call) => Promise<unknown>) | undefined
 
 /**
  * The store with `lock` and `close` added and, where `locking` is given, its methods run under the lock. Members are
@@ -34,7 +35,7 @@ export function lockedProxy(store: object, { members, doors }: Added, locking?: 
       const guarded = (result: unknown) => (result === target ? proxy : result)
       const call = (args: unknown[]): unknown => Reflect.apply(value, target, args)
       const wrapped = run
-        ? (...args: unknown[]) => run(() => call(args)).then(guarded)
+        ? (...args: unknown[]) => run(() => call(args), { name: String(key), args }).then(guarded)
         : (...args: unknown[]) => guarded(call(args))
       methods.set(key, { of: value, wrapped })
       return wrapped

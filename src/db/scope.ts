@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { LockMode } from '../errors.ts'
+import type { Told } from './hooks/told.ts'
 
 /**
  * The inside of one operation. What is issued in its asynchronous context is part of it: one after the other, each all
@@ -7,15 +8,18 @@ import type { LockMode } from '../errors.ts'
  */
 export class Scope {
   readonly mode: LockMode
+  /** What hooks are told of it, where there are any. */
+  readonly told: Told | undefined
   /** Whose operation it is: two stores of one process do not join each other. */
   readonly #owner: object
   readonly #outer: Scope | undefined
   #last: Promise<unknown> = Promise.resolve()
   #isOpen = true
 
-  private constructor(owner: object, mode: LockMode) {
+  private constructor(owner: object, mode: LockMode, told: Told | undefined) {
     this.#owner = owner
     this.mode = mode
+    this.told = told
     this.#outer = current.getStore()
   }
 
@@ -27,8 +31,8 @@ export class Scope {
   }
 
   /** Runs with a scope of its own; ends when everything that was issued inside has ended too. */
-  static async run<T>(owner: object, mode: LockMode, run: () => T): Promise<Awaited<T>> {
-    const scope = new Scope(owner, mode)
+  static async run<T>(owner: object, mode: LockMode, run: () => T, told?: Told): Promise<Awaited<T>> {
+    const scope = new Scope(owner, mode, told)
     try {
       // Cursors are thenables, and run when they are awaited: that must be inside too.
       return await current.run(scope, async () => run())
@@ -43,6 +47,11 @@ export class Scope {
     }
   }
 
+  /** Runs outside every scope: hooks must not join what they are told of. */
+  static outside<T>(run: () => T): T {
+    return current.getStore() === undefined ? run() : current.run(undefined, run)
+  }
+
   /** Runs after what was issued here before. */
   issue<T>(run: () => T): Promise<Awaited<T>> {
     const done = this.#last.then(run)
@@ -51,4 +60,4 @@ export class Scope {
   }
 }
 
-const current = new AsyncLocalStorage<Scope>()
+const current = new AsyncLocalStorage<Scope | undefined>()

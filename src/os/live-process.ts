@@ -42,6 +42,11 @@ export function pidSpace(): string {
   return own
 }
 
+/** What differs from boot to boot. Empty where it is not told. */
+export function bootId(): string {
+  return pidSpace().slice(0, pidSpace().indexOf('/'))
+}
+
 function read(from: () => string): string {
   try {
     return from()

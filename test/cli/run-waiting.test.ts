@@ -94,8 +94,7 @@ describe('the waiting of pslock run', () => {
         [undefined, true],
       ] as const) {
         const terminal = pslockInTerminal(['run', at('db'), '--timeout', '0.6', '--', 'true'], {
-          // Node takes a terminal under CI for one without colours.
-          env: { NO_COLOR, CI: undefined, FORCE_COLOR: undefined },
+          env: { NO_COLOR },
         })
         assert.equal((await terminal.outcome).code, 75)
         const [line = ''] = drawn(terminal.shown())

@@ -6,8 +6,7 @@ import { type Content, openWhole, readAndClose, readFile, type StoreFile } from 
 /** What an open store offers for its file as a whole. */
 export interface Copyable {
   readonly file: StoreFile
-  /** @throws TransactionError where the caller runs inside an operation of this store */
-  requireOutside(what: string): void
+  readonly queue: OperationQueue
   /** Makes memory equal to the file. */
   refresh(): Promise<void>
 }
@@ -18,17 +17,19 @@ interface Parts extends Partial<Pick<StoreFile, 'read' | 'tryOn'>> {
   readonly refresh?: () => Promise<void>
 }
 
+const STEP = { isInternal: true }
+
 /** @param path the real one of the data file that the queue's operations work on */
 export function copyable(
   path: string,
   { lock, timeoutMs }: OpenOptions,
   queue: OperationQueue,
-  { refresh = () => queue.push('shared', () => {}), ...parts }: Parts,
+  { refresh = () => queue.push('shared', () => {}, STEP), ...parts }: Parts,
 ): Copyable {
-  const read = () => queue.push('shared', () => readFile(path), { kind: 'transaction' })
+  const read = () => queue.push('shared', () => readFile(path), { ...STEP, kind: 'transaction' })
   return {
     file: { path, lock, timeoutMs, read, ...parts },
-    requireOutside: (what) => queue.requireOutside(what),
+    queue,
     refresh,
   }
 }
@@ -47,6 +48,6 @@ export async function readWritten(path: string, queue: OperationQueue, end: () =
     const content = await read()
     return () => content
   }
-  const read = await queue.push('shared', look, { kind: 'transaction' })
+  const read = await queue.push('shared', look, { ...STEP, kind: 'transaction' })
   return read()
 }

@@ -26,17 +26,15 @@ export interface Dumps {
 }
 
 /** The two doors of a store, over what its kind offers. */
-export function dumps(store: Copyable): Dumps {
+export function dumps({ file, queue, refresh }: Copyable): Dumps {
   return {
-    dump: async (path, options) => {
-      store.requireOutside('dump')
-      await dump(store.file, path, options)
-    },
-    restore: async (path) => {
-      store.requireOutside('restore')
-      await restore(store.file, path)
-      await store.refresh()
-    },
+    dump: (path, options) =>
+      queue.beside('shared', { name: 'dump', args: [path, options] }, () => dump(file, path, options)),
+    restore: (path) =>
+      queue.beside('exclusive', { name: 'restore', args: [path] }, async () => {
+        await restore(file, path)
+        await refresh()
+      }),
   }
 }
 

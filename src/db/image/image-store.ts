@@ -4,6 +4,7 @@ import { storeFailure } from '../../os/replace.ts'
 import type { ImageAdapter } from '../adapter.ts'
 import { type Copyable, copyable } from '../dump/copyable.ts'
 import { textFormat } from '../dump/text-format.ts'
+import type { Call } from '../hooks/hook.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import type { Commit, Pass } from '../pass.ts'
@@ -21,7 +22,7 @@ export class ImageStore<S extends object> implements Pass {
   readonly #adapter: ImageAdapter<S>
   readonly #options: OpenOptions
   readonly #file: ImageFile
-  readonly #queue: OperationQueue
+  readonly queue: OperationQueue
   readonly doors: Transacting<void>
   readonly copyable: Copyable
   /** What the file holds; undefined: there is none, or it was not read yet. */
@@ -29,27 +30,32 @@ export class ImageStore<S extends object> implements Pass {
   /** What the operations of this pass have made of it. */
   #text: string | undefined
   #running: LockMode | undefined
+  #revision = 0
 
   constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
     this.#store = store
     this.#adapter = adapter
     this.#options = options
     this.#file = new ImageFile(path, options.durability === 'disk')
-    this.#queue = new OperationQueue(options.lock, this)
-    this.doors = transacting(this.#queue)
-    this.copyable = copyable(path, options, this.#queue, {
+    this.queue = new OperationQueue(options.lock, this, path)
+    this.doors = transacting(this.queue)
+    this.copyable = copyable(path, options, this.queue, {
       // What its texts look like is known to the store alone, which is asked in `tryOn`.
       format: textFormat(adapter.name, () => {}),
       tryOn: (content) => this.#tryOn(content.toString()),
     })
   }
 
-  perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
-    return this.#queue.push(mode, run)
+  get revision(): number {
+    return this.#revision
+  }
+
+  perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>> {
+    return this.queue.push(mode, run, { call })
   }
 
   async close(): Promise<void> {
-    await this.#queue.idle()
+    await this.queue.idle()
     this.#file.close()
   }
 
@@ -72,13 +78,16 @@ export class ImageStore<S extends object> implements Pass {
     const before = this.#text
     const outer = this.#running
     this.#running = mode
+    const revision = this.#revision
     try {
       const result = await operation()
       if (mode === 'exclusive') this.#text = this.#save()
+      if (this.#text !== before) this.#revision++
       return result
     } catch (error) {
       // Whatever it did half is gone: the store is as before this operation.
       this.#text = before
+      this.#revision = revision
       this.#adapter.load(this.#store, before)
       throw error
     } finally {
@@ -126,7 +135,7 @@ export class ImageStore<S extends object> implements Pass {
       }
       throw undo
     }
-    await this.#queue.push('exclusive', load, { kind: 'transaction' }).catch((error) => {
+    await this.queue.push('exclusive', load, { kind: 'transaction', isInternal: true }).catch((error) => {
       if (error !== undo) throw error
     })
   }

@@ -17,6 +17,8 @@ export class Changes {
   /** How many operations run inside one another, the outermost not counted. */
   #depth = 0
   #hadInner = false
+  /** Grows with every change of memory or file; what is undone is taken back. */
+  revision = 0
   /** The file is to be rewritten once the operation that asked for it has ended well. */
   compactAtCommit = false
 
@@ -48,6 +50,7 @@ export class Changes {
     const { segment } = this
     if (!segment || this.#running !== 'exclusive') throw new Error('append() outside an exclusive operation')
     for (const line of lines) segment.lines.push(line)
+    this.revision += lines.length
   }
 
   onUndo(undo: () => void): void {
@@ -56,6 +59,7 @@ export class Changes {
 
   async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
     const segment: Segment = { undoMark: this.#undo.mark(), lines: [], afterwards: [] }
+    const { revision } = this
     this.#segments.push(segment)
     this.#running = mode
     try {
@@ -65,6 +69,7 @@ export class Changes {
       segment.lines.length = 0
       segment.afterwards.length = 0
       this.compactAtCommit = false
+      this.revision = revision
       throw error
     } finally {
       this.#running = undefined
@@ -72,7 +77,7 @@ export class Changes {
   }
 
   async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    const { segment, compactAtCommit } = this
+    const { segment, compactAtCommit, revision } = this
     const before = { lines: segment?.lines.length ?? 0, afterwards: segment?.afterwards.length ?? 0 }
     const mark = this.#undo.mark()
     const outer = this.#running
@@ -88,6 +93,7 @@ export class Changes {
         segment.afterwards.length = before.afterwards
       }
       this.compactAtCommit = compactAtCommit
+      this.revision = revision
       throw error
     } finally {
       this.#depth--

@@ -3,6 +3,7 @@ import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
 import { inspectJsonLines, logFormat } from '../dump/log-format.ts'
+import type { Call } from '../hooks/hook.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { Durability, OpenOptions } from '../options.ts'
 import { callListener } from '../outside.ts'
@@ -14,7 +15,7 @@ import { Changes, type Segment } from './changes.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
 import { LogReader } from './log-reader.ts'
-import { encodeUnit, encodeUnitWith } from './unit.ts'
+import { encodeUnits } from './unit.ts'
 
 /**
  * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
@@ -26,7 +27,7 @@ export class LogStore implements LogSession, Pass {
   readonly #options: OpenOptions
   readonly #durability: Durability
   readonly timeoutMs: number
-  readonly #queue: OperationQueue
+  readonly queue: OperationQueue
   readonly transact: Transacting<void>['transact']
   readonly look: Transacting<void>['look']
   readonly #changes = new Changes(() => this.distrustMemory())
@@ -48,8 +49,8 @@ export class LogStore implements LogSession, Pass {
     this.#options = options
     this.#durability = options.durability
     this.timeoutMs = options.timeoutMs
-    this.#queue = new OperationQueue(options.lock, this)
-    const { transact, look } = transacting(this.#queue)
+    this.queue = new OperationQueue(options.lock, this, path)
+    const { transact, look } = transacting(this.queue)
     this.transact = transact
     this.look = look
     this.#attach = () => attach(this)
@@ -61,12 +62,12 @@ export class LogStore implements LogSession, Pass {
     this.#file = new LogFile(this.#path, this.#memory.fileMode)
     this.#health = new LineHealth(this.#path, this.#memory.corruptThreshold)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
-    this.copyable = copyable(this.#path, this.#options, this.#queue, {
+    this.copyable = copyable(this.#path, this.#options, this.queue, {
       format: logFormat('log', this.#memory.inspect ?? inspectJsonLines, async () => {
         await this.#prepare()
         return this.#memory.coder
       }),
-      read: () => readWritten(this.#path, this.#queue, () => this.#file.end),
+      read: () => readWritten(this.#path, this.queue, () => this.#file.end),
     })
   }
 
@@ -75,11 +76,15 @@ export class LogStore implements LogSession, Pass {
   }
 
   get isInside(): boolean {
-    return this.#queue.isInside()
+    return this.queue.isInside()
   }
 
-  perform<T>(mode: LockMode, run: () => T): Promise<Awaited<T>> {
-    return this.#queue.push(mode, run)
+  get revision(): number {
+    return this.#changes.revision
+  }
+
+  perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>> {
+    return this.queue.push(mode, run, { call })
   }
 
   append(lines: readonly string[]): void {
@@ -92,7 +97,7 @@ export class LogStore implements LogSession, Pass {
 
   afterwards(run: () => void): void {
     const { segment } = this.#changes
-    if (segment && this.#queue.isInside('exclusive')) segment.afterwards.push(run)
+    if (segment && this.queue.isInside('exclusive')) segment.afterwards.push(run)
     else callListener(run)
   }
 
@@ -104,15 +109,18 @@ export class LogStore implements LogSession, Pass {
     if (this.#file.exists) return
     this.#file.create()
     this.#created = true
+    this.#changes.revision++
   }
 
   drop(): void {
     if (this.#changes.isNested) throw removalInTransaction(this.#path)
     this.#file.remove()
+    this.#changes.revision++
     this.#changes.written()
   }
 
   async compact(): Promise<void> {
+    this.#changes.revision++
     // The file must stay as it is until the transaction has ended well.
     if (this.#changes.isNested) this.#changes.compactAtCommit = true
     else await this.#rewrite()
@@ -131,7 +139,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   async close(): Promise<void> {
-    await this.#queue.idle()
+    await this.queue.idle()
     this.#file.close()
     this.#mustReload = true
   }
@@ -202,21 +210,10 @@ export class LogStore implements LogSession, Pass {
       this.#file.create()
       this.#created = true
     }
-    const units: Buffer[] = []
-    const ends: number[] = []
-    let length = 0
-    for (const { lines } of segments) {
-      if (lines.length > 0) {
-        const offset = this.#file.end + length
-        const coder = this.#memory.coder
-        const unit = coder ? await encodeUnitWith(coder, lines, offset) : encodeUnit(lines, offset)
-        units.push(unit)
-        length += unit.length
-        this.#health.goodLines += lines.length
-      }
-      ends.push(length)
-    }
-    const data = units.length === 1 ? (units[0] as Buffer) : Buffer.concat(units, length)
+    const lines = segments.map((segment) => segment.lines)
+    const { data, ends } = await encodeUnits(lines, this.#file.end, this.#memory.coder)
+    const { length } = data
+    for (const unit of lines) this.#health.goodLines += unit.length
     const written = await this.#file.append(data)
     if (written.bytes === length) {
       this.#file.appended(data, length, length)

@@ -45,6 +45,27 @@ function marked(body: string): string {
   return `{"_id":"${UNIT_ID}","$$unit":{"bytes":${bytes.length},"crc":${crc32(bytes)}}}\n${body}\n${CLOSING}\n`
 }
 
+/** The units of several changes one after the other, and where each of them ends; a change without lines has none. */
+export async function encodeUnits(
+  changes: readonly (readonly string[])[],
+  offset: number,
+  coder: LineCoder | undefined,
+): Promise<{ data: Buffer; ends: number[] }> {
+  const units: Buffer[] = []
+  const ends: number[] = []
+  let length = 0
+  for (const lines of changes) {
+    if (lines.length > 0) {
+      const at = offset + length
+      const unit = coder ? await encodeUnitWith(coder, lines, at) : encodeUnit(lines, at)
+      units.push(unit)
+      length += unit.length
+    }
+    ends.push(length)
+  }
+  return { data: units.length === 1 ? (units[0] as Buffer) : Buffer.concat(units, length), ends }
+}
+
 /** As `encodeUnit` for a store with hooks; the crc is of the encoded body. */
 export async function encodeUnitWith(
   coder: LineCoder,

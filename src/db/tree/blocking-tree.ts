@@ -1,8 +1,11 @@
-import { TransactionError } from '../../errors.ts'
+import { type LockMode, TransactionError } from '../../errors.ts'
 import type { AcquireOptions } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
+import type { Call } from '../hooks/hook.ts'
+import type { Hooks } from '../hooks/hooks.ts'
+import type { Issued } from '../operation.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import type { TreePass } from './tree-pass.ts'
@@ -13,14 +16,16 @@ export class BlockingTree {
   readonly #path: string
   readonly #lock: PsLock
   readonly #pass: TreePass
+  readonly #hooks: Hooks
   /** The copy that an edit works on at this moment. */
   #draft: TreeMemory | undefined
   #isViewing = false
 
-  constructor(path: string, lock: PsLock, pass: TreePass) {
+  constructor(path: string, lock: PsLock, pass: TreePass, hooks: Hooks) {
     this.#path = path
     this.#lock = lock
     this.#pass = pass
+    this.#hooks = hooks
   }
 
   get draft(): TreeMemory | undefined {
@@ -28,40 +33,50 @@ export class BlockingTree {
   }
 
   read(): void {
-    // What an edit works on is the present state already.
-    if (this.#draft) return
-    this.#shared({}, () => {
-      this.#pass.lookSync('shared')
-      this.#pass.discardEdits = true
-      this.#pass.saveSync()
+    this.#told('shared', { call: { name: 'read', args: [] } }, () => {
+      // What an edit works on is the present state already.
+      if (this.#draft) return
+      this.#shared({}, () => {
+        this.#pass.lookSync('shared')
+        this.#pass.discardEdits = true
+        this.#pass.saveSync()
+      })
     })
   }
 
   write(): void {
-    this.#exclusive({}, () => {
-      if (this.#draft) this.#pass.state.foldInto(this.#draft.get())
-      else this.#save(() => this.#pass.state.fold())
+    this.#told('exclusive', { call: { name: 'write', args: [] } }, () => {
+      this.#exclusive({}, () => {
+        if (this.#draft) this.#pass.state.foldInto(this.#draft.get())
+        else this.#save(() => this.#pass.state.fold())
+      })
     })
   }
 
   /** Runs on a copy of the present state, inside another on a copy of that one's; writes it unless it throws. */
-  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T {
+  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions, call?: Call): T {
     let result: T | undefined
     const edit = (tree: Tree) => {
       const draft = draftOf(cloneTree(tree))
       result = this.#during(draft, () => run(draft))
       return draft.get()
     }
-    this.#exclusive(options, () => {
-      const outer = this.#draft
-      if (outer) patch(outer.get(), edit(outer.get()))
-      else this.#save(() => edit(this.#pass.state.fold()))
+    this.#told('exclusive', { ...options, call, kind: 'transaction' }, () => {
+      this.#exclusive(options, () => {
+        const outer = this.#draft
+        if (outer) patch(outer.get(), edit(outer.get()))
+        else this.#save(() => edit(this.#pass.state.fold()))
+      })
     })
     return result as T
   }
 
   /** Runs on the present state, without the lock, which nobody can change. */
   view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T {
+    return this.#told('shared', { ...options, kind: 'view' }, () => this.#view(run, options))
+  }
+
+  #view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T {
     let tree: Tree = this.#draft?.get()
     if (!this.#draft) {
       this.#shared(options, () => {
@@ -79,13 +94,23 @@ export class BlockingTree {
     }
   }
 
+  #told<T>(mode: LockMode, issued: Issued, run: () => T): T {
+    const outer = this.#draft
+    const { state } = this.#pass
+    return this.#hooks.blocking(mode, issued, run, () =>
+      outer ? state.text(outer.get()) : this.#pass.revision,
+    )
+  }
+
   #save(make: () => Tree): void {
+    const { revision } = this.#pass
     try {
       this.#pass.lookSync('exclusive')
       this.#pass.stage(make())
       this.#pass.saveSync()
     } catch (error) {
       this.#pass.undo()
+      this.#pass.revision = revision
       throw error
     } finally {
       this.#pass.file.unlockData()

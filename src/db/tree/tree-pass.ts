@@ -14,6 +14,8 @@ export class TreePass {
   readonly file: ImageFile
   /** An explicit read: memory's unsaved edits are dropped. */
   discardEdits = false
+  /** Grows with every operation that changes something; what is undone is taken back. */
+  revision = 0
   readonly #path: string
   readonly #timeoutMs: number
   readonly #format: TreeFormat
@@ -57,8 +59,9 @@ export class TreePass {
 
   /** This is what the file shall hold. */
   stage(tree: Tree): void {
-    const changed = this.state.stage(tree)
-    this.#staged ||= changed || this.file.isMissing
+    const changed = this.state.stage(tree) || this.file.isMissing
+    this.#staged ||= changed
+    if (changed) this.revision++
   }
 
   /** Writes what is staged; memory follows. */

@@ -3,10 +3,12 @@ import { type AcquireOptions, requireFunction } from '../../lock/options.ts'
 import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { type Copyable, copyable } from '../dump/copyable.ts'
 import { textFormat, unreadText } from '../dump/text-format.ts'
+import type { Call } from '../hooks/hook.ts'
 import type { Issued } from '../operation.ts'
 import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
 import type { Commit, Pass } from '../pass.ts'
+import { Scope } from '../scope.ts'
 import type { TransactionOptions } from '../transaction.ts'
 import { BlockingTree } from './blocking-tree.ts'
 import { type Draft, Drafts, inTurn } from './drafts.ts'
@@ -26,7 +28,7 @@ export class TreeStore implements TreeSession, Pass {
   readonly #live: TreeMemory
   readonly #pass: TreePass
   readonly #state: TreeState
-  readonly #queue: OperationQueue
+  readonly queue: OperationQueue
   readonly #drafts = new Drafts()
   readonly blocking: BlockingTree
 
@@ -35,11 +37,11 @@ export class TreeStore implements TreeSession, Pass {
     this.#live = memory
     this.#pass = new TreePass(path, options, memory, format)
     this.#state = this.#pass.state
-    this.#queue = new OperationQueue(options.lock, this)
-    this.blocking = new BlockingTree(path, options.lock, this.#pass)
-    this.copyable = copyable(path, options, this.#queue, {
+    this.queue = new OperationQueue(options.lock, this, path)
+    this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue.hooks)
+    this.copyable = copyable(path, options, this.queue, {
       format: format.io ? unreadText(format.name) : textFormat(format.name, format.parse),
-      refresh: () => this.read(),
+      refresh: () => this.#refresh({ isInternal: true }),
       tryOn: async () => {
         if (format.io) throw notChecked(path)
       },
@@ -50,23 +52,35 @@ export class TreeStore implements TreeSession, Pass {
     return this.#drafts.enclosing ?? this.blocking.draft ?? this.#live
   }
 
+  get revision(): number {
+    return this.#pass.revision
+  }
+
   read(): Promise<void> {
+    const call = { name: 'read', args: [] }
+    const outer = this.#drafts.enclosing
     // What an edit works on is the present state already.
-    if (this.#drafts.enclosing) return Promise.resolve()
-    return this.#queue.push('shared', () => {
+    if (outer) return this.#part('shared', call, outer, async () => {})
+    return this.#refresh({ call })
+  }
+
+  #refresh(issued: Issued): Promise<void> {
+    const discard = () => {
       this.#pass.discardEdits = true
-    })
+    }
+    return this.queue.push('shared', discard, issued)
   }
 
   write(): Promise<void> {
+    const call = { name: 'write', args: [] }
     const outer = this.#outer
-    if (outer) return inTurn(outer, () => this.#state.foldInto(outer.tree))
-    return this.#queue.push('exclusive', () => this.#pass.stage(this.#state.fold()))
+    if (outer) return this.#part('exclusive', call, outer, async () => this.#state.foldInto(outer.tree))
+    return this.queue.push('exclusive', () => this.#pass.stage(this.#state.fold()), { call })
   }
 
   update<T>(edit: (tree: Tree) => T): Promise<void> {
     requireFunction(edit, 'update(fn): fn')
-    return this.#update((draft) => edit(draft.tree), {})
+    return this.#update((draft) => edit(draft.tree), { call: { name: 'update', args: [edit] } })
   }
 
   async transact<T>(
@@ -84,19 +98,20 @@ export class TreeStore implements TreeSession, Pass {
   look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
     const outer = this.#drafts.enclosing
     const read = () => run(frozenMemory(this.#path, outer ? outer.tree : this.#state.folded()))
-    return this.#queue.push('shared', read, { ...options, kind: 'view' })
+    return this.queue.push('shared', read, { ...options, kind: 'view' })
   }
 
   #update(edit: (draft: Draft) => unknown, issued: Issued): Promise<void> {
     const outer = this.#outer
     if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
-      return inTurn(outer, async () => {
+      const call = issued.call ?? { name: 'transaction', args: [] }
+      return this.#part('exclusive', call, outer, async () => {
         const copied = cloneTree(outer.tree)
         this.#state.join(outer.tree, copied, await this.#drafts.edit(edit, cloneTree(copied), outer))
       })
     }
-    return this.#queue.push(
+    return this.queue.push(
       'exclusive',
       async () => {
         this.#pass.stage(await this.#drafts.edit(edit, cloneTree(this.#state.fold())))
@@ -107,11 +122,22 @@ export class TreeStore implements TreeSession, Pass {
 
   /** The edit that a change is part of; a change inside a view is refused by the queue. */
   get #outer(): Draft | undefined {
-    return this.#queue.isInside('shared') ? undefined : this.#drafts.enclosing
+    return this.queue.isInside('shared') ? undefined : this.#drafts.enclosing
+  }
+
+  /** Something inside an open edit of this very store. */
+  #part(mode: LockMode, call: Call, outer: Draft, run: () => Promise<void>): Promise<void> {
+    const { hooks } = this.queue
+    const state = () => this.#state.text(outer.tree)
+    return inTurn(outer, () => {
+      if (!hooks.isUsed) return run()
+      const whole = Scope.enclosing(this.queue)?.told
+      return hooks.part(whole, mode, { call }, (told) => told.watch(run, state))
+    })
   }
 
   async close(): Promise<void> {
-    await this.#queue.idle()
+    await this.queue.idle()
     this.#pass.file.close()
   }
 
@@ -123,10 +149,12 @@ export class TreeStore implements TreeSession, Pass {
 
   async run(operation: () => unknown): Promise<unknown> {
     const back = this.#state.mark()
+    const { revision } = this
     try {
       return await operation()
     } catch (error) {
       back()
+      this.#pass.revision = revision
       throw error
     }
   }

@@ -1,0 +1,48 @@
+import { type LockMode, LockTimeoutError } from '../errors.ts'
+import { queueUp } from '../lock/enter.ts'
+import { Hold } from '../lock/hold.ts'
+import { PsLock } from '../lock/ps-lock.ts'
+import { isReadOnlyFolder } from '../os/lock-file.ts'
+import type { Operation } from './operation.ts'
+
+/**
+ * Takes the lock for the operation that is first in its queue.
+ * @param giveUp ends the wait; given by what comes to commit what it did without the lock
+ * @returns undefined where a reader may go without, because no lock file can be made in this folder
+ */
+export async function enterFor(
+  lock: PsLock,
+  mode: LockMode,
+  head: Operation,
+  giveUp?: AbortSignal,
+): Promise<Hold | undefined> {
+  const { timeoutMs, signal } = head
+  const { site, patience } = PsLock.entry(lock, mode, {
+    timeoutMs,
+    signal: giveUp && signal ? AbortSignal.any([signal, giveUp]) : (giveUp ?? signal),
+  })
+  let waitedMs = 0
+  try {
+    if (!site.room.tryEnter(mode, patience.sliceMs)) {
+      // What comes to commit has worked in the meantime, and not waited.
+      const left = giveUp ? patience.timeoutMs : Math.max(1, patience.timeoutMs - head.waitedMs)
+      const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
+      waitedMs = await queueUp(site, site.room, mode, patient)
+    }
+  } catch (error) {
+    if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
+    throw error
+  }
+  return new Hold(site, mode, waitedMs)
+}
+
+/** The lock was not granted: those who have waited long enough are told, the others go on. */
+export function refuseWaiting(queue: Operation[], error: unknown): void {
+  const now = performance.now()
+  const head = queue.shift()
+  head?.reject(error)
+  if (!(error instanceof LockTimeoutError) || !head || head.timeoutMs !== undefined) return
+  while (queue[0] && queue[0].since - head.since < 1 && now > queue[0].since) {
+    queue.shift()?.reject(error)
+  }
+}
