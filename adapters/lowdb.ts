@@ -1,15 +1,19 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
+import type { TreeMemory } from '../src/db/adapter.ts'
 import {
+  allMembers,
   giveMembers,
   inMemorySync,
   type LockedMembers,
   type LockedSyncMembers,
   withMembers,
+  withSyncMembers,
 } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { syncTransactions, transactions } from '../src/db/transaction.ts'
 import {
+  type AnyLow,
   type Edit,
   isPath,
   lowdbAdapter,
@@ -27,7 +31,7 @@ const LockableLow = withMembers(Low) as unknown as new <T>(
   adapter: Adapter<T>,
   defaultData: T,
 ) => Low<T> & LockedMembers
-const LockableLowSync = withMembers(LowSync) as unknown as new <T>(
+const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
   adapter: SyncAdapter<T>,
   defaultData: T,
 ) => LowSync<T> & LockedSyncMembers
@@ -46,11 +50,11 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
     super(isPath(target) ? new JSONFile<T>(target) : target, defaultData)
     const opened = openLow(this as Low<unknown>, Memory, options)
     this.#opened = opened
-    if (opened)
-      giveMembers(this, {
-        ...opened.members,
-        ...transactions(opened.session, (memory) => onDraft(this as Low<unknown>, memory)),
-      })
+    if (!opened) return
+    const doors = transactions<TreeMemory, AnyLow>(opened.session, (memory) =>
+      onDraft(this as Low<unknown>, memory),
+    )
+    giveMembers(this, allMembers(opened.members, opened.tables, doors))
   }
 
   override async read(): Promise<void> {

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { openLog } from '../src/db/locked-db.ts'
-import { giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
+import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { callListener } from '../src/db/outside.ts'
 import { type Transacting, type TransactionOptions, transactions } from '../src/db/transaction.ts'
@@ -11,6 +11,7 @@ import { load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
+import { nedbRows } from './nedb/rows.ts'
 
 type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
 
@@ -53,6 +54,7 @@ const Datastore = createRequire(import.meta.url)('nedb-promises') as new (option
 export const nedbPromisesAdapter: LogAdapter<Promises> = {
   family: 'log',
   name: 'nedb-promises',
+  rows: nedbRows((store) => store.__original),
   attach: (store, session) => nedbAdapter.attach(store.__original, session),
 }
 
@@ -70,8 +72,9 @@ class LockedDatastoreStore extends Lockable {
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false
     if (!nedb.inMemoryOnly && nedb.filename !== null) {
-      const { members } = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
-      giveMembers(this, { ...members, ...transactions(this.#onceLoaded, () => this) })
+      const { members, tables } = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
+      const doors = transactions<void, Promises>(this.#onceLoaded, () => this)
+      giveMembers(this, allMembers(members, tables, doors))
     }
     if (options.autoload) this.#autoload(nedb, options.onload as Onload)
   }

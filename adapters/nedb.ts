@@ -1,6 +1,6 @@
 import type Vanilla from '@seald-io/nedb'
 import { openLog } from '../src/db/locked-db.ts'
-import { giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
+import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
 import { load, makeFolder, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
@@ -33,8 +33,9 @@ class LockedNedbStore extends Lockable {
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {
-      const { members } = openLog<Nedb>(this, nedbAdapter, this.filename, options)
-      giveMembers(this, { ...members, ...transactions(onceLoaded(this), () => this) })
+      const { members, tables } = openLog<Nedb>(this, nedbAdapter, this.filename, options)
+      const doors = transactions<void, Nedb>(onceLoaded(this), () => this)
+      giveMembers(this, allMembers(members, tables, doors))
     }
     if (this.autoload) this.autoloadPromise = this.#autoload(options.onload)
   }

@@ -150,8 +150,42 @@ export class StaleWriteError extends PsLockError {
 
 /** Somebody else has changed what this change was based on. Nothing was written; look at the present state and redo it. */
 export class ConflictError extends PsLockError {
-  constructor(message: string, details: PsLockErrorDetails) {
+  /** For a record of a table: the version that the change was based on. */
+  readonly expected: number | undefined
+  /** For a record of a table: its present version; undefined where there is no such record any more. */
+  readonly found: number | undefined
+  constructor(
+    message: string,
+    details: PsLockErrorDetails & { expected?: number | undefined; found?: number | undefined },
+  ) {
     super('PSLOCK_CONFLICT', message, details)
+    this.expected = details.expected
+    this.found = details.found
+  }
+}
+
+/** What is at odds with the schema of a table. What is not known or not concerned is undefined. */
+export interface SchemaErrorDetails extends PsLockErrorDetails {
+  readonly table: string
+  readonly field?: string | undefined
+  /** What would have been right there: a type, as `create` names it. */
+  readonly expected?: string | undefined
+  /** What was given instead. */
+  readonly value?: unknown
+}
+
+/** A table or a field that does not exist, or exists already, or a value of the wrong type. Nothing was changed. */
+export class SchemaError extends PsLockError {
+  readonly table: string
+  readonly field: string | undefined
+  readonly expected: string | undefined
+  readonly value: unknown
+  constructor(message: string, details: SchemaErrorDetails) {
+    super('PSLOCK_SCHEMA', message, details)
+    this.table = details.table
+    this.field = details.field
+    this.expected = details.expected
+    this.value = details.value
   }
 }
 

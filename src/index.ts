@@ -17,6 +17,17 @@ export { type ThrottleOptions, throttle } from './db/hooks/throttle.ts'
 export { LockedDb, type LockedDbOptions, type Promised } from './db/locked-db.ts'
 export type { LockedMembers, LockedSyncMembers } from './db/members.ts'
 export type { Durability, StoreOptions } from './db/options.ts'
+export type { TableRows } from './db/table/rows.ts'
+export type {
+  CreateOptions,
+  Criteria,
+  Fields,
+  FieldType,
+  NewRecord,
+  Stored,
+  Table,
+  VersionOptions,
+} from './db/table/types.ts'
 export type { TransactionOptions, Transactions } from './db/transaction.ts'
 export {
   ClosedError,
@@ -31,6 +42,7 @@ export {
   LockUnsupportedError,
   LockUpgradeError,
   PsLockError,
+  SchemaError,
   StaleWriteError,
   StoreIoError,
   ThrottledError,

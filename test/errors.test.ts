@@ -22,9 +22,14 @@ const table: [string, string, errors.PsLockError][] = [
     'PSLOCK_STALE_WRITE',
     new errors.StaleWriteError('why', { ...details, paths: ['a.b'], base: 1, mine: 2, theirs: 3 }),
   ],
-  ['ConflictError', 'PSLOCK_CONFLICT', new errors.ConflictError('why', details)],
-  ['TransactionError', 'PSLOCK_TRANSACTION', new errors.TransactionError('why', details)],
   ['ThrottledError', 'PSLOCK_THROTTLED', new errors.ThrottledError('why', { ...details, retryAfterMs: 5 })],
+  [
+    'ConflictError',
+    'PSLOCK_CONFLICT',
+    new errors.ConflictError('why', { ...details, expected: 1, found: 2 }),
+  ],
+  ['TransactionError', 'PSLOCK_TRANSACTION', new errors.TransactionError('why', details)],
+  ['SchemaError', 'PSLOCK_SCHEMA', new errors.SchemaError('why', { ...details, table: 'people' })],
   ['CorruptStoreError', 'PSLOCK_CORRUPT', new errors.CorruptStoreError('why', details)],
   ['StoreIoError', 'PSLOCK_STORE_IO', new errors.StoreIoError('why', details)],
 ]

@@ -10,9 +10,10 @@ import { openTree } from '../../src/db/locked-db.ts'
 import type { StoreOptions } from '../../src/db/options.ts'
 import { requireFunction, show } from '../../src/lock/options.ts'
 import { JSONFile, JSONFileSync, pathOf } from './json-file.ts'
+import { lowdbRows } from './rows.ts'
 
-export type OpenedLow = ReturnType<typeof openTree>
 export type AnyLow = Low<unknown> | LowSync<unknown>
+export type OpenedLow = ReturnType<typeof openTree<AnyLow>>
 
 const JSON_FORMAT: TreeFormat = {
   name: 'JSON',
@@ -35,6 +36,7 @@ export const lowdbAdapter: TreeAdapter<AnyLow> = {
     adapter instanceof JSONFile || adapter instanceof JSONFileSync
       ? JSON_FORMAT
       : { ...JSON_FORMAT, io: adapter },
+  rows: lowdbRows,
   withMemory: (low, memory) => onDraft(low, memory),
   attach(low, session) {
     followDraft(low, session)

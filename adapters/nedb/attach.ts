@@ -10,6 +10,7 @@ import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
 import { attached, locked } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { OwnIndexes } from './own-indexes.ts'
+import { nedbRows } from './rows.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
 const prototypes = new Map<object, object>()
@@ -18,6 +19,7 @@ const prototypes = new Map<object, object>()
 export const nedbAdapter: LogAdapter<Nedb> = {
   family: 'log',
   name: 'nedb',
+  rows: nedbRows((db) => db),
   attach(db, session) {
     const model = fromNedb('/lib/model.js') as NedbModel
     const indexes = new OwnIndexes()

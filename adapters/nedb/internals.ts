@@ -69,6 +69,10 @@ export interface Nedb extends EventEmitter {
   findAsync(query: Query, projection?: unknown): NedbCursor
   findOneAsync(query: Query, projection?: unknown): NedbCursor
   countAsync(query: Query): NedbCursor
+  insertAsync(docs: Doc[]): Promise<unknown>
+  updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
+  removeAsync(query: Query, options: { multi: boolean }): Promise<number>
+  compactDatafileAsync(): Promise<void>
   _resetIndexes(docs?: Doc[]): void
   _addToIndexes(doc: Doc): void
   _removeFromIndexes(doc: Doc): void

@@ -3,6 +3,7 @@ import type { AcquireOptions } from '../lock/options.ts'
 import type { InspectLines } from './dump/log-format.ts'
 import type { Call } from './hooks/hook.ts'
 import type { LineCoder } from './log/unit.ts'
+import type { TableRows } from './table/rows.ts'
 import type { Transacting } from './transaction.ts'
 
 /**
@@ -30,6 +31,8 @@ export interface ImageAdapter<S extends object> {
   readonly name: string
   /** What each method does; see `MethodKind`. */
   readonly methods: Readonly<Record<string, MethodKind>>
+  /** How it keeps the records of tables; without it `table()` is a TypeError. */
+  readonly rows?: TableRows<S> | undefined
   /** Makes the store's memory equal to the file. `undefined`: there is no file, the store is empty. */
   load(store: S, text: string | undefined): void
   /** The store's memory as the text of its file. */
@@ -40,6 +43,8 @@ export interface ImageAdapter<S extends object> {
 export interface TreeAdapter<S extends object> {
   readonly family: 'tree'
   readonly name: string
+  /** How it keeps the records of tables; without it `table()` is a TypeError. */
+  readonly rows?: TableRows<S> | undefined
   /** Where the tree is. */
   memory(store: S): TreeMemory
   /** How it is written. */
@@ -92,6 +97,8 @@ export interface BlockingTreeSession {
 export interface LogAdapter<S extends object> {
   readonly family: 'log'
   readonly name: string
+  /** How it keeps the records of tables; without it `table()` is a TypeError. */
+  readonly rows?: TableRows<S> | undefined
   /**
    * Takes over the store: routes everything that reads or writes through `session`, and returns how its memory is
    * brought up to date. Called once, before the first operation.

@@ -12,12 +12,15 @@ import type {
 } from './adapter.ts'
 import type { Copyable } from './dump/copyable.ts'
 import { dumps } from './dump/dumps.ts'
+import type { Hook } from './hooks/hook.ts'
 import { ImageStore } from './image/image-store.ts'
 import { LogStore } from './log/log-store.ts'
 import type { LockedMembers, OpenedMembers } from './members.ts'
 import type { OperationQueue } from './operation-queue.ts'
 import { openOptions, type StoreOptions } from './options.ts'
 import { lockedProxy } from './proxy.ts'
+import type { TableRows } from './table/rows.ts'
+import { type StoreTables, storeTables } from './table/tables.ts'
 import { transactions } from './transaction.ts'
 import { TreeStore } from './tree/tree-store.ts'
 
@@ -42,9 +45,10 @@ interface LockedDbClass {
 }
 
 /** A store that is wired to its file and its lock. */
-export interface Opened<Session> {
+export interface Opened<S, Session> {
   readonly session: Session
   readonly members: OpenedMembers
+  readonly tables: StoreTables<S>
 }
 
 /** Wires a log store to its file. The store object itself is used from then on. */
@@ -53,12 +57,12 @@ export function openLog<S extends object>(
   adapter: LogAdapter<S>,
   path: string,
   options: StoreOptions,
-): Opened<LogSession> {
+): Opened<S, LogSession> {
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const log = new LogStore(real, opened, (session) => adapter.attach(store, session))
   log.start()
-  return { session: log, members: membersOf(opened.lock, log) }
+  return { session: log, ...parts(real, opened.lock, log, adapter.rows) }
 }
 
 /** Wires a tree store to its file. The store object itself is used from then on. */
@@ -67,12 +71,12 @@ export function openTree<S extends object>(
   adapter: TreeAdapter<S>,
   path: string,
   options: StoreOptions,
-): Opened<TreeSession> {
+): Opened<S, TreeSession> {
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const tree = new TreeStore(real, opened, adapter.memory(store), adapter.format(store))
   adapter.attach(store, tree)
-  return { session: tree, members: membersOf(opened.lock, tree) }
+  return { session: tree, ...parts(real, opened.lock, tree, adapter.rows) }
 }
 
 const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
@@ -95,24 +99,24 @@ function openImage<S extends object>(
   const opened = openOptions(real, options)
   const image = new ImageStore(store, adapter, real, opened)
   const doors = (proxy: object) => transactions(image.doors, () => proxy)
-  return lockedProxy(store, { members: membersOf(opened.lock, image), doors }, (name) => {
+  return lockedProxy(store, { ...parts(real, opened.lock, image, adapter.rows), doors }, (name) => {
     const kind = adapter.methods[name] ?? 'write'
     if (kind === 'free') return undefined
     return (run, call) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run, call)
   })
 }
 
-function logProxy(store: object, { members, session }: Opened<LogSession>): object {
-  return lockedProxy(store, { members, doors: (proxy) => transactions(session, () => proxy) })
+function logProxy<S extends object>(store: S, { session, ...opened }: Opened<S, LogSession>): object {
+  return lockedProxy(store, { ...opened, doors: (proxy) => transactions(session, () => proxy) })
 }
 
 function treeProxy<S extends object>(
   store: S,
   adapter: TreeAdapter<S>,
-  { members, session }: Opened<TreeSession>,
+  { session, ...opened }: Opened<S, TreeSession>,
 ): object {
   const doors = () => transactions(session, (memory) => adapter.withMemory(store, memory))
-  return lockedProxy(store, { members, doors })
+  return lockedProxy(store, { ...opened, doors })
 }
 
 interface Store {
@@ -121,16 +125,24 @@ interface Store {
   close(): Promise<void>
 }
 
-function membersOf(lock: PsLock, store: Store): OpenedMembers {
-  return {
+function parts<S>(
+  path: string,
+  lock: PsLock,
+  store: Store,
+  rows: TableRows<S> | undefined,
+): Omit<Opened<S, never>, 'session'> {
+  const tables = storeTables({ path, lock, queue: store.queue }, rows)
+  const members = {
     lock,
     ...dumps(store.copyable),
-    use: (hook) => store.queue.hooks.use(hook),
+    use: (hook: Hook) => store.queue.hooks.use(hook),
     close: async () => {
       await store.close()
+      tables.close()
       await lock.close()
     },
   }
+  return { members, tables }
 }
 
 function open(store: object, given: LockedDbOptions<Adapter<object>>): object {

@@ -1,12 +1,15 @@
 import type { PsLock } from '../lock/ps-lock.ts'
 import { type Dumps, withoutFile } from './dump/dumps.ts'
 import type { Hook } from './hooks/hook.ts'
+import { noTables, type StoreTables } from './table/tables.ts'
+import type { Table } from './table/types.ts'
 import {
   memoryOnly,
   memoryOnlySync,
   type SyncTransactions,
   syncTransactions,
   type Transactions,
+  type TransactionsOf,
   transactions,
 } from './transaction.ts'
 
@@ -25,7 +28,16 @@ interface Lockable {
 }
 
 /** What a locked store has besides the store's own members. */
-export interface LockedMembers extends Lockable, Transactions, Dumps {}
+export interface LockedMembers extends Lockable, Transactions, Dumps {
+  /**
+   * A table of records with declared fields in this store; it need not exist yet. Nothing is read or written by this.
+   * @typeParam R the fields of its records
+   * @typeParam D those of them that have a default, which `insert` may leave out
+   * @throws TypeError for a name that not every store could keep, or a store whose adapter declares no `rows`;
+   * TransactionError where the store is in memory only
+   */
+  table<R extends object, D extends keyof R = never>(name: string): Table<R, D>
+}
 
 /** What a locked store has whose calls are synchronous. */
 export interface LockedSyncMembers extends Lockable, SyncTransactions, Dumps {}
@@ -43,6 +55,16 @@ export interface Members extends Omit<OpenedMembers, 'lock'> {
   readonly transaction: unknown
   readonly view: unknown
   readonly rollbackAfter: unknown
+  readonly table?: unknown
+}
+
+/** All of them, where its transactions are `doors`. */
+export function allMembers<S>(
+  members: OpenedMembers,
+  tables: StoreTables<S>,
+  doors: TransactionsOf<S>,
+): Members {
+  return { ...members, ...doors, table: (name: string) => tables(name, doors) }
 }
 
 /** Of a store without a file: there is no lock, and nothing that brings its memory back. */
@@ -52,6 +74,7 @@ const inMemory: Members = {
   use: () => {
     throw new TypeError('a store in memory only has no hooks: give it a file')
   },
+  table: noTables,
   close: () => Promise.resolve(),
 }
 
@@ -71,6 +94,15 @@ export function giveMembers(store: object, members: Members): void {
 
 /** A class of stores that have the members of a locked store: those that the object was given. */
 export function withMembers<B extends Class>(Base: B): B {
+  return mixed(Base, [...METHODS, 'table'])
+}
+
+/** As `withMembers`, for stores whose calls are synchronous. */
+export function withSyncMembers<B extends Class>(Base: B): B {
+  return mixed(Base, METHODS)
+}
+
+function mixed<B extends Class>(Base: B, methods: readonly (keyof Members)[]): B {
   abstract class WithMembers extends Base {
     get lock(): PsLock | undefined {
       return given.get(this)?.lock
@@ -81,7 +113,7 @@ export function withMembers<B extends Class>(Base: B): B {
       await (this as unknown as Lockable).close()
     }
   }
-  for (const name of METHODS) {
+  for (const name of methods) {
     Object.defineProperty(WithMembers.prototype, name, {
       configurable: true,
       writable: true,

@@ -59,6 +59,11 @@ export class OperationQueue {
     return scope !== undefined && (mode ?? scope.mode) === scope.mode
   }
 
+  /** In an operation: should it be optimistic, it is a conflict where this is no longer so when it is written. */
+  provided(condition: () => boolean): void {
+    this.#unlocked.provided(condition)
+  }
+
   /** @throws TransactionError where the caller runs inside an operation of this store */
   requireOutside(what: string): void {
     if (Scope.enclosing(this)) throw notInside(what, this.#lock.path)

@@ -1,10 +1,12 @@
 import type { Call } from './hooks/hook.ts'
-import type { OpenedMembers } from './members.ts'
+import { allMembers, type OpenedMembers } from './members.ts'
+import type { StoreTables } from './table/tables.ts'
 import type { TransactionsOf } from './transaction.ts'
 
 /** What the proxy of a store adds to it. */
 export interface Added {
   readonly members: OpenedMembers
+  readonly tables: StoreTables<never>
   /** Its transactions, in which the callback is given `tx(proxy)`. */
   doors(proxy: object): TransactionsOf<object>
 }
@@ -16,9 +18,8 @@ export type Locking = (name: string) => ((run: () => unknown, call: Call) => Pro
  * The store with `lock` and `close` added and, where `locking` is given, its methods run under the lock. Members are
  * read from, and methods called on, the *real* store: a plain Proxy breaks classes with `#private` fields.
  */
-export function lockedProxy(store: object, { members, doors }: Added, locking?: Locking): object {
+export function lockedProxy(store: object, { members, tables, doors }: Added, locking?: Locking): object {
   const added: Record<PropertyKey, unknown> = {
-    ...members,
     [Symbol.asyncDispose]: members.close,
   }
   const methods = new Map<PropertyKey, unknown>()
@@ -43,6 +44,6 @@ export function lockedProxy(store: object, { members, doors }: Added, locking?: 
     set: (target, key, value) => Reflect.set(target, key, value, target),
     has: (target, key) => Object.hasOwn(added, key) || Reflect.has(target, key),
   })
-  Object.assign(added, doors(proxy))
+  Object.assign(added, allMembers(members, tables, doors(proxy) as TransactionsOf<never>))
   return proxy
 }

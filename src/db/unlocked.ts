@@ -17,6 +17,8 @@ export class Unlocked {
   readonly #pass: Pass
   /** Of the optimistic transaction that runs now. */
   #giveUp: AbortController | undefined
+  /** What must still be so when it is written. */
+  #conditions: (() => boolean)[] = []
 
   /** @param owner whose operations they are */
   constructor(owner: object, lock: PsLock, pass: Pass) {
@@ -43,9 +45,14 @@ export class Unlocked {
     this.#giveUp?.abort(conflict(this.#lock.path))
   }
 
+  provided(condition: () => boolean): void {
+    if (this.#giveUp) this.#conditions.push(condition)
+  }
+
   async #optimistically(operation: Operation): Promise<unknown> {
     const giveUp = new AbortController()
     this.#giveUp = giveUp
+    this.#conditions = []
     let value: unknown
     let commit: Commit
     try {
@@ -66,7 +73,8 @@ export class Unlocked {
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
     const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp)
     try {
-      if (!(await this.#pass.isFresh())) throw conflict(this.#lock.path)
+      const isFresh = (await this.#pass.isFresh()) && this.#conditions.every((condition) => condition())
+      if (!isFresh) throw conflict(this.#lock.path)
       return await this.#pass.commit()
     } finally {
       this.#pass.end()

@@ -1,0 +1,81 @@
+import { CorruptStoreError } from '../../errors.ts'
+import { ImageFile } from '../image/image-file.ts'
+import { isObject } from '../tree/json-tree.ts'
+import type { TableSchema } from './schema.ts'
+
+/** A change of a table that was begun: what a crash leaves unfinished, the next operation finishes. */
+export interface Pending {
+  readonly operation: 'create' | 'override' | 'destroy' | 'addField' | 'dropField' | 'setDefault'
+  readonly table: string
+  /** The schemas before and after; null: no such table. */
+  readonly from: TableSchema | null
+  readonly to: TableSchema | null
+}
+
+/** The content of a schema file. */
+export interface Schemas {
+  readonly tables: Readonly<Record<string, TableSchema>>
+  readonly pending?: Pending
+}
+
+const NONE: Schemas = { tables: {} }
+
+/**
+ * The schemas of a store's tables, in `<data file>.schema`, replaced as a whole and synced, under the store's lock. It
+ * cannot change in one step with the data. So a change is written here as pending first, then made in the data (which
+ * can be done twice), then written here as done: whoever finds it pending under the lock knows of a crash, and does the
+ * data step and what follows again.
+ */
+export class SchemaFile {
+  readonly path: string
+  readonly #file: ImageFile
+  #schemas: Schemas = NONE
+
+  constructor(dataPath: string) {
+    this.path = `${dataPath}.schema`
+    this.#file = new ImageFile(this.path, true)
+  }
+
+  /** The present schemas: the same object for as long as nobody has written. @throws CorruptStoreError, StoreIoError */
+  read(): Schemas {
+    const news = this.#file.news('shared')
+    if (news.kind === 'none') return this.#schemas
+    try {
+      this.#schemas = news.kind === 'missing' ? { ...NONE } : this.#parse(this.#file.readSync(news.size))
+    } catch (error) {
+      this.#file.forget()
+      throw error
+    }
+    return this.#schemas
+  }
+
+  /** Only under the exclusive lock. @throws StoreIoError */
+  async write(schemas: Schemas): Promise<void> {
+    this.read()
+    try {
+      await this.#file.replace(`${JSON.stringify(schemas, null, 2)}\n`)
+      this.#schemas = schemas
+    } finally {
+      this.#file.unlockData()
+    }
+  }
+
+  close(): void {
+    this.#file.close()
+  }
+
+  #parse(text: string): Schemas {
+    let cause: unknown
+    try {
+      const schemas: unknown = JSON.parse(text)
+      if (isObject(schemas) && isObject(schemas.tables)) return schemas as unknown as Schemas
+    } catch (error) {
+      cause = error
+    }
+    throw new CorruptStoreError(
+      `${this.path} is not a schema file. It was left as it is: mend it, or move it away and call create(fields, ` +
+        `{ mode: 'open' }), which takes over the records that are there.`,
+      { path: this.path, cause },
+    )
+  }
+}
