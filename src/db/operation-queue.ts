@@ -1,6 +1,7 @@
 import type { LockMode } from '../errors.ts'
 import { during, enclosing } from '../lock/enter.ts'
 import type { Hold } from '../lock/hold.ts'
+import { joins } from '../lock/options.ts'
 import { PsLock } from '../lock/ps-lock.ts'
 import type { Patience } from '../lock/room.ts'
 import { enterFor, refuseWaiting } from './entrance.ts'
@@ -98,10 +99,10 @@ export class OperationQueue {
 
   async #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
     this.hooks.requireNotAsking()
-    const scope = Scope.enclosing(this)
+    const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
     const { site, patience } = PsLock.entry(this.#lock, mode, issued)
-    const outer = enclosing(site)
+    const outer = joins(issued) ? enclosing(site) : undefined
     if (!this.hooks.tell(issued)) return this.#push(mode, run, issued, patience, outer)
     return this.hooks.inLine(mode, issued, { outer, patience }, async (told) => {
       // Anew: meanwhile the store may have been closed, or the operation aborted.

@@ -7,6 +7,12 @@ export interface AcquireOptions {
   readonly timeoutMs?: number | undefined
   /** Ends the wait; the call rejects with `signal.reason`. A granted hold is not affected. */
   readonly signal?: AbortSignal | undefined
+  /**
+   * Whether this is a part of the hold, or of the transaction, that it is called in (the same asynchronous context).
+   * `false`: it is by itself, and waits until that one has ended. So do not await it inside.
+   * @default true
+   */
+  readonly join?: boolean | undefined
 }
 
 export interface PsLockOptions {
@@ -51,6 +57,12 @@ export function durationMs(value: unknown, name: string, fallback: number): numb
   if (value === undefined) return fallback
   if (typeof value === 'number' && value >= 0) return value
   throw new TypeError(`${name} must be a number of milliseconds from 0 up (or Infinity), got ${show(value)}`)
+}
+
+/** Whether a call with these options is part of what it is called in. */
+export function joins({ join = true }: AcquireOptions): boolean {
+  if (typeof join === 'boolean') return join
+  throw new TypeError(`join must be a boolean, got ${show(join)}`)
 }
 
 /** A function, or a TypeError that shows what came instead. */

@@ -10,6 +10,7 @@ import {
   DEFAULTS,
   durationMs,
   isThenable,
+  joins,
   type PsLockOptions,
   requireFunction,
   requirePath,
@@ -146,13 +147,14 @@ export class PsLock {
     requireFunction(run, 'run')
     const site = this.#open()
     const patience = this.#patience(site, mode, options)
-    return this.#using(() => during(site, enclosing(site), mode, patience, (hold) => hold.runToEnd(run)))
+    const outer = joins(options) ? enclosing(site) : undefined
+    return this.#using(() => during(site, outer, mode, patience, (hold) => hold.runToEnd(run)))
   }
 
   #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): T {
     requireFunction(run, 'run')
     const site = this.#open()
-    const outer = enclosing(site)
+    const outer = joins(options) ? enclosing(site) : undefined
     const waitedMs = this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
     const hold = new Hold(site, mode, waitedMs, outer)
     let result: T

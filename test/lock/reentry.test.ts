@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { symlinkSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockUpgradeError } from '../../src/errors.ts'
+import { LockDeadlockError, LockTimeoutError, LockUpgradeError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
@@ -27,6 +27,27 @@ describe('re-entrancy', () => {
       lock.tryAcquire()!.release()
     })
   }
+
+  it('with `join: false` it does not re-enter, but waits for the end, which it must not be awaited before', async () => {
+    const lock = newLock()
+    const steps: string[] = []
+    let other: Promise<unknown> | undefined
+    await lock.exclusive(async () => {
+      other = lock.exclusive(() => steps.push('other'), { join: false })
+      await assert.rejects(
+        lock.shared(() => {}, { join: false, timeoutMs: 20 }),
+        LockTimeoutError,
+      )
+      assert.throws(() => lock.exclusiveSync(() => {}, { join: false }), LockDeadlockError)
+      steps.push('outer')
+    })
+    await other
+    assert.deepEqual(steps, ['outer', 'other'])
+    await assert.rejects(
+      lock.exclusive(() => {}, { join: 'no' as unknown as boolean }),
+      TypeError,
+    )
+  })
 
   it('exclusive inside shared is a LockUpgradeError at once, in every form, and the hold goes on', async () => {
     const lock = newLock()

@@ -1,5 +1,5 @@
 import { type LockMode, TransactionError } from '../../errors.ts'
-import type { AcquireOptions } from '../../lock/options.ts'
+import { type AcquireOptions, joins } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
@@ -77,8 +77,9 @@ export class BlockingTree {
   }
 
   #view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T {
-    let tree: Tree = this.#draft?.get()
-    if (!this.#draft) {
+    const outer = joins(options) ? this.#draft : undefined
+    let tree: Tree = outer?.get()
+    if (!outer) {
       this.#shared(options, () => {
         this.#pass.lookSync('shared')
         // Memory's unsaved edits can be seen, and stay unsaved.

@@ -1,5 +1,5 @@
 import type { LockMode } from '../../errors.ts'
-import { type AcquireOptions, requireFunction } from '../../lock/options.ts'
+import { type AcquireOptions, joins, requireFunction } from '../../lock/options.ts'
 import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { type Copyable, copyable } from '../dump/copyable.ts'
 import { textFormat, unreadText } from '../dump/text-format.ts'
@@ -96,13 +96,13 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
-    const outer = this.#drafts.enclosing
+    const outer = joins(options) ? this.#drafts.enclosing : undefined
     const read = () => run(frozenMemory(this.#path, outer ? outer.tree : this.#state.folded()))
     return this.queue.push('shared', read, { ...options, kind: 'view' })
   }
 
   #update(edit: (draft: Draft) => unknown, issued: Issued): Promise<void> {
-    const outer = this.#outer
+    const outer = joins(issued) ? this.#outer : undefined
     if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
       const call = issued.call ?? { name: 'transaction', args: [] }

@@ -6,17 +6,21 @@ import { openStore } from '../../fixtures/dump-worker.ts'
 import { until, useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
 
+/** PSLOCK_LONG=1: 50 of them. */
+const WRITERS = process.env.PSLOCK_LONG === '1' ? 50 : 4
+
 /** Dumps and restores of a store that processes write to meanwhile. */
 describe('in a crowd', () => {
   const at = useFolder()
   const start = useMates()
 
   for (const kind of STORES) {
-    it(`${kind}: every dump is one state, of everything that was acknowledged, while processes write on`, async () => {
+    it(`${kind}: every dump is one state, of everything that was acknowledged, while processes write on`, async function () {
+      this.timeout(60_000 + WRITERS * 2_000)
       const seed = newSeed()
       const next = random(seed)
       const path = at('store')
-      const mates = await start(kind, path, 4)
+      const mates = await start(kind, path, WRITERS)
       const store = await openStore(kind, path)
       await store.step()
       await Promise.all(mates.map((mate) => mate.call('work')))

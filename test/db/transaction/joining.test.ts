@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { TransactionError } from '../../../src/index.ts'
+import { LockTimeoutError, TransactionError } from '../../../src/index.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
 import { failing } from '../../fixtures/lowdb-tools.ts'
 import { KINDS, openStore } from '../../fixtures/transaction-stores.ts'
@@ -35,6 +35,29 @@ for (const kind of KINDS) {
       assert.equal(await running, thrown)
       await other
       assert.deepEqual(await db.names(), ['other'])
+    })
+
+    it('what shall not join waits for its end, and is not undone with it', async () => {
+      const db = await open()
+      let other: Promise<unknown> | undefined
+      let seen: Promise<string[]> | undefined
+      const error = await failing(() =>
+        db.transaction(async (tx) => {
+          await tx.insert('inside', 1)
+          other = db.transaction((own) => own.insert('other', 1), { join: false })
+          seen = db.view((own) => own.names(), { join: false })
+          assert.ok(await staysPending(other, 10), 'it did not wait')
+          const inVain = db.transaction(() => assert.fail('it ran'), { join: false, timeoutMs: 20 })
+          assert.ok((await failing(() => inVain)) instanceof LockTimeoutError)
+          throw thrown
+        }),
+      )
+      assert.equal(error, thrown)
+      await other
+      assert.deepEqual(await seen, ['other'])
+      assert.deepEqual(await db.names(), ['other'])
+      const wrong = { join: 1 } as unknown as { join: boolean }
+      assert.ok((await failing(() => db.transaction(() => {}, wrong))) instanceof TypeError)
     })
 
     it('parallel calls inside take turns', async () => {
