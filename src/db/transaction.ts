@@ -1,6 +1,6 @@
 import { ConflictError, TransactionError } from '../errors.ts'
 import { type AcquireOptions, requireFunction, show } from '../lock/options.ts'
-import type { OperationQueue } from './operation-queue.ts'
+import type { OperationQueue } from './queue/operation-queue.ts'
 
 export interface TransactionOptions extends AcquireOptions {
   /**

@@ -1,5 +1,5 @@
-import type { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
+import type { OperationQueue } from '../queue/operation-queue.ts'
 import type { FileFormat } from './file-format.ts'
 import { type Content, openWhole, readAndClose, readFile, type StoreFile } from './store-file.ts'
 

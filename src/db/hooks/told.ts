@@ -1,5 +1,5 @@
 import { outsideHolds } from '../../lock/shared-state.ts'
-import { Scope } from '../scope.ts'
+import { Scope } from '../queue/scope.ts'
 import type { Hook, HookEvent } from './hook.ts'
 
 /** One operation that hooks are told of, with those that are part of it. */

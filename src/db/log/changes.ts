@@ -1,5 +1,5 @@
 import type { LockMode } from '../../errors.ts'
-import { UndoLog } from '../undo-log.ts'
+import { UndoLog } from './undo-log.ts'
 
 /** What one operation of a pass did: the lines of its unit, where its undo steps begin, and what follows its commit. */
 export interface Segment {

@@ -1,4 +1,4 @@
-import { ConflictError, StoreIoError, TransactionError } from '../errors.ts'
+import { ConflictError, StoreIoError, TransactionError } from '../../errors.ts'
 
 /** The words of what a store refuses around transactions, and of what it cannot promise. */
 

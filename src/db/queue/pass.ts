@@ -1,5 +1,5 @@
-import type { LockMode } from '../errors.ts'
-import type { Told } from './hooks/told.ts'
+import type { LockMode } from '../../errors.ts'
+import type { Told } from '../hooks/told.ts'
 import { Scope } from './scope.ts'
 
 /** How a commit ended. */

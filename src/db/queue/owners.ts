@@ -1,5 +1,5 @@
-import { TransactionError } from '../errors.ts'
-import type { Hold } from '../lock/hold.ts'
+import { TransactionError } from '../../errors.ts'
+import type { Hold } from '../../lock/hold.ts'
 
 /** Which store object changes the file in a hold, at this moment or before. */
 const owners = new WeakMap<Hold, object>()

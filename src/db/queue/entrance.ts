@@ -1,8 +1,8 @@
-import { type LockMode, LockTimeoutError } from '../errors.ts'
-import { queueUp } from '../lock/enter.ts'
-import { Hold } from '../lock/hold.ts'
-import { PsLock } from '../lock/ps-lock.ts'
-import { isReadOnlyFolder } from '../os/lock-file.ts'
+import { type LockMode, LockTimeoutError } from '../../errors.ts'
+import { queueUp } from '../../lock/enter.ts'
+import { Hold } from '../../lock/hold.ts'
+import { PsLock } from '../../lock/ps-lock.ts'
+import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { Operation } from './operation.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { LockMode } from '../errors.ts'
-import type { Told } from './hooks/told.ts'
+import type { LockMode } from '../../errors.ts'
+import type { Told } from '../hooks/told.ts'
 
 /**
  * The inside of one operation. What is issued in its asynchronous context is part of it: one after the other, each all

@@ -1,4 +1,4 @@
-import type { Patience } from '../lock/room.ts'
+import type { Patience } from '../../lock/room.ts'
 import type { Operation } from './operation.ts'
 
 /**

@@ -1,8 +1,8 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { LockMode } from '../errors.ts'
-import type { AcquireOptions } from '../lock/options.ts'
-import type { Call } from './hooks/hook.ts'
-import type { Told } from './hooks/told.ts'
+import type { LockMode } from '../../errors.ts'
+import type { AcquireOptions } from '../../lock/options.ts'
+import type { Call } from '../hooks/hook.ts'
+import type { Told } from '../hooks/told.ts'
 
 /**
  * One of the store's own calls, or the user's code: a `transaction` is alone in its pass; a `view` runs after the lock
