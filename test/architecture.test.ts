@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { ROOT } from './fixtures/code.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Lowest first; each floor imports from itself and from below. */
 const FLOORS = ['src/errors.ts', 'src/os', 'src/lock', 'src/db', 'src/index.ts', 'adapters', 'cli']
 const LINES_AT_MOST = 280

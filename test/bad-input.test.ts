@@ -17,12 +17,12 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import properLockfile from 'proper-lockfile'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { LockedDatastore } from '../adapters/nedb-promises.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
+import { fixture } from './fixtures/code.ts'
 
 /** What one store does with a path: open it and change something, or only look. */
 interface Subject {
@@ -283,10 +283,7 @@ describe('Bad input', () => {
     let own = 0
     await db.lock.exclusive(async () => {
       unlinkSync(`${filename}.lock`)
-      const child = fork(fileURLToPath(new URL('./fixtures/insert-documents.ts', import.meta.url)), [
-        filename,
-        '500',
-      ])
+      const child = fork(fixture('insert-documents'), [filename, '500'])
       const exited = once(child, 'exit')
       while (child.exitCode === null && child.signalCode === null) {
         await db.insertAsync({ own: own++ })

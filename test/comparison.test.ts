@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { ROOT } from './fixtures/code.ts'
 
-const read = (name: string) => readFileSync(fileURLToPath(new URL(`../${name}`, import.meta.url)), 'utf8')
+const read = (name: string) => readFileSync(join(ROOT, name), 'utf8')
 const section = /^## Compared with other locks\n[\s\S]*?(?=^## )/m.exec(read('README.md'))?.[0] ?? ''
 
 describe('the comparison with other locks', () => {

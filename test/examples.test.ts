@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { PsLock } from '../src/lock/ps-lock.ts'
 import { killWhatIsLeft, PSLOCK, start } from './cli/run-pslock.ts'
+import { ROOT } from './fixtures/code.ts'
 import { until, useFolder } from './fixtures/folder.ts'
 
-const EXAMPLES = fileURLToPath(new URL('../examples/', import.meta.url))
+const EXAMPLES = join(ROOT, 'examples/')
 const TSX = import.meta.resolve('tsx')
 
 describe('examples', () => {

@@ -3,16 +3,15 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { hasRangeLocks } from '../src/os/ofd.ts'
+import { ROOT } from './fixtures/code.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
 const snippets = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '')
 
 /** Inside the package, so that 'pslock/...' means this checkout; outside git. */
-const room = join(root, 'dist', 'readme')
+const room = join(ROOT, 'dist', 'readme')
 
 describe('README', () => {
   let work: string
@@ -49,7 +48,7 @@ describe('README', () => {
   it('type-checks its snippets', async () => {
     for (const [index, snippet] of snippets.entries())
       writeFileSync(join(room, `snippet-${index + 1}.ts`), `${snippet}\nexport {}\n`)
-    const tsc = join(root, 'node_modules', '.bin', 'tsc')
+    const tsc = join(ROOT, 'node_modules', '.bin', 'tsc')
     const { stdout } = await promisify(execFile)(tsc, ['-p', join(room, 'tsconfig.json')]).catch(
       (error) => error,
     )

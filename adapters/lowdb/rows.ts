@@ -10,7 +10,8 @@ export const lowdbRows: TableRows<AnyLow> = {
   insert: ({ data }, table, records) => {
     const root = rootOf(data)
     if (!Object.hasOwn(root, table)) root[table] = []
-    recordsOf(root, table).push(...records)
+    const all = recordsOf(root, table)
+    for (const record of records) all.push(record)
   },
   replace: ({ data }, table, records) => {
     const next = new Map(records.map((record) => [record._id, record]))

@@ -33,9 +33,9 @@ export async function inspectNedbLines(lines: readonly LogLine[]): Promise<LineP
   }
   const living = new Map<unknown, Living>()
   for (const [id, { doc, lines: of }] of byId) if (doc) living.set(id, { doc, lines: of })
-  problems.push(...twins(living))
-  for (const [field, { sparse }] of unique) problems.push(...(await duplicates(living, field, sparse)))
-  return problems
+  const all = [problems, twins(living)]
+  for (const [field, { sparse }] of unique) all.push(await duplicates(living, field, sparse))
+  return all.flat()
 }
 
 function parse(text: string): Doc | undefined {

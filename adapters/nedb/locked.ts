@@ -66,10 +66,12 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override async _getCandidatesAsync(query: Query, dontExpireStaleDocs = false): Promise<Doc[]> {
-      // A read only passes over what has expired; deleting it is left to the next write.
       const reading = attached.get(this)?.session.running === 'shared'
-      if (!reading || dontExpireStaleDocs) return super._getCandidatesAsync(query, dontExpireStaleDocs)
-      const docs = await super._getCandidatesAsync(query, true)
+      if (!reading && !dontExpireStaleDocs) return super._getCandidatesAsync(query)
+      // Vanilla's own way passes the documents as arguments, which a stack of common size has no room for above 120,000.
+      const docs = [...this._getRawCandidates(query)]
+      if (!reading || dontExpireStaleDocs) return docs
+      // A read only passes over what has expired; deleting it is left to the next write.
       const ttls = Object.entries(this.ttlIndexes)
       if (ttls.length === 0) return docs
       const now = Date.now()

@@ -1,8 +1,9 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { ROOT } from '../fixtures/code.ts'
 
 /** The compiled command line, as users have it. */
-export const PSLOCK = fileURLToPath(new URL('../../dist/cli/pslock.js', import.meta.url))
+export const PSLOCK = join(ROOT, 'dist/cli/pslock.js')
 
 export interface Outcome {
   readonly code: number | null

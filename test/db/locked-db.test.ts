@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { ClosedError, CorruptStoreError, LockedDb, LockUpgradeError } from '../../src/index.ts'
+import { fixture } from '../fixtures/code.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { Shelf, shelfAdapter } from '../fixtures/locked-db-shelf.ts'
 import { failing, untouched } from '../fixtures/lowdb-tools.ts'
@@ -26,7 +26,7 @@ describe('LockedDb with a store of one’s own', () => {
   /** Lets processes work together until all have ended. */
   async function together(kind: string, file: string, count: number, times: number): Promise<void> {
     const seed = newSeed()
-    const worker = fileURLToPath(new URL('../fixtures/locked-db-worker.ts', import.meta.url))
+    const worker = fixture('locked-db-worker')
     const children = Array.from({ length: count }, (_, i) =>
       fork(worker, [kind, file, String(times), String(seed + i)]),
     )

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LockHolder } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { asset } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsHere, waitsThere } from '../fixtures/must-block.ts'
@@ -12,7 +13,7 @@ import { newSeed, note } from '../fixtures/random.ts'
 describe('a wall clock that jumps by days', () => {
   const crew = useCrew()
   const at = useFolder()
-  const clock = ['--import', new URL('../fixtures/jumping-clock.mjs', import.meta.url).href]
+  const clock = ['--import', asset('jumping-clock.mjs')]
   const jumper = () => crew.process({ execArgv: [...process.execArgv, ...clock] })
 
   it('does jump: else these tests prove nothing', async () => {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { CODE, codeFile, ROOT } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
 
@@ -15,16 +16,15 @@ describe('two copies of the package in one process', () => {
   let Other: typeof PsLock
 
   before(async () => {
-    const root = fileURLToPath(new URL('../../', import.meta.url))
-    const cache = join(root, 'node_modules/.cache')
+    const cache = join(ROOT, 'node_modules/.cache')
     mkdirSync(cache, { recursive: true })
     copy = mkdtempSync(join(cache, 'pslock-copy-'))
-    for (const part of ['src/errors.ts', 'src/os', 'src/lock']) {
+    for (const part of [relative(CODE, codeFile('src/errors')), 'src/os', 'src/lock']) {
       mkdirSync(dirname(join(copy, part)), { recursive: true })
-      cpSync(join(root, part), join(copy, part), { recursive: true })
+      cpSync(join(CODE, part), join(copy, part), { recursive: true })
     }
     writeFileSync(join(copy, 'package.json'), '{ "type": "module" }')
-    const module = await import(pathToFileURL(join(copy, 'src/lock/ps-lock.ts')).href)
+    const module = await import(pathToFileURL(join(copy, relative(CODE, codeFile('src/lock/ps-lock')))).href)
     Other = module.PsLock
   })
 

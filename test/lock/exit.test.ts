@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { fixture } from '../fixtures/code.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
-const SCRIPT = fileURLToPath(new URL('../fixtures/exit-script.ts', import.meta.url))
+const SCRIPT = fixture('exit-script')
 
 /** Law 9: nothing that waits, holds or idles keeps a process that wants to end. */
 describe('clean exit', () => {

@@ -5,8 +5,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { asset } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
 import { newSeed, note } from '../fixtures/random.ts'
@@ -85,7 +85,7 @@ describe('interoperation', () => {
     }
 
     beforeEach(async () => {
-      const script = fileURLToPath(new URL('../fixtures/flock_class.py', import.meta.url))
+      const script = asset('flock_class.py')
       writeFileSync(at('data.lock'), 'truncated by open(name, "w")')
       python = spawn('python3', [script, at('data.lock')], { stdio: ['pipe', 'pipe', 'inherit'] })
       closed = once(python, 'close')

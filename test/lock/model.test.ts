@@ -3,13 +3,13 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { fixture } from '../fixtures/code.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { type History, objections, readOperations, waitOf } from '../fixtures/model-history.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
 
-const WORKER = fileURLToPath(new URL('../fixtures/model-worker.ts', import.meta.url))
+const WORKER = fixture('model-worker')
 const PROCESSES = 8
 /** PSLOCK_MODEL_SECONDS=60 for the long run. */
 const SECONDS = Number(process.env.PSLOCK_MODEL_SECONDS) || 8

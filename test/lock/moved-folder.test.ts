@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { LockIoError, LockUnsupportedError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { LOADER } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsHere, waitsThere } from '../fixtures/must-block.ts'
@@ -230,7 +231,7 @@ describe('a folder that is moved or removed', () => {
   }
 
   it('a working folder that was removed does not matter to an absolute path', async () => {
-    const mate = await crew.process({ cwd: at('dir'), execArgv: ['--import', import.meta.resolve('tsx')] })
+    const mate = await crew.process({ cwd: at('dir'), execArgv: [...LOADER] })
     rmSync(at('dir'), { recursive: true })
     await mate.call('acquire', at('data'))
     assert.equal(newLock('data').tryAcquire(), undefined)

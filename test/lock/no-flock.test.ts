@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync, unlinkSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { asset, codeUrl, LOADER } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
@@ -17,7 +17,7 @@ describe('without flock', () => {
   before(function () {
     folder = mkdtempSync(join(tmpdir(), 'pslock-no-flock-'))
     library = join(folder, 'no-flock.so')
-    const source = fileURLToPath(new URL('../fixtures/no-flock.c', import.meta.url))
+    const source = asset('no-flock.c')
     if (process.platform !== 'linux') this.skip()
     if (spawnSync('cc', ['-shared', '-fPIC', '-o', library, source]).status !== 0) this.skip()
   })
@@ -89,19 +89,11 @@ describe('without flock', () => {
   it('on Windows, and where no binding is installed, no lock file is made', async () => {
     const script = `
       Object.defineProperty(process, 'platform', { value: 'win32' })
-      const { PsLock } = await import(${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)})
+      const { PsLock } = await import(${JSON.stringify(codeUrl('src/index'))})
       await new PsLock(process.argv[1]).acquire().catch(({ code, message }) => console.log(code, message))`
     const { stdout, stderr } = spawnSync(
       process.execPath,
-      [
-        ...process.execArgv,
-        '--import',
-        import.meta.resolve('tsx'),
-        '--input-type=module',
-        '-e',
-        script,
-        at('data'),
-      ],
+      [...process.execArgv, ...LOADER, '--input-type=module', '-e', script, at('data')],
       { encoding: 'utf8' },
     )
     assert.match(stdout, /^PSLOCK_UNSUPPORTED .*Windows has no flock.*lockfile/, stderr)

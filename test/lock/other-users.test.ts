@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { codeUrl, fixture, LOADER } from '../fixtures/code.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
@@ -16,8 +16,8 @@ describe('other users', () => {
   const member = { uid: NOBODY, gid: GROUP }
 
   before(function () {
-    const fixture = fileURLToPath(new URL('../fixtures/lock-worker.ts', import.meta.url))
-    const probe = ['-e', 'require("fs").accessSync(process.argv[1], 4)', fixture]
+    const worker = fixture('lock-worker')
+    const probe = ['-e', 'require("fs").accessSync(process.argv[1], 4)', worker]
     const isRoot = process.getuid?.() === 0
     if (isRoot && spawnSync(process.execPath, probe, { ...stranger, stdio: 'ignore' }).status === 0) return
     console.log('        skipped: not root, or another user may not read this checkout')
@@ -101,7 +101,7 @@ describe('other users', () => {
   })
 
   describe('a folder that may not be written', () => {
-    const source = (name: string) => JSON.stringify(new URL(`../../${name}`, import.meta.url).href)
+    const source = (name: string) => JSON.stringify(codeUrl(name))
 
     /** Runs as another user, with `report(promise)` printing what came of it. */
     function asStranger(script: string): string[] {
@@ -115,7 +115,7 @@ describe('other users', () => {
         ${script}`
       const { stdout, stderr } = spawnSync(
         process.execPath,
-        ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', whole, at('data')],
+        [...LOADER, '--input-type=module', '-e', whole, at('data')],
         { encoding: 'utf8' },
       )
       assert.equal(stderr, '')
@@ -127,7 +127,7 @@ describe('other users', () => {
       chmodSync(at('data'), 0o666)
       chmodSync(at(), 0o555)
       const [read, write] = asStranger(`
-        const { LockedJSONFilePreset } = await import(${source('adapters/lowdb.ts')})
+        const { LockedJSONFilePreset } = await import(${source('adapters/lowdb')})
         const db = await LockedJSONFilePreset(process.argv[1], {})
         await report('read', Promise.resolve(db.data))
         await report('write', db.update((data) => { data.n = 2 }))`)
@@ -141,7 +141,7 @@ describe('other users', () => {
       chmodSync(at('data'), 0o666)
       chmodSync(at(), 0o555)
       const [read, write] = asStranger(`
-        const { LockedNedb } = await import(${source('adapters/nedb.ts')})
+        const { LockedNedb } = await import(${source('adapters/nedb')})
         const db = new LockedNedb({ filename: process.argv[1], autoload: true })
         await report('read', db.findOneAsync({}))
         await report('write', db.insertAsync({ _id: 'b' }))`)

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { LockIoError, LockUnsupportedError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { fixture } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
@@ -68,8 +68,8 @@ describe('what cannot be locked', () => {
     const stranger = isRoot ? { uid: 65534, gid: 65534 } : {}
 
     before(function () {
-      const fixture = fileURLToPath(new URL('../fixtures/lock-worker.ts', import.meta.url))
-      const probe = ['-e', 'require("fs").accessSync(process.argv[1], 4)', fixture]
+      const worker = fixture('lock-worker')
+      const probe = ['-e', 'require("fs").accessSync(process.argv[1], 4)', worker]
       if (spawnSync(process.execPath, probe, { ...stranger, stdio: 'ignore' }).status !== 0) {
         console.log('        skipped: user 65534 may not read this checkout')
         this.skip()

@@ -36,9 +36,9 @@ describe('timeouts', () => {
       assert.deepEqual(more, [])
       assert.equal(holder?.pid, mate.pid)
       assert.equal(holder.mode, 'exclusive')
-      assert.match(holder.command ?? '', /lock-worker\.ts/)
+      assert.match(holder.command ?? '', /lock-worker\.[jt]s/)
       assert.ok(holder.sinceMs !== undefined && holder.sinceMs >= 50, `holds since ${holder.sinceMs}`)
-      for (const part of [lock.path, mode, String(mate.pid), 'lock-worker.ts', 'timeoutMs']) {
+      for (const part of [lock.path, mode, String(mate.pid), 'lock-worker.', 'timeoutMs']) {
         assert.ok(error.message.includes(part), `"${part}" is not in: ${error.message}`)
       }
     }

@@ -3,14 +3,14 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { type Bell, listen, ownBell, ring, stopListening } from '../../src/os/doorbell.ts'
+import { fixture } from '../fixtures/code.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 
 describe('doorbell', () => {
   const at = useFolder()
   const start = () => {
-    const child = fork(fileURLToPath(new URL('../fixtures/bell.ts', import.meta.url)), { stdio: 'inherit' })
+    const child = fork(fixture('bell'), { stdio: 'inherit' })
     return { child, next: async () => ((await once(child, 'message')) as [unknown])[0] }
   }
 

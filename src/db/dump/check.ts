@@ -33,14 +33,14 @@ export interface Repair {
  */
 export async function repair(file: StoreFile): Promise<Repair> {
   const { path, format } = file
-  const mended: Finding[] = []
+  let mended: Finding[] = []
   const kept: string[] = []
   await replaceContent(file, 0o666, async (old) => {
     // Says that there is no file, in the words of the system.
     const { bytes } = old ? { bytes: old } : await readFile(path)
     const { findings, content, removed } = await mend(path, format, bytes)
     const leftovers = leftoversOf(path).filter(isDamage)
-    mended.push(...findings, ...leftovers)
+    mended = [...findings, ...leftovers]
     if (removed.length > 0) kept.push(keepAside(path, 'removed', removed))
     for (const { file: leftover } of leftovers) if (leftover) kept.push(putAside(path, leftover))
     return findings.length > 0 ? content : undefined
@@ -53,14 +53,14 @@ async function mend(
   format: FileFormat,
   bytes: Buffer,
 ): Promise<{ findings: Finding[]; content: Buffer; removed: Buffer }> {
-  const all: Finding[] = []
+  let all: Finding[] = []
   const removals: Buffer[] = []
   for (let content = bytes, round = 1; ; round++) {
     const inspection = await format.inspect(content)
     const { findings } = inspection
     if (findings.length === 0) return { findings: all, content, removed: Buffer.concat(removals) }
     if (!inspection.content || round > ROUNDS) throw hopeless(path, format.name, findings[0])
-    all.push(...findings)
+    all = [...all, ...findings]
     removals.push(inspection.removed)
     content = inspection.content
   }

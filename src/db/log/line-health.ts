@@ -25,7 +25,7 @@ export class LineHealth {
     this.goodLines += lines - bad.length
     if (bad.length === 0) return
     const isFirst = this.#badLines.length === 0
-    this.#badLines.push(...bad)
+    for (const line of bad) this.#badLines.push(line)
     const total = this.goodLines + this.#badLines.length
     if (this.#badLines.length / total > this.#threshold()) throw this.error(this.#badLines.length, total)
     if (!isFirst) return

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { LockedJSONFilePreset, LockedLow, LockedLowSync } from '../../../adapters/lowdb.ts'
+import { codeUrl } from '../../fixtures/code.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { EMPTY, type Shared } from '../../fixtures/lowdb-shared.ts'
 import { assertNoOrphans, fileOf, useProcesses } from '../../fixtures/lowdb-tools.ts'
@@ -150,7 +151,7 @@ describe('lowdb file shared by processes', () => {
     const db = await LockedJSONFilePreset<Shared>(at('db.json'), EMPTY, { timeoutMs: 5000 })
     const child = () => {
       const code = `
-        const { LockedLow } = await import(${JSON.stringify(new URL('../../../adapters/lowdb.ts', import.meta.url).href)})
+        const { LockedLow } = await import(${JSON.stringify(codeUrl('adapters/lowdb'))})
         const db = new LockedLow(process.argv[1], {}, { timeoutMs: 0 })
         await db.update((data) => { data.n++ })`
       const args = [...process.execArgv, '--input-type=module', '-e', code, at('db.json')]

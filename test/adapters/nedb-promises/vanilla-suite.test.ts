@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
+import { ROOT } from '../../fixtures/code.ts'
 import { temporaryFolder } from '../../fixtures/nedb-tools.ts'
 
 const require = createRequire(import.meta.url)
@@ -13,7 +14,7 @@ describe("nedb-promises' own test suite", () => {
   const file = temporaryFolder()
 
   it('passes with LockedDatastore in the place of its Datastore', function () {
-    const built = fileURLToPath(new URL('../../../dist/adapters/nedb-promises.js', import.meta.url))
+    const built = join(ROOT, 'dist/adapters/nedb-promises.js')
     if (!existsSync(built)) {
       console.log('      skipped: run `npm run build` first')
       return this.skip()

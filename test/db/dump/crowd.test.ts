@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { agreed, STORES, seenIn, useMates } from '../../fixtures/dump-crew.ts'
-import { openStore } from '../../fixtures/dump-worker.ts'
+import { openStore, PAUSE_MS } from '../../fixtures/dump-worker.ts'
 import { until, useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
 
@@ -23,11 +23,12 @@ describe('in a crowd', () => {
       const mates = await start(kind, path, WRITERS)
       const store = await openStore(kind, path)
       await store.step()
-      await Promise.all(mates.map((mate) => mate.call('work')))
+      // However many they are, the file grows as fast.
+      await Promise.all(mates.map((mate) => mate.call('work', (PAUSE_MS * WRITERS) / 4)))
       let last = 0
       let moved = 0
       for (let round = 0; round < 10; round++) {
-        await sleep(next() * 20)
+        await sleep(next() * 5 * WRITERS)
         const before = agreed(await store.tally())
         await store.dump(at(`dump-${round}`))
         const seen = await seenIn(kind, at(`dump-${round}`))

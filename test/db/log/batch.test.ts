@@ -3,14 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import {
-  fixture,
-  idsOf,
-  runFixture,
-  runTool,
-  seenByVanilla,
-  temporaryFolder,
-} from '../../fixtures/nedb-tools.ts'
+import { fixture } from '../../fixtures/code.ts'
+import { idsOf, runFixture, runTool, seenByVanilla, temporaryFolder } from '../../fixtures/nedb-tools.ts'
 
 /** Inserts from another process, which must find the lock free at once. */
 function insertFromChild(filename: string, id: string): string {

@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
+import { fixture } from '../../fixtures/code.ts'
 import {
   type Doc,
-  fixture,
   handovers,
   seeded,
   seedOfRun,

@@ -4,14 +4,8 @@ import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import {
-  fixture,
-  seeded,
-  seedOfRun,
-  seenByVanilla,
-  temporaryFolder,
-  warnings,
-} from '../../fixtures/nedb-tools.ts'
+import { fixture } from '../../fixtures/code.ts'
+import { seeded, seedOfRun, seenByVanilla, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
 const OLD = 40
 const BATCH = 3000

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
+import { codeUrl, LOADER } from '../../fixtures/code.ts'
 import { useCrew } from '../../fixtures/crew.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
@@ -90,16 +91,14 @@ describe('LockTree: death and standstill', () => {
 
   it('an idle tree does not keep a process alive, and process.exit does not wait for holds and waits', async () => {
     const script = (end: string) => `
-      const { LockTree } = await import(${JSON.stringify(new URL('../../../src/index.ts', import.meta.url).href)})
+      const { LockTree } = await import(${JSON.stringify(codeUrl('src/index'))})
       const tree = new LockTree(${JSON.stringify(at('db'))})
       await tree.exclusive('app', () => {})
       ${end}`
     const run = (end: string) =>
-      promisify(execFile)(
-        process.execPath,
-        ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', script(end)],
-        { timeout: 20_000 },
-      )
+      promisify(execFile)(process.execPath, [...LOADER, '--input-type=module', '-e', script(end)], {
+        timeout: 20_000,
+      })
     await run('')
     await run(`
       await tree.acquire('app')

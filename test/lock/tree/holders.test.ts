@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
+import { LOADER } from '../../fixtures/code.ts'
 import { useCrew } from '../../fixtures/crew.ts'
 import { until, useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
@@ -56,7 +57,7 @@ describe('LockTree: who holds', () => {
   })
 
   it('command lines are read from the live process and never stand in the file', async () => {
-    const mate = await crew.process({ execArgv: ['--import=tsx', '--title=secret-of-mate'] })
+    const mate = await crew.process({ execArgv: [...LOADER, '--title=secret-of-mate'] })
     await mate.call('treeAcquire', at('db'), 'app')
     const tree = new LockTree(at('db'))
     const [holder] = tree.holders()

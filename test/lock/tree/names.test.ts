@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { TreeLockMode } from '../../../src/errors.ts'
 import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
+import { codeUrl, LOADER } from '../../fixtures/code.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { skipWithoutRangeLocks } from '../../fixtures/range-locks.ts'
 
@@ -74,10 +75,10 @@ describe('LockTree: names and arguments', () => {
   it('without open file description locks there is a typed error, and no file', async () => {
     const source = `
       Object.defineProperty(process, 'platform', { value: 'darwin' })
-      const { LockTree } = await import(${JSON.stringify(new URL('../../../src/index.ts', import.meta.url).href)})
+      const { LockTree } = await import(${JSON.stringify(codeUrl('src/index'))})
       const tree = new LockTree(${JSON.stringify(at('db'))})
       await tree.exclusive('app', () => {}).catch(({ code, message }) => console.log(code, message))`
-    const args = ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', source]
+    const args = [...LOADER, '--input-type=module', '-e', source]
     const { stdout } = await promisify(execFile)(process.execPath, args)
     assert.match(stdout, /^PSLOCK_UNSUPPORTED .* Linux x64 and arm64 only, this is darwin/)
     assert.equal(existsSync(at('db.locktree')), false)
