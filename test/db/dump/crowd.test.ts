@@ -8,6 +8,8 @@ import { newSeed, note, random } from '../../fixtures/random.ts'
 
 /** PSLOCK_LONG=1: 50 of them. */
 const WRITERS = process.env.PSLOCK_LONG === '1' ? 50 : 4
+/** In a fair crowd every look at the store waits for all the others. */
+const ROUNDS = WRITERS > 4 ? 5 : 10
 
 /** Dumps and restores of a store that processes write to meanwhile. */
 describe('in a crowd', () => {
@@ -27,7 +29,7 @@ describe('in a crowd', () => {
       await Promise.all(mates.map((mate) => mate.call('work', (PAUSE_MS * WRITERS) / 4)))
       let last = 0
       let moved = 0
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < ROUNDS; round++) {
         await sleep(next() * 5 * WRITERS)
         const before = agreed(await store.tally())
         await store.dump(at(`dump-${round}`))
@@ -39,8 +41,8 @@ describe('in a crowd', () => {
       }
       const steps = await Promise.all(mates.map((mate) => mate.call<number>('rest')))
       assert.equal(await seenIn(kind, path), 1 + steps.reduce((a, b) => a + b), 'the writers lost something')
-      assert.ok(moved > 3 && steps.every((count) => count > 0), 'nobody wrote meanwhile')
-      note(`seed ${seed}: ${moved} of 10 dumps found new steps, ${steps} steps`)
+      assert.ok(moved > ROUNDS / 3 && steps.every((count) => count > 0), 'nobody wrote meanwhile')
+      note(`seed ${seed}: ${moved} of ${ROUNDS} dumps found new steps, ${steps} steps`)
       await store.close()
     })
 
