@@ -1,6 +1,6 @@
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../errors.ts'
-import { Descriptor } from '../os/descriptor.ts'
+import { Descriptor, orClose } from '../os/descriptor.ts'
 import { tryFlock, unflock } from '../os/flock.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
 
@@ -49,7 +49,7 @@ export class DataFile {
   look(mode: LockMode): BigIntStats | undefined {
     for (;;) {
       if (this.isOpen && mode === 'exclusive') this.#lock()
-      const found = this.#stat()
+      const found = this.#stat(() => statSync(this.path, { bigint: true, throwIfNoEntry: false }))
       if (!found) {
         this.close()
         return undefined
@@ -76,15 +76,14 @@ export class DataFile {
 
   /** This descriptor is the file now. */
   adopt(fd: number, locked: boolean): BigIntStats {
-    const found = fstatSync(fd, { bigint: true })
+    const found = orClose(fd, () => this.#stat(() => fstatSync(fd, { bigint: true })))
     if (!found.isFile()) {
       closeSync(fd)
       throw new CorruptStoreError(`${this.path} is not a regular file and cannot be a data file`, {
         path: this.path,
       })
     }
-    this.close()
-    this.#descriptor.fd = fd
+    this.#descriptor.replace(fd)
     this.#dev = found.dev
     this.#ino = found.ino
     this.#locked = locked
@@ -102,12 +101,21 @@ export class DataFile {
   unlock(): void {
     if (!this.#locked) return
     this.#locked = false
-    unflock(this.fd, this.path)
+    try {
+      unflock(this.fd, this.path)
+    } catch {
+      // A network file system may refuse; closing drops the lock as well.
+      this.close()
+    }
   }
 
   close(): void {
     this.#locked = false
-    this.#descriptor.close()
+    try {
+      this.#descriptor.close()
+    } catch (error) {
+      throw storeFailure(this.path, 'close', error)
+    }
   }
 
   #lock(): void {
@@ -122,9 +130,9 @@ export class DataFile {
     this.#locked = true
   }
 
-  #stat(): BigIntStats | undefined {
+  #stat<T>(look: () => T): T {
     try {
-      return statSync(this.path, { bigint: true, throwIfNoEntry: false })
+      return look()
     } catch (error) {
       throw storeFailure(this.path, 'look at', error)
     }

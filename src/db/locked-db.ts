@@ -137,9 +137,12 @@ function parts<S>(
     ...dumps(store.copyable),
     use: (hook: Hook) => store.queue.hooks.use(hook),
     close: async () => {
-      await store.close()
-      tables.close()
-      await lock.close()
+      try {
+        await store.close()
+      } finally {
+        tables.close()
+        await lock.close()
+      }
     },
   }
   return { members, tables }

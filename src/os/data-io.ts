@@ -1,6 +1,7 @@
-import fs, { closeSync, fsync, fsyncSync, openSync, read, readSync, write, writeSync } from 'node:fs'
+import fs, { fsync, fsyncSync, openSync, read, readSync, write, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { errnoOf } from '../errors.ts'
+import { closeQuietly } from './descriptor.ts'
 
 /**
  * Reading and writing by numeric descriptor. Never a FileHandle: a collected FileHandle closes itself, and the lock on
@@ -119,7 +120,7 @@ export async function syncFolder(path: string): Promise<void> {
   } catch (error) {
     if (!isFolderSyncUnsupported(error)) throw error
   } finally {
-    closeSync(fd)
+    closeQuietly(fd)
   }
 }
 
@@ -130,7 +131,7 @@ export function syncFolderSync(path: string): void {
   } catch (error) {
     if (!isFolderSyncUnsupported(error)) throw error
   } finally {
-    closeSync(fd)
+    closeQuietly(fd)
   }
 }
 

@@ -6,6 +6,28 @@ const forgotten = new FinalizationRegistry<{ fd: number | undefined }>(({ fd }) 
 })
 
 /**
+ * Closes a descriptor through which nothing was written, or nothing that is not synced or given up. Whatever close(2) says
+ * then concerns nobody, and the number is free in any case.
+ */
+export function closeQuietly(fd: number): void {
+  try {
+    closeSync(fd)
+  } catch {
+    // As said above.
+  }
+}
+
+/** Does something with a descriptor that was just opened; where that fails nobody else will close it. */
+export function orClose<T>(fd: number, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    closeQuietly(fd)
+    throw error
+  }
+}
+
+/**
  * A numeric descriptor that belongs to an object. Not a FileHandle: one of those may be collected, and closed, while
  * its number is still in use and locked.
  */
@@ -20,8 +42,11 @@ export class Descriptor {
     return this.#slot.fd
   }
 
-  set fd(fd: number | undefined) {
+  /** Takes another one and gives the old one back; what the system says to that concerns nobody any more. */
+  replace(fd: number): void {
+    const old = this.#slot.fd
     this.#slot.fd = fd
+    if (old !== undefined) closeQuietly(old)
   }
 
   /** Closes it, and with it drops what is locked on it. */

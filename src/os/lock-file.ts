@@ -13,6 +13,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { creationAdvice } from './creation-advice.ts'
+import { closeQuietly, orClose } from './descriptor.ts'
 import { requireFlock, tryFlock, unflock } from './flock.ts'
 import { kernelHolders } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
@@ -69,7 +70,13 @@ export class LockFile implements Lockable {
   }
 
   unlock(): void {
-    if (this.#fd !== undefined) unflock(this.#fd, this.path)
+    if (this.#fd === undefined) return
+    try {
+      unflock(this.#fd, this.path)
+    } catch {
+      // A network file system may refuse; closing drops the lock as well, and the next lock opens the file again.
+      this.close()
+    }
   }
 
   /** As the kernel knows them. A folder of this name is the lock of a process that uses the other backend. */
@@ -82,7 +89,8 @@ export class LockFile implements Lockable {
     if (this.#fd === undefined) return
     const fd = this.#fd
     this.#fd = undefined
-    closeSync(fd)
+    // Nothing relies on what was written to a lock file.
+    closeQuietly(fd)
   }
 
   /** Whether the path still names the file that is open here. */
@@ -117,7 +125,13 @@ export function openLockFile(
   guards: string | undefined,
 ): { fd: number; dev: bigint; ino: bigint } {
   const fd = openOrCreate(path, guards)
-  const found = fstatSync(fd, { bigint: true })
+  const found = orClose(fd, () => {
+    try {
+      return fstatSync(fd, { bigint: true })
+    } catch (error) {
+      throw openFailure(path, error)
+    }
+  })
   if (!found.isFile()) {
     closeSync(fd)
     throw notAFile(path, found.isDirectory())
@@ -166,14 +180,16 @@ function createLike(path: string, guards: string | undefined, flags: number): nu
   const data = guards === undefined ? undefined : statSync(guards, { throwIfNoEntry: false })
   if (!data?.isFile()) return openSync(path, flags, 0o666)
   const fd = openSync(path, flags, data.mode & 0o666)
-  try {
-    // Not left to the umask: who can read the data must be able to open its lock.
-    fchmodSync(fd, data.mode & 0o666)
-    if (fstatSync(fd).gid !== data.gid) fchownSync(fd, -1, data.gid)
-  } catch (error) {
-    // Not a member of that group: the lock file keeps ours, and flock needs only read permission.
-    if (errnoOf(error) !== 'EPERM') throw error
-  }
+  orClose(fd, () => {
+    try {
+      // Not left to the umask: who can read the data must be able to open its lock.
+      fchmodSync(fd, data.mode & 0o666)
+      if (fstatSync(fd).gid !== data.gid) fchownSync(fd, -1, data.gid)
+    } catch (error) {
+      // Not a member of that group: the lock file keeps ours, and flock needs only read permission.
+      if (errnoOf(error) !== 'EPERM') throw error
+    }
+  })
   return fd
 }
 

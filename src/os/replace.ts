@@ -1,5 +1,4 @@
 import {
-  closeSync,
   constants,
   fchmodSync,
   fchownSync,
@@ -15,6 +14,7 @@ import {
 import { dirname } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
 import { sync, syncFolder, syncFolderSync, writeAtSync, writeWhole } from './data-io.ts'
+import { closeQuietly, orClose } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
 
 /** How a file is replaced as a whole. */
@@ -45,10 +45,14 @@ export async function replaceFile(path: string, content: Buffer, how: Replacemen
     await sync(fd)
     putInPlace(path, how)
   } catch (error) {
-    throw abandon(fd, path, how, error)
+    throw abandon(fd, path, how.temp, error)
   }
-  if (how.durable) await syncFolder(dirname(path))
-  return fd
+  try {
+    if (how.durable) await syncFolder(dirname(path))
+    return fd
+  } catch (error) {
+    throw notDurable(fd, path, error)
+  }
 }
 
 /** As `replaceFile`, blocking. */
@@ -60,14 +64,18 @@ export function replaceFileSync(path: string, content: Buffer, how: Replacement)
     fsyncSync(fd)
     putInPlace(path, how)
   } catch (error) {
-    throw abandon(fd, path, how, error)
+    throw abandon(fd, path, how.temp, error)
   }
-  if (how.durable) syncFolderSync(dirname(path))
-  return fd
+  try {
+    if (how.durable) syncFolderSync(dirname(path))
+    return fd
+  } catch (error) {
+    throw notDurable(fd, path, error)
+  }
 }
 
 function openTemp(path: string, { temp, newMode }: Replacement): number {
-  const old = statSync(path, { throwIfNoEntry: false })
+  const old = present(path)
   if (old && old.nlink > 1) {
     throw new LockUnsupportedError(
       `cannot replace ${path}: it has ${old.nlink} hard links, and the other names would keep the old content. ` +
@@ -77,23 +85,38 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
   }
   const { O_RDWR, O_CREAT, O_APPEND, O_NOFOLLOW } = constants
   const mode = old ? old.mode & 0o7777 : newMode
+  let fd: number
   try {
-    const fd = openSync(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)
-    if (!tryFlock(fd, 'exclusive', temp)) {
-      closeSync(fd)
-      throw new LockLostError(
-        `${temp} is being written by another process: ${path} is guarded by two different lock files. ` +
-          'Use the same path (or lockPath) everywhere.',
-        { path },
-      )
-    }
+    fd = openSync(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)
+    orClose(fd, () => lockTemp(fd, path, temp))
+  } catch (error) {
+    throw storeFailure(path, 'write', error)
+  }
+  try {
     // Only now: with two lock files it might be what another process is writing.
     ftruncateSync(fd)
     if (old) keepOwner(fd, old, mode)
     return fd
   } catch (error) {
-    throw storeFailure(path, 'write', error)
+    throw abandon(fd, path, temp, error)
   }
+}
+
+function present(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    throw storeFailure(path, 'look at', error)
+  }
+}
+
+function lockTemp(fd: number, path: string, temp: string): void {
+  if (tryFlock(fd, 'exclusive', temp)) return
+  throw new LockLostError(
+    `${temp} is being written by another process: ${path} is guarded by two different lock files. ` +
+      'Use the same path (or lockPath) everywhere.',
+    { path },
+  )
 }
 
 /** A rename would replace what came into being a moment ago; a link never does. */
@@ -124,13 +147,13 @@ function keepOwner(fd: number, old: Stats, mode: number): void {
   fchmodSync(fd, mode)
 }
 
-function abandon(fd: number, path: string, { temp }: Replacement, error: unknown): Error {
+function abandon(fd: number, path: string, temp: string, error: unknown): Error {
   try {
     unlinkSync(temp)
   } catch {
     // It is overwritten by the next replacement.
   }
-  closeSync(fd)
+  closeQuietly(fd)
   if (errnoOf(error) === 'EBUSY' || errnoOf(error) === 'EXDEV') {
     return new LockUnsupportedError(
       `cannot replace ${path}: it is a mount point of its own (a single-file bind mount). Mount its folder instead.`,
@@ -138,6 +161,15 @@ function abandon(fd: number, path: string, { temp }: Replacement, error: unknown
     )
   }
   return storeFailure(path, 'write', error)
+}
+
+/** The new content is in place; the next look at the file finds it. */
+function notDurable(fd: number, path: string, cause: unknown): StoreIoError {
+  closeQuietly(fd)
+  return new StoreIoError(
+    `fsync of the folder of ${path} failed: the new content is in the file, but whether that survives power loss is unknown.`,
+    { path, cause },
+  )
 }
 
 /** The failure of a write to a file whose mode allows none: a rename would replace it all the same, and root may write. */

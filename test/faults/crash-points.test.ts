@@ -118,7 +118,7 @@ describe('a writer that is killed at a system call', () => {
         // At the other points the disk is the same.
         if (copy === places[index - 1]?.copy) continue
         figure.states++
-        const files = new Files(at('looked at'))
+        const files = new Files(at(`${family} looked at`))
         cpSync(copy, files.folder, { recursive: true })
         const vanilla = await judge(place, files, describePlace(place))
         rmSync(files.folder, { recursive: true })
@@ -130,7 +130,7 @@ describe('a writer that is killed at a system call', () => {
       await inParallel(killed, lanes, async (place, index) => {
         const { expected, point, copy } = place
         const says = `seed ${seed}, killed ${describePlace(place)}`
-        const files = expected.begin(at(`killed-${index}`))
+        const files = expected.begin(at(`${family} killed ${index}`))
         const fault: Kill = { kill: point.kill, at: point.at }
         const { said, signal } = await run(expected.scenario.name, files, JSON.stringify(fault))
         assert.deepEqual([signal, said.length], ['SIGKILL', point.acknowledged], says)

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, existsSync, statSync, unlinkSync } from 'node:fs'
+import { existsSync, type Stats, statSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError } from '../../errors.ts'
 import { requirePath, show } from '../../lock/options.ts'
 import { keepCopyAside } from '../../os/aside.ts'
+import { closeQuietly } from '../../os/descriptor.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { type Finding, findingText, OF_A_CRASH } from './finding.ts'
@@ -39,7 +40,7 @@ export async function dump(
   const sealed = (await file.format.seal?.(content)) ?? content
   const temp = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
   await underItsLock(target, 'exclusive', async () => {
-    closeSync(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }))
+    closeQuietly(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }))
   })
 }
 
@@ -60,21 +61,42 @@ export async function restore(file: StoreFile, from: string): Promise<void> {
   try {
     await replaceContent(file, mode, async (old) => {
       if (!old) return content
-      inode = statSync(file.path).ino
+      inode = lookAt(file.path)?.ino
       aside = await keepCopyAside(file.path)
       return content
     })
   } catch (error) {
-    const isAsBefore = statSync(file.path, { throwIfNoEntry: false })?.ino === inode
-    if (aside !== undefined && isAsBefore) unlinkSync(aside)
-    throw storeFailure(file.path, 'restore', error)
+    const failure = storeFailure(file.path, 'restore', error)
+    if (aside !== undefined) removeIfUnneeded(aside, file.path, inode)
+    throw failure
   }
-  if (aside !== undefined) unlinkSync(aside)
+  try {
+    if (aside !== undefined) unlinkSync(aside)
+  } catch (error) {
+    throw storeFailure(aside ?? file.path, 'remove (the restore itself is done)', error)
+  }
+}
+
+/** The copy of the old content is needed unless that is still in place. */
+function removeIfUnneeded(aside: string, path: string, inode: number | undefined): void {
+  try {
+    if (statSync(path).ino === inode) unlinkSync(aside)
+  } catch {
+    // Where that cannot be told, or done, the copy stays: the failure that led here is the one to be told of.
+  }
+}
+
+function lookAt(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    throw storeFailure(path, 'look at', error)
+  }
 }
 
 function anotherFile({ path, lock }: StoreFile, other: string, what: string): string {
   const target = canonicalPath(requirePath(other, 'path'))
-  const [own, its] = [path, target].map((name) => statSync(name, { throwIfNoEntry: false }))
+  const [own, its] = [path, target].map(lookAt)
   const isSame = own !== undefined && own.ino === its?.ino && own.dev === its.dev
   if (isSame || target === path || target === lock.path) {
     throw new TypeError(`cannot ${what} the store's own file: path must name another one, got ${show(other)}`)

@@ -1,7 +1,8 @@
-import { closeSync, constants, existsSync, fstatSync, openSync } from 'node:fs'
+import { constants, existsSync, fstatSync, openSync } from 'node:fs'
 import { errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import { readRange } from '../../os/data-io.ts'
+import { closeQuietly, orClose } from '../../os/descriptor.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
@@ -59,7 +60,7 @@ export interface Written {
 export function openWhole(path: string): Written {
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const { size, mode } = fstatSync(fd)
+    const { size, mode } = orClose(fd, () => fstatSync(fd))
     return { fd, length: size, mode: mode & 0o777 }
   } catch (error) {
     throw readingFailed(path, error)
@@ -73,7 +74,7 @@ export async function readAndClose(path: string, { fd, length, mode }: Written):
   } catch (error) {
     throw readingFailed(path, error)
   } finally {
-    closeSync(fd)
+    closeQuietly(fd)
   }
 }
 

@@ -76,13 +76,19 @@ export class TreePass {
   }
 
   saveSync(): void {
-    if (this.#staged) {
-      if (this.#format.io) {
-        this.#format.io.write(this.state.truthTree)
-        this.file.wrote()
-      } else this.file.replaceSync(this.state.truthText)
+    try {
+      if (this.#staged) this.#writeSync()
+    } catch (error) {
+      throw this.writeFailure(error)
     }
     this.state.settle(this.discardEdits, this.file.isMissing)
+  }
+
+  #writeSync(): void {
+    if (this.#format.io) {
+      this.#format.io.write(this.state.truthTree)
+      this.file.wrote()
+    } else this.file.replaceSync(this.state.truthText)
   }
 
   /** What was staged will not be written; memory's edits are unsaved again. */

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { promisify } from 'node:util'
+import { useCompiled } from '../fixtures/faults/compiled.ts'
+import type { Failed } from '../fixtures/faults/failing.ts'
+import { figures } from '../fixtures/faults/figures.ts'
+import { inParallel, useLab } from '../fixtures/faults/lab.ts'
+import { scenariosOf } from '../fixtures/faults/scenarios.ts'
+import { newSeed, note } from '../fixtures/random.ts'
+
+const LONG = process.env.PSLOCK_LONG === '1'
+/** Failures of each call in a normal run; PSLOCK_LONG=1 tries all there are. */
+const EACH = LONG ? 0 : 1
+
+describe('a system call that fails', () => {
+  const at = useLab()
+  const compiled = useCompiled(['failing'])
+
+  for (const family of ['nedb', 'lowdb'] as const) {
+    it(`${family}: leaves memory and file equal and whole, an error with a code, and nothing else`, async function () {
+      this.timeout(LONG ? 60 * 60_000 : 120_000)
+      const seed = newSeed()
+      const sum: Failed = { points: 0, rejected: {}, unnoticed: {}, problems: [] }
+      await inParallel(await scenariosOf(family), Math.min(availableParallelism(), 4), async ({ name }) => {
+        mkdirSync(at(name))
+        const args = compiled.argumentsOf('failing', at(name), name, String(EACH), String(seed))
+        const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args], {
+          maxBuffer: 2 ** 28,
+        })
+        const failed = JSON.parse(stdout) as Failed
+        sum.points += failed.points
+        sum.problems.push(...failed.problems)
+        for (const key of ['rejected', 'unnoticed'] as const) {
+          for (const [what, times] of Object.entries(failed[key]))
+            sum[key][what] = (sum[key][what] ?? 0) + times
+        }
+      })
+      note(`seed ${seed}: ${sum.points} failures; rejected ${JSON.stringify(sum.rejected)}`)
+      note(`unnoticed: ${JSON.stringify(sum.unnoticed)}`)
+      figures(`failing calls, ${family}`, { seed, ...sum })
+      assert.deepEqual(sum.problems, [])
+    })
+  }
+})
