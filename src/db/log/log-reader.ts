@@ -30,7 +30,8 @@ export class LogReader {
     const isEmpty = scan.lines.length === 0
     if (anew && isEmpty && scan.rest === 'torn' && !(await looksTorn(bytes, coder)))
       throw this.#health.error(1, 1)
-    const tail = bytes.subarray(scan.end)
+    const { zerosAt = bytes.length } = scan
+    const tail = bytes.subarray(scan.end, zerosAt)
     if (scan.rest === 'unterminated' && tail.length > 0) {
       const text = tail.toString('utf8')
       scan.lines.push(coder ? await coder.decode(text) : text)
@@ -42,7 +43,8 @@ export class LogReader {
       return scan.rest === 'unterminated'
     }
     if (scan.rest === 'unterminated') {
-      this.#file.applied(bytes, kind, bytes.length)
+      this.#file.applied(bytes, kind, zerosAt)
+      if (zerosAt < bytes.length) this.#cut(bytes.subarray(zerosAt))
       this.#file.terminate()
     } else {
       this.#file.applied(bytes, kind, scan.end)

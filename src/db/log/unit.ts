@@ -89,6 +89,8 @@ export interface Scan {
   readonly end: number
   /** What follows: nothing, a unit cut short, or a last line that only lacks its line feed. */
   readonly rest: 'none' | 'torn' | 'unterminated'
+  /** Where the zeros begin that power loss has left behind such a line, in place of what was to follow it. */
+  readonly zerosAt?: number
 }
 
 /** Reads the units of a stretch that begins at a unit's start. */
@@ -117,7 +119,12 @@ export function scanUnits(bytes: Buffer): Scan {
       continue
     }
     // JSON never holds a raw NUL: a zeroed sector after power loss. What follows is not to be trusted either.
-    if (text.includes('\0')) return { lines, end, rest: 'torn' }
+    if (text.includes('\0')) {
+      const zerosAt = open.length === 0 ? zerosBehindRecord(bytes, end, position) : undefined
+      return zerosAt === undefined
+        ? { lines, end, rest: 'torn' }
+        : { lines, end, rest: 'unterminated', zerosAt }
+    }
     // Only where the first line says so too: a space at the end of a line edited by hand means nothing.
     const isPart = open.length > 0 || text.startsWith(' ')
     open.push(text)
@@ -127,6 +134,8 @@ export function scanUnits(bytes: Buffer): Scan {
     end = position
   }
   if (end === bytes.length) return { lines, end, rest: 'none' }
+  const zerosAt = open.length === 0 ? zerosBehindRecord(bytes, end, bytes.length) : undefined
+  if (zerosAt !== undefined) return { lines, end, rest: 'unterminated', zerosAt }
   const last = open.length === 0 && bytes[position] !== SPACE ? bytes.toString('utf8', position) : ''
   return { lines, end, rest: isRecord(last) ? 'unterminated' : 'torn' }
 }
@@ -185,6 +194,13 @@ function readMarked(
   const unterminated = closingEnd === bytes.length
   if (!unterminated && bytes[closingEnd] !== NEWLINE) return undefined
   return { body: body.toString('utf8'), next: closingEnd + (unterminated ? 0 : 1), unterminated }
+}
+
+/** A whole record that came before what the disk has lost: it is older, and must not go with it. */
+function zerosBehindRecord(bytes: Buffer, start: number, end: number): number | undefined {
+  const zeros = bytes.indexOf(0, start)
+  if (zeros === -1 || zeros >= end || bytes[start] === SPACE) return undefined
+  return isRecord(bytes.toString('utf8', start, zeros)) ? zeros : undefined
 }
 
 /** An opening marker is none: what it opens has not come. */

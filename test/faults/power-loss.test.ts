@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdirSync, rmSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { CorruptStoreError } from '../../src/index.ts'
+import { useCompiled } from '../fixtures/faults/compiled.ts'
+import { Disk, type Entry } from '../fixtures/faults/disk.ts'
+import {
+  assertNothingElse,
+  assertOneOf,
+  contentOfDump,
+  contents,
+  Expected,
+} from '../fixtures/faults/expected.ts'
+import { EXTREMES, randomFate } from '../fixtures/faults/fate.ts'
+import { figures } from '../fixtures/faults/figures.ts'
+import { useLab } from '../fixtures/faults/lab.ts'
+import { Files } from '../fixtures/faults/scenario.ts'
+import { scenariosOf } from '../fixtures/faults/scenarios.ts'
+import { warnings } from '../fixtures/nedb-tools.ts'
+import { newSeed, note, random } from '../fixtures/random.ts'
+
+const LONG = process.env.PSLOCK_LONG === '1'
+/** Random fates at each moment, besides the extremes. */
+const RANDOM = LONG ? 200 : 4
+
+interface Figure {
+  moments: number
+  disks: number
+  refused: number
+  lost: number
+}
+
+describe('power loss', () => {
+  const at = useLab()
+  const compiled = useCompiled(['recording'])
+  warnings()
+
+  async function recorded({ scenario }: Expected, files: Files): Promise<Entry[]> {
+    const args = compiled.argumentsOf('recording', files.folder, scenario.name)
+    const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args], {
+      maxBuffer: 2 ** 28,
+    })
+    return JSON.parse(stdout) as Entry[]
+  }
+
+  /** Opens what power loss has left. @returns how many acknowledged steps are gone; undefined where it is refused */
+  async function judge(
+    expected: Expected,
+    files: Files,
+    acknowledged: number,
+    says: string,
+  ): Promise<number | undefined> {
+    const { scenario, states } = expected
+    const began = states.slice(0, scenario.isTogether ? undefined : acknowledged + 2)
+    const right = scenario.durability === 'disk' ? began.slice(acknowledged) : began
+    let seen: unknown
+    try {
+      const store = await scenario.open(files)
+      seen = await store.read()
+      await store.next()
+      await store.close()
+    } catch (error) {
+      // A new file whose first sector never came is zeros, as a file of another kind, or a store that the disk has eaten,
+      // might be: nothing is guessed, and `pslock repair` is left to the user.
+      const isNewFile = scenario.name.startsWith('nedb: creation')
+      const mayBeLost = scenario.durability === 'process' || acknowledged === 0
+      assert.ok(isNewFile && mayBeLost && error instanceof CorruptStoreError, `${says}: ${error}`)
+      return undefined
+    }
+    assertOneOf(
+      seen,
+      right.map(({ store }) => store),
+      `${says}: pslock`,
+    )
+    const after = await contents(scenario, files)
+    assertOneOf(after.store, [scenario.withNext(seen)], `${says}: vanilla after the next operation`)
+    // A dump is synced whatever the durability of its store.
+    assertOneOf(
+      await contentOfDump(scenario, files.dump),
+      began.slice(acknowledged).map(({ dump }) => dump),
+      `${says}: the dump`,
+    )
+    assertNothingElse(files, says)
+    const newest = began.findLastIndex(({ store }) => JSON.stringify(store) === JSON.stringify(seen))
+    return Math.max(0, acknowledged - newest)
+  }
+
+  for (const family of ['nedb', 'lowdb'] as const) {
+    it(`${family}: takes nothing that was acknowledged with 'disk', and only the newest with 'process'`, async function () {
+      this.timeout(LONG ? 60 * 60_000 : 120_000)
+      const seed = newSeed()
+      const next = random(seed)
+      const perScenario: Record<string, Figure> = {}
+      for (const scenario of await scenariosOf(family)) {
+        const expected = await Expected.of(scenario, at(scenario.name))
+        const files = expected.begin(at(`${scenario.name} recorded`))
+        const disk = new Disk(files.folder)
+        const tried = new Set<string>()
+        const figure: Figure = { moments: 0, disks: 0, refused: 0, lost: 0 }
+        let acknowledged = 0
+        for (const [index, entry] of (await recorded(expected, files)).entries()) {
+          disk.apply(entry)
+          if (entry.kind === 'acknowledged') acknowledged++
+          figure.moments++
+          const fates = disk.isSynced
+            ? EXTREMES.slice(0, 1)
+            : [...EXTREMES, ...Array.from({ length: RANDOM }, () => randomFate(next))]
+          for (const fate of fates) {
+            const lost = new Files(at(`${family} lost`))
+            mkdirSync(lost.folder)
+            const image = `${acknowledged} ${disk.lose(fate, lost.folder)}`
+            if (!tried.has(image)) {
+              tried.add(image)
+              const says = `seed ${seed}, ${scenario.name}, after entry ${index} (${entry.kind})`
+              const gone = await judge(expected, lost, acknowledged, says)
+              figure.disks++
+              if (gone === undefined) figure.refused++
+              else if (gone > 0) figure.lost++
+            }
+            rmSync(lost.folder, { recursive: true })
+          }
+        }
+        perScenario[scenario.name] = figure
+      }
+      note(`seed ${seed}`)
+      for (const [name, numbers] of Object.entries(perScenario)) note(`${name}: ${JSON.stringify(numbers)}`)
+      figures(`power loss, ${family}`, { seed, perScenario })
+      const durable = Object.entries(perScenario).filter(([name]) => name.includes('durable'))
+      assert.ok(durable.length > 0 && durable.every(([, { lost }]) => lost === 0))
+      const lost = Object.values(perScenario).reduce((sum, figure) => sum + figure.lost, 0)
+      assert.ok(lost > 0, "with 'process' nothing was ever lost: the power was never off at the right moment")
+    })
+  }
+})
