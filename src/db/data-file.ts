@@ -1,4 +1,4 @@
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
+import { accessSync, type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../errors.ts'
 import { Descriptor, orClose } from '../os/descriptor.ts'
 import { tryFlock, unflock } from '../os/flock.ts'
@@ -21,6 +21,8 @@ export class DataFile {
   #ino = 0n
   #locked = false
   #readOnly = false
+  /** It was opened for reading only, since writing was not permitted. */
+  #isFallback = false
   #generation = 0
 
   constructor(path: string, appends: boolean) {
@@ -47,6 +49,8 @@ export class DataFile {
    * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
    */
   look(mode: LockMode): BigIntStats | undefined {
+    // The permission to write may have come back meanwhile.
+    if (this.#isFallback && mode === 'exclusive' && isWritable(this.path)) this.close()
     for (;;) {
       if (this.isOpen && mode === 'exclusive') this.#lock()
       const found = this.#stat(() => statSync(this.path, { bigint: true, throwIfNoEntry: false }))
@@ -88,6 +92,7 @@ export class DataFile {
     this.#ino = found.ino
     this.#locked = locked
     this.#readOnly = false
+    this.#isFallback = false
     this.#generation++
     return found
   }
@@ -111,6 +116,7 @@ export class DataFile {
 
   close(): void {
     this.#locked = false
+    this.#isFallback = false
     try {
       this.#descriptor.close()
     } catch (error) {
@@ -149,9 +155,19 @@ export class DataFile {
       // A read-only file can be read; a write to it fails with what the system says.
       if (this.#appends && ['EACCES', 'EROFS', 'EPERM'].includes(code)) {
         this.adopt(openSync(this.path, O_RDONLY | O_NONBLOCK), false)
+        this.#isFallback = true
         return
       }
       throw storeFailure(this.path, 'open', error)
     }
+  }
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
   }
 }

@@ -78,8 +78,9 @@ async function inspectLog(
   whole: Buffer,
 ): Promise<Inspection> {
   const dump = await readSeal(whole, coder)
-  const bytes = whole.subarray(dump.length)
-  const { end, rest } = coder ? await scanUnitsWith(coder, bytes) : scanUnits(bytes)
+  const all = whole.subarray(dump.length)
+  const { end, rest, zerosAt } = coder ? await scanUnitsWith(coder, all) : scanUnits(all)
+  const bytes = all.subarray(0, zerosAt)
   const lines = await linesOf(whole, dump.length, dump.length + (rest === 'torn' ? end : bytes.length), coder)
   const problems = await inspectLines(lines)
   const findings: Finding[] = problems.map(({ what, message, mend, at: { line, byte } }) => {
@@ -100,11 +101,13 @@ async function inspectLog(
     findings.unshift({ what: 'damaged-dump', message, mend, line: 1, byte: 0 })
   }
   if (rest !== 'none') findings.push(endOf(whole, dump.length + end, rest))
+  if (zerosAt !== undefined) findings.push(endOf(whole, dump.length + zerosAt, 'torn'))
   const leftOut = new Set(problems.flatMap(({ without }) => without))
   const removed: Buffer[] = [...leftOut]
     .sort((a, b) => a.byte - b.byte)
     .map(({ raw }) => Buffer.from(`${raw}\n`))
   if (rest === 'torn') removed.push(bytes.subarray(end))
+  if (zerosAt !== undefined) removed.push(all.subarray(zerosAt))
   return { findings, content: mended(bytes, lines, leftOut, end, rest), removed: Buffer.concat(removed) }
 }
 

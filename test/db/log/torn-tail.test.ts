@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { CorruptStoreError } from '../../../src/errors.ts'
 import {
@@ -47,6 +48,32 @@ describe('a damaged NeDB file', () => {
     await db.insertAsync({ _id: 'fresh' })
     assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), ['d0', 'd1', 'd2', 'fresh', 'nolf'])
     assert.ok(!existsSync(file('a.db.torn-1')))
+  })
+
+  for (const [what, lost] of Object.entries({
+    'to the end': '\0'.repeat(700),
+    'and more': `${'\0'.repeat(700)}"v":1}\n{"_id":"later"}\n`,
+  })) {
+    it(`keeps a complete last record that zeros follow, ${what}: power loss took what came later`, async () => {
+      writeFileSync(file('a.db'), `${good(30)}{"_id":"nolf"}${lost}`)
+      await using db = new LockedNedb({ filename: file('a.db'), autoload: true })
+      await db.dump(file('dump.db'))
+      await db.insertAsync({ _id: 'fresh' })
+      assert.equal(readFileSync(file('a.db.torn-1'), 'utf8'), lost)
+      const expected = [...Array.from({ length: 30 }, (_, n) => `d${n}`), 'nolf']
+      assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), [...expected, 'fresh'].sort())
+      assert.deepEqual(idsOf(await seenByVanilla(file('dump.db'))), expected.sort())
+    })
+  }
+
+  it('a dump and a check of it look behind such a record too', async () => {
+    writeFileSync(file('a.db'), `${good(3)}{"_id":"nolf"}${'\0'.repeat(70)}`)
+    const { findings, content } = await nedbFormat.inspect(readFileSync(file('a.db')))
+    assert.deepEqual(
+      findings.map(({ what }) => what),
+      ['unterminated', 'torn-tail'],
+    )
+    assert.equal(content?.toString(), `${good(3)}{"_id":"nolf"}\n`)
   })
 
   it('is not changed by readers; they see the same as the next writer', async () => {
