@@ -46,6 +46,7 @@ describe('a system call that fails', () => {
         const args = compiled.argumentsOf('failing', at(name), name, String(EACH), String(seed))
         const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args], {
           maxBuffer: 2 ** 28,
+          timeout: this.timeout(),
         })
         const failed = JSON.parse(stdout) as Failed
         sum.points += failed.points

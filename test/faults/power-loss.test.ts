@@ -22,7 +22,7 @@ import { newSeed, note, random } from '../fixtures/random.ts'
 
 const LONG = process.env.PSLOCK_LONG === '1'
 /** Random fates at each moment, besides the extremes. */
-const RANDOM = LONG ? 200 : 4
+const RANDOM = LONG ? 200 : 2
 
 interface Figure {
   moments: number
