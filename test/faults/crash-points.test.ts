@@ -124,9 +124,11 @@ describe('a writer that is killed at a system call', () => {
         rmSync(files.folder, { recursive: true })
         seen[vanilla] = (seen[vanilla] ?? 0) + 1
       }
-      const order = places.map((place) => ({ place, rank: next() + (isChange(place.point) ? 0 : 1) }))
+      // How many calls share a pass depends on the time, and so does the number of a point there.
+      const fixed = places.filter(({ expected }) => !expected.scenario.isTogether)
+      const order = fixed.map((place) => ({ place, rank: next() + (isChange(place.point) ? 0 : 1) }))
       order.sort((a, b) => a.rank - b.rank)
-      const killed = order.slice(0, LONG ? places.length : KILLS).map(({ place }) => place)
+      const killed = order.slice(0, LONG ? fixed.length : KILLS).map(({ place }) => place)
       await inParallel(killed, lanes, async (place, index) => {
         const { expected, point, copy } = place
         const says = `seed ${seed}, killed ${describePlace(place)}`
