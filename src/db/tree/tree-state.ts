@@ -134,11 +134,19 @@ export class TreeState {
   /** This tree, which `fold` began, is what the file shall hold. @returns whether it differs from what it holds */
   stage(tree: Tree): boolean {
     const text = this.text(tree)
-    if (text === this.#truth.text) return false
-    if (!this.#truth.exact && text === this.text(this.truthTree)) return false
+    const { exact } = this.#truth
+    const isWritten = text === this.#truth.text || (!exact && text === this.text(this.truthTree))
+    // Where an edit takes back what memory had not written yet the file is right, but memory must follow.
+    if (isWritten && text === this.#base) return false
     const own = tree === this.#memory.get()
-    this.#truth = { tree: own ? undefined : tree, own, text, exact: true, number: this.#truth.number + 1 }
-    return true
+    this.#truth = {
+      tree: own ? undefined : tree,
+      own,
+      text: isWritten ? this.#truth.text : text,
+      exact: exact || !isWritten,
+      number: this.#truth.number + 1,
+    }
+    return !isWritten
   }
 
   /** What was staged will not be written. */

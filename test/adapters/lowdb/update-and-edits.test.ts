@@ -49,6 +49,18 @@ describe('lowdb update beside bare edits', () => {
     assert.equal((db.data.big as string).length, 8_000_000)
   })
 
+  it('takes an unsaved edit back, in memory too', async () => {
+    const db = await open()
+    await db.write()
+    db.data.x = 1
+    await db.update((data) => {
+      delete data.x
+    })
+    assert.deepEqual(db.data, { n: 0, list: [] })
+    await db.write()
+    assert.deepEqual(fileOf(at('db.json')), { n: 0, list: [] }, 'the next write brings it back')
+  })
+
   it('saves unsaved edits of db.data along with its own', async () => {
     const db = await open()
     db.data.x = 1
