@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import type { Commands } from '../fixtures/step-worker.ts'
 import { fixture } from '../fixtures/nedb-tools.ts'
+import type { Commands } from '../fixtures/step-worker.ts'
 
 type Result<K extends keyof Commands> = Promise<Awaited<ReturnType<Commands[K]>>>
 

@@ -8,7 +8,12 @@ const value = fc
     { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 5 }) },
     { weight: 1, arbitrary: fc.constantFrom('\ud800', '\u2028\u2029\u0085', '') },
     { weight: 1, arbitrary: fc.array(fc.integer(), { maxLength: 3 }) },
-    { weight: 1, arbitrary: fc.array(fc.record({ id: fc.constantFrom(1, '1', 2, 'x'), n: fc.integer() }), { maxLength: 3 }) },
+    {
+      weight: 1,
+      arbitrary: fc.array(fc.record({ id: fc.constantFrom(1, '1', 2, 'x'), n: fc.integer() }), {
+        maxLength: 3,
+      }),
+    },
   )
   .map((any) => JSON.parse(JSON.stringify(any)) as unknown)
 
@@ -33,7 +38,9 @@ function calls(ops: fc.Arbitrary<readonly Op[]>): fc.Arbitrary<Step>[] {
   )
   return [
     fc.tuple(ops, ended).map(([list, end]): Step => ['update', list, end]),
-    fc.tuple(fc.array(part, { maxLength: 4 }), ended).map(([parts, end]): Step => ['transaction', parts, end]),
+    fc
+      .tuple(fc.array(part, { maxLength: 4 }), ended)
+      .map(([parts, end]): Step => ['transaction', parts, end]),
     fc.constantFrom<Step>(['write'], ['read'], ['view']),
   ]
 }
@@ -60,5 +67,8 @@ export function stepOf(process: number): fc.Arbitrary<Step> {
     path.chain((at) => value.map((given): Op => ['push', ['shared', ...at], given])),
     own,
   )
-  return fc.oneof(...calls(fc.array(common, { maxLength: 3 })), own.map((each): Step => ['edit', each]))
+  return fc.oneof(
+    ...calls(fc.array(common, { maxLength: 3 })),
+    own.map((each): Step => ['edit', each]),
+  )
 }

@@ -54,7 +54,10 @@ class Model {
           part[0] !== 'savepoint' ? [part] : part[2] === 'commit' ? part[1] : [],
         )
         if (step[2] === 'commit') this.#save(process, [...mine, ...parts])
+        return
       }
+      default:
+        throw new Error(`${step[0]} is no step of several processes`)
     }
   }
 
@@ -117,12 +120,14 @@ describe('random calls and edits of 3 processes on a lowdb store', () => {
               const expected: unknown[] = []
               for (const index of order) expected[index] = candidate.perform(moves[index] as Move)
               tried.push({ seen: expected, file: candidate.file })
-              if (!isDeepStrictEqual({ seen: expected, file: candidate.file }, { seen, file: onDisk() })) return false
+              if (!isDeepStrictEqual({ seen: expected, file: candidate.file }, { seen, file: onDisk() }))
+                return false
               model = candidate
               return true
             })
             const shown = moves.map(([process, step]) => `${process}: ${statement(step)}`).join('\n')
-            if (fitting === -1) assert.deepEqual({ seen, file: onDisk() }, tried[0], `no order explains\n${shown}`)
+            if (fitting === -1)
+              assert.deepEqual({ seen, file: onDisk() }, tried[0], `no order explains\n${shown}`)
             assert.notEqual(fitting, -1)
             if (fitting > 0) reordered++
           }
@@ -136,6 +141,8 @@ describe('random calls and edits of 3 processes on a lowdb store', () => {
       },
       { runs: 80, script },
     )
-    note(`${overlaps} rounds of several processes at once, ${reordered} of them in another order than they were sent`)
+    note(
+      `${overlaps} rounds of several processes at once, ${reordered} of them in another order than they were sent`,
+    )
   })
 })

@@ -46,6 +46,7 @@ class Model {
         return
       case 'restore':
         if (this.#dumped) this.#save(structuredClone(this.#dumped))
+        return
     }
   }
 

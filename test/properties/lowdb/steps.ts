@@ -15,7 +15,11 @@ export type Step =
   | readonly ['write']
   | readonly ['read']
   | readonly ['update', readonly Op[], 'commit' | 'throw']
-  | readonly ['transaction', readonly (Op | readonly ['savepoint', readonly Op[], 'commit' | 'throw'])[], 'commit' | 'throw']
+  | readonly [
+      'transaction',
+      readonly (Op | readonly ['savepoint', readonly Op[], 'commit' | 'throw'])[],
+      'commit' | 'throw',
+    ]
   | readonly ['view']
   | readonly ['reopen']
   | readonly ['dump']
@@ -89,7 +93,10 @@ export async function perform(db: LockedLow<Tree>, step: Step): Promise<unknown>
   }
 }
 
-async function undoable(end: 'commit' | 'throw', run: (end: () => Promise<void>) => Promise<void>): Promise<void> {
+async function undoable(
+  end: 'commit' | 'throw',
+  run: (end: () => Promise<void>) => Promise<void>,
+): Promise<void> {
   try {
     await run(async () => {
       if (end === 'throw') throw new Undone()
@@ -116,10 +123,20 @@ export function statement(step: Step, db = 'db'): string {
     case 'transaction': {
       const parts = (args[0] as Extract<Step, readonly ['transaction', ...unknown[]]>[1]).flatMap((part) =>
         part[0] === 'savepoint'
-          ? ['  await tx.transaction((tx) => {', ...ops(part[1], 'tx.data'), ...thrown(part[2]), '  }).catch(console.log)']
+          ? [
+              '  await tx.transaction((tx) => {',
+              ...ops(part[1], 'tx.data'),
+              ...thrown(part[2]),
+              '  }).catch(console.log)',
+            ]
           : ops([part], 'tx.data'),
       )
-      return [`await ${db}.transaction(async (tx) => {`, ...parts, ...thrown(args[1]), '}).catch(console.log)'].join('\n')
+      return [
+        `await ${db}.transaction(async (tx) => {`,
+        ...parts,
+        ...thrown(args[1]),
+        '}).catch(console.log)',
+      ].join('\n')
     }
     case 'view':
       return `console.log(await ${db}.view((tx) => tx.data))`

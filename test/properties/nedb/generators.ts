@@ -24,7 +24,9 @@ const simple: fc.Arbitrary<Query> = fc.oneof(
   byItsId,
   fc.array(id, { maxLength: 3 }).map((ids) => ({ _id: { $in: ids } })),
   small.map((n) => ({ n })),
-  fc.tuple(fc.constantFrom('$gt', '$gte', '$lt', '$lte', '$ne'), small).map(([op, n]) => ({ n: { [op]: n } })),
+  fc
+    .tuple(fc.constantFrom('$gt', '$gte', '$lt', '$lte', '$ne'), small)
+    .map(([op, n]) => ({ n: { [op]: n } })),
   text.map((s) => ({ s })),
   small.map((tag) => ({ tags: tag })),
   fc.integer({ min: 0, max: 3 }).map((size) => ({ tags: { $size: size } })),
@@ -43,7 +45,9 @@ const query: fc.Arbitrary<Query> = fc.oneof(
 const operators: fc.Arbitrary<Doc> = fc.oneof(
   fields.map((values) => ({ $set: values })),
   fc.constantFrom('n', 's', 'o.p', 'tags').map((name) => ({ $unset: { [name]: true } })),
-  fc.tuple(fc.constantFrom('n', 'o.p'), fc.integer({ min: -2, max: 2 })).map(([name, by]) => ({ $inc: { [name]: by } })),
+  fc
+    .tuple(fc.constantFrom('n', 'o.p'), fc.integer({ min: -2, max: 2 }))
+    .map(([name, by]) => ({ $inc: { [name]: by } })),
   small.map((tag) => ({ $push: { tags: tag } })),
   fc.tuple(tags, fc.option(small, { nil: undefined })).map(([each, slice]) => ({
     $push: { tags: slice === undefined ? { $each: each } : { $each: each, $slice: slice } },
@@ -84,10 +88,12 @@ const index: fc.Arbitrary<Call> = fc
 const read: fc.Arbitrary<Call> = fc.oneof(
   query.map((of): Call => ['find', of]),
   query.map((of): Call => ['count', of]),
-  fc.tuple(query, fc.constantFrom<1 | -1>(1, -1)).map(([of, way]): Call => ['sorted', of, { n: way, _id: 1 }]),
+  fc
+    .tuple(query, fc.constantFrom<1 | -1>(1, -1))
+    .map(([of, way]): Call => ['sorted', of, { n: way, _id: 1 }]),
 )
 
-export const call: fc.Arbitrary<Call> = fc.oneof(
+const call: fc.Arbitrary<Call> = fc.oneof(
   { weight: 4, arbitrary: anyDoc.map((one): Call => ['insert', one]) },
   { weight: 2, arbitrary: fc.array(anyDoc, { maxLength: 4 }).map((many): Call => ['insert', many]) },
   { weight: 4, arbitrary: updateOne },
@@ -96,7 +102,12 @@ export const call: fc.Arbitrary<Call> = fc.oneof(
   { weight: 2, arbitrary: query.map((of): Call => ['remove', of, { multi: true }]) },
   { weight: 3, arbitrary: read },
   { weight: 2, arbitrary: index },
-  { weight: 1, arbitrary: fc.constantFrom('n', 's', 'tags', 'o.p', 'u', 'n,s').map((name): Call => ['removeIndex', name]) },
+  {
+    weight: 1,
+    arbitrary: fc
+      .constantFrom('n', 's', 'tags', 'o.p', 'u', 'n,s')
+      .map((name): Call => ['removeIndex', name]),
+  },
   { weight: 1, arbitrary: fc.constant<Call>(['compact']) },
 )
 
@@ -104,9 +115,11 @@ const ended = fc.constantFrom<'commit' | 'throw'>('commit', 'throw')
 const nestedOnce: fc.Arbitrary<Step> = fc
   .tuple(fc.array(call, { maxLength: 3 }), ended)
   .map(([steps, end]) => ['transaction', steps, end])
-export const transaction: fc.Arbitrary<Step> = fc
+const transaction: fc.Arbitrary<Step> = fc
   .tuple(
-    fc.array(fc.oneof({ weight: 4, arbitrary: call }, { weight: 1, arbitrary: nestedOnce }), { maxLength: 5 }),
+    fc.array(fc.oneof({ weight: 4, arbitrary: call }, { weight: 1, arbitrary: nestedOnce }), {
+      maxLength: 5,
+    }),
     ended,
   )
   .map(([steps, end]) => ['transaction', steps, end])

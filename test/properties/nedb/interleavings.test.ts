@@ -67,14 +67,20 @@ describe('random calls of 3 processes on a NeDB store', () => {
             assert.deepEqual(await each.call('nedb', everything), expected, `what process ${index} finds`)
             assert.deepEqual(await each.call('nedbMemory'), model.state, `the memory of process ${index}`)
           }
-          assert.deepEqual(await vanillaState(filename), model.state, 'the vanilla library sees something else')
+          assert.deepEqual(
+            await vanillaState(filename),
+            model.state,
+            'the vanilla library sees something else',
+          )
         } finally {
           await Promise.all(processes.map((each) => each.call('closeNedb')))
         }
       },
       { runs: 150, script },
     )
-    note(`${overlaps} rounds of several processes at once, ${reordered} of them in another order than they were sent`)
+    note(
+      `${overlaps} rounds of several processes at once, ${reordered} of them in another order than they were sent`,
+    )
   })
 
   /** The model after an order of the moves in which each has the outcome that was seen. */
@@ -92,7 +98,13 @@ describe('random calls of 3 processes on a NeDB store', () => {
         tried.push(seen)
       } else tried.push(expected)
     }
-    assert.deepEqual(outcomes, tried[0], `no order explains ${moves.map(([p, s]) => `${p}: ${statement(s)}`).join('\n')}`)
-    throw new Error(`no order explains what is in the file after ${JSON.stringify(moves)}: ${JSON.stringify(tried)}`)
+    assert.deepEqual(
+      outcomes,
+      tried[0],
+      `no order explains ${moves.map(([p, s]) => `${p}: ${statement(s)}`).join('\n')}`,
+    )
+    throw new Error(
+      `no order explains what is in the file after ${JSON.stringify(moves)}: ${JSON.stringify(tried)}`,
+    )
   }
 })

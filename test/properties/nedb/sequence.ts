@@ -46,7 +46,11 @@ export async function requireLikeModel(
   const { state } = fresh
   await fresh.close()
   assert.deepEqual(seen(state), model.state, 'a new store object sees something else')
-  assert.deepEqual(await vanillaState(options.filename, options), state, 'the vanilla library sees something else')
+  assert.deepEqual(
+    await vanillaState(options.filename, options),
+    state,
+    'the vanilla library sees something else',
+  )
   return state
 }
 

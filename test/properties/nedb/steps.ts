@@ -174,7 +174,9 @@ export function statement(step: Step, db = 'db', indent = ''): string {
     case 'view':
       return `${indent}await ${db}.view(async () => {\n${block(args[0] as readonly Call[])}\n${indent}})`
     case 'together': {
-      const calls = (args[0] as readonly Step[]).map((each) => `${indent}  (async () => {\n${block([each])}\n${indent}  })(),`)
+      const calls = (args[0] as readonly Step[]).map(
+        (each) => `${indent}  (async () => {\n${block([each])}\n${indent}  })(),`,
+      )
       return `${indent}await Promise.all([\n${calls.join('\n')}\n${indent}])`
     }
     case 'load':
