@@ -73,6 +73,8 @@ export interface Nedb extends EventEmitter {
   updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
   removeAsync(query: Query, options: { multi: boolean }): Promise<number>
   compactDatafileAsync(): Promise<void>
+  _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]>
+  _updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
   _resetIndexes(docs?: Doc[]): void
   _addToIndexes(doc: Doc): void
   _removeFromIndexes(doc: Doc): void

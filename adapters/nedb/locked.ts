@@ -4,7 +4,7 @@ import { calling, nameCalls } from './calls.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import type { OwnIndexes } from './own-indexes.ts'
-import { makeStorable, toLine, twinOf } from './records.ts'
+import { makeStorable, requireNoPrototype, toLine, twinOf } from './records.ts'
 
 /** What a store needs at hand once it is attached. */
 export interface Attached {
@@ -27,6 +27,16 @@ type Class<T> = new (...args: never[]) => T
 export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
+    override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {
+      if (attached.has(this)) requireNoPrototype(docs)
+      return super._insertAsync(docs)
+    }
+
+    override async _updateAsync(query: Query, update: Doc, options: object): Promise<unknown> {
+      if (attached.has(this)) requireNoPrototype(update)
+      return super._updateAsync(query, update, options)
+    }
+
     override _addToIndexes(doc: Doc): void {
       const session = changing(this, [doc._id, twinOf(doc._id)])
       if (session?.running) {

@@ -27,8 +27,9 @@ export function fromLine(model: NedbModel, line: string): Doc | undefined {
 
 /**
  * Refuses what NeDB would take now and lose at the next load, and makes of the rest what the file will say: NaN,
- * Infinity and invalid dates are `null` there, so that they are it in memory too. The number 0 is let through, since NeDB's own tests insert it:
- * pslock keeps such a document, vanilla passes it over when it loads.
+ * Infinity, invalid dates and holes are `null` there, -0 is 0, and undefined is not there, so that they are it in memory
+ * too. The number 0 is let through, since NeDB's own tests insert it: pslock keeps such a document, vanilla passes it
+ * over when it loads.
  * @throws TypeError that says which value, and why
  */
 export function makeStorable(doc: Doc): void {
@@ -42,24 +43,54 @@ export function makeStorable(doc: Doc): void {
   if (id === '__proto__' || id === UNIT_ID) {
     throw new TypeError(`_id must not be ${JSON.stringify(id)}, which is reserved`)
   }
-  if (Object.hasOwn(doc, '$$deleted')) {
-    throw new TypeError(
-      `a document must not have a field $$deleted: NeDB would take it for a deletion (_id ${String(id)})`,
-    )
+  for (const name of Object.keys(doc)) {
+    requireOrdinary(name)
+    const value = asInFile(doc[name])
+    if (value === undefined) delete doc[name]
+    else doc[name] = value
   }
-  normalize(doc)
 }
 
-function normalize(container: Record<string, unknown> | unknown[]): void {
-  for (const [key, value] of Object.entries(container)) {
-    if (typeof value === 'object' && value !== null) {
-      if (!(value instanceof Date)) normalize(value as Record<string, unknown>)
-      else if (Number.isNaN(value.getTime())) Reflect.set(container, key, null)
-    } else if (
-      typeof value === 'number' ? !Number.isFinite(value) : value === undefined && Array.isArray(container)
-    ) {
-      Reflect.set(container, key, null)
+/**
+ * What the file will say of a value, in containers of its own (dates are shared, as everywhere in NeDB): NeDB's `$set` and `$push` take the caller's, who may change
+ * them later, when they are no longer what the file says.
+ */
+function asInFile(value: unknown): unknown {
+  if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : null
+  if (typeof value === 'function' || typeof value === 'symbol') return undefined
+  if (typeof value !== 'object' || value === null) return value
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value
+  // Not `map`, which leaves holes as they are.
+  if (Array.isArray(value)) return Array.from(value, (element) => asInFile(element) ?? null)
+  const copy: Doc = {}
+  for (const [name, inner] of Object.entries(value)) {
+    requireOrdinary(name)
+    const stored = asInFile(inner)
+    if (stored !== undefined) copy[name] = stored
+  }
+  return copy
+}
+
+/** A name that NeDB has a meaning of its own for: it lets some of them in, and reads something else back. */
+function requireOrdinary(name: string): void {
+  if (!name.startsWith('$')) return
+  throw new TypeError(
+    `a document must not have a field ${name}: NeDB has a meaning of its own for names that begin with $, and would read something else back`,
+  )
+}
+
+/**
+ * Refuses what NeDB would lose on the way in, without a word, or worse: to set `__proto__` changes the prototype, that of
+ * all objects with `{ $set: { '__proto__.x': 1 } }`.
+ * @throws TypeError
+ */
+export function requireNoPrototype(change: unknown): void {
+  if (typeof change !== 'object' || change === null) return
+  for (const [name, value] of Object.entries(change)) {
+    if (name === '__proto__' || (name.includes('__proto__') && name.split('.').includes('__proto__'))) {
+      throw new TypeError(`a document must not have a field __proto__: NeDB would lose it, got ${name}`)
     }
+    requireNoPrototype(value)
   }
 }
 

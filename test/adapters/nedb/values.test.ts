@@ -77,6 +77,46 @@ describe('values that NeDB loses', () => {
     assert.equal(await db.countAsync({ nan: null }), await other.countAsync({ nan: null }))
   })
 
+  it('holes in arrays are null and -0 is 0 in memory too, as in the file', async () => {
+    await using db = open()
+    await db.insertAsync({
+      _id: 'a',
+      list: Object.assign(Array(2), { 1: 1 }),
+      zero: -0,
+      undef: undefined,
+    } as unknown as Doc)
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', list: [null, 1], zero: 0 }])
+  })
+
+  it("what was given to $set and $push is the caller's: to change it later changes no document", async () => {
+    await using db = open()
+    await db.insertAsync({ _id: 'a' })
+    const [held, pushed] = [{ n: 1 }, { n: 1 }]
+    await db.updateAsync({ _id: 'a' }, { $set: { held }, $push: { list: pushed } }, {})
+    held.n = 2
+    pushed.n = 2
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', held: { n: 1 }, list: [{ n: 1 }] }])
+  })
+
+  for (const text of ['{"__proto__":{"x":1}}', '{"deep":[{"__proto__":1}]}', '{"at":{"$$date":1,"b":2}}']) {
+    it(`${text} is refused, since it would not come back`, async () => {
+      await using db = open()
+      await db.insertAsync({ _id: 'a' })
+      const doc = JSON.parse(text) as object
+      await assert.rejects(db.insertAsync({ _id: 'b', ...doc }), TypeError)
+      await assert.rejects(db.insertAsync(Object.assign(JSON.parse(text), { _id: 'b' })), TypeError)
+      await assert.rejects(db.updateAsync({ _id: 'a' }, { $set: { held: doc } }, {}), TypeError)
+      assert.deepEqual(await db.findAsync({}), [{ _id: 'a' }])
+    })
+  }
+
+  it('$set of a path through __proto__ is refused, and no prototype changes', async () => {
+    await using db = open()
+    await db.insertAsync({ _id: 'a' })
+    await assert.rejects(db.updateAsync({ _id: 'a' }, { $set: { '__proto__.polluted': 1 } }, {}), TypeError)
+    assert.equal(({} as { polluted?: number }).polluted, undefined)
+  })
+
   it('dates, nested documents and long texts come back', async () => {
     await using db = open()
     const doc = {
