@@ -86,6 +86,8 @@ export interface Nedb extends EventEmitter {
 export interface NedbModel {
   serialize(doc: unknown): string
   deserialize(line: string): unknown
+  /** @throws where a field has a name that NeDB refuses */
+  checkObject(doc: unknown): void
 }
 
 const require = createRequire(import.meta.url)

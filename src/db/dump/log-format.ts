@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { type LineCoder, scanUnits, scanUnitsWith, UNIT_ID } from '../log/unit.ts'
+import { isMarker, type LineCoder, scanUnits, scanUnitsWith, UNIT_ID } from '../log/unit.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
 import { readSeal, seal } from './seal.ts'
@@ -127,8 +127,8 @@ async function linesOf(
     // Bytes that are no text must not be taken for U+FFFD.
     const raw = isUtf8(slice) ? slice.toString() : slice.toString('latin1')
     const decoded = coder && raw !== '' ? await coder.decode(raw).catch(() => raw) : raw
-    const text = decoded.trim()
-    if (text !== '' && !isMarker(text)) {
+    const text = trimmed(decoded)
+    if (text !== '' && !(isUtf8(slice) && isMarker(text))) {
       lines.push({ line, byte, raw, text: isUtf8(slice) ? text : `\0${text}` })
     }
     byte = next + 1
@@ -136,8 +136,9 @@ async function linesOf(
   return lines
 }
 
-function isMarker(text: string): boolean {
-  return text.startsWith(`{"_id":"${UNIT_ID}"`) || text === `{"$$deleted":true,"_id":"${UNIT_ID}"}`
+/** Without what JSON passes over; `trim()` would take a byte order mark off too, which no reader does. */
+function trimmed(line: string): string {
+  return line.replace(/^[ \t\r]+|[ \t\r]+$/g, '')
 }
 
 function isForeign(
@@ -183,7 +184,7 @@ function mended(
 ): Buffer {
   if (leftOut.size > 0) {
     // Units that lost a line are none any more: each record becomes one of its own, as compaction leaves them.
-    const kept = lines.filter((line) => !leftOut.has(line)).map(({ raw }) => `${raw.trim()}\n`)
+    const kept = lines.filter((line) => !leftOut.has(line)).map(({ raw }) => `${trimmed(raw)}\n`)
     return Buffer.from(kept.join(''))
   }
   if (rest === 'unterminated') return Buffer.concat([bytes, Buffer.from('\n')])

@@ -1,5 +1,5 @@
 import { constants, existsSync, fstatSync, openSync } from 'node:fs'
-import { errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
+import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import { readRange } from '../../os/data-io.ts'
 import { closeQuietly, orClose } from '../../os/descriptor.ts'
@@ -60,8 +60,13 @@ export interface Written {
 export function openWhole(path: string): Written {
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const { size, mode } = orClose(fd, () => fstatSync(fd))
-    return { fd, length: size, mode: mode & 0o777 }
+    const found = orClose(fd, () => fstatSync(fd))
+    // A FIFO would pass for an empty file.
+    if (!found.isFile()) {
+      closeQuietly(fd)
+      throw new CorruptStoreError(`${path} is not a regular file and cannot be a data file`, { path })
+    }
+    return { fd, length: found.size, mode: found.mode & 0o777 }
   } catch (error) {
     throw readingFailed(path, error)
   }

@@ -35,7 +35,7 @@ function inspectText(name: string, parse: (text: string) => unknown, bytes: Buff
   }
   const failure = failureOf(parse, text)
   if (failure === undefined) return { findings: [], content: bytes, removed: NOTHING }
-  const position = positionOf(failure, text)
+  const position = positionOf(parse, failure, text)
   const whole = position === undefined ? '' : text.slice(0, position).trimEnd()
   const at = position === undefined ? {} : placeOf(text, position)
   if (whole !== '' && failureOf(parse, whole) === undefined) {
@@ -66,14 +66,44 @@ function failureOf(parse: (text: string) => unknown, text: string): Error | unde
   }
 }
 
-/** JSON.parse says in its message where it stopped; not always. */
-function positionOf({ message }: Error, text: string): number | undefined {
+/**
+ * JSON.parse says in its message where it stopped, but not of an unexpected token: that is the end of the shortest
+ * beginning that has one.
+ */
+function positionOf(parse: (text: string) => unknown, { message }: Error, text: string): number | undefined {
   const found = /position (\d+)/.exec(message)?.[1]
   if (found !== undefined) return Number(found)
-  return /end of JSON input/.test(message) ? text.length : undefined
+  if (/end of JSON input/.test(message)) return text.length
+  if (!NO_POSITION.test(message)) return undefined
+  let [without, having] = [0, text.length]
+  while (having - without > 1) {
+    const middle = (without + having) >> 1
+    if (NO_POSITION.test(failureOf(parse, text.slice(0, middle))?.message ?? '')) having = middle
+    else without = middle
+  }
+  return without
 }
 
-function placeOf(text: string, position: number): { line: number; byte: number } {
+const NO_POSITION = /is not valid JSON/
+
+interface Place {
+  /** From 1. */
+  readonly line: number
+  /** From 0. */
+  readonly byte: number
+}
+
+/** Where in a text its parser stopped; undefined where that does not show. */
+export function failurePlace(
+  parse: (text: string) => unknown,
+  failure: Error,
+  text: string,
+): Place | undefined {
+  const position = positionOf(parse, failure, text)
+  return position === undefined ? undefined : placeOf(text, position)
+}
+
+function placeOf(text: string, position: number): Place {
   const before = text.slice(0, position)
   return { line: before.split('\n').length, byte: Buffer.byteLength(before) }
 }

@@ -109,9 +109,13 @@ export class ImageFile {
   /** Bytes that are no text would be read as U+FFFD, and the next write would make that final. */
   #decode(bytes: Buffer): string {
     if (isUtf8(bytes)) return String(bytes)
-    throw new CorruptStoreError(`${this.path} is not valid UTF-8. It was left as it is; mend or remove it.`, {
-      path: this.path,
-    })
+    const { line, byte } = firstNoText(bytes)
+    throw new CorruptStoreError(
+      `${this.path} is not valid UTF-8 (line ${line}, byte ${byte}). It was left as it is; mend or remove it.`,
+      {
+        path: this.path,
+      },
+    )
   }
 
   #know({ size, ctimeNs }: BigIntStats): void {
@@ -123,5 +127,22 @@ export class ImageFile {
     // One name is enough under the lock; NeDB's and lowdb's own temp names are left alone.
     const temp = join(dirname(this.path), `.${basename(this.path)}.pslock.tmp`)
     return { temp, newMode: 0o666, durable: this.#durable }
+  }
+}
+
+/** Where the first bytes are that are no UTF-8: behind the longest beginning that is, decoded as far as it goes. */
+function firstNoText(bytes: Buffer): { line: number; byte: number } {
+  let line = 1
+  for (let start = 0; ; line++) {
+    const newline = bytes.indexOf(10, start)
+    const end = newline === -1 ? bytes.length : newline + 1
+    if (!isUtf8(bytes.subarray(start, end)) || newline === -1) {
+      const text = bytes.toString('utf8', start, end)
+      const same = Buffer.from(text)
+      let byte = start
+      while (byte < end && same[byte - start] === bytes[byte]) byte++
+      return { line, byte }
+    }
+    start = end
   }
 }

@@ -1,12 +1,13 @@
 import { CorruptStoreError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
+import type { PlacedLine } from './unit.ts'
 
 /** How much of a log is readable: vanilla NeDB's tolerance for bad lines, without erasing the evidence. */
 export class LineHealth {
   goodLines = 0
   readonly #path: string
   readonly #threshold: () => number
-  #badLines: string[] = []
+  #badLines: PlacedLine[] = []
 
   /** @param threshold share of unreadable lines, 0 to 1, above which the file is refused */
   constructor(path: string, threshold: () => number) {
@@ -21,13 +22,14 @@ export class LineHealth {
   }
 
   /** @throws CorruptStoreError when too many lines of the file are bad; warns about the first that are tolerated */
-  judge(lines: number, bad: readonly string[]): void {
+  judge(lines: number, bad: readonly PlacedLine[]): void {
     this.goodLines += lines - bad.length
     if (bad.length === 0) return
     const isFirst = this.#badLines.length === 0
     for (const line of bad) this.#badLines.push(line)
     const total = this.goodLines + this.#badLines.length
-    if (this.#badLines.length / total > this.#threshold()) throw this.error(this.#badLines.length, total)
+    if (this.#badLines.length / total > this.#threshold())
+      throw this.error(this.#badLines.length, total, this.#badLines[0])
     if (!isFirst) return
     process.emitWarning(
       `${this.#badLines.length} of ${total} lines of ${this.#path} are unreadable and were passed over. They are kept ` +
@@ -39,15 +41,21 @@ export class LineHealth {
   /** Called before a rewrite, which leaves the bad lines out. */
   keepBadLines(): void {
     if (this.#badLines.length === 0) return
-    keepAside(this.#path, 'corrupt', Buffer.from(`${this.#badLines.join('\n')}\n`))
+    const feed = Buffer.from('\n')
+    keepAside(this.#path, 'corrupt', Buffer.concat(this.#badLines.flatMap(({ raw }) => [raw, feed])))
   }
 
   /** In the vanilla library's own words, and with its fields as the only visible ones: code may look for just those. */
-  error(corruptItems: number, dataLength: number): CorruptStoreError {
+  error(
+    corruptItems: number,
+    dataLength: number,
+    first: Pick<PlacedLine, 'line' | 'byte'> = { line: 1, byte: 0 },
+  ): CorruptStoreError {
     const corruptionRate = corruptItems / dataLength
     const error = new CorruptStoreError(
       `${Math.floor(100 * corruptionRate)}% of the data file is corrupt, more than given corruptAlertThreshold ` +
-        `(${Math.floor(100 * this.#threshold())}%). Cautiously refusing to start NeDB to prevent dataloss.`,
+        `(${Math.floor(100 * this.#threshold())}%). Cautiously refusing to start NeDB to prevent dataloss. ` +
+        `The first such line of ${this.#path} is line ${first.line}, byte ${first.byte}.`,
       { path: this.#path },
     )
     for (const key of ['code', 'path']) Object.defineProperty(error, key, { enumerable: false })

@@ -2,7 +2,7 @@ import type { LockMode } from '../../errors.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { LineHealth } from './line-health.ts'
 import type { LogFile, News } from './log-file.ts'
-import { type LineCoder, scanUnits, scanUnitsWith } from './unit.ts'
+import { type LineCoder, placesOf, scanUnits, scanUnitsWith } from './unit.ts'
 
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
 export class LogReader {
@@ -20,7 +20,8 @@ export class LogReader {
   async take(news: News, mode: LockMode): Promise<boolean> {
     if (news.kind === 'none') return false
     if (news.kind === 'missing') {
-      this.#load([], true)
+      this.#memory.apply([], true)
+      this.#health.reset(0)
       return false
     }
     const { bytes, kind } = news
@@ -36,7 +37,7 @@ export class LogReader {
       const text = tail.toString('utf8')
       scan.lines.push(coder ? await coder.decode(text) : text)
     }
-    this.#load(scan.lines, anew)
+    await this.#load(scan.lines, anew, bytes)
     if (scan.rest === 'none' || mode === 'shared') {
       this.#file.applied(bytes, kind, scan.end)
       // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.
@@ -53,9 +54,16 @@ export class LogReader {
     return false
   }
 
-  #load(lines: readonly string[], anew: boolean): void {
+  async #load(lines: readonly string[], anew: boolean, bytes: Buffer): Promise<void> {
     if (anew) this.#health.reset(0)
-    this.#health.judge(lines.length, this.#memory.apply(lines, anew))
+    const start = anew ? 0 : this.#file.end
+    const bad = this.#memory.apply(lines, anew)
+    const places = bad.length === 0 ? [] : await placesOf(bytes, new Set(bad), this.#memory.coder)
+    // Lines are counted from where this look began, bytes from the beginning of the file.
+    this.#health.judge(
+      lines.length,
+      places.map((place) => ({ ...place, byte: start + place.byte })),
+    )
   }
 
   #cut(tail: Buffer): void {

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { crc32 } from 'node:zlib'
 
 /**
@@ -21,6 +22,11 @@ const SPACE = 32
 export const UNIT_ID = '$$pslock'
 const CLOSING = `{"$$deleted":true,"_id":"${UNIT_ID}"}`
 const OPENING = /^\{"_id":"\$\$pslock","\$\$unit":\{"bytes":(\d+),"crc":(\d+)\}\}$/
+
+/** Whether a line is one of the two that a larger unit stands between, and no damaged one. */
+export function isMarker(text: string): boolean {
+  return text === CLOSING || OPENING.test(text)
+}
 
 /** The user's serialization hooks, if any: a line as JSON <-> a line as it stands in the file. */
 export interface LineCoder {
@@ -96,11 +102,12 @@ export interface Scan {
 /** Reads the units of a stretch that begins at a unit's start. */
 export function scanUnits(bytes: Buffer): Scan {
   const lines: string[] = []
+  const textOf = reader(bytes)
   let open: string[] = []
   let end = 0
   let position = 0
   for (let newline = bytes.indexOf(NEWLINE); newline !== -1; newline = bytes.indexOf(NEWLINE, position)) {
-    const text = bytes.toString('utf8', position, newline)
+    const text = textOf(position, newline)
     const next = newline + 1
     const opening = text.startsWith('{"_id":"$$pslock"') ? OPENING.exec(text) : null
     if (opening && open.length === 0) {
@@ -119,7 +126,7 @@ export function scanUnits(bytes: Buffer): Scan {
       continue
     }
     // JSON never holds a raw NUL: a zeroed sector after power loss. What follows is not to be trusted either.
-    if (text.includes('\0')) {
+    if (text.indexOf('\0', isNoText(text) ? 1 : 0) !== -1) {
       const zerosAt = open.length === 0 ? zerosBehindRecord(bytes, end, position) : undefined
       return zerosAt === undefined
         ? { lines, end, rest: 'torn' }
@@ -136,18 +143,19 @@ export function scanUnits(bytes: Buffer): Scan {
   if (end === bytes.length) return { lines, end, rest: 'none' }
   const zerosAt = open.length === 0 ? zerosBehindRecord(bytes, end, bytes.length) : undefined
   if (zerosAt !== undefined) return { lines, end, rest: 'unterminated', zerosAt }
-  const last = open.length === 0 && bytes[position] !== SPACE ? bytes.toString('utf8', position) : ''
+  const last = open.length === 0 && bytes[position] !== SPACE ? textOf(position, bytes.length) : ''
   return { lines, end, rest: isRecord(last) ? 'unterminated' : 'torn' }
 }
 
 /** As `scanUnits` for a store with hooks: every line must be decoded before one can tell what it is. */
 export async function scanUnitsWith(coder: LineCoder, bytes: Buffer): Promise<Scan> {
   const lines: string[] = []
+  const textOf = reader(bytes)
   const encodedClosing = await coder.encode(CLOSING)
   let end = 0
   let position = 0
   for (let newline = bytes.indexOf(NEWLINE); newline !== -1; newline = bytes.indexOf(NEWLINE, position)) {
-    const raw = bytes.toString('utf8', position, newline)
+    const raw = textOf(position, newline)
     position = newline + 1
     if (raw !== '') {
       const text = await decoded(coder, raw)
@@ -166,12 +174,61 @@ export async function scanUnitsWith(coder: LineCoder, bytes: Buffer): Promise<Sc
   return {
     lines,
     end,
-    rest: isRecord(await decoded(coder, bytes.toString('utf8', end))) ? 'unterminated' : 'torn',
+    rest: isRecord(await decoded(coder, textOf(end, bytes.length))) ? 'unterminated' : 'torn',
   }
+}
+
+/** Begins what stands for a line that is no text: no JSON begins so. */
+const NO_TEXT = '\0\ufffd'
+
+function isNoText(text: string): boolean {
+  return text.startsWith(NO_TEXT)
+}
+
+/**
+ * Reads parts of the bytes as text. Bytes that are no UTF-8 must not become U+FFFD inside a record that parses: the next
+ * rewrite would make that final.
+ */
+function reader(bytes: Buffer): (from: number, to: number) => string {
+  if (isUtf8(bytes)) return (from, to) => bytes.toString('utf8', from, to)
+  return (from, to) =>
+    isUtf8(bytes.subarray(from, to))
+      ? bytes.toString('utf8', from, to)
+      : `${NO_TEXT}${bytes.toString('latin1', from, to)}`
+}
+
+/** A line of a log, and where it stands. */
+export interface PlacedLine {
+  /** From 1. */
+  readonly line: number
+  /** Where it begins, from 0. */
+  readonly byte: number
+  /** As it stands in the file. */
+  readonly raw: Buffer
+}
+
+/** Finds lines that a scan of these bytes has found, to name and to keep them: the scan itself has no time for that. */
+export async function placesOf(
+  bytes: Buffer,
+  wanted: ReadonlySet<string>,
+  coder: LineCoder | undefined,
+): Promise<PlacedLine[]> {
+  const places: PlacedLine[] = []
+  const textOf = reader(bytes)
+  for (let byte = 0, line = 1; byte < bytes.length; line++) {
+    const newline = bytes.indexOf(NEWLINE, byte)
+    const end = newline === -1 ? bytes.length : newline
+    const text = textOf(byte, end)
+    const found = coder && text !== '' ? await decoded(coder, text) : text
+    if (wanted.has(found)) places.push({ line, byte, raw: bytes.subarray(byte, end) })
+    byte = end + 1
+  }
+  return places
 }
 
 /** A line that its hook cannot decode is passed on as it is: it will not parse and is counted as corrupt. */
 async function decoded(coder: LineCoder, raw: string): Promise<string> {
+  if (isNoText(raw)) return raw
   try {
     return await coder.decode(raw)
   } catch {

@@ -1,6 +1,7 @@
 import { CorruptStoreError, type LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
+import { failurePlace } from '../dump/text-format.ts'
 import { ImageFile } from '../image/image-file.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
@@ -122,7 +123,7 @@ export class TreePass {
     const details = { path: this.#path }
     if (text.trim() === '') {
       throw new CorruptStoreError(
-        `${this.#path} is empty. Remove it to start from the default data.`,
+        `${this.#path} is empty (line 1, byte 0). Remove it to start from the default data.`,
         details,
       )
     }
@@ -130,8 +131,12 @@ export class TreePass {
     try {
       tree = this.#format.parse(text)
     } catch (cause) {
+      const { name, parse } = this.#format
+      const failure = cause instanceof Error ? cause : new Error(String(cause))
+      const place = failurePlace(parse, failure, text)
+      const where = place ? `line ${place.line}, byte ${place.byte}: ` : ''
       throw new CorruptStoreError(
-        `${this.#path} is not valid ${this.#format.name}: ${(cause as Error).message}. It was left as it is; mend or remove it.`,
+        `${this.#path} is not valid ${name}: ${where}${failure.message}. It was left as it is; mend or remove it.`,
         { ...details, cause },
       )
     }
