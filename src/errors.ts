@@ -208,8 +208,13 @@ export class ThrottledError extends PsLockError {
 
 /** The data file is not whole, or not in this store's format. It is left as it is. */
 export class CorruptStoreError extends PsLockError {
-  constructor(message: string, details: PsLockErrorDetails) {
+  /** Where it shows first, if it shows at a place: the line, from 1, and the byte, from 0. */
+  declare readonly line?: number
+  declare readonly byte?: number
+  constructor(message: string, details: PsLockErrorDetails & { line?: number; byte?: number }) {
     super('PSLOCK_CORRUPT', message, details)
+    const { line, byte } = details
+    if (line !== undefined && byte !== undefined) Object.assign(this, { line, byte })
   }
 }
 

@@ -128,7 +128,7 @@ async function linesOf(
     const raw = isUtf8(slice) ? slice.toString() : slice.toString('latin1')
     const decoded = coder && raw !== '' ? await coder.decode(raw).catch(() => raw) : raw
     const text = trimmed(decoded)
-    if (text !== '' && !(isUtf8(slice) && isMarker(text))) {
+    if (text !== '' && !(isUtf8(slice) && isMarker(decoded))) {
       lines.push({ line, byte, raw, text: isUtf8(slice) ? text : `\0${text}` })
     }
     byte = next + 1

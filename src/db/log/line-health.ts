@@ -54,11 +54,19 @@ export class LineHealth {
     const corruptionRate = corruptItems / dataLength
     const error = new CorruptStoreError(
       `${Math.floor(100 * corruptionRate)}% of the data file is corrupt, more than given corruptAlertThreshold ` +
-        `(${Math.floor(100 * this.#threshold())}%). Cautiously refusing to start NeDB to prevent dataloss. ` +
-        `The first such line of ${this.#path} is line ${first.line}, byte ${first.byte}.`,
-      { path: this.#path },
+        `(${Math.floor(100 * this.#threshold())}%). Cautiously refusing to start NeDB to prevent dataloss.`,
+      {
+        path: this.#path,
+        line: first.line,
+        byte: first.byte,
+        // Its message is the vanilla library's to the letter.
+        cause: new Error(
+          `the first unreadable line of ${this.#path} is line ${first.line}, byte ${first.byte}`,
+        ),
+      },
     )
-    for (const key of ['code', 'path']) Object.defineProperty(error, key, { enumerable: false })
+    for (const key of ['code', 'path', 'line', 'byte'])
+      Object.defineProperty(error, key, { enumerable: false })
     return Object.assign(error, { corruptionRate, corruptItems, dataLength })
   }
 }

@@ -124,7 +124,7 @@ export class TreePass {
     if (text.trim() === '') {
       throw new CorruptStoreError(
         `${this.#path} is empty (line 1, byte 0). Remove it to start from the default data.`,
-        details,
+        { ...details, line: 1, byte: 0 },
       )
     }
     let tree: Tree
@@ -137,7 +137,7 @@ export class TreePass {
       const where = place ? `line ${place.line}, byte ${place.byte}: ` : ''
       throw new CorruptStoreError(
         `${this.#path} is not valid ${name}: ${where}${failure.message}. It was left as it is; mend or remove it.`,
-        { ...details, cause },
+        { ...details, ...place, cause },
       )
     }
     this.state.arrived(tree, text)
