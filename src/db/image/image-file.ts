@@ -114,6 +114,8 @@ export class ImageFile {
       `${this.path} is not valid UTF-8 (line ${line}, byte ${byte}). It was left as it is; mend or remove it.`,
       {
         path: this.path,
+        line,
+        byte,
       },
     )
   }

@@ -118,7 +118,7 @@ describe('random sequences of calls and edits on a lowdb store', () => {
         await vanilla.read()
         assert.deepEqual(vanilla.data, model.file ?? {}, 'the vanilla library sees something else')
       },
-      { runs: 100, script },
+      { runs: 80, script },
     )
   })
 })

@@ -63,7 +63,7 @@ describe('random options of a NeDB store', () => {
         for (const doc of docs) assert.equal('createdAt' in doc, others.timestampData === true)
         if (hooks && docs.length > 0) assert.ok(!readFileSync(filename, 'utf8').includes('"_id"'))
       },
-      { runs: 120, script: ({ chosen, steps }) => script(steps, `, /* ${source(chosen)} */`) },
+      { runs: 60, script: ({ chosen, steps }) => script(steps, `, /* ${source(chosen)} */`) },
     )
   })
 })
