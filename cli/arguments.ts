@@ -35,3 +35,15 @@ export function seconds(
     )
   }
 }
+
+/** A parser for how often something is done: `5/s`, `0.5/s`, and 0 for never. */
+export function rate(text: string): number {
+  const value = Number(/^(\d+(?:\.\d+)?)\/s$/.exec(text)?.[1] ?? (text === '0' ? 0 : Number.NaN))
+  if (value >= 0 && value <= 1000) return value
+  throw new InvalidArgumentError('It must be a rate, so many times a second, such as 2/s or 0.5/s.')
+}
+
+/** A parser for a number, or a rate. */
+export function killsOrRate(text: string): number | { readonly perSecond: number } {
+  return text.includes('/') ? { perSecond: rate(text) } : wholeNumber(0)(text)
+}

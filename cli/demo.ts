@@ -41,7 +41,9 @@ export async function demo(seed: number, procs: number, signal: AbortSignal): Pr
       `${runs.length + 1}/4 ${run.store} ${run.unlocked ? 'unlocked' : 'locked'}`,
     )
     try {
-      runs.push(await stress(options, display.show, signal))
+      const { verdict } = await stress(options, display.show, signal)
+      signal.throwIfAborted()
+      runs.push(verdict)
     } finally {
       display.stop()
     }

@@ -14,6 +14,7 @@ const PHASES: Record<Progress['phase'], string> = {
   starting: 'processes started',
   opening: 'stores opened',
   working: 'operations done',
+  running: 'seconds gone',
   checking: 'checking the file',
 }
 

@@ -16,6 +16,8 @@ export const FINDING_KINDS = [
   'unreadable',
   /** A read that did not see what had been acknowledged before it began. */
   'stale',
+  /** Answers about one key that no order of the operations explains. */
+  'notLinearizable',
   /** Rejected although nothing was wrong with it, or a worker that broke. */
   'errors',
 ] as const
@@ -30,14 +32,14 @@ export interface Finding {
   readonly record?: string | undefined
 }
 
-/** Everything that was found: all of it counted, the first ones in full. */
+/** Everything that was found: all of it counted, the first ones in full (as many as a reader can use). */
 export class Findings {
   readonly counts: Record<FindingKind, number>
   readonly first: Finding[] = []
   readonly #limit: number
   readonly #seen = new Set<string>()
 
-  constructor(limit = 20) {
+  constructor(limit = 10_000) {
     this.#limit = limit
     this.counts = Object.fromEntries(FINDING_KINDS.map((kind) => [kind, 0])) as Record<FindingKind, number>
   }

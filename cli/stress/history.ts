@@ -7,6 +7,8 @@ export interface History {
   /** `failed`: it crashed, hung, or could not start; `reason` says more. */
   readonly ended: 'finished' | 'killed' | 'failed'
   readonly reason?: string | undefined
+  /** Kills after which it was started again, and went on. */
+  readonly restarts?: number
 }
 
 /** Whether the store said that this operation took effect. Any other answer leaves it in doubt, or denies it. */

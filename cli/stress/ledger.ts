@@ -24,6 +24,8 @@ export class Ledger {
 
   constructor(path: string) {
     this.#fd = openSync(path, 'a')
+    // Whoever wrote it before was killed, perhaps in the middle of a line.
+    if (!/^\n?$/.test(readFileSync(path, 'utf8').slice(-1))) writeSync(this.#fd, '\n')
   }
 
   intend(index: number, operation: Operation): void {
@@ -43,12 +45,13 @@ export class Ledger {
   }
 }
 
-/** The operations in a ledger. A last line cut short by a kill was never finished, so it counts for nothing. */
+/** The operations in a ledger. A line cut short by a kill was never finished, so it counts for nothing. */
 export function readLedger(path: string): Entry[] {
   const entries: Entry[] = []
   const lines = readFileSync(path, 'utf8').split('\n')
   lines.pop()
   for (const text of lines) {
+    if (!text.endsWith('}')) continue
     const { i, at, ...rest } = JSON.parse(text) as Line
     if ('op' in rest) {
       entries.push({ index: i, operation: rest.op, start: at })
@@ -62,6 +65,7 @@ export function readLedger(path: string): Entry[] {
   return entries
 }
 
-function now(): number {
+/** The clock that all processes of a machine share (CLOCK_MONOTONIC on Linux), in nanoseconds. */
+export function now(): number {
   return Number(process.hrtime.bigint())
 }

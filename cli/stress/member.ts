@@ -15,48 +15,59 @@ type State =
   | 'working'
   | 'leaving'
   | 'finished'
+  /** Killed, and about to be started again. */
+  | 'restarting'
   | 'killed'
   | 'failed'
 
-/** One worker process as its parent sees it. */
+/** One worker as its parent sees it: a process, and after a kill perhaps another one that goes on with its work. */
 export class Member {
   readonly worker: number
-  readonly #child: ChildProcess
+  readonly #started: WorkerOptions
   readonly #tail: LedgerTail
-  readonly #ledger: string
   readonly #stderr: string
+  readonly #changed: () => void
   readonly ended: Promise<void>
+  #end: () => void = () => {}
+  #child: ChildProcess
+  /** What a worker that was started again is told as soon as it can be. */
+  #go: Order | undefined
+  #restarts = 0
   state: State = 'starting'
   reason: string | undefined
-  #changed: () => void
 
   constructor(worker: number, path: string, options: StressOptions, changed: () => void) {
     this.worker = worker
     this.#changed = changed
-    this.#ledger = `${path}.ledger-${worker}`
     this.#stderr = `${path}.stderr-${worker}`
-    closeSync(openSync(this.#ledger, 'w'))
-    this.#tail = new LedgerTail(this.#ledger)
-    const started: WorkerOptions = { ...options, worker, path, ledger: this.#ledger }
-    const stderr = openSync(this.#stderr, 'w')
-    this.#child = fork(WORKER, [JSON.stringify(started)], {
+    this.#started = { ...options, worker, path, ledger: `${path}.ledger-${worker}` }
+    closeSync(openSync(this.#started.ledger, 'w'))
+    this.#tail = new LedgerTail(this.#started.ledger)
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve
+    })
+    this.#child = this.#launch()
+  }
+
+  #launch(): ChildProcess {
+    const stderr = openSync(this.#stderr, 'a')
+    const child = fork(WORKER, [JSON.stringify(this.#started)], {
       stdio: ['ignore', 'ignore', stderr, 'ipc'],
       // The compiled worker needs nothing of ours; a TypeScript one needs the loader we run under.
       execArgv: WORKER.endsWith('.ts') ? process.execArgv : [],
     })
     closeSync(stderr)
-    this.#child.on('message', (report: Report) => this.#reported(report))
-    this.ended = new Promise((resolve) => {
-      this.#child.on('error', (error) => {
-        this.#fail(`could not be started: ${error.message}`)
-        if (this.#child.pid === undefined) resolve()
-      })
-      this.#child.on('exit', (code, signal) => {
-        // Its last message may still be under way.
-        if (this.#child.connected) this.#child.once('disconnect', () => resolve(this.#gone(code, signal)))
-        else resolve(this.#gone(code, signal))
-      })
+    child.on('message', (report: Report) => this.#reported(report))
+    child.on('error', (error) => {
+      this.#fail(`could not be started: ${error.message}`)
+      if (child.pid === undefined) this.#end()
     })
+    child.on('exit', (code, signal) => {
+      // Its last message may still be under way.
+      if (child.connected) child.once('disconnect', () => this.#gone(code, signal))
+      else this.#gone(code, signal)
+    })
+    return child
   }
 
   get pid(): number | undefined {
@@ -73,9 +84,13 @@ export class Member {
   }
 
   order(order: Order): void {
-    this.#become(order === 'open' ? 'opening' : 'working')
+    if (order.order === 'go') this.#go = order
+    if (order.order !== 'chore') this.#become(order.order === 'open' ? 'opening' : 'working')
     this.#child.send(order, (error) => {
-      if (error && this.isLive) this.#fail(`could not be reached: ${error.message}`)
+      // Nobody is surprised that a killed one cannot be reached.
+      if (error && this.isLive && this.state !== 'restarting') {
+        this.#fail(`could not be reached: ${error.message}`)
+      }
     })
   }
 
@@ -83,6 +98,12 @@ export class Member {
   kill(): void {
     this.#child.kill('SIGKILL')
     if (this.isLive) this.#become('killed')
+  }
+
+  /** kill -9, and another one goes on in its place. */
+  killAndRestart(): void {
+    this.#become('restarting')
+    this.#child.kill('SIGKILL')
   }
 
   /** Ends a worker that makes no progress. */
@@ -94,18 +115,28 @@ export class Member {
   history(): History {
     this.#tail.close()
     const ended = this.state === 'killed' || this.state === 'finished' ? this.state : 'failed'
-    return { worker: this.worker, entries: readLedger(this.#ledger), ended, reason: this.reason }
+    const entries = readLedger(this.#started.ledger)
+    return { worker: this.worker, entries, ended, reason: this.reason, restarts: this.#restarts }
   }
 
   #gone(code: number | null, signal: NodeJS.Signals | null): void {
+    if (this.state === 'restarting') {
+      this.#restarts++
+      this.#become('starting')
+      this.#child = this.#launch()
+      return
+    }
     if (this.state === 'leaving' && code === 0) this.#become('finished')
     else this.#fail(`ended by itself (${signal ?? `exit code ${code}`})${this.#lastWords()}`)
+    this.#end()
   }
 
   #reported(report: Report): void {
-    if (!this.isLive) return
+    if (!this.isLive || this.state === 'restarting') return
     if (report.state === 'failed') this.#fail(report.message)
     else this.#become(report.state)
+    if (this.#go && report.state === 'started') this.order({ order: 'open' })
+    if (this.#go && report.state === 'ready') this.order(this.#go)
   }
 
   #fail(reason: string): void {

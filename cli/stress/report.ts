@@ -12,6 +12,7 @@ const MEANING: Record<FindingKind, string> = {
   unexpected: 'nobody wrote it',
   unreadable: 'the vanilla library refuses the file',
   stale: 'reads that missed what was acknowledged',
+  notLinearizable: 'answers that no order in time explains',
   errors: 'operations rejected, workers broken',
 }
 
@@ -32,6 +33,7 @@ export function report(verdict: Verdict): string {
     latencyTable(verdict),
     '',
     contention(verdict),
+    ...trials(verdict),
     ...(verdict.findings.length === 0 ? [] : ['', ...findings(verdict)]),
     '',
     `seed ${verdict.seed}: ${repeatCommand(verdict)}`,
@@ -42,13 +44,31 @@ export function report(verdict: Verdict): string {
 
 function headline(verdict: Verdict): string {
   const { store, mode, procs, acknowledged, planned, elapsedMs, opsPerSecond, workers, refused } = verdict
-  const killed = workers.killed > 0 ? `, ${workers.killed} killed` : ''
+  const killed = workers.killed > 0 && !verdict.interrupted ? `, ${workers.killed} killed` : ''
   const failed = workers.failed > 0 ? `, ${workers.failed} broken` : ''
   return (
     `${pc.bold(store)}, ${mode}: ${procs} processes${killed}${failed}, ${grouped(acknowledged)} of ` +
     `${grouped(planned)} operations acknowledged in ${duration(elapsedMs)} (${figure(opsPerSecond)}/s); rightly ` +
     `refused: ${refused.taken} taken keys, ${refused.staleWrite} stale writes`
   )
+}
+
+/** What was done to the processes and the file, and what was looked at. */
+function trials({ disturbed, linearizability: { histories, operations, undecided } }: Verdict): string[] {
+  const { kills, restarts, stops, compactions, dumps, copies, mended } = disturbed
+  const done = [
+    `${grouped(kills)} kills (${grouped(restarts)} restarts)`,
+    `${grouped(stops)} stops`,
+    `${grouped(compactions)} compactions`,
+    `${grouped(dumps)} dumps checked`,
+    `${grouped(copies)} vanilla opens (${mended} after mending what a kill had left)`,
+  ]
+  const trouble = kills + stops + compactions + dumps + copies > 0 ? [`trouble: ${done.join(', ')}`] : []
+  const left = undecided > 0 ? pc.yellow(`; ${undecided} had too many possible orders to decide`) : ''
+  return [
+    ...trouble,
+    `linearizability: ${grouped(histories)} histories (counters, registers, unique keys) of ${grouped(operations)} operations checked${left}`,
+  ]
 }
 
 function latencyTable({ latencyMs }: Verdict): string {
@@ -85,29 +105,35 @@ function findings({ findings: first, found }: Verdict): string[] {
   ]
 }
 
-/** The seed repeats the plan of operations; how the processes interleave is up to the system. */
-function repeatCommand({
-  store,
-  procs,
-  ops,
-  seed,
-  mode,
-  thinkMs,
-  sliceMs,
-  durability,
-  kill,
-}: Verdict): string {
+/** The seed repeats the plan of operations and of the trouble; how the processes interleave is up to the system. */
+function repeatCommand(verdict: Verdict): string {
+  const { store, procs, ops, seconds, seed, mode, thinkMs, sliceMs, durability, kill, chaos } = verdict
+  const rate = (flag: string, perSecond: number) => (perSecond === 0 ? [] : [`--${flag} ${perSecond}/s`])
+  const count = (flag: string, value: number) => (value === 0 ? [] : [`--${flag} ${value}`])
   const flags = [
-    `--store ${store} --procs ${procs} --ops ${ops} --seed ${seed} --think ${thinkMs}`,
+    `--store ${store} --procs ${procs} ${seconds === undefined ? `--ops ${ops}` : `--seconds ${seconds}`}`,
+    `--seed ${seed} --think ${thinkMs}`,
     ...(sliceMs === 'default' ? [] : [`--slice ${sliceMs}`]),
     ...(durability === 'disk' ? ['--durability disk'] : []),
-    ...(kill === 0 ? [] : [`--kill ${kill}`]),
+    ...count('kill', kill),
+    ...rate('kill', chaos.killsPerSecond),
+    ...rate('stop', chaos.stopsPerSecond),
+    ...rate('compact', chaos.compactionsPerSecond),
+    ...rate('dump', chaos.dumpsPerSecond),
+    ...rate('vanilla-open', chaos.copiesPerSecond),
+    ...count('slow', chaos.slow),
+    ...count('block', chaos.block),
+    ...(chaos.clockJump ? ['--clock-jump'] : []),
     ...(mode === 'control' ? ['--unlocked'] : []),
   ]
   return `pslock stress ${flags.join(' ')}`
 }
 
-function conclusion({ mode, verdict }: Verdict): string {
+function conclusion({ interrupted, ...rest }: Verdict): string {
+  return interrupted ? `${judgement(rest)} ${pc.yellow('(interrupted: so far)')}` : judgement(rest)
+}
+
+function judgement({ mode, verdict }: Pick<Verdict, 'mode' | 'verdict'>): string {
   if (verdict === 'not enough contention') return pc.yellow('NOT ENOUGH CONTENTION: the run proves nothing')
   if (mode === 'control') {
     return verdict === 'damaged'

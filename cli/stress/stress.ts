@@ -1,38 +1,40 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { mend } from './checks/copies.ts'
 import { readContent } from './contents/read.ts'
 import { type OnProgress, runCrew } from './crew.ts'
 import type { StressOptions } from './options.ts'
-import { openSubject } from './stores/open.ts'
+import { type RunRecord, runRecord } from './run-record.ts'
 import { judge, type Verdict } from './verdict.ts'
+
+/** The outcome of a run, and what happened in it. */
+export interface StressRun {
+  readonly verdict: Verdict
+  readonly record: RunRecord
+}
 
 /**
  * One run: real processes, seeded work on one file, and the verdict on what is in it afterwards. The data is in a
- * temporary folder, which is removed unless it is to be kept.
- * @throws the signal's reason; by then every worker has ended and the folder is gone
+ * temporary folder, which is removed unless it is to be kept. A signal ends the work: the verdict is then on what was
+ * done by that time.
+ * @throws the signal's reason if the work had not begun; every worker has ended by then and the folder is gone
  */
 export async function stress(
   options: StressOptions,
   onProgress: OnProgress = () => {},
   signal?: AbortSignal,
-): Promise<Verdict> {
+): Promise<StressRun> {
   const folder = mkdtempSync(join(options.dir, 'pslock-stress-'))
   const path = join(folder, options.store === 'lowdb' ? 'data.json' : 'data.db')
   try {
-    const histories = await runCrew(path, options, onProgress, signal)
+    const run = await runCrew(path, options, onProgress, signal)
     onProgress({ phase: 'checking', done: 0, total: 1, live: 0 })
-    const killed = histories.some(({ ended }) => ended !== 'finished')
+    const killed = run.histories.some(({ ended, restarts = 0 }) => ended !== 'finished' || restarts > 0)
     if (killed && !options.unlocked) await mend(path, options)
     const content = await readContent(options.store, path)
-    return judge(options, histories, content, options.keep ? folder : undefined)
+    const { verdict, findings } = await judge(options, run, content, options.keep ? folder : undefined)
+    return { verdict, record: runRecord(path, run, findings) }
   } finally {
     if (!options.keep) rmSync(folder, { recursive: true, force: true })
   }
-}
-
-/** After a kill the vanilla library is promised the file only once pslock has opened it. */
-async function mend(path: string, options: StressOptions): Promise<void> {
-  const subject = await openSubject(options.store, { ...options, path, worker: options.procs })
-  await subject.perform({ kind: 'readCount' })
-  await subject.close()
 }

@@ -1,9 +1,15 @@
 import { EXIT } from '../exit-codes.ts'
+import type { Disturbance } from './chaos/disturber.ts'
+import type { ChaosOptions } from './chaos/options.ts'
 import { check } from './checks/check.ts'
+import { checkCopies } from './checks/copies.ts'
 import { contentionFloor, type Floor, type Measures, measure } from './contention.ts'
 import type { Content } from './contents/content.ts'
+import type { CrewRun } from './crew.ts'
 import type { Finding, FindingKind } from './findings.ts'
-import type { History } from './history.ts'
+import { type History, isAcknowledged } from './history.ts'
+import { checkLinearizability, type LinearizabilityChecked } from './linearizability/check.ts'
+import type { Operation } from './operation.ts'
 import type { StressOptions } from './options.ts'
 
 /** The outcome of one run, as `--json` prints it. */
@@ -13,17 +19,34 @@ export interface Verdict extends Measures {
   readonly mode: 'locked' | 'control'
   readonly seed: number
   readonly procs: number
-  readonly ops: number
+  /** Undefined with `seconds`: as many as there was time for. */
+  readonly ops: number | undefined
+  readonly seconds: number | undefined
+  readonly chaos: ChaosOptions
   readonly thinkMs: number
   readonly sliceMs: number | 'default'
   readonly durability: 'process' | 'disk'
   /** How many were to be killed; how many were is in `workers`. */
   readonly kill: number
-  /** procs x ops */
+  /** procs x ops, or with `seconds` what was begun */
   readonly planned: number
   readonly workers: { readonly finished: number; readonly killed: number; readonly failed: number }
   /** Refusals that are right: a contested key that was taken, a bare change that met another one. */
   readonly refused: { readonly taken: number; readonly staleWrite: number }
+  /** What was done to them besides: how often. `copies` were opened with the vanilla library, as were the dumps. */
+  readonly disturbed: {
+    readonly kills: number
+    readonly restarts: number
+    readonly stops: number
+    readonly compactions: number
+    readonly dumps: number
+    readonly copies: number
+    /** Copies that ended in what a kill had left, and were mended as pslock mends the file. */
+    readonly mended: number
+  }
+  readonly linearizability: LinearizabilityChecked
+  /** Ended by Ctrl-C: the verdict is on what was done by then. */
+  readonly interrupted: boolean
   readonly found: Readonly<Record<FindingKind, number>>
   /** The first findings in full. */
   readonly findings: readonly Finding[]
@@ -34,29 +57,43 @@ export interface Verdict extends Measures {
   readonly kept: string | undefined
 }
 
-/** Judges a run by what the workers were told and what the vanilla library finds in the file. */
-export function judge(
+/** So many findings are told in full. */
+const TOLD = 20
+
+/** Judges a run by what the workers were told and what the vanilla library finds in the file, and in every copy of it. */
+export async function judge(
   options: StressOptions,
-  histories: readonly History[],
+  run: CrewRun,
   content: Content,
   kept?: string,
-): Verdict {
-  const findings = check(histories, options.unlocked ? { ...content, trail: undefined } : content)
+): Promise<{ verdict: Verdict; findings: readonly Finding[] }> {
+  const { histories, disturbances, interrupted } = run
+  // A compaction writes the file in an order of its own.
+  const isSorted = options.unlocked || options.chaos.compactionsPerSecond > 0
+  const findings = check(histories, isSorted ? { ...content, trail: undefined } : content)
+  const linearizability = checkLinearizability(histories, content, findings)
+  const { dumps, copies, mended } = await checkCopies(histories, options, findings)
   const measures = measure(histories)
   const floor = contentionFloor(options, measures)
   const damaged = findings.total > 0
   const idle = !damaged && floor?.reached === false
-  return {
+  const count = (what: Disturbance['what']) => disturbances.filter((one) => one.what === what).length
+  const verdict: Verdict = {
     store: options.store,
     mode: options.unlocked ? 'control' : 'locked',
     seed: options.seed,
     procs: options.procs,
-    ops: options.ops,
+    ops: options.seconds === undefined ? options.ops : undefined,
+    seconds: options.seconds,
+    chaos: options.chaos,
     thinkMs: options.thinkMs,
     sliceMs: options.sliceMs ?? 'default',
     durability: options.durability,
     kill: options.kill,
-    planned: options.procs * options.ops,
+    planned:
+      options.seconds === undefined
+        ? options.procs * options.ops
+        : histories.reduce((sum, { entries }) => sum + entries.length, 0),
     ...measures,
     workers: {
       finished: endedAs(histories, 'finished'),
@@ -64,13 +101,33 @@ export function judge(
       failed: endedAs(histories, 'failed'),
     },
     refused: { taken: answered(histories, 'taken'), staleWrite: answered(histories, 'stale') },
+    disturbed: {
+      kills: count('kill'),
+      restarts: histories.reduce((sum, { restarts = 0 }) => sum + restarts, 0),
+      stops: count('stop'),
+      compactions: acknowledged(histories, 'compact'),
+      dumps,
+      copies,
+      mended,
+    },
+    linearizability,
+    interrupted,
     found: findings.counts,
-    findings: findings.first,
+    findings: findings.first.slice(0, TOLD),
     floor,
     verdict: damaged ? 'damaged' : idle ? 'not enough contention' : 'clean',
-    exitCode: damaged ? EXIT.damaged : idle ? EXIT.idle : EXIT.clean,
+    exitCode: interrupted ? EXIT.interrupted : damaged ? EXIT.damaged : idle ? EXIT.idle : EXIT.clean,
     kept,
   }
+  return { verdict, findings: findings.first }
+}
+
+function acknowledged(histories: readonly History[], kind: Operation['kind']): number {
+  return histories.reduce(
+    (sum, { entries }) =>
+      sum + entries.filter((entry) => entry.operation.kind === kind && isAcknowledged(entry)).length,
+    0,
+  )
 }
 
 function endedAs(histories: readonly History[], how: History['ended']): number {

@@ -27,6 +27,25 @@ describe('a ledger', () => {
     assert.equal(readLedger(folder('ledger'))[0]?.answer, undefined)
   })
 
+  it('goes on behind a line that a kill cut short', () => {
+    const killed = new Ledger(folder('ledger'))
+    killed.intend(0, { kind: 'readCount' })
+    killed.close()
+    appendFileSync(folder('ledger'), '{"i":0,"at":12')
+    const ledger = new Ledger(folder('ledger'))
+    ledger.intend(1, { kind: 'readCount' })
+    ledger.answered(1, { said: 'done', value: 3 })
+    ledger.close()
+    const entries = readLedger(folder('ledger'))
+    assert.deepEqual(
+      entries.map(({ index, answer }) => [index, answer]),
+      [
+        [0, undefined],
+        [1, { said: 'done', value: 3 }],
+      ],
+    )
+  })
+
   it('can be counted while it is being written', () => {
     const ledger = new Ledger(folder('ledger'))
     const tail = new LedgerTail(folder('ledger'))

@@ -3,13 +3,21 @@ import { Findings } from '../findings.ts'
 import type { History } from '../history.ts'
 import { isExpected } from '../operation.ts'
 import { checkClaims } from './claims.ts'
-import { checkCounters } from './counters.ts'
+import { checkSeen, checkTotals } from './counters.ts'
 import { checkOrder } from './order.ts'
 import { checkRecords } from './records.ts'
 
 /** Compares what the workers were told with what is in the file. */
 export function check(histories: readonly History[], content: Content): Findings {
   const findings = new Findings()
+  for (const history of histories) checkAnswers(history, findings)
+  checkSeen(histories, findings)
+  checkContent(histories, content, findings)
+  return findings
+}
+
+/** Looks for what was acknowledged, and for what nobody wrote, in a file. */
+export function checkContent(histories: readonly History[], content: Content, findings: Findings): void {
   if (content.unreadable !== undefined) {
     findings.add({
       kind: 'unreadable',
@@ -17,12 +25,10 @@ export function check(histories: readonly History[], content: Content): Findings
     })
   }
   for (const part of content.damaged) findings.add({ kind: 'torn', message: `not JSON: ${part}` })
-  for (const history of histories) checkAnswers(history, findings)
   checkRecords(histories, content, findings)
-  checkCounters(histories, content, findings)
+  checkTotals(histories, content, findings)
   checkClaims(histories, content, findings)
   checkOrder(histories, content, findings)
-  return findings
 }
 
 function checkAnswers({ worker, entries, ended, reason }: History, findings: Findings): void {

@@ -8,8 +8,33 @@ interface Use {
   readonly entry: Entry
 }
 
-/** The shared counters: no increment may be missing, and every value seen must fit what had been done by then. */
-export function checkCounters(histories: readonly History[], content: Content, findings: Findings): void {
+/** The shared counters: no increment may be missing in the file. */
+export function checkTotals(histories: readonly History[], content: Content, findings: Findings): void {
+  const uses = usesOf(histories)
+  for (const [counter, list] of uses) {
+    const increments = list.filter(({ entry }) => entry.operation.kind === 'increment')
+    const done = increments.filter(({ entry }) => isAcknowledged(entry))
+    const doubtful = increments.filter(({ entry }) => isInDoubt(entry))
+    checkTotal(counter, done.length, doubtful.length, content.counters.get(counter) ?? 0, findings)
+  }
+  for (const counter of content.counters.keys()) {
+    if (!uses.has(counter)) {
+      findings.add({ kind: 'unexpected', record: counter, message: `nobody counted ${counter}` })
+    }
+  }
+}
+
+/** Every value that was seen fits what had been done by then. */
+export function checkSeen(histories: readonly History[], findings: Findings): void {
+  for (const list of usesOf(histories).values()) {
+    const increments = list.filter(({ entry }) => entry.operation.kind === 'increment')
+    const done = increments.filter(({ entry }) => isAcknowledged(entry))
+    const doubtful = increments.filter(({ entry }) => isInDoubt(entry))
+    checkValues(list, done, doubtful, findings)
+  }
+}
+
+function usesOf(histories: readonly History[]): Map<string, Use[]> {
   const uses = new Map<string, Use[]>()
   for (const { worker, entries } of histories) {
     for (const entry of entries) {
@@ -20,18 +45,7 @@ export function checkCounters(histories: readonly History[], content: Content, f
       uses.set(counter, list)
     }
   }
-  for (const [counter, list] of uses) {
-    const increments = list.filter(({ entry }) => entry.operation.kind === 'increment')
-    const done = increments.filter(({ entry }) => isAcknowledged(entry))
-    const doubtful = increments.filter(({ entry }) => isInDoubt(entry))
-    checkTotal(counter, done.length, doubtful.length, content.counters.get(counter) ?? 0, findings)
-    checkSeen(list, done, doubtful, findings)
-  }
-  for (const counter of content.counters.keys()) {
-    if (!uses.has(counter)) {
-      findings.add({ kind: 'unexpected', record: counter, message: `nobody counted ${counter}` })
-    }
-  }
+  return uses
 }
 
 function checkTotal(
@@ -48,7 +62,7 @@ function checkTotal(
 }
 
 /** Values seen: at least what was acknowledged before the operation began, at most what had begun when it ended. */
-function checkSeen(
+function checkValues(
   uses: readonly Use[],
   done: readonly Use[],
   doubtful: readonly Use[],

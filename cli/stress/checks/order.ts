@@ -53,6 +53,10 @@ function tracesOf(worker: number, { operation, answer }: Entry): string[] {
       return value === undefined ? [] : [trace.count(operation.counter, value)]
     case 'claim':
       return [trace.claim(claimId(worker, operation.key))]
+    case 'writeRegister':
+      return [trace.count(operation.register, operation.value)]
+    case 'compareAndSet':
+      return value === 1 ? [trace.count(operation.register, operation.to)] : []
     default:
       return []
   }

@@ -9,6 +9,8 @@ export interface Content {
   readonly counters: ReadonlyMap<string, number>
   /** Who has a contested key, by the file. */
   readonly claims: readonly { readonly key: string; readonly id: string }[]
+  /** The registers, and the unique keys that come and go, in the file's order. */
+  readonly registers: readonly { readonly key: string; readonly value: number }[]
   /** The traces that committed writes left, in the file's order; undefined where the file keeps no order. */
   readonly trail: readonly string[] | undefined
 }

@@ -15,6 +15,7 @@ export async function readNedb(path: string): Promise<Content> {
       records: [],
       counters: new Map(),
       claims: [],
+      registers: [],
       trail: [],
     }
   }
@@ -58,17 +59,20 @@ function lastLines(lines: readonly Line[]): Iterable<Line> {
   return docs.values()
 }
 
-function sorted(docs: Iterable<Line>): Pick<Content, 'records' | 'counters' | 'claims'> {
+function sorted(docs: Iterable<Line>): Pick<Content, 'records' | 'counters' | 'claims' | 'registers'> {
   const records: { id: string; record: unknown }[] = []
   const counters = new Map<string, number>()
   const claims: { key: string; id: string }[] = []
+  const registers: { key: string; value: number }[] = []
   for (const doc of docs) {
     const id = String(doc._id)
     if (id.startsWith('counter-')) counters.set(id, Number(doc.value))
+    else if (id.startsWith('register-')) registers.push({ key: id, value: Number(doc.value) })
+    else if (id.startsWith('unique-')) registers.push({ key: String(doc.key), value: Number(doc.value) })
     else if (typeof doc.key === 'string') claims.push({ key: doc.key, id })
     else records.push({ id, record: doc })
   }
-  return { records, counters, claims }
+  return { records, counters, claims, registers }
 }
 
 function traceOf({ _id, $$deleted, v, value, key }: Line): string[] {

@@ -1,6 +1,6 @@
-import { ABSENT, type Answer, claimId, insertedNumbers, type Operation } from '../operation.ts'
+import { ABSENT, type Answer, claimId, insertedNumbers } from '../operation.ts'
 import { isWhole, makeRecord, recordId } from '../record.ts'
-import type { Subject } from './subject.ts'
+import { chore, type Subject, slowly } from './subject.ts'
 
 export type Query = Record<string, unknown>
 
@@ -15,11 +15,17 @@ export interface DocumentStore {
   find(query: Query): Promise<object[]>
   findOne(query: Query): Promise<object | null>
   count(query: Query): Promise<number>
+  /** Sets the value of this document, which is made if it is not there. */
+  set(id: string, value: number): Promise<unknown>
+  compact(): Promise<unknown>
   close(): Promise<void>
 }
 
 /** The plan's operations in terms of documents. */
-export function documentSubject(store: DocumentStore, worker: number): Subject {
+export function documentSubject(
+  store: DocumentStore,
+  { worker, path, database }: { worker: number; path: string; database: object },
+): Subject {
   const read = async (n: number): Promise<Answer> => {
     const _id = recordId(worker, n)
     const found = n % 2 === 0 ? await store.findOne({ _id }) : (await store.find({ _id: { $in: [_id] } }))[0]
@@ -48,7 +54,7 @@ export function documentSubject(store: DocumentStore, worker: number): Subject {
         case 'increment':
           return { said: 'done', value: await store.increment(operation.counter) }
         case 'claim':
-          return claim(store, worker, operation)
+          return unlessTaken(store, { _id: claimId(worker, operation.key), key: operation.key })
         case 'readRecord':
           return read(operation.n)
         case 'readCount':
@@ -57,24 +63,52 @@ export function documentSubject(store: DocumentStore, worker: number): Subject {
           const found = (await store.findOne({ _id: operation.counter })) as { value: number } | null
           return { said: 'done', value: found?.value ?? 0 }
         }
+        case 'readRegister':
+          return value(await store.findOne({ _id: operation.register }))
+        case 'writeRegister':
+          await store.set(operation.register, operation.value)
+          return { said: 'done' }
+        case 'compareAndSet': {
+          const { register: _id, from, to } = operation
+          if (from === ABSENT) {
+            const { said } = await unlessTaken(store, { _id, value: to })
+            return { said: 'done', value: said === 'taken' ? 0 : 1 }
+          }
+          return { said: 'done', value: await store.update({ _id, value: from }, { $set: { value: to } }) }
+        }
+        case 'insertKey': {
+          const { key, value } = operation
+          return unlessTaken(store, { _id: `${key}-${value}`, key, value })
+        }
+        case 'deleteKey':
+          return { said: 'done', value: await store.remove({ key: operation.key }) }
+        case 'readKey':
+          return value(await store.findOne({ key: operation.key }))
+        case 'compact':
+          await store.compact()
+          return { said: 'done' }
+        case 'dump':
+        case 'copy':
+          return chore(operation, database, path)
       }
     },
+    slowly: slowly(database),
     close: () => store.close(),
   }
 }
 
-async function claim(
-  store: DocumentStore,
-  worker: number,
-  { key }: Extract<Operation, { kind: 'claim' }>,
-): Promise<Answer> {
+async function unlessTaken(store: DocumentStore, doc: object): Promise<Answer> {
   try {
-    await store.insert({ _id: claimId(worker, key), key })
+    await store.insert(doc)
     return { said: 'done' }
   } catch (error) {
     if ((error as { errorType?: unknown }).errorType === 'uniqueViolated') return { said: 'taken' }
     throw error
   }
+}
+
+function value(found: object | null): Answer {
+  return { said: 'done', value: (found as { value: number } | null)?.value ?? ABSENT }
 }
 
 function document(worker: number, n: number, v: number, length: number): object {

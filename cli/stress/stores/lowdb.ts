@@ -2,7 +2,7 @@ import { JSONFilePreset } from 'lowdb/node'
 import { LockedJSONFilePreset } from '../../../adapters/lowdb.ts'
 import { ABSENT, type Answer, claimId, insertedNumbers, type Operation } from '../operation.ts'
 import { isWhole, makeRecord, recordId, type StoredRecord } from '../record.ts'
-import { lockOptions, type Subject, type SubjectOptions } from './subject.ts'
+import { chore, lockOptions, type Subject, type SubjectOptions, slowly } from './subject.ts'
 
 export type Post = StoredRecord & { readonly id: string }
 
@@ -11,6 +11,8 @@ export interface Blog {
   posts: Post[]
   counters: Record<string, number>
   claims: Record<string, string>
+  registers: Record<string, number>
+  unique: Record<string, number>
 }
 
 /** What both libraries can do. */
@@ -22,15 +24,26 @@ interface JsonStore {
 }
 
 export async function open(options: SubjectOptions): Promise<Subject> {
-  const empty: Blog = { posts: [], counters: {}, claims: {} }
+  const empty: Blog = { posts: [], counters: {}, claims: {}, registers: {}, unique: {} }
   if (options.unlocked) {
     // Under NODE_ENV=test the preset would keep everything in memory.
     delete process.env.NODE_ENV
     const db = await JSONFilePreset<Blog>(options.path, empty)
-    return { perform: (operation) => perform(db, options.worker, operation), close: async () => {} }
+    return subject(db, options, async () => {})
   }
   const db = await LockedJSONFilePreset<Blog>(options.path, empty, lockOptions(options))
-  return { perform: (operation) => perform(db, options.worker, operation), close: () => db.close() }
+  return subject(db, options, () => db.close())
+}
+
+function subject(db: JsonStore, { worker, path }: SubjectOptions, close: () => Promise<void>): Subject {
+  return {
+    perform: async (operation) => {
+      if (operation.kind === 'dump' || operation.kind === 'copy') return chore(operation, db, path)
+      return perform(db, worker, operation)
+    },
+    slowly: slowly(db),
+    close,
+  }
 }
 
 async function perform(db: JsonStore, worker: number, operation: Operation): Promise<Answer> {
@@ -63,6 +76,33 @@ async function perform(db: JsonStore, worker: number, operation: Operation): Pro
         counters[operation.counter] = value
         return value
       })
+    case 'writeRegister':
+      return change(db, operation, ({ registers }) => {
+        registers[operation.register] = operation.value
+        return undefined
+      })
+    case 'compareAndSet':
+      return change(db, operation, ({ registers }) => {
+        const fits = (registers[operation.register] ?? ABSENT) === operation.from
+        if (fits) registers[operation.register] = operation.to
+        return fits ? 1 : 0
+      })
+    case 'insertKey': {
+      let fits = false
+      await db.update(({ unique }) => {
+        fits = unique[operation.key] === undefined
+        unique[operation.key] ??= operation.value
+      })
+      return { said: fits ? 'done' : 'taken' }
+    }
+    case 'deleteKey':
+      return change(db, operation, ({ unique }) => {
+        const fits = unique[operation.key] !== undefined
+        delete unique[operation.key]
+        return fits ? 1 : 0
+      })
+    case 'compact':
+      throw new Error('the file of lowdb has nothing to compact')
     case 'claim':
       return claim(db, worker, operation.key)
     default:
@@ -104,11 +144,15 @@ async function claim(db: JsonStore, worker: number, key: string): Promise<Answer
   return { said: taken ? 'taken' : 'done' }
 }
 
-function look({ posts, counters }: Blog, worker: number, operation: Operation): Answer {
+function look({ posts, counters, registers, unique }: Blog, worker: number, operation: Operation): Answer {
   if (operation.kind === 'readCount') {
     return { said: 'done', value: posts.filter((post) => post.worker === worker).length }
   }
   if (operation.kind === 'readCounter') return { said: 'done', value: counters[operation.counter] ?? 0 }
+  if (operation.kind === 'readRegister') {
+    return { said: 'done', value: registers[operation.register] ?? ABSENT }
+  }
+  if (operation.kind === 'readKey') return { said: 'done', value: unique[operation.key] ?? ABSENT }
   const id = operation.kind === 'readRecord' ? recordId(worker, operation.n) : ''
   const found = posts.find((post) => post.id === id)
   if (!found) return { said: 'done', value: ABSENT }

@@ -21,10 +21,17 @@ export async function open(options: SubjectOptions): Promise<Subject> {
       find: async (query) => db.find<object>(query),
       findOne: async (query) => db.findOne<object>(query),
       count: async (query) => db.count(query),
+      set: async (_id, value) => db.update({ _id }, { $set: { value } }, { upsert: true }),
+      compact: () => original(db).compactDatafileAsync(),
       close: async () => {
         if ('close' in db && typeof db.close === 'function') await db.close()
       },
     },
-    options.worker,
+    { ...options, database: db },
   )
+}
+
+/** NeDB itself, which this library wraps without its compaction. */
+function original(db: object): { compactDatafileAsync(): Promise<void> } {
+  return (db as { __original: { compactDatafileAsync(): Promise<void> } }).__original
 }

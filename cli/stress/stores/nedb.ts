@@ -23,11 +23,13 @@ export async function open(options: SubjectOptions): Promise<Subject> {
       find: (query) => db.findAsync(query),
       findOne: (query) => db.findOneAsync(query),
       count: (query) => db.countAsync(query),
+      set: (_id, value) => db.updateAsync({ _id }, { $set: { value } }, { upsert: true }),
+      compact: () => db.compactDatafileAsync(),
       close: async () => {
         if (db instanceof LockedNedb) await db.close()
       },
     },
-    options.worker,
+    { ...options, database: db },
   )
 }
 

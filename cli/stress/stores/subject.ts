@@ -1,3 +1,5 @@
+import { copyFile, rename } from 'node:fs/promises'
+import type { PsLock } from '../../../src/lock/ps-lock.ts'
 import type { Answer, Operation } from '../operation.ts'
 
 /** Where the data is, and how a worker opens it. */
@@ -14,7 +16,43 @@ export interface SubjectOptions {
 export interface Subject {
   /** @throws whatever the store rejects with, unless it is an answer that the plan expects */
   perform(operation: Operation): Promise<Answer>
+  /**
+   * Runs it under one hold of the lock, as one transaction; the vanilla library has none, and just runs it.
+   * @throws whatever it throws, and the store's own
+   */
+  slowly<T>(run: () => Promise<T>): Promise<T>
   close(): Promise<void>
+}
+
+/** What every locked store has, and no vanilla one. */
+interface Locked {
+  readonly lock: PsLock | undefined
+  transaction<T>(run: () => T): Promise<Awaited<T>>
+  dump(path: string): Promise<void>
+}
+
+/** A whole copy of the data file, or none, made while nobody writes it. */
+async function copyOf({ lock }: Locked, path: string, to: string): Promise<void> {
+  if (!lock) throw new Error('the vanilla library has no lock to copy under')
+  const temp = `${to}.part`
+  await lock.shared(() => copyFile(path, temp))
+  await rename(temp, to)
+}
+
+/** The chores, which are the same for every locked store but for the compaction. */
+export async function chore(
+  operation: Extract<Operation, { kind: 'dump' | 'copy' }>,
+  store: object,
+  path: string,
+): Promise<Answer> {
+  if (operation.kind === 'dump') await (store as Locked).dump(operation.to)
+  else await copyOf(store as Locked, path, operation.to)
+  return { said: 'done' }
+}
+
+export function slowly(store: object): Subject['slowly'] {
+  return (run) =>
+    ('transaction' in store ? (store as Locked).transaction(run) : run()) as ReturnType<typeof run>
 }
 
 /** The options that only a locked store knows; an option that was not given is left out. */
