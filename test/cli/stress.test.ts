@@ -31,6 +31,7 @@ describe('pslock stress', () => {
       assert.equal(verdict.mode, 'control')
       assert.equal(verdict.verdict, 'damaged')
       assert.ok(verdict.found.lost > 0, JSON.stringify(verdict.found))
+      assert.ok(verdict.found.notLinearizable > 0, JSON.stringify(verdict.found))
       assert.ok(verdict.findings.length > 0)
     })
 
@@ -118,14 +119,14 @@ describe('pslock stress', () => {
       assert.ok(readdirSync(kept).includes('data.db'))
     })
 
-    it('is removed by Ctrl-C, which ends every worker and exits 130', async () => {
+    it('is removed by Ctrl-C, which ends every worker, tells the verdict so far and exits 130', async () => {
       const { child, outcome } = startPslock('stress', '--procs', '3', '--ops', '100000', '--dir', folder())
       await until('a worker works', () => working(folder()))
       const workers = childrenOf(child.pid!)
       child.kill('SIGINT')
       const { code, stdout } = await outcome
       assert.equal(code, 130)
-      assert.equal(stdout, '')
+      assert.match(stdout, /lost +0.*\(interrupted: so far\)/s)
       assert.deepEqual(readdirSync(folder()), [])
       for (const pid of workers) assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
     })
@@ -150,6 +151,16 @@ describe('pslock stress', () => {
       ['no process', ['stress', '--procs', '0'], /whole number from 1/],
       ['half an operation', ['stress', '--ops', '1.5'], /whole number/],
       ['killing everybody', ['stress', '--procs', '3', '--kill', '3'], /one of the 3 processes alive/],
+      ['no rate', ['stress', '--stop', '5'], /so many times a second, such as 2\/s/],
+      ['a rate of another time', ['stress', '--kill', '5/m'], /so many times a second/],
+      ['a count and a time', ['stress', '--ops', '5', '--seconds', '5'], /either --ops or --seconds/],
+      [
+        'compacting lowdb',
+        ['stress', '--store', 'lowdb', '--compact', '1/s'],
+        /nothing that --compact could/,
+      ],
+      ['a dump without a lock', ['stress', '--unlocked', '--dump', '1/s'], /--dump needs the lock/],
+      ['an unknown profile', ['stress', '--profile', 'calm'], /chaos, torture/],
       ['a negative pause', ['stress', '--think', '-1'], /milliseconds from 0 up/],
       ['an unknown option', ['stress', '--locked'], /unknown option/],
       ['an unknown command', ['stres'], /unknown command/],
@@ -170,6 +181,7 @@ describe('pslock stress', () => {
     assert.equal(code, 0)
     assert.match(stdout, /--procs <n>.*default: 50/s)
     assert.match(stdout, /0 clean, 1 losses.*3\s+not enough contention.*130 Ctrl-C/s)
+    assert.match(stdout, /--kill <n or n\/s>.*--stop <n\/s>.*--clock-jump/s)
   })
 })
 
