@@ -57,8 +57,9 @@ export interface Verdict extends Measures {
   readonly kept: string | undefined
 }
 
-/** So many findings are told in full. */
+/** So many findings are told in full; of each kind so many at least. */
 const TOLD = 20
+const TOLD_OF_A_KIND = 3
 
 /** Judges a run by what the workers were told and what the vanilla library finds in the file, and in every copy of it. */
 export async function judge(
@@ -113,13 +114,26 @@ export async function judge(
     linearizability,
     interrupted,
     found: findings.counts,
-    findings: findings.first.slice(0, TOLD),
+    findings: told(findings.first),
     floor,
     verdict: damaged ? 'damaged' : idle ? 'not enough contention' : 'clean',
     exitCode: interrupted ? EXIT.interrupted : damaged ? EXIT.damaged : idle ? EXIT.idle : EXIT.clean,
     kept,
   }
   return { verdict, findings: findings.first }
+}
+
+/** The first findings, in their order, with some of every kind among them. */
+function told(all: readonly Finding[]): Finding[] {
+  const seen = new Map<FindingKind, number>()
+  const nth = (kind: FindingKind) => {
+    seen.set(kind, (seen.get(kind) ?? 0) + 1)
+    return seen.get(kind) as number
+  }
+  const first = all.filter(({ kind }) => nth(kind) <= TOLD_OF_A_KIND)
+  const others = all.filter((finding) => !first.includes(finding))
+  const chosen = new Set([...first, ...others].slice(0, Math.max(TOLD, first.length)))
+  return all.filter((finding) => chosen.has(finding))
 }
 
 function acknowledged(histories: readonly History[], kind: Operation['kind']): number {

@@ -29,7 +29,7 @@ export function checkLinearizability(
   const begin = Math.min(...histories.map(({ entries }) => entries[0]?.start ?? Number.POSITIVE_INFINITY))
   let operations = 0
   let undecided = 0
-  const object = (key: string, found: Contradiction<unknown> | undefined) => {
+  const objectTo = (key: string, found: Contradiction<unknown> | undefined) => {
     if (!found) return
     const first = found.operations.find(({ worker }) => worker !== undefined)
     const told = found.operations.map((operation) => `\n    ${sentence(operation, begin)}`).join('')
@@ -42,13 +42,13 @@ export function checkLinearizability(
   }
   for (const [key, history] of counters) {
     operations += history.length
-    object(key, counterContradiction(history))
+    objectTo(key, counterContradiction(history))
   }
   for (const [key, history] of registers) {
     operations += history.length
     const found = registerContradiction(history)
     if (found === 'undecided') undecided++
-    else object(key, found)
+    else objectTo(key, found)
   }
   return { histories: counters.size + registers.size, operations, undecided }
 }
