@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { holdsPath } from './chaos/lock-log.ts'
 import type { History } from './history.ts'
 import { readLedger } from './ledger.ts'
 import { LedgerTail } from './ledger-tail.ts'
@@ -40,7 +41,13 @@ export class Member {
     this.worker = worker
     this.#changed = changed
     this.#stderr = `${path}.stderr-${worker}`
-    this.#started = { ...options, worker, path, ledger: `${path}.ledger-${worker}` }
+    this.#started = {
+      ...options,
+      worker,
+      path,
+      ledger: `${path}.ledger-${worker}`,
+      holds: holdsPath(path, worker),
+    }
     closeSync(openSync(this.#started.ledger, 'w'))
     this.#tail = new LedgerTail(this.#started.ledger)
     this.ended = new Promise((resolve) => {

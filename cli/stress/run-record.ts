@@ -1,5 +1,5 @@
 import type { Disturbance } from './chaos/disturber.ts'
-import { type Hold, readHolds } from './chaos/lock-log.ts'
+import { type Hold, holdsPath, readHolds } from './chaos/lock-log.ts'
 import type { CrewRun } from './crew.ts'
 import type { Finding } from './findings.ts'
 import type { History } from './history.ts'
@@ -61,7 +61,7 @@ export function runRecord(path: string, run: CrewRun, findings: readonly Finding
         toMs: msOr(end),
         said: answer?.said,
       })),
-      holds: readHolds(`${path}.ledger-${worker}.holds`).map(({ mode, asked, granted, released }: Hold) => ({
+      holds: readHolds(holdsPath(path, worker)).map(({ mode, asked, granted, released }: Hold) => ({
         mode,
         askedMs: ms(asked),
         grantedMs: ms(granted),

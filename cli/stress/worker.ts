@@ -13,6 +13,8 @@ export interface WorkerOptions extends StressOptions {
   readonly worker: number
   readonly path: string
   readonly ledger: string
+  /** Where it notes when it had the lock. */
+  readonly holds: string
 }
 
 /** What is done to the file as a whole, besides the plan. */
@@ -40,7 +42,7 @@ async function main(options: WorkerOptions): Promise<void> {
   report({ state: 'started' })
   await orders.first('open')
   beginJumping(options)
-  noteHolds(`${options.ledger}.holds`)
+  noteHolds(options.holds)
   const subject = await openSubject(options.store, options)
   report({ state: 'ready' })
   const go = await orders.first('go')

@@ -12,6 +12,10 @@ export interface Hold {
   released?: number
 }
 
+export function holdsPath(path: string, worker: number): string {
+  return `${path}.holds-${worker}`
+}
+
 /**
  * Notes the holds of this process, from the diagnostics channels of the lock, one line an event, written at once. A
  * grant is noted after it came and a release after it was made: what is written is for looking at, not a proof.
