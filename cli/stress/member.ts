@@ -94,8 +94,8 @@ export class Member {
     if (order.order === 'go') this.#go = order
     if (order.order !== 'chore') this.#become(order.order === 'open' ? 'opening' : 'working')
     this.#child.send(order, (error) => {
-      // Nobody is surprised that a killed one cannot be reached.
-      if (error && this.isLive && this.state !== 'restarting') {
+      // Nobody is surprised that a killed one cannot be reached, and who has just finished needs no chore.
+      if (error && this.isLive && this.state !== 'restarting' && order.order !== 'chore') {
         this.#fail(`could not be reached: ${error.message}`)
       }
     })

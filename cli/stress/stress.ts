@@ -30,9 +30,10 @@ export async function stress(
     const run = await runCrew(path, options, onProgress, signal)
     onProgress({ phase: 'checking', done: 0, total: 1, live: 0 })
     const killed = run.histories.some(({ ended, restarts = 0 }) => ended !== 'finished' || restarts > 0)
-    if (killed && !options.unlocked) await mend(path, options)
+    const refusal = killed && !options.unlocked ? await mend(path, options) : undefined
     const content = await readContent(options.store, path)
-    const { verdict, findings } = await judge(options, run, content, options.keep ? folder : undefined)
+    const kept = options.keep ? folder : undefined
+    const { verdict, findings } = await judge(options, run, { content, refusal, kept })
     return { verdict, record: runRecord(path, run, findings) }
   } finally {
     if (!options.keep) rmSync(folder, { recursive: true, force: true })

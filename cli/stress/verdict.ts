@@ -57,6 +57,15 @@ export interface Verdict extends Measures {
   readonly kept: string | undefined
 }
 
+/** What a run has left. */
+export interface Remains {
+  readonly content: Content
+  /** Why pslock could not open the file again after kills. */
+  readonly refusal: string | undefined
+  /** Where the data and the ledgers are, if they were not removed. */
+  readonly kept: string | undefined
+}
+
 /** So many findings are told in full; of each kind so many at least. */
 const TOLD = 20
 const TOLD_OF_A_KIND = 3
@@ -65,13 +74,15 @@ const TOLD_OF_A_KIND = 3
 export async function judge(
   options: StressOptions,
   run: CrewRun,
-  content: Content,
-  kept?: string,
+  { content, refusal, kept }: Remains,
 ): Promise<{ verdict: Verdict; findings: readonly Finding[] }> {
   const { histories, disturbances, interrupted } = run
   // A compaction writes the file in an order of its own.
   const isSorted = options.unlocked || options.chaos.compactionsPerSecond > 0
   const findings = check(histories, isSorted ? { ...content, trail: undefined } : content)
+  if (refusal !== undefined) {
+    findings.add({ kind: 'errors', message: `pslock cannot open the file again: ${refusal}` })
+  }
   const linearizability = checkLinearizability(histories, content, findings)
   const { dumps, copies, mended } = await checkCopies(histories, options, findings)
   const measures = measure(histories)

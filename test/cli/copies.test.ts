@@ -69,6 +69,32 @@ describe('the checker of the dumps and copies of a stress run', () => {
     })
   }
 
+  it('allows every state that there was while a slow dump was made', async () => {
+    const own: Operation[] = [
+      { kind: 'insert', n: 0, length: 10 },
+      { kind: 'dump', to: folder('dump') },
+      { kind: 'insertMany', n: 1, count: 3, length: 10 },
+      { kind: 'delete', n: 2 },
+      { kind: 'update', n: 0, v: 1, length: 10 },
+      { kind: 'increment', counter: 'counter-0' },
+      { kind: 'claim', key: 'key-0' },
+    ]
+    const run = await RecordedRun.make('nedb', folder('data'), [own])
+    const end = run.histories[0]!.entries.at(-1)!.end! + 1
+    run.retold(0, ({ operation }) => operation.kind === 'dump', { end })
+    const all = readFileSync(folder('data'), 'utf8').split('\n')
+    // Never between the records of a batch, which are one write.
+    const within = (line: string | undefined) => line?.includes('"w0-1"') || line?.includes('"w0-2","worker"')
+    for (let length = all.findIndex((line) => line.includes('"w0-0"')) + 1; length <= all.length; length++) {
+      if (within(all[length - 1])) continue
+      writeFileSync(folder('dump'), `${all.slice(0, length).join('\n')}\n`)
+      assert.deepEqual((await check(run)).kinds, {}, `${length} lines`)
+    }
+    const half = all.findIndex((line) => line.includes('"w0-1"')) + 1
+    writeFileSync(folder('dump'), `${all.slice(0, half).join('\n')}\n`)
+    assert.deepEqual((await check(run)).kinds, { torn: 1 }, 'a batch is whole, but for what was deleted')
+  })
+
   const lines = (edit: (lines: string[]) => string[]) => {
     writeFileSync(folder('copy'), edit(readFileSync(folder('copy'), 'utf8').split('\n')).join('\n'))
   }

@@ -42,7 +42,11 @@ export async function checkCopies(
         if (answer?.said === 'done') add({ kind: 'lost', message: 'acknowledged, and there is no such file' })
         continue
       }
-      if (operation.kind === 'copy' && (await mendAfterKill(operation.to, options))) seen.mended++
+      if (operation.kind === 'copy' && (await isOfAKill(operation.to, options))) {
+        seen.mended++
+        const refusal = await mend(operation.to, options)
+        if (refusal !== undefined) add({ kind: 'errors', message: `pslock cannot mend it: ${refusal}` })
+      }
       const content = await readContent(options.store, operation.to)
       const own = new Findings()
       // A compaction sorts the file anew.
@@ -75,21 +79,24 @@ function asOf(histories: readonly History[], begin: number, end: number): Histor
   }))
 }
 
-/**
- * After a kill inside a write the vanilla library is promised the file only once pslock has opened it again.
- * @returns whether the copy is of such a file
- */
-async function mendAfterKill(path: string, { chaos, kill, ...options }: StressOptions): Promise<boolean> {
-  if (options.store === 'lowdb' || (chaos.killsPerSecond === 0 && kill === 0)) return false
+/** After a kill inside a write the vanilla library is promised the file only once pslock has opened it again. */
+async function isOfAKill(path: string, { store, chaos, kill }: StressOptions): Promise<boolean> {
+  if (store === 'lowdb' || (chaos.killsPerSecond === 0 && kill === 0)) return false
   const { findings } = await nedbFormat.inspect(readFileSync(path))
-  if (!findings.some(({ what }) => OF_A_CRASH.has(what))) return false
-  await mend(path, { ...options, chaos, kill })
-  return true
+  return findings.some(({ what }) => OF_A_CRASH.has(what))
 }
 
-/** Opens a file as any process of pslock would after a kill, which cuts off what was not finished. */
-export async function mend(path: string, options: StressOptions): Promise<void> {
-  const subject = await openSubject(options.store, { ...options, path, worker: options.procs })
-  await subject.perform({ kind: 'readCount' })
-  await subject.close()
+/**
+ * Opens a file as any process of pslock would after a kill, which cuts off what was not finished.
+ * @returns why that was refused
+ */
+export async function mend(path: string, options: StressOptions): Promise<string | undefined> {
+  try {
+    const subject = await openSubject(options.store, { ...options, path, worker: options.procs })
+    await subject.perform({ kind: 'readCount' })
+    await subject.close()
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
 }

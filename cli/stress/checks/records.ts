@@ -114,9 +114,13 @@ function checkBatches(
 ): void {
   const doubtful = entries.filter((entry) => entry.operation.kind === 'insertMany' && isInDoubt(entry))
   if (doubtful.length === 0) return
+  // A deletion that nobody heard of either may have taken one out of a batch.
+  const deleted = new Set(
+    entries.flatMap(({ operation }) => (operation.kind === 'delete' ? operation.n : [])),
+  )
   const ids = new Set(content.records.map(({ id }) => id))
   for (const { operation, index } of doubtful) {
-    const numbers = insertedNumbers(operation)
+    const numbers = insertedNumbers(operation).filter((n) => !deleted.has(n))
     if (!numbers.every((n) => possible.get(n)?.size === 2)) continue
     const present = numbers.filter((n) => ids.has(recordId(worker, n))).length
     if (present === 0 || present === numbers.length) continue
