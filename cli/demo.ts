@@ -112,7 +112,7 @@ function explanation(runs: readonly Verdict[]): string {
   const harmless = runs.filter(({ mode, verdict }) => mode === 'control' && verdict === 'clean')
   const lines = [
     'Each row is the same kind of seeded work by separate processes on one file, checked afterwards with the vanilla',
-    'library against what every process had been told. "other" is out of order, unexpected, unreadable, stale, errors.',
+    'library against what every process had been told. "other" is out of order, unexpected, unreadable, stale, not linearizable, errors.',
   ]
   for (const { store } of harmless) {
     lines.push(`The control of ${store} lost nothing this time: its locked run proves less than it could.`)

@@ -66,8 +66,8 @@ function shortest(history: readonly RegisterOperation[]): Part {
   return part.operations.length > FEW ? part : thinned(part)
 }
 
-function contradicts({ operations, initial }: Part, budget?: number): boolean {
-  return search(operations, initial, budget) === 'not linearizable'
+function contradicts({ operations, initial }: Part): boolean {
+  return search(operations, initial, ATTEMPT) === 'not linearizable'
 }
 
 /** The least of these times for which it holds: it holds for the greatest, and from one on for all. */
@@ -109,7 +109,7 @@ function thinned({ operations, initial }: Part): Part {
   let left = [...operations].sort((a, b) => a.start - b.start)
   for (const operation of left.filter(({ isPending }) => !isPending)) {
     const without = left.flatMap((other) => (other === operation ? unanswered(other) : [other]))
-    if (contradicts({ operations: without, initial }, ATTEMPT)) left = without
+    if (contradicts({ operations: without, initial })) left = without
   }
   return { operations: left, initial }
 }

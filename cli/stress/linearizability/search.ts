@@ -8,8 +8,8 @@ export type Outcome =
   /** Too many orders to try them all. */
   | 'undecided'
 
-/** How many configurations are looked at before it is given up: some seconds. */
-const BUDGET = 400_000
+/** How many configurations are looked at before it is given up: a second or so. */
+const BUDGET = 50_000
 
 /** A point of the search: some operations have been put in order, and these may come next. */
 interface Frame {
