@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { fileURLToPath } from 'node:url'
 import type { Content } from '../../cli/stress/contents/content.ts'
 import { readContent } from '../../cli/stress/contents/read.ts'
 import { Findings } from '../../cli/stress/findings.ts'
@@ -7,6 +6,7 @@ import type { History } from '../../cli/stress/history.ts'
 import { type Entry, readLedger } from '../../cli/stress/ledger.ts'
 import { checkLinearizability } from '../../cli/stress/linearizability/check.ts'
 import type { Operation } from '../../cli/stress/operation.ts'
+import { asset } from '../fixtures/code.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { note } from '../fixtures/random.ts'
 import { RecordedRun } from './recorded-run.ts'
@@ -103,7 +103,7 @@ describe('the linearizability of a stress run', () => {
 
   it('is missed in a run without a lock that was recorded, which names the shortest part with its times', () => {
     const histories = [0, 1, 2].map((worker): History => {
-      const path = fileURLToPath(new URL(`../fixtures/unlocked-run/ledger-${worker}.jsonl`, import.meta.url))
+      const path = asset(`unlocked-run/ledger-${worker}.jsonl`)
       return { worker, entries: readLedger(path), ended: 'finished' }
     })
     const findings = new Findings()

@@ -6,7 +6,6 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { cutByKill, type Kill, mayChange } from '../fixtures/faults/call.ts'
-import { useCompiled } from '../fixtures/faults/compiled.ts'
 import {
   assertNothingElse,
   assertOneOf,
@@ -15,7 +14,7 @@ import {
   Expected,
 } from '../fixtures/faults/expected.ts'
 import { figures } from '../fixtures/faults/figures.ts'
-import { inParallel, useLab } from '../fixtures/faults/lab.ts'
+import { inParallel, underSeam, useLab } from '../fixtures/faults/lab.ts'
 import { Files } from '../fixtures/faults/scenario.ts'
 import { scenariosOf } from '../fixtures/faults/scenarios.ts'
 import type { Point } from '../fixtures/faults/writer.ts'
@@ -39,13 +38,12 @@ interface Place {
  */
 describe('a writer that is killed at a system call', () => {
   const at = useLab()
-  const compiled = useCompiled(['writer'])
   warnings()
 
   /** Runs a scenario in a process of its own. @returns what it has said, and the signal that ended it */
   async function run(name: string, files: Files, what: string): Promise<{ said: string; signal: unknown }> {
-    const args = compiled.argumentsOf('writer', files.folder, name, what)
-    const child = spawn(process.execPath, ['--no-warnings', ...args], {
+    const args = underSeam('writer', files.folder, name, what)
+    const child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const exit = once(child, 'exit')

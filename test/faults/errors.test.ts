@@ -3,10 +3,9 @@ import { execFile } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { promisify } from 'node:util'
-import { useCompiled } from '../fixtures/faults/compiled.ts'
 import type { Failed } from '../fixtures/faults/failing.ts'
 import { figures } from '../fixtures/faults/figures.ts'
-import { inParallel, useLab } from '../fixtures/faults/lab.ts'
+import { inParallel, underSeam, useLab } from '../fixtures/faults/lab.ts'
 import { scenariosOf } from '../fixtures/faults/scenarios.ts'
 import { newSeed, note } from '../fixtures/random.ts'
 
@@ -34,7 +33,6 @@ const MAY_PASS = new Set([
 
 describe('a system call that fails', () => {
   const at = useLab()
-  const compiled = useCompiled(['failing'])
 
   for (const family of ['nedb', 'lowdb'] as const) {
     it(`${family}: leaves memory and file equal and whole, an error with a code, and nothing else`, async function () {
@@ -43,8 +41,8 @@ describe('a system call that fails', () => {
       const sum: Failed = { points: 0, rejected: {}, unnoticed: {}, problems: [] }
       await inParallel(await scenariosOf(family), Math.min(availableParallelism(), 4), async ({ name }) => {
         mkdirSync(at(name))
-        const args = compiled.argumentsOf('failing', at(name), name, String(EACH), String(seed))
-        const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args], {
+        const args = underSeam('failing', at(name), name, String(EACH), String(seed))
+        const { stdout } = await promisify(execFile)(process.execPath, args, {
           maxBuffer: 2 ** 28,
           timeout: this.timeout(),
         })

@@ -3,7 +3,6 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { CorruptStoreError } from '../../src/index.ts'
-import { useCompiled } from '../fixtures/faults/compiled.ts'
 import { Disk, type Entry } from '../fixtures/faults/disk.ts'
 import {
   assertNothingElse,
@@ -14,7 +13,7 @@ import {
 } from '../fixtures/faults/expected.ts'
 import { EXTREMES, randomFate } from '../fixtures/faults/fate.ts'
 import { figures } from '../fixtures/faults/figures.ts'
-import { useLab } from '../fixtures/faults/lab.ts'
+import { underSeam, useLab } from '../fixtures/faults/lab.ts'
 import { Files } from '../fixtures/faults/scenario.ts'
 import { scenariosOf } from '../fixtures/faults/scenarios.ts'
 import { warnings } from '../fixtures/nedb-tools.ts'
@@ -33,12 +32,11 @@ interface Figure {
 
 describe('power loss', () => {
   const at = useLab()
-  const compiled = useCompiled(['recording'])
   warnings()
 
   async function recorded({ scenario }: Expected, files: Files): Promise<Entry[]> {
-    const args = compiled.argumentsOf('recording', files.folder, scenario.name)
-    const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args], {
+    const args = underSeam('recording', files.folder, scenario.name)
+    const { stdout } = await promisify(execFile)(process.execPath, args, {
       maxBuffer: 2 ** 28,
     })
     return JSON.parse(stdout) as Entry[]

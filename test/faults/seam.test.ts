@@ -3,8 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Call } from '../fixtures/faults/call.ts'
-import { useCompiled } from '../fixtures/faults/compiled.ts'
-import { useLab } from '../fixtures/faults/lab.ts'
+import { underSeam, useLab } from '../fixtures/faults/lab.ts'
 import { Files } from '../fixtures/faults/scenario.ts'
 import { scenarioOf } from '../fixtures/faults/scenarios.ts'
 import { has } from '../fixtures/lowdb-tools.ts'
@@ -40,7 +39,6 @@ const KINDS = [
 /** Every call that the kernel has seen is one that the seam has counted: none can happen behind its back. */
 describe('the seam of the fault lab', () => {
   const at = useLab()
-  const compiled = useCompiled(['counting'])
 
   before(function () {
     if (has('strace', '-qq', '-o', '/dev/null', 'true')) return
@@ -90,11 +88,7 @@ describe('the seam of the fault lab', () => {
       mkdirSync(files.folder)
       await (await scenarioOf(name)).prepare(files)
       const tracer = ['-f', '-y', '-qq', '-o', at('trace'), '-e', 'trace=file,desc']
-      const args = [
-        process.execPath,
-        '--no-warnings',
-        ...compiled.argumentsOf('counting', files.folder, name),
-      ]
+      const args = [process.execPath, ...underSeam('counting', files.folder, name)]
       const counted = JSON.parse(execFileSync('strace', [...tracer, ...args], { encoding: 'utf8' })) as Call[]
       const calls = counted
         .filter((call) => KINDS.includes(call.name))

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { fixture } from '../fixtures/code.ts'
 import { useFolder } from '../fixtures/folder.ts'
-import { fixture } from '../fixtures/nedb-tools.ts'
 
 const LONG = process.env.PSLOCK_LONG === '1'
 /** Whatever is not over by then hangs. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { fixture } from '../fixtures/nedb-tools.ts'
+import { fixture } from '../fixtures/code.ts'
 import type { Commands } from '../fixtures/step-worker.ts'
 
 type Result<K extends keyof Commands> = Promise<Awaited<ReturnType<Commands[K]>>>
