@@ -1,4 +1,5 @@
 import { CorruptStoreError } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
 import { ImageFile } from '../image/image-file.ts'
 import { isObject } from '../tree/json-tree.ts'
 import type { TableSchema } from './schema.ts'
@@ -38,13 +39,13 @@ export class SchemaFile {
 
   /** The present schemas: the same object for as long as nobody has written. @throws CorruptStoreError, StoreIoError */
   read(): Schemas {
-    const news = this.#file.news('shared')
-    if (news.kind === 'none') return this.#schemas
     try {
+      const news = this.#file.news('shared')
+      if (news.kind === 'none') return this.#schemas
       this.#schemas = news.kind === 'missing' ? { ...NONE } : this.#parse(this.#file.readSync(news.size))
     } catch (error) {
       this.#file.forget()
-      throw error
+      throw storeFailure(this.path, 'read', error)
     }
     return this.#schemas
   }
@@ -55,6 +56,8 @@ export class SchemaFile {
     try {
       await this.#file.replace(`${JSON.stringify(schemas, null, 2)}\n`)
       this.#schemas = schemas
+    } catch (error) {
+      throw storeFailure(this.path, 'write', error)
     } finally {
       this.#file.unlockData()
     }

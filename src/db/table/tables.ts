@@ -138,8 +138,15 @@ export class Tables<S> {
         await this.#afterFailure(doors)
         throw error
       }
-      if (pending) await this.#file.write({ tables: after(tables, pending) })
+      if (pending) await this.#done(tables, pending)
     })
+  }
+
+  /** The records are as they shall be. */
+  async #done(tables: Schemas['tables'], pending: Pending): Promise<void> {
+    // The schema is durable: power loss must not take the records back behind it.
+    await syncFile(this.path)
+    await this.#file.write({ tables: after(tables, pending) })
   }
 
   /**
@@ -151,7 +158,8 @@ export class Tables<S> {
     if (!pending) return
     try {
       const isUndone = await doors.rollbackAfter((tx) => migrate(this.rows, tx, this.path, pending))
-      await this.#file.write({ tables: isUndone ? tables : after(tables, pending) })
+      if (isUndone) await this.#file.write({ tables })
+      else await this.#done(tables, pending)
     } catch {
       // The next operation under the lock finishes the change.
     }
@@ -159,18 +167,8 @@ export class Tables<S> {
 
   /** Makes data, schema and their names durable. They need no lock: a file that replaces them is synced before. */
   async commit(): Promise<void> {
-    for (const path of [this.path, this.#file.path]) {
-      try {
-        const fd = openSync(path, 'r')
-        try {
-          await sync(fd)
-        } finally {
-          closeSync(fd)
-        }
-      } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'sync', error)
-      }
-    }
+    await syncFile(this.path)
+    await syncFile(this.#file.path)
     await syncFolder(dirname(this.path))
   }
 
@@ -198,10 +196,24 @@ export class Tables<S> {
       const { tables, pending } = this.read()
       if (pending) {
         await doors.transaction((tx) => migrate(this.rows, tx, this.path, pending))
-        await this.#file.write({ tables: after(tables, pending) })
+        await this.#done(tables, pending)
       }
       await run()
     })
+  }
+}
+
+/** Makes what is in a file durable, where there is one. */
+async function syncFile(path: string): Promise<void> {
+  try {
+    const fd = openSync(path, 'r')
+    try {
+      await sync(fd)
+    } finally {
+      closeSync(fd)
+    }
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'sync', error)
   }
 }
 
