@@ -13,11 +13,11 @@ import {
   contents,
   Expected,
 } from '../fixtures/faults/expected.ts'
-import { figures } from '../fixtures/faults/figures.ts'
 import { inParallel, underSeam, useLab } from '../fixtures/faults/lab.ts'
 import { Files } from '../fixtures/faults/scenario.ts'
 import { scenariosOf } from '../fixtures/faults/scenarios.ts'
 import type { Point } from '../fixtures/faults/writer.ts'
+import { figures } from '../fixtures/figures.ts'
 import { warnings } from '../fixtures/nedb-tools.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
 

@@ -12,10 +12,10 @@ import {
   Expected,
 } from '../fixtures/faults/expected.ts'
 import { EXTREMES, randomFate } from '../fixtures/faults/fate.ts'
-import { figures } from '../fixtures/faults/figures.ts'
 import { underSeam, useLab } from '../fixtures/faults/lab.ts'
 import { Files } from '../fixtures/faults/scenario.ts'
 import { scenariosOf } from '../fixtures/faults/scenarios.ts'
+import { figures } from '../fixtures/figures.ts'
 import { warnings } from '../fixtures/nedb-tools.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
 

@@ -86,6 +86,7 @@ describe('mutated files of a lowdb store', () => {
         rmSync(folder, { recursive: true })
       },
       {
+        name: 'lowdb, mutated files',
         runs: 300,
         script: (bytes) =>
           [

@@ -146,6 +146,7 @@ describe('mutated files of a NeDB store', () => {
         rmSync(folder, { recursive: true })
       },
       {
+        name: 'NeDB, mutated files',
         runs: 150,
         script: (example) =>
           [

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { fixture } from '../fixtures/code.ts'
+import { figures } from '../fixtures/figures.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { type History, objections, readOperations, waitOf } from '../fixtures/model-history.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
@@ -88,7 +89,7 @@ describe('what random processes do with one lock', function () {
     return { operations, kills: killed }
   }
 
-  function describeRun({ operations, kills }: History, seed: number): void {
+  function describeRun({ operations, kills }: History, seed: number): object {
     const granted = operations.filter(({ grantedMs }) => grantedMs !== undefined)
     const inOrder = granted.toSorted((a, b) => Number(a.grantedMs) - Number(b.grantedMs))
     const handOvers = inOrder.filter(({ pid }, i) => i > 0 && pid !== inOrder[i - 1]?.pid).length
@@ -97,12 +98,13 @@ describe('what random processes do with one lock', function () {
       `seed ${seed}: ${operations.length} operations, ${granted.length} granted, ${handOvers} hand-overs, ` +
         `${kills.length} kills, longest wait ${longestMs.toFixed(0)} ms`,
     )
+    return { seed, operations: operations.length, granted: granted.length, handOvers, kills: kills.length }
   }
 
   it(`admits a legal order: ${PROCESSES} processes, ${SECONDS} s, with kills and standstills`, async () => {
     const seed = newSeed()
     const history = await play({ seconds: SECONDS, fileOf: () => at('data'), seed, kills: true })
-    describeRun(history, seed)
+    figures('random operations on one lock', describeRun(history, seed))
     assert.deepEqual(objections(history).slice(0, 10), [])
     assert.ok(history.kills.length > 0, 'nobody was killed')
     assert.ok(

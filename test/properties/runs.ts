@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { figures } from '../fixtures/figures.ts'
 import { newSeed, note } from '../fixtures/random.ts'
 
 /** Ten minutes instead of seconds: PSLOCK_LONG=1 multiplies the cases of every property by this. */
@@ -12,6 +13,8 @@ function runsOf(normal: number): number {
 }
 
 export interface Tried<T> {
+  /** What is tried, for the figures. */
+  readonly name: string
   /** How many cases the normal run tries. */
   readonly runs: number
   /** The case as a program that one can run. */
@@ -26,7 +29,7 @@ export interface Tried<T> {
 export async function holds<T>(
   cases: fc.Arbitrary<T>,
   property: (example: T) => Promise<void>,
-  { runs, script }: Tried<T>,
+  { name, runs, script }: Tried<T>,
 ): Promise<void> {
   const seed = newSeed()
   const numRuns = runsOf(runs)
@@ -41,6 +44,7 @@ export async function holds<T>(
     markInterruptAsFailure: false,
   })
   note(`seed ${seed}: ${result.numRuns} cases in ${((performance.now() - started) / 1000).toFixed(1)} s`)
+  figures(`random cases: ${name}`, { seed, cases: result.numRuns })
   if (!result.failed) return
   const [example] = result.counterexample ?? []
   const why = result.errorInstance instanceof Error ? result.errorInstance : undefined

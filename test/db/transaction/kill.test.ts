@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { figures } from '../../fixtures/figures.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { seenByVanilla, warnings } from '../../fixtures/nedb-tools.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
@@ -84,6 +85,7 @@ describe('kill -9 inside transactions of 1 to 500 records', () => {
       }
       await (await waiting).kill()
       note(`seed ${seed}: ${JSON.stringify(seen)}`)
+      figures(`kills in transactions, ${kind}`, { seed, ...seen })
       assert.ok(seen.kills >= (LONG ? KILLS : 5) && seen.records > 100, 'too few to prove anything')
     })
   }

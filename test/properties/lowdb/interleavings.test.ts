@@ -139,7 +139,7 @@ describe('random calls and edits of 3 processes on a lowdb store', () => {
           await Promise.all(processes.map((each) => each.call('closeLow')))
         }
       },
-      { runs: 40, script },
+      { name: 'lowdb, steps of 3 processes', runs: 40, script },
     )
     note(
       `${overlaps} rounds of several processes at once, ${reordered} of them in another order than they were sent`,

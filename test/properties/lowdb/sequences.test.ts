@@ -118,7 +118,7 @@ describe('random sequences of calls and edits on a lowdb store', () => {
         await vanilla.read()
         assert.deepEqual(vanilla.data, model.file ?? {}, 'the vanilla library sees something else')
       },
-      { runs: 80, script },
+      { name: 'lowdb, sequences of calls', runs: 80, script },
     )
   })
 })

@@ -225,7 +225,7 @@ describe('random documents in a NeDB store', () => {
           'in the vanilla library',
         )
       },
-      { runs: 80, script },
+      { name: 'NeDB, random documents', runs: 80, script },
     )
   })
 

@@ -76,7 +76,7 @@ describe('random calls of 3 processes on a NeDB store', () => {
           await Promise.all(processes.map((each) => each.call('closeNedb')))
         }
       },
-      { runs: 60, script },
+      { name: 'NeDB, steps of 3 processes', runs: 60, script },
     )
     note(
       `${overlaps} rounds of several processes at once, ${reordered} of them in another order than they were sent`,

@@ -63,7 +63,11 @@ describe('random options of a NeDB store', () => {
         for (const doc of docs) assert.equal('createdAt' in doc, others.timestampData === true)
         if (hooks && docs.length > 0) assert.ok(!readFileSync(filename, 'utf8').includes('"_id"'))
       },
-      { runs: 60, script: ({ chosen, steps }) => script(steps, `, /* ${source(chosen)} */`) },
+      {
+        name: 'NeDB, random options',
+        runs: 60,
+        script: ({ chosen, steps }) => script(steps, `, /* ${source(chosen)} */`),
+      },
     )
   })
 })

@@ -13,7 +13,7 @@ describe('random sequences of calls on a NeDB store', () => {
     await holds(
       fc.array(step, { minLength: 1, maxLength: 20 }),
       async (steps) => void (await requireLikeModel(steps, { filename: at(`${++cases}.db`) })),
-      { runs: 150, script },
+      { name: 'NeDB, sequences of calls', runs: 150, script },
     )
   })
 })
