@@ -34,7 +34,7 @@ describe('holders', () => {
       const [holder, ...more] = lock.holders()
       assert.deepEqual(more, [])
       assert.deepEqual([holder?.pid, holder?.mode, holder?.state], [mate.pid, mode, 'holding'])
-      assert.match(holder?.command ?? '', /lock-worker\.ts/)
+      assert.match(holder?.command ?? '', /lock-worker\.[jt]s/)
       assert.ok(holder?.sinceMs !== undefined && holder.sinceMs >= 90 && holder.sinceMs < 10_000)
       await mate.call('release')
       assert.deepEqual(lock.holders(), [])
@@ -70,7 +70,7 @@ describe('holders', () => {
       assert.ok(sinceMs !== undefined && sinceMs >= 20)
       assert.ok(command)
     }
-    assert.match(holders[0]?.acquiredAt ?? '', /holders\.test\.ts/)
+    assert.match(holders[0]?.acquiredAt ?? '', /holders\.test\.[jt]s/)
     held.release()
     for (const one of await Promise.all(waiting)) one.release()
     assert.deepEqual(lock.holders(), [])
@@ -88,7 +88,7 @@ describe('holders', () => {
     void mate.call('acquire', at('data'))
     await until('it is shown as waiting', () => pids(lock, 'waiting').includes(mate.pid))
     const waiter = lock.holders().find(({ state }) => state === 'waiting')
-    assert.match(waiter?.command ?? '', /lock-worker\.ts/)
+    assert.match(waiter?.command ?? '', /lock-worker\.[jt]s/)
     assert.equal(waiter?.mode, 'exclusive')
     held.release()
     await until('it is shown as holding', () => pids(lock, 'holding').includes(mate.pid))
@@ -118,7 +118,7 @@ describe('holders', () => {
       mates.map(({ pid }, i) => [pid, i % 2 === 0 ? 'exclusive' : 'shared']),
     )
     for (const { command, sinceMs } of waiting) {
-      assert.match(command ?? '', /lock-worker\.ts/)
+      assert.match(command ?? '', /lock-worker\.[jt]s/)
       assert.ok(sinceMs !== undefined && sinceMs >= 40 && sinceMs < 20_000, String(sinceMs))
     }
     const sinces = waiting.map(({ sinceMs }) => sinceMs)
