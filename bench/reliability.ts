@@ -13,6 +13,7 @@ const TESTS = [
   'faults',
   'db/transaction/kill.test.js',
   'db/log/kill.test.js',
+  'db/log/unit-vanilla.test.js',
   'lock/model.test.js',
   'properties',
   'fuzz',
