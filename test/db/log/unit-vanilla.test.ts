@@ -57,7 +57,11 @@ describe('a cut unit in the eyes of vanilla NeDB', () => {
     console.log(`      ${JSON.stringify(Object.fromEntries(seen))}`)
     assert.deepEqual([...seen.keys()].sort(), ['0', '3', 'refused'])
     assert.ok((seen.get('refused') ?? 0) > 300)
-    figures('cuts of a unit of 4 kB, by what vanilla sees', { refused: seen.get('refused'), all: seen.get('3'), none: seen.get('0') })
+    figures('cuts of a unit of 4 kB, by what vanilla sees', {
+      refused: seen.get('refused'),
+      all: seen.get('3'),
+      none: seen.get('0'),
+    })
   })
 
   it('control: without the markers vanilla loads half of it', async () => {
