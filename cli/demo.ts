@@ -3,7 +3,7 @@ import pc from 'picocolors'
 import { EXIT } from './exit-codes.ts'
 import { progressDisplay } from './progress.ts'
 import { DEFAULTS, type StressOptions } from './stress/options.ts'
-import { stress } from './stress/stress.ts'
+import { type StressRun, stress } from './stress/stress.ts'
 import type { Verdict } from './stress/verdict.ts'
 import { duration, figure, table } from './table.ts'
 
@@ -22,8 +22,16 @@ export interface Demo {
   readonly clean: boolean
 }
 
-/** The same work by many processes four times: each store without a lock, then with it. */
-export async function demo(seed: number, procs: number, signal: AbortSignal): Promise<Demo> {
+/**
+ * The same work by many processes four times: each store without a lock, then with it.
+ * @param onRun is given every run with all that happened in it
+ */
+export async function demo(
+  seed: number,
+  procs: number,
+  signal: AbortSignal,
+  onRun: (run: StressRun) => void = () => {},
+): Promise<Demo> {
   const start = performance.now()
   const runs: Verdict[] = []
   for (const run of RUNS) {
@@ -41,9 +49,10 @@ export async function demo(seed: number, procs: number, signal: AbortSignal): Pr
       `${runs.length + 1}/4 ${run.store} ${run.unlocked ? 'unlocked' : 'locked'}`,
     )
     try {
-      const { verdict } = await stress(options, display.show, signal)
+      const done = await stress(options, display.show, signal)
       signal.throwIfAborted()
-      runs.push(verdict)
+      runs.push(done.verdict)
+      onRun(done)
     } finally {
       display.stop()
     }

@@ -12,6 +12,10 @@ import { watchStatus } from './status/watch.ts'
 import { status, statusText } from './status.ts'
 import { addStressCommand } from './stress/command.ts'
 import { DEFAULTS } from './stress/options.ts'
+import { reported, reportPathFor } from './stress/page/option.ts'
+import type { Compared } from './stress/page/verdict-words.ts'
+import type { StressRun } from './stress/stress.ts'
+import type { Verdict } from './stress/verdict.ts'
 
 const WATCH_EVERY_MS = 1000
 
@@ -49,9 +53,10 @@ function program(): Command {
       wholeNumber(0, MAX_SEED),
     )
     .option('--json', 'the four verdicts as one JSON object')
+    .option('--report <file>', 'one HTML page with plots')
     .addHelpText(
       'after',
-      '\nExit codes: 0 both locked runs are clean, 1 otherwise, 2 wrong usage, 130 Ctrl-C',
+      '\nExit codes: 0 both locked runs are clean, 1 otherwise, 2 wrong usage, 125 clean, but the report\ncould not be written, 130 Ctrl-C',
     )
     .action(runDemo)
 
@@ -67,12 +72,31 @@ wait, and on macOS of those who hold, only users of pslock are seen.
 Exit codes: 0 free, 1 held, 2 wrong usage, 125 it cannot be looked at; with --watch
 0 at Ctrl-C`
 
-async function runDemo(flags: { procs: number; seed?: number; json?: true }): Promise<void> {
+interface DemoFlags {
+  readonly procs: number
+  readonly seed?: number
+  readonly json?: true
+  readonly report?: string
+}
+
+async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
   const { demo, demoText } = await import('./demo.ts')
+  const path = flags.report === undefined ? undefined : await reportPathFor(flags.report, command)
   abortWhenInterrupted()
-  const result = await demo(flags.seed ?? anySeed(), flags.procs, interrupted)
+  const runs: StressRun[] = []
+  const result = await demo(flags.seed ?? anySeed(), flags.procs, interrupted, (run) => runs.push(run))
   print(flags.json ? JSON.stringify(result, undefined, 2) : demoText(result))
   process.exitCode = result.clean ? EXIT.clean : EXIT.damaged
+  if (path !== undefined) await reported(path, paired(runs))
+}
+
+/** Each store's two runs together. */
+function paired(runs: readonly StressRun[]): Compared<StressRun>[] {
+  return [...new Set(runs.map(({ verdict }) => verdict.store))].map((name) => {
+    const of = (mode: Verdict['mode']) =>
+      runs.find(({ verdict }) => verdict.store === name && verdict.mode === mode)
+    return { locked: of('locked'), control: of('control') }
+  })
 }
 
 async function runStatus(file: string, flags: { json?: true; watch?: number | true }): Promise<void> {

@@ -33,3 +33,8 @@ export function age(ms: number): string {
 export function isRewritable(isTerminal: boolean): boolean {
   return isTerminal && process.env.TERM !== 'dumb'
 }
+
+/** Whether text that is printed is read as UTF-8: what the locale says, the first of these that is set (setlocale(3)). */
+export function isUtf8({ LC_ALL, LC_CTYPE, LANG }: NodeJS.ProcessEnv = process.env): boolean {
+  return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
+}

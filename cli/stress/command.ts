@@ -4,6 +4,7 @@ import { killsOrRate, milliseconds, rate, wholeNumber } from '../arguments.ts'
 import { abortWhenInterrupted, interrupted } from '../interruption.ts'
 import { anySeed, MAX_SEED } from '../seed.ts'
 import { DEFAULTS, STORES, type StressOptions } from './options.ts'
+import { reported, reportPathFor } from './page/option.ts'
 import { PROFILES, type ProfileName } from './profiles.ts'
 
 /** What can be given on the command line. */
@@ -23,6 +24,7 @@ export interface StressFlags
   readonly slice?: number
   readonly stall: number
   readonly json?: true
+  readonly report?: string
 }
 
 export function addStressCommand(root: Command): void {
@@ -88,6 +90,10 @@ export function addStressCommand(root: Command): void {
     )
     .option('--keep', 'leave data and ledgers where they are, and say where', false)
     .option('--json', 'the verdict as one JSON object')
+    .option(
+      '--report <file>',
+      'one HTML page with plots, beside a short control without a lock, which is run after it',
+    )
     .addHelpText('after', EXIT_CODES)
     .action(runStress)
 }
@@ -95,13 +101,14 @@ export function addStressCommand(root: Command): void {
 const EXIT_CODES = `
 Exit codes: 0 clean, 1 losses or errors found (with --unlocked they are expected), 2 wrong usage,
 3 not enough contention to prove anything (not with --unlocked or one process), 130 Ctrl-C (the
-verdict is then on what was done so far)
+verdict is then on what was done so far), 125 clean, but the report could not be written
 
 Enough contention is 0.25 hand-overs between processes per operation; with --think 0 and time slices it is
 min(20, ops / 4) turns for every process that was not killed.`
 
 async function runStress(given: StressFlags, command: Command): Promise<void> {
   const options = optionsOf(given, command)
+  const path = given.report === undefined ? undefined : await reportPathFor(given.report, command)
   const [{ stress }, { report }, { progressDisplay }] = await Promise.all([
     import('./stress.ts'),
     import('./report.ts'),
@@ -109,10 +116,15 @@ async function runStress(given: StressFlags, command: Command): Promise<void> {
   ])
   abortWhenInterrupted()
   const display = progressDisplay(`${options.store}${options.unlocked ? ' unlocked' : ''}`)
-  const { verdict } = await stress(options, display.show, interrupted).finally(display.stop)
-  process.stdout.write(`${given.json ? JSON.stringify(verdict, undefined, 2) : report(verdict)}\n`)
+  const run = await stress(options, display.show, interrupted).finally(display.stop)
+  process.stdout.write(`${given.json ? JSON.stringify(run.verdict, undefined, 2) : report(run)}\n`)
   // The signal that interrupted it has set the code already.
-  if (!verdict.interrupted) process.exitCode = verdict.exitCode
+  if (!run.verdict.interrupted) process.exitCode = run.verdict.exitCode
+  if (path !== undefined) {
+    const { withControl } = await import('./control.ts')
+    const compared = await withControl(run, options, interrupted)
+    await reported(path, [compared])
+  }
 }
 
 /** The profile's options, overridden by those that were given. */

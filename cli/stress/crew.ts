@@ -114,7 +114,7 @@ export async function runCrew(
     await Promise.all(crew.map((member) => member.ended))
     return {
       histories: crew.map((member) => member.history()),
-      disturbances: disturber.done,
+      disturbances: [...executioner.done, ...disturber.done],
       begin,
       interrupted,
     }

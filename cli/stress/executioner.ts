@@ -1,3 +1,5 @@
+import type { Disturbance } from './chaos/disturber.ts'
+import { now } from './ledger.ts'
 import type { Member } from './member.ts'
 import type { StressOptions } from './options.ts'
 import { between, type Random, stream } from './random.ts'
@@ -11,6 +13,7 @@ export class Executioner {
   readonly #members: readonly Member[]
   /** The moments, as the share of all work that is done by then; the next one last. */
   readonly #moments: number[]
+  readonly done: Disturbance[] = []
 
   constructor({ seed, kill }: StressOptions, members: readonly Member[]) {
     this.#random = stream(seed, 'kill')
@@ -33,6 +36,9 @@ export class Executioner {
     const working = this.#members.filter(({ state }) => state === 'working')
     const survivors = this.#members.filter(({ state }) => state === 'working' || state === 'finished')
     if (working.length === 0 || survivors.length < 2) return
-    working[between(this.#random, 0, working.length - 1)]?.kill()
+    const member = working[between(this.#random, 0, working.length - 1)]
+    if (!member) return
+    this.done.push({ what: 'kill', worker: member.worker, at: now() })
+    member.kill()
   }
 }

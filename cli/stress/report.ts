@@ -1,10 +1,14 @@
 import pc from 'picocolors'
 import { duration, figure, table } from '../table.ts'
+import { isUtf8 } from '../terminal-text.ts'
 import type { FindingKind } from './findings.ts'
+import type { StressRun } from './stress.ts'
 import type { Verdict } from './verdict.ts'
+import { waitLine } from './wait-line.ts'
+import { waitsOf } from './waits.ts'
 
 /** What each kind of finding means, in the words of the table. */
-const MEANING: Record<FindingKind, string> = {
+export const MEANING: Record<FindingKind, string> = {
   lost: 'acknowledged, and not in the file',
   duplicated: 'more than once in the file, or given to two',
   torn: 'in part',
@@ -17,7 +21,8 @@ const MEANING: Record<FindingKind, string> = {
 }
 
 /** The verdict for people. */
-export function report(verdict: Verdict): string {
+export function report({ verdict, record }: StressRun): string {
+  const waits = waitLine(waitsOf(record), verdict.latencyMs.all, isUtf8())
   return [
     headline(verdict),
     '',
@@ -31,6 +36,7 @@ export function report(verdict: Verdict): string {
     ),
     '',
     latencyTable(verdict),
+    ...(waits === undefined ? [] : [waits]),
     '',
     contention(verdict),
     ...trials(verdict),
@@ -54,7 +60,10 @@ function headline(verdict: Verdict): string {
 }
 
 /** What was done to the processes and the file, and what was looked at. */
-function trials({ disturbed, linearizability: { histories, operations, undecided } }: Verdict): string[] {
+export function trials({
+  disturbed,
+  linearizability: { histories, operations, undecided },
+}: Verdict): string[] {
   const { kills, restarts, stops, compactions, dumps, copies, mended } = disturbed
   const done = [
     `${grouped(kills)} kills (${grouped(restarts)} restarts)`,
@@ -106,7 +115,7 @@ function findings({ findings: first, found }: Verdict): string[] {
 }
 
 /** The seed repeats the plan of operations and of the trouble; how the processes interleave is up to the system. */
-function repeatCommand(verdict: Verdict): string {
+export function repeatCommand(verdict: Verdict): string {
   const { store, procs, ops, seconds, seed, mode, thinkMs, sliceMs, durability, kill, chaos } = verdict
   const rate = (flag: string, perSecond: number) => (perSecond === 0 ? [] : [`--${flag} ${perSecond}/s`])
   const count = (flag: string, value: number) => (value === 0 ? [] : [`--${flag} ${value}`])

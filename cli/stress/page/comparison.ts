@@ -1,0 +1,70 @@
+import { stripVTControlCharacters } from 'node:util'
+import { duration, figure } from '../../table.ts'
+import { FINDING_KINDS } from '../findings.ts'
+import { MEANING, repeatCommand, trials } from '../report.ts'
+import type { Verdict } from '../verdict.ts'
+import { clock } from './clock.ts'
+import { type Html, html } from './html.ts'
+import { type Compared, grouped, total } from './verdict-words.ts'
+
+/** Two numbers that say it all, and the table of the terminal. */
+export function comparison(compared: Compared<Verdict>): Html {
+  const { locked, control } = compared
+  return html`
+<div class="pair">
+${locked && card('With pslock', 'locked', locked)}
+${control ? card('Without a lock (control)', 'control', control) : noControl}
+</div>
+${verdictTable(compared)}
+${locked?.floor?.reached === false ? html`<p class="small">${tooIdle(locked.floor)}</p>` : undefined}
+<details><summary>How it was run, and how to run it again</summary>
+${[locked, control].flatMap((verdict) => (verdict ? run(verdict) : []))}
+</details>`
+}
+
+const noControl = html`<p class="small">There is no control: the run was interrupted before it.</p>`
+
+function card(name: string, run: 'locked' | 'control', verdict: Verdict): Html {
+  const wrong = total(verdict)
+  const tone = wrong === 0 ? (run === 'locked' ? 'good' : 'unsure') : 'bad'
+  const text = wrong === 0 ? 'nothing wrong' : `${grouped(wrong)} wrong`
+  return html`<div class="card ${run}">
+${name}
+<strong class="${tone}">${text}</strong>
+<span class="small">${grouped(verdict.acknowledged)} of ${grouped(verdict.planned)} operations acknowledged in ${clock(verdict.elapsedMs)}</span>
+</div>`
+}
+
+function verdictTable({ locked, control }: Compared<Verdict>): Html {
+  const runs = [locked, control].filter((verdict) => verdict !== undefined)
+  const names = [locked && 'With pslock', control && 'Without a lock'].filter((name) => name !== undefined)
+  const row = (name: string, meaning: string | undefined, of: (verdict: Verdict) => Html | string) => html`
+<tr><th scope="row">${name}${meaning && html`<small>${meaning}</small>`}</th>${runs.map((one) => html`<td>${of(one)}</td>`)}</tr>`
+  return html`
+<table>
+<caption>What is wrong in the file, judged with the vanilla library; and what the work cost</caption>
+<thead><tr><th scope="col"></th>${names.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+<tbody>${FINDING_KINDS.map((kind) =>
+    row(kind, MEANING[kind], ({ found }) =>
+      found[kind] === 0 ? '0' : html`<strong class="bad">${grouped(found[kind])}</strong>`,
+    ),
+  )}
+${row('operations per second', undefined, ({ opsPerSecond }) => figure(opsPerSecond))}
+${row('wait, p50 / p99 / longest', undefined, ({ latencyMs: { all } }) =>
+  [all?.p50 ?? 0, all?.p99 ?? 0, all?.max ?? 0].map(duration).join(' / '),
+)}
+${row('hand-overs between processes, per operation', undefined, (one) => one.handoversPerOperation.toFixed(2))}
+${row('fairness', 'fewest over most operations of a process, at half time', (one) => one.fairness.toFixed(2))}
+</tbody>
+</table>`
+}
+
+function tooIdle({ measure, least }: { measure: string; least: number }): string {
+  const what = measure === 'leastTurns' ? 'turns for each process' : 'hand-overs per operation'
+  return `Not enough contention: at least ${least} ${what} are needed to prove anything.`
+}
+
+function run(verdict: Verdict): Html {
+  return html`<p class="small">${trials(verdict).map((line) => html`${stripVTControlCharacters(line)}<br>`)}
+<code>${repeatCommand(verdict)}</code>${verdict.kept === undefined ? undefined : html`<br>kept in <code>${verdict.kept}</code>`}</p>`
+}

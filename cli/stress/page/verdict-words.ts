@@ -1,0 +1,78 @@
+import type { Verdict } from '../verdict.ts'
+
+/** A run, and the same kind of work by the vanilla library without a lock. One of them may be missing. */
+export interface Compared<Run> {
+  readonly locked: Run | undefined
+  readonly control: Run | undefined
+}
+
+/** What matters in a few words, and how it is to be taken. */
+export interface Words {
+  readonly text: string
+  readonly tone: 'good' | 'bad' | 'unsure'
+}
+
+/** What all the runs show together, in two words. */
+export function headline(all: readonly Compared<Verdict>[]): Words {
+  const locked = all.flatMap(({ locked }) => locked ?? [])
+  if (locked.length === 0) {
+    const damaged = all.some(({ control }) => control?.verdict === 'damaged')
+    return damaged
+      ? { text: 'Damaged, as expected without a lock', tone: 'unsure' }
+      : { text: 'Nothing lost, by luck', tone: 'unsure' }
+  }
+  if (locked.some(({ verdict }) => verdict === 'damaged')) return { text: 'Damaged', tone: 'bad' }
+  const soFar = locked.some(({ interrupted }) => interrupted) ? ' so far' : ''
+  if (locked.some(({ verdict }) => verdict === 'not enough contention')) {
+    return { text: `Nothing lost${soFar}, but too little contention to prove anything`, tone: 'unsure' }
+  }
+  return { text: `Nothing lost${soFar}`, tone: soFar === '' ? 'good' : 'unsure' }
+}
+
+/** The same for one store, with its figures. */
+export function sentences({ locked, control }: Compared<Verdict>): string {
+  return [locked && ofLocked(locked), control && ofControl(control, locked)].filter(Boolean).join(' ')
+}
+
+/** How many things are wrong. */
+export function total({ found }: Pick<Verdict, 'found'>): number {
+  return Object.values(found).reduce((sum, count) => sum + count, 0)
+}
+
+export function grouped(count: number): string {
+  return count.toLocaleString('en-US')
+}
+
+const STORE = { nedb: 'NeDB', 'nedb-promises': 'NeDB', lowdb: 'lowdb' } as const
+
+function ofLocked(verdict: Verdict): string {
+  const { procs, acknowledged, store, disturbed, workers } = verdict
+  const kills = Math.max(disturbed.kills, verdict.interrupted ? 0 : workers.killed)
+  const trouble = [
+    kills > 0 && `${grouped(kills)} kills`,
+    disturbed.stops > 0 && `${grouped(disturbed.stops)} stops`,
+  ]
+  const among = trouble.filter(Boolean).join(' and ')
+  const work =
+    `With pslock, ${count(procs, 'process', 'processes')} did ${count(acknowledged, 'operation', 'operations')} ` +
+    `on one ${STORE[store]} file${among === '' ? '' : ` through ${among}`}, and`
+  const wrong = total(verdict)
+  return wrong === 0
+    ? `${work} the vanilla library finds all that was acknowledged in it.`
+    : `${work} ${count(wrong, 'thing is', 'things are')} wrong with it.`
+}
+
+function ofControl(control: Verdict, locked: Verdict | undefined): string {
+  const { procs, acknowledged, found } = control
+  const isSmaller = locked !== undefined && (locked.procs !== procs || locked.ops !== control.ops)
+  const who = `Without a lock, ${isSmaller ? 'in a shorter run, ' : ''}${count(procs, 'process', 'processes')}`
+  const wrong = total(control)
+  const did = `${who} did ${count(acknowledged, 'operation', 'operations')}, and`
+  if (wrong === 0) return `${did} happened to lose nothing: this proves less than it could.`
+  const lost = found.lost > 0 ? `, ${grouped(found.lost)} of them acknowledged and not in the file` : ''
+  return `${did} ${count(wrong, 'thing is', 'things are')} wrong${lost}.`
+}
+
+function count(number: number, one: string, many: string): string {
+  return `${grouped(number)} ${number === 1 ? one : many}`
+}

@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { pathToFileURL } from 'node:url'
+import type { Browser, Page } from 'playwright-core'
+import type { Finding } from '../../cli/stress/findings.ts'
+import { DEFAULTS } from '../../cli/stress/options.ts'
+import { page } from '../../cli/stress/page/page.ts'
+import { type StressRun, stress } from '../../cli/stress/stress.ts'
+import { useFolder } from '../fixtures/folder.ts'
+import { CHROMIUM, launchChromium } from './chromium.ts'
+import { inTurns, madeUpRun } from './made-up-run.ts'
+
+const WIDTHS = [1280, 400]
+const SCHEMES = ['light', 'dark'] as const
+
+/** In the page: of every canvas, how many of its pixels have anything on them, and in which colours most of them are. */
+const CANVASES = `[...document.querySelectorAll('canvas')].map((canvas) => {
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+  const colours = {}
+  let painted = 0
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at + 3] === 0) continue
+    painted++
+    const colour = '#' + [0, 1, 2].map((i) => data[at + i].toString(16).padStart(2, '0')).join('')
+    colours[colour] = (colours[colour] ?? 0) + 1
+  }
+  return { label: canvas.getAttribute('aria-label'), role: canvas.getAttribute('role'), painted, colours }
+})`
+
+interface Canvas {
+  readonly label: string | null
+  readonly role: string | null
+  readonly painted: number
+  readonly colours: Readonly<Record<string, number>>
+}
+
+/** A colour of the style sheet, as it is in the page now. */
+function colour(opened: Page, name: string): Promise<string> {
+  return opened.evaluate(`getComputedStyle(document.documentElement).getPropertyValue('--${name}').trim()`)
+}
+
+describe('the report in a browser', () => {
+  const folder = useFolder()
+  let browser: Browser | undefined
+  let complaints: string[] = []
+  let real: { locked: StressRun; control: StressRun }
+
+  before(async function () {
+    if (CHROMIUM === undefined) {
+      console.log(
+        '      skipped: there is no Chromium here; install one, or name it in the variable CHROMIUM',
+      )
+      return this.skip()
+    }
+    browser = await launchChromium()
+    const options = {
+      ...DEFAULTS,
+      procs: 4,
+      ops: 15,
+      seed: 3,
+      kill: 0,
+      sliceMs: undefined,
+      dir: tmpdir(),
+      keep: false,
+    }
+    real = {
+      locked: await stress({ ...options, unlocked: false }),
+      control: await stress({ ...options, unlocked: true }),
+    }
+  })
+
+  after(() => browser?.close())
+
+  beforeEach(() => {
+    complaints = []
+  })
+
+  /** Opens a page of that text, and notes whatever a browser may have against it, and whatever it asks for. */
+  async function open(text: string, width = 1280, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> {
+    const file = folder('report.html')
+    writeFileSync(file, text)
+    const opened = await (browser as Browser).newPage({ viewport: { width, height: 800 }, colorScheme })
+    opened.on('console', (message) => complaints.push(`console: ${message.text()}`))
+    opened.on('pageerror', ({ message }) => complaints.push(`error: ${message}`))
+    opened.on('dialog', (dialog) => {
+      complaints.push(`dialog: ${dialog.message()}`)
+      return dialog.dismiss()
+    })
+    opened.on('request', (request) => {
+      if (request.url() !== pathToFileURL(file).href) complaints.push(`asked for ${request.url()}`)
+    })
+    await opened.goto(pathToFileURL(file).href)
+    return opened
+  }
+
+  for (const width of WIDTHS) {
+    for (const scheme of SCHEMES) {
+      it(`shows all of a real run, ${width} px wide and ${scheme}`, async () => {
+        const opened = await open(page([real], 'here'), width, scheme)
+        const canvases = await opened.evaluate<Canvas[]>(CANVASES)
+        assert.equal(canvases.length, 8)
+        for (const { label, role, painted, colours } of canvases) {
+          assert.ok(painted > 2000, `${label}: ${painted} pixels are painted`)
+          assert.ok(Object.keys(colours).length > 5, `${label}: ${Object.keys(colours)}`)
+          assert.equal(role, 'img')
+          assert.match(label ?? '', /(With pslock|Without a lock \(control\)): .*\d.*\.$/)
+        }
+        // What each of them is about is really in it.
+        for (const [index, name] of [
+          ...['locked', 'control', 'locked', 'control'],
+          ...['exclusive', 'control', 'locked', 'control'],
+        ].entries()) {
+          const { label, colours } = canvases[index] as Canvas
+          const pixels = colours[await colour(opened, name)] ?? 0
+          assert.ok(pixels > 20, `${label}: ${pixels} pixels in the colour of ${name}`)
+        }
+        const scrollWidth = await opened.evaluate<number>('document.documentElement.scrollWidth')
+        assert.ok(scrollWidth <= width, `${scrollWidth} px of content`)
+        assert.deepEqual(complaints, [])
+        await opened.close()
+      })
+    }
+  }
+
+  it('takes on the other colours when the system changes them', async () => {
+    const opened = await open(page([real], 'here'))
+    const light = await colour(opened, 'locked')
+    await opened.emulateMedia({ colorScheme: 'dark' })
+    const dark = await colour(opened, 'locked')
+    assert.notEqual(dark, light)
+    const [throughput] = await opened.evaluate<Canvas[]>(CANVASES)
+    assert.ok((throughput?.colours[dark] ?? 0) > 20 && !throughput?.colours[light])
+    assert.deepEqual(complaints, [])
+    await opened.close()
+  })
+
+  it('marks kills and stops', async () => {
+    const disturbances = [
+      { what: 'kill', worker: 0, atMs: 30 },
+      { what: 'stop', worker: 1, atMs: 40, untilMs: 60 },
+    ] as const
+    const locked = madeUpRun({ workers: inTurns(3, 20), disturbances })
+    const opened = await open(page([{ locked, control: undefined }], 'here'))
+    const lanes = (await opened.evaluate<Canvas[]>(CANVASES))[2]
+    assert.match(lanes?.label ?? '', /1 killed; 1 stopped/)
+    for (const name of ['kill', 'stop', 'waiting', 'shared']) {
+      const pixels = lanes?.colours[await colour(opened, name)] ?? 0
+      assert.ok(pixels > 10, `${pixels} pixels in the colour of ${name}`)
+    }
+    assert.deepEqual(complaints, [])
+    await opened.close()
+  })
+
+  it('takes what was found for text, and does without what is not there', async () => {
+    const message = `</script><script>alert(1)</script><img src="//example.org/x" onerror="alert(2)">`
+    const findings: Finding[] = [{ kind: 'lost', message }]
+    const runs = [
+      {
+        locked: madeUpRun({ workers: [] }),
+        control: madeUpRun({ mode: 'control', workers: inTurns(1, 1), findings }),
+      },
+      { locked: madeUpRun({ workers: [{ operations: [[0, 0]] }] }), control: undefined },
+    ]
+    const opened = await open(page(runs, message), 400)
+    const text = await opened.evaluate<string>('document.body.innerText')
+    assert.equal(text.split(message).length - 1, 2, 'once as a finding, once at the end')
+    assert.equal(await opened.evaluate('document.images.length'), 0)
+    assert.ok((await opened.evaluate<number>('document.documentElement.scrollWidth')) <= 400)
+    for (const { label, painted } of await opened.evaluate<Canvas[]>(CANVASES))
+      assert.ok(painted > 0, `${label}`)
+    assert.deepEqual(complaints, [])
+    await opened.close()
+  })
+})
