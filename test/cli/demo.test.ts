@@ -1,13 +1,27 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { useFolder } from '../fixtures/folder.ts'
+import { drawn } from './report-drawings.ts'
 import { pslock } from './run-pslock.ts'
 
 describe('pslock demo', () => {
-  it('ends in one table of four runs, and its exit code is that of the locked ones', async () => {
-    const { code, stdout, stderr } = await pslock('demo', '--procs', '6', '--seed', '1')
+  const folder = useFolder()
+
+  it('ends in one table of four runs, and its exit code is that of the locked ones; a report has them all', async () => {
+    const { code, stdout, stderr } = await pslock(
+      ...['demo', '--procs', '6', '--seed', '1', '--report', folder('demo.html')],
+    )
     assert.equal(code, 0, stdout + stderr)
     const rows = stdout.split('\n').filter((line) => /^(nedb|lowdb) /.test(line))
     assert.equal(rows.length, 4)
     for (const row of rows.filter((line) => / locked /.test(line))) assert.match(row, /\b0 +0\/0\/0 .*clean$/)
     assert.match(stdout, /seed 1, [\d.]+ s in all/)
+    const page = readFileSync(folder('demo.html'), 'utf8')
+    assert.match(page, /<h1 class="good">Nothing lost<[\s\S]*<h2>nedb<[\s\S]*<h2>lowdb</)
+    assert.equal(drawn(page, 'waits').length, 4)
+    assert.equal(
+      drawn(page, 'lanes').filter(({ bars }) => bars.some(({ what }) => what === 'exclusive')).length,
+      2,
+    )
   })
 })

@@ -129,6 +129,8 @@ describe('the report in a browser', () => {
     await opened.emulateMedia({ colorScheme: 'dark' })
     const dark = await colour(opened, 'locked')
     assert.notEqual(dark, light)
+    // The page is told of it before the callbacks of the next frame (HTML standard, "update the rendering").
+    await opened.evaluate('new Promise((done) => requestAnimationFrame(done))')
     const [throughput] = await opened.evaluate<Canvas[]>(CANVASES)
     assert.ok((throughput?.colours[dark] ?? 0) > 20 && !throughput?.colours[light])
     assert.deepEqual(complaints, [])

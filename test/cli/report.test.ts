@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import type { Finding } from '../../cli/stress/findings.ts'
+import { json } from '../../cli/stress/page/html.ts'
 import { page } from '../../cli/stress/page/page.ts'
 import type { Verdict } from '../../cli/stress/verdict.ts'
 import { waitLine } from '../../cli/stress/wait-line.ts'
@@ -39,6 +40,12 @@ describe('the report of a run', () => {
     assert.doesNotMatch(body(text), /<img|<b> /)
     assert.equal(text.match(/<script\b/g)?.length, 3)
     assert.equal(body(text).match(/&#60;img src=x onerror=&#34;alert/g)?.length, 3)
+  })
+
+  it('has data as data: no text in it ends its element', () => {
+    const { text } = json([EVIL])
+    assert.doesNotMatch(text, /</)
+    assert.deepEqual(JSON.parse(text), [EVIL])
   })
 
   it('refers to nothing outside of itself', () => {

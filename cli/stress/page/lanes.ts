@@ -123,11 +123,12 @@ function operationBars({ worker, operations }: WorkerRecord, record: RunRecord):
   })
 }
 
-function stopBars({ disturbances, elapsedMs }: RunRecord): Bar[] {
-  return disturbances
+function stopBars(record: RunRecord): Bar[] {
+  return record.disturbances
     .filter(({ what }) => what === 'stop')
-    .map(({ worker, atMs, untilMs }) => {
-      return { lane: String(worker), what: 'stopped', fromMs: atMs, toMs: untilMs ?? elapsedMs }
+    .map(({ worker, atMs, untilMs = record.elapsedMs }) => {
+      const toMs = Math.min(untilMs, deathAfter(atMs, worker, record))
+      return { lane: String(worker), what: 'stopped', fromMs: atMs, toMs }
     })
 }
 

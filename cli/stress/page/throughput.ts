@@ -37,11 +37,15 @@ export function throughputPlot(
       points.length === 0
         ? 'Nothing was acknowledged.'
         : `${acknowledged.toLocaleString('en-US')} operations acknowledged in ${clock(elapsedMs)}: ` +
-          `${figure(opsPerSecond)} per second on average, between ${figure(rates[0] ?? 0)} and ${figure(rates.at(-1) ?? 0)}.${isItsOwn ? ' The scales of the two plots differ.' : ''}`,
+          `${whole(opsPerSecond)} per second on average, between ${whole(rates[0])} and ${whole(rates.at(-1))}.${isItsOwn ? ' The scales of the two plots differ.' : ''}`,
     drawing: points.length === 0 ? undefined : { kind: 'throughput', points, untilMs: elapsedMs, most },
     table: {
       head: ['at', 'operations per second'],
       rows: points.map(({ x, y }) => [`${figure(x / 1000)} s`, figure(y)]),
     },
   }
+}
+
+function whole(rate = 0): string {
+  return Math.round(rate).toLocaleString('en-US')
 }

@@ -46,13 +46,8 @@ export function grouped(count: number): string {
 const STORE = { nedb: 'NeDB', 'nedb-promises': 'NeDB', lowdb: 'lowdb' } as const
 
 function ofLocked(verdict: Verdict): string {
-  const { procs, acknowledged, store, disturbed, workers } = verdict
-  const kills = Math.max(disturbed.kills, verdict.interrupted ? 0 : workers.killed)
-  const trouble = [
-    kills > 0 && `${grouped(kills)} kills`,
-    disturbed.stops > 0 && `${grouped(disturbed.stops)} stops`,
-  ]
-  const among = trouble.filter(Boolean).join(' and ')
+  const { procs, acknowledged, store } = verdict
+  const among = trouble(verdict)
   const work =
     `With pslock, ${count(procs, 'process', 'processes')} did ${count(acknowledged, 'operation', 'operations')} ` +
     `on one ${STORE[store]} file${among === '' ? '' : ` through ${among}`}, and`
@@ -64,13 +59,26 @@ function ofLocked(verdict: Verdict): string {
 
 function ofControl(control: Verdict, locked: Verdict | undefined): string {
   const { procs, acknowledged, found } = control
-  const isSmaller = locked !== undefined && (locked.procs !== procs || locked.ops !== control.ops)
-  const who = `Without a lock, ${isSmaller ? 'in a shorter run, ' : ''}${count(procs, 'process', 'processes')}`
+  const who = `Without a lock, ${howElse(control, locked)}${count(procs, 'process', 'processes')}`
   const wrong = total(control)
   const did = `${who} did ${count(acknowledged, 'operation', 'operations')}, and`
   if (wrong === 0) return `${did} happened to lose nothing: this proves less than it could.`
   const lost = found.lost > 0 ? `, ${grouped(found.lost)} of them acknowledged and not in the file` : ''
   return `${did} ${count(wrong, 'thing is', 'things are')} wrong${lost}.`
+}
+
+function trouble({ disturbed: { kills, stops } }: Verdict): string {
+  const kinds = [
+    ...(kills > 0 ? [count(kills, 'kill', 'kills')] : []),
+    ...(stops > 0 ? [count(stops, 'stop', 'stops')] : []),
+  ]
+  return kinds.join(' and ')
+}
+
+/** In what, besides the lock, the control is another run. */
+function howElse({ procs, ops }: Verdict, locked: Verdict | undefined): string {
+  if (!locked || (locked.procs === procs && locked.ops === ops && trouble(locked) === '')) return ''
+  return trouble(locked) === '' ? 'in a short run, ' : 'in a short run and with nothing else in their way, '
 }
 
 function count(number: number, one: string, many: string): string {

@@ -87,7 +87,10 @@
       options: {
         parsing: false,
         plugins: {
-          legend: { labels: { filter: ({ datasetIndex }) => datasetIndex > 0 }, onClick: () => {} },
+          legend: {
+            labels: { usePointStyle: false, filter: ({ datasetIndex }) => datasetIndex > 0 },
+            onClick: () => {},
+          },
           tooltip: {
             callbacks: {
               title: ([{ dataset, datasetIndex, dataIndex }]) =>
@@ -153,6 +156,7 @@
                   y: span.lane,
                 })),
                 backgroundColor: colour(name),
+                pointStyle: 'rect',
                 barPercentage: thickness,
                 categoryPercentage: 1,
                 minBarLength: what === 'waiting' ? 0 : 1,
@@ -197,7 +201,7 @@
         datasets: [
           { label: 'by half time', data: early, backgroundColor: main },
           { label: 'after it', data: late, backgroundColor: `${main}55` },
-        ].map((dataset) => ({ ...dataset, barPercentage: 0.9, categoryPercentage: 0.9 })),
+        ].map((dataset) => ({ ...dataset, pointStyle: 'rect', barPercentage: 0.9, categoryPercentage: 0.9 })),
       },
       options: {
         plugins: { tooltip: { callbacks: { title: ([{ label }]) => `process ${label}` } } },
@@ -238,7 +242,13 @@
           legend: {
             position: 'bottom',
             ...legend,
-            labels: { color: colour('ink'), boxWidth: 18, boxHeight: 8, ...legend?.labels },
+            labels: {
+              color: colour('ink'),
+              usePointStyle: true,
+              pointStyleWidth: 22,
+              boxHeight: 8,
+              ...legend?.labels,
+            },
           },
         },
       },
