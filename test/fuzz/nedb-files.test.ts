@@ -209,8 +209,11 @@ describe('mutated files of a NeDB store', () => {
       const torn = `${filename}.torn-1`
       if (existsSync(torn)) {
         seen.mended!++
+        // A whole record in front of zeros gets the line feed that it lacks.
+        const isEnded = bytes[after.length - 1] === 0
+        const kept = isEnded ? after.subarray(0, -1) : after
         assert.deepEqual(
-          Buffer.concat([after, readFileSync(torn)]),
+          Buffer.concat([kept, readFileSync(torn)]),
           bytes,
           'more than the torn tail was cut off',
         )
