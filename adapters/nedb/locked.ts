@@ -154,9 +154,13 @@ function requireNoTwin(db: Nedb, id: unknown): void {
 /** The only documents that can match a query; undefined: any could. */
 function idsOf(query: Query): readonly unknown[] | undefined {
   const id = query._id
-  if (typeof id === 'string' || typeof id === 'number') return [id]
+  if (isKey(id)) return [id]
   const among = (id as { $in?: unknown } | undefined)?.$in
-  return Array.isArray(among) ? among : undefined
+  return Array.isArray(among) && among.every(isKey) ? among : undefined
+}
+
+function isKey(id: unknown): boolean {
+  return typeof id === 'string' || typeof id === 'number'
 }
 
 /** A cursor that takes the lock shared, each time it is executed. */

@@ -23,6 +23,8 @@ export class NedbMemory implements LogMemory {
    * replaced before it is ever looked at (50 processes inserting: 6 times the operations a second).
    */
   readonly #pending = new Map<unknown, Doc | undefined>()
+  /** The first object of each date that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
+  readonly #dates = new Map<number, Date>()
   #applying = false
 
   /** @param distrust called when the indexes could not be brought up to date */
@@ -54,13 +56,21 @@ export class NedbMemory implements LogMemory {
     for (const line of lines) {
       const record = fromLine(this.#model, line)
       if (!record || isForeign(record)) bad.push(line)
-      else if (isDocument(record)) docs.set(record._id, record.$$deleted === true ? undefined : record)
+      else if (isDocument(record))
+        docs.set(this.#idOf(record), record.$$deleted === true ? undefined : record)
       else readIndexLine(record, indexes)
     }
     for (const [id, doc] of docs) this.#pending.set(id, doc)
     if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#db.indexes[name]
     if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0) this.#settle(indexes)
     return bad
+  }
+
+  #idOf({ _id }: Doc): unknown {
+    if (!(_id instanceof Date)) return _id
+    const known = this.#dates.get(_id.getTime())
+    if (!known) this.#dates.set(_id.getTime(), _id)
+    return known ?? _id
   }
 
   /** Whether the indexes are being brought up to date: that is no change of an operation. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { idsOf, seenByVanilla, sorted, temporaryFolder, Vanilla } from '../../fixtures/nedb-tools.ts'
 
@@ -147,5 +147,18 @@ describe('values that NeDB loses', () => {
     assert.equal((await seenByVanilla(file('a.db'), hooks)).length, 201)
     await using wrong = new LockedNedb<Doc>({ filename: file('a.db') })
     await assert.rejects(wrong.loadDatabaseAsync(), { code: 'PSLOCK_CORRUPT' })
+  })
+
+  it('a file of vanilla’s with dates as _ids opens, whose documents were updated and removed', async () => {
+    const lines = [1, 2, 1, 3].map((at, n) => `{"_id":{"$$date":${at}},"n":${n}}`)
+    writeFileSync(file('a.db'), `${lines.join('\n')}\n{"$$deleted":true,"_id":{"$$date":3}}\n`)
+    const db = new LockedNedb<{ _id: unknown; n: number }>({ filename: file('a.db'), autoload: true })
+    const found = await db.findAsync({}).sort({ n: 1 })
+    assert.deepEqual(
+      found.map(({ n }) => n),
+      [1, 2],
+    )
+    assert.equal((await db.findAsync({ _id: { $in: [new Date(1)] } })).length, 1)
+    await db.close()
   })
 })
