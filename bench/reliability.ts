@@ -44,7 +44,7 @@ const { values } = parseArgs({
     torture: { type: 'string', default: '3600' },
     /** The bounded tests of `npm test` instead of all of them. */
     short: { type: 'boolean', default: false },
-    /** Keeps what the tests have said here, and takes it from here where it is there already. */
+    /** Takes from here what is there already: what the tests have said, and runs of the stress test (`stress, nedb`). */
     figures: { type: 'string' },
   },
 })
@@ -104,15 +104,13 @@ function spaced(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
 }
 
-const figures = tested()
-const runs = values.torture === '0' ? [] : ['nedb', 'lowdb'].map(tortured)
+const known = tested()
+const kept = (store: string) => known[`stress, ${store}`] as unknown as Stress | undefined
+const runs = ['nedb', 'lowdb'].map((store) => kept(store) ?? tortured(store))
+const figures = Object.entries(known).filter(([part]) => !part.startsWith('stress, '))
 rmSync(room, { recursive: true, force: true })
 
-const rows = Object.entries(figures).map(([part, numbers]) => [
-  part,
-  inWords(numbers),
-  String(numbers.seed ?? ''),
-])
+const rows = figures.map(([part, numbers]) => [part, inWords(numbers), String(numbers.seed ?? '')])
 for (const { store, seconds, procs, acknowledged, disturbed, linearizability, seed } of runs) {
   const { undecided, ...checked } = linearizability
   const words = [
@@ -130,7 +128,7 @@ for (const { store, seconds, procs, acknowledged, disturbed, linearizability, se
 const table = [['part', 'tried', 'seed'], ['---', '---', '---'], ...rows].map(
   (cells) => `| ${cells.join(' | ')} |`,
 )
-const how = `\`npm run reliability\`${values.short ? ' with `--short`' : ''}, Node ${process.version}, ${availableParallelism()} cores, ${new Date().toISOString().slice(0, 10)}`
+const how = `\`npm run reliability\`${values.short ? ' with `--short`' : ''}${values.figures ? ', its parts run by themselves' : ''}, Node ${process.version}, ${availableParallelism()} cores, ${new Date().toISOString().slice(0, 10)}`
 const path = join(root, 'RELIABILITY.md')
 const MARKED = /(<!-- figures:start -->\n)[\s\S]*(<!-- figures:end -->)/
 writeFileSync(

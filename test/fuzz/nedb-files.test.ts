@@ -10,7 +10,7 @@ import { CorruptStoreError, PsLock } from '../../src/index.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { Vanilla, warnings } from '../fixtures/nedb-tools.ts'
 import { note } from '../fixtures/random.ts'
-import { byId, type Doc } from '../properties/nedb/steps.ts'
+import { type Doc, byId as inOrder } from '../properties/nedb/steps.ts'
 import { holds } from '../properties/runs.ts'
 import { type Mutation, mutated, mutation } from './mutations.ts'
 
@@ -109,6 +109,11 @@ function isForeign(record: unknown): boolean {
     (record as Doc)._id === undefined &&
     !Object.keys(record).some((key) => key.startsWith('$$'))
   )
+}
+
+/** NeDB makes a field `__proto__` the prototype of its copies, of which no two are equal: without. */
+function byId(docs: Doc[]): Doc[] {
+  return structuredClone(inOrder(docs))
 }
 
 async function vanillaDocs(path: string, bytes: Buffer): Promise<Doc[] | undefined> {
