@@ -93,7 +93,7 @@ describe('the waiting of pslock run', () => {
         ['1', false],
         [undefined, true],
       ] as const) {
-        const terminal = pslockInTerminal(['run', at('db'), '--timeout', '0.6', '--', 'true'], {
+        const terminal = pslockInTerminal(['run', at('db'), '--timeout', '2', '--', 'true'], {
           env: { NO_COLOR },
         })
         assert.equal((await terminal.outcome).code, 75)

@@ -6,28 +6,36 @@ import { patch } from './patch.ts'
 /** A copy that an edit works on. */
 export interface Draft extends TreeMemory {
   tree: Tree
+  /** Of which store it is. */
+  readonly owner: Drafts
+  /** The edit that it was begun in, of whatever store. */
   readonly outer: Draft | undefined
   /** Ends when the inner edits that were issued so far have ended: they take turns. */
   inner: Promise<unknown>
   open: boolean
 }
 
-/** The edits that run at this moment: one inside another's callback works on that one's copy. */
-export class Drafts {
-  readonly #current = new AsyncLocalStorage<Draft>()
+/**
+ * One for all stores: an AsyncLocalStorage is never forgotten once it was used, and until Node 24 each of them is copied
+ * to every promise that is made.
+ */
+const current = new AsyncLocalStorage<Draft>()
 
+/** The edits of one store that run at this moment: one inside another's callback works on that one's copy. */
+export class Drafts {
   /** The innermost edit that the caller runs in and that has not ended. */
   get enclosing(): Draft | undefined {
-    let draft = this.#current.getStore()
-    while (draft && !draft.open) draft = draft.outer
+    let draft = current.getStore()
+    while (draft && !(draft.owner === this && draft.open)) draft = draft.outer
     return draft
   }
 
   /** Edits the tree; ends when every edit that was issued inside has ended too. */
-  async edit(edit: (draft: Draft) => unknown, tree: Tree, outer?: Draft): Promise<Tree> {
+  async edit(edit: (draft: Draft) => unknown, tree: Tree): Promise<Tree> {
     const draft: Draft = {
       tree,
-      outer,
+      owner: this,
+      outer: current.getStore(),
       inner: Promise.resolve(),
       open: true,
       get: () => draft.tree,
@@ -36,7 +44,7 @@ export class Drafts {
       },
     }
     try {
-      await this.#current.run(draft, edit, draft)
+      await current.run(draft, edit, draft)
     } finally {
       // Also those that nobody waited for: they were issued inside.
       for (let inner: unknown; inner !== draft.inner; ) {

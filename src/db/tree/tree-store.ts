@@ -108,7 +108,7 @@ export class TreeStore implements TreeSession, Pass {
       const call = issued.call ?? { name: 'transaction', args: [] }
       return this.#part('exclusive', call, outer, async () => {
         const copied = cloneTree(outer.tree)
-        this.#state.join(outer.tree, copied, await this.#drafts.edit(edit, cloneTree(copied), outer))
+        this.#state.join(outer.tree, copied, await this.#drafts.edit(edit, cloneTree(copied)))
       })
     }
     return this.queue.push(

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { AsyncResource } from 'node:async_hooks'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset } from '../../../adapters/lowdb.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { fileOf, foreignWrite } from '../../fixtures/lowdb-tools.ts'
@@ -143,5 +144,13 @@ describe('lowdb objects in memory', () => {
     posts.push({ id: 2, title: 'b' })
     await db.write()
     assert.equal(fileOf<Data>(at('db.json')).posts.length, 2)
+  })
+
+  it('stores that were used leave nothing behind on the promises and timers of the process', async () => {
+    const onEach = () => Object.getOwnPropertySymbols(new AsyncResource('probe')).length
+    await (await open()).update((data) => void data.n++)
+    const before = onEach()
+    for (let i = 0; i < 50; i++) await (await open()).update((data) => void data.n++)
+    assert.equal(onEach(), before)
   })
 })
