@@ -93,8 +93,9 @@ describe('the waiting of pslock run', () => {
         ['1', false],
         [undefined, true],
       ] as const) {
-        const terminal = pslockInTerminal(['run', at('db'), '--timeout', '2', '--', 'true'], {
-          env: { NO_COLOR },
+        const terminal = pslockInTerminal(['run', at('db'), '--timeout', '0.6', '--', 'true'], {
+          // Node takes a terminal under CI for one without colours.
+          env: { NO_COLOR, CI: undefined, FORCE_COLOR: undefined },
         })
         assert.equal((await terminal.outcome).code, 75)
         const [line = ''] = drawn(terminal.shown())

@@ -20,6 +20,8 @@ export function registerContradiction(
 ): Contradiction<RegisterAct> | 'undecided' | undefined {
   const phantom = unwritten(history)
   if (phantom) return { why: 'it saw what nobody had written by the time it ended', operations: [phantom] }
+  const stale = overwritten(history)
+  if (stale) return { why: 'it saw what had been overwritten before it began', operations: stale }
   const outcome = search(history, ABSENT)
   if (outcome === 'linearizable') return undefined
   if (outcome === 'undecided') return 'undecided'
@@ -43,6 +45,42 @@ function unwritten(history: readonly RegisterOperation[]): RegisterOperation | u
       act.kind === 'read' ? act.value : act.kind === 'compareAndSet' && act.done ? act.from : undefined
     return !isPending && seen !== undefined && !((written.get(seen) ?? Number.POSITIVE_INFINITY) <= end)
   })
+}
+
+/** The value that an operation sets, if it takes effect. */
+function setBy({ act }: RegisterOperation): number | undefined {
+  if (act.kind === 'delete') return ABSENT
+  return act.kind === 'write' ? act.value : act.kind === 'compareAndSet' ? act.to : undefined
+}
+
+/** Whether it is known to have taken effect. */
+function isSure({ act, isPending }: RegisterOperation): boolean {
+  return !isPending && (act.kind === 'write' || (act.kind !== 'read' && act.done))
+}
+
+/**
+ * An operation that found a value although another was set after the last time that could have set it, and before it
+ * began: what is most often wrong, found without trying orders.
+ */
+function overwritten(history: readonly RegisterOperation[]): RegisterOperation[] | undefined {
+  const lastEnds = new Map<number, number>([[ABSENT, Number.NEGATIVE_INFINITY]])
+  for (const one of history) {
+    // Also what was never answered: it may have set it.
+    const value = setBy(one)
+    if (value !== undefined)
+      lastEnds.set(value, Math.max(one.end, lastEnds.get(value) ?? Number.NEGATIVE_INFINITY))
+  }
+  const sure = history.filter(isSure)
+  for (const observer of history) {
+    const { act, start, isPending } = observer
+    const seen =
+      act.kind === 'read' ? act.value : act.kind === 'compareAndSet' && act.done ? act.from : undefined
+    if (isPending || seen === undefined) continue
+    const lastEnd = lastEnds.get(seen) ?? Number.NEGATIVE_INFINITY
+    const other = sure.find((one) => one.start > lastEnd && one.end < start && setBy(one) !== seen)
+    if (other) return [other, observer]
+  }
+  return undefined
 }
 
 interface Part {
