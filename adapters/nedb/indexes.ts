@@ -1,0 +1,84 @@
+import type { IndexOptions, Nedb } from './internals.ts'
+import type { Attached } from './locked.ts'
+import { toLine } from './records.ts'
+
+/**
+ * Vanilla creates the index in memory at once, which code relies on, and checks it against a memory that may be stale
+ * (that writes a line which bricks the file). Here the first half is provisional, and the check is made again under
+ * the lock, on the file's present content.
+ */
+export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions): Promise<void> {
+  const { session, model } = at
+  const { provisional } = at.indexes
+  const name = options.fieldName
+  const Index = db.indexes._id?.constructor as new (options: IndexOptions) => Nedb['indexes'][string]
+  const build = () => {
+    const index = new Index(options)
+    index.insert(db.getAllData())
+    return index
+  }
+  if (!db.indexes[name]) {
+    provisional.add(name)
+    try {
+      db.indexes[name] = build()
+    } catch {
+      // A duplicate in what this process knows: it may be gone from the file.
+    }
+  }
+  try {
+    await db.executor.pushAsync(async () => {
+      declare(at, name, options)
+      const exists = db.indexes[name] !== undefined && !provisional.has(name)
+      const ttl = db.ttlIndexes[name]
+      if (exists && (options.expireAfterSeconds === undefined || options.expireAfterSeconds === ttl)) return
+      if (!exists) {
+        delete db.indexes[name]
+        db.indexes[name] = build()
+        session.onUndo(() => delete db.indexes[name])
+      }
+      if (options.expireAfterSeconds !== undefined) {
+        db.ttlIndexes[name] = options.expireAfterSeconds
+        session.onUndo(() => {
+          if (ttl === undefined) delete db.ttlIndexes[name]
+          else db.ttlIndexes[name] = ttl
+        })
+      }
+      provisional.delete(name)
+      session.append([toLine(model, { $$indexCreated: options })])
+    }, true)
+  } catch (error) {
+    if (provisional.has(name)) delete db.indexes[name]
+    throw error
+  } finally {
+    provisional.delete(name)
+  }
+}
+
+/** In an operation: from now on this store is told to have the index, or no longer. */
+function declare({ session, indexes }: Attached, name: string, options?: IndexOptions): void {
+  const { declared } = indexes
+  const before = declared.get(name)
+  if (options) declared.set(name, options)
+  else declared.delete(name)
+  session.onUndo(() => {
+    if (before) declared.set(name, before)
+    else declared.delete(name)
+  })
+}
+
+/** Removes an index, in the file's present content. */
+export async function removeIndex(db: Nedb, at: Attached, name: string): Promise<void> {
+  const { session, model } = at
+  await db.executor.pushAsync(async () => {
+    declare(at, name)
+    const index = db.indexes[name]
+    const ttl = db.ttlIndexes[name]
+    delete db.indexes[name]
+    delete db.ttlIndexes[name]
+    session.onUndo(() => {
+      if (index) db.indexes[name] = index
+      if (ttl !== undefined) db.ttlIndexes[name] = ttl
+    })
+    session.append([toLine(model, { $$indexRemoved: name })])
+  }, true)
+}
