@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import { isMarker, type LineCoder, scanUnits, scanUnitsWith, UNIT_ID } from '../log/unit.ts'
+import { scanUnits, scanUnitsWith } from '../log/scan.ts'
+import { isMarker, type LineCoder, UNIT_ID } from '../log/unit.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
 import { readSeal, seal } from './seal.ts'

@@ -1,6 +1,6 @@
 import { CorruptStoreError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
-import type { PlacedLine } from './unit.ts'
+import type { PlacedLine } from './scan.ts'
 
 /** How much of a log is readable: vanilla NeDB's tolerance for bad lines, without erasing the evidence. */
 export class LineHealth {

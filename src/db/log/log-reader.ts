@@ -2,7 +2,8 @@ import type { LockMode } from '../../errors.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { LineHealth } from './line-health.ts'
 import type { LogFile, News } from './log-file.ts'
-import { type LineCoder, placesOf, scanUnits, scanUnitsWith } from './unit.ts'
+import { placesOf, scanUnits, scanUnitsWith } from './scan.ts'
+import type { LineCoder } from './unit.ts'
 
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
 export class LogReader {

@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict'
-import {
-  encodeUnit,
-  encodeUnitWith,
-  type LineCoder,
-  scanUnits,
-  scanUnitsWith,
-} from '../../../src/db/log/unit.ts'
+import { scanUnits, scanUnitsWith } from '../../../src/db/log/scan.ts'
+import { encodeUnit, encodeUnitWith, type LineCoder } from '../../../src/db/log/unit.ts'
 
 const BLOCK = 4096
 
