@@ -144,8 +144,9 @@ export class Tables<S> {
 
   /** The records are as they shall be. */
   async #done(tables: Schemas['tables'], pending: Pending): Promise<void> {
-    // The schema is durable: power loss must not take the records back behind it.
+    // The schema is durable: power loss must not take the records back behind it, nor the name of a file that was replaced.
     await syncFile(this.path)
+    await syncFolder(dirname(this.path))
     await this.#file.write({ tables: after(tables, pending) })
   }
 
