@@ -15,12 +15,12 @@ import { crc32 } from 'node:zlib'
  * several lines is marked, and the markers go through the hooks like every line.
  */
 const BLOCK_BYTES = 4096
-export const NEWLINE = 10
-export const SPACE = 32
+export const NEWLINE: number = 10
+export const SPACE: number = 32
 
 export const UNIT_ID = '$$pslock'
-export const CLOSING = `{"$$deleted":true,"_id":"${UNIT_ID}"}`
-export const OPENING = /^\{"_id":"\$\$pslock","\$\$unit":\{"bytes":(\d+),"crc":(\d+)\}\}$/
+export const CLOSING: string = `{"$$deleted":true,"_id":"${UNIT_ID}"}`
+export const OPENING: RegExp = /^\{"_id":"\$\$pslock","\$\$unit":\{"bytes":(\d+),"crc":(\d+)\}\}$/
 
 /** Whether a line is one of the two that a larger unit stands between, and no damaged one. */
 export function isMarker(text: string): boolean {
