@@ -146,7 +146,7 @@ export class Tables<S> {
   async #done(tables: Schemas['tables'], pending: Pending): Promise<void> {
     // The schema is durable: power loss must not take the records back behind it, nor the name of a file that was replaced.
     await syncFile(this.path)
-    await syncFolder(dirname(this.path))
+    await syncNames(this.path)
     await this.#file.write({ tables: after(tables, pending) })
   }
 
@@ -170,7 +170,7 @@ export class Tables<S> {
   async commit(): Promise<void> {
     await syncFile(this.path)
     await syncFile(this.#file.path)
-    await syncFolder(dirname(this.path))
+    await syncNames(this.path)
   }
 
   /** Removes the temporary files that only a crash leaves behind, and makes the file small. */
@@ -215,6 +215,15 @@ async function syncFile(path: string): Promise<void> {
     }
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw storeFailure(path, 'sync', error)
+  }
+}
+
+/** Makes the names in the folder of a file durable. */
+async function syncNames(path: string): Promise<void> {
+  try {
+    await syncFolder(dirname(path))
+  } catch (error) {
+    throw storeFailure(path, 'sync the folder of', error)
   }
 }
 

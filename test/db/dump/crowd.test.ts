@@ -29,7 +29,8 @@ describe('in a crowd', () => {
       await Promise.all(mates.map((mate) => mate.call('work', (PAUSE_MS * WRITERS) / 4)))
       let last = 0
       let moved = 0
-      for (let round = 0; round < ROUNDS; round++) {
+      // Until there were new steps often enough: on a busy machine the writers may need more time for one.
+      for (let round = 0; round < ROUNDS || moved <= ROUNDS / 3; round++) {
         await sleep(next() * 5 * WRITERS)
         const before = agreed(await store.tally())
         await store.dump(at(`dump-${round}`))
@@ -41,8 +42,11 @@ describe('in a crowd', () => {
       }
       const steps = await Promise.all(mates.map((mate) => mate.call<number>('rest')))
       assert.equal(await seenIn(kind, path), 1 + steps.reduce((a, b) => a + b), 'the writers lost something')
-      assert.ok(moved > ROUNDS / 3 && steps.every((count) => count > 0), 'nobody wrote meanwhile')
-      note(`seed ${seed}: ${moved} of ${ROUNDS} dumps found new steps, ${steps} steps`)
+      assert.ok(
+        steps.every((count) => count > 0),
+        'somebody did not write',
+      )
+      note(`seed ${seed}: ${moved} dumps found new steps, ${steps} steps`)
       await store.close()
     })
 
