@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { currentCall } from './calls.ts'
-import type { Nedb } from './internals.ts'
+import { type Doc, fromNedb, type Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
 import { toLine } from './records.ts'
@@ -13,10 +13,13 @@ import { toLine } from './records.ts'
  */
 export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
   const { executor, persistence } = db
+  const makesIds = db._createNewId === (fromNedb('') as { prototype: Nedb }).prototype._createNewId
 
   executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') => {
     const call = currentCall(db)
-    const perform = () => session.perform(mode, task, call)
+    const isBlind =
+      makesIds && call?.name === 'insert' ? () => isBlindInsert(db, memory, call.args[0]) : undefined
+    const perform = () => session.perform(mode, task, call, isBlind)
     return executor.ready || forceQueuing ? perform() : beforeLoad.hold(perform)
   }
   // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.
@@ -74,4 +77,13 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
     }
     await session.perform('exclusive', drop, currentCall(db))
   }
+}
+
+/** Whether an insert can collide with nothing: NeDB makes its ids at random, and no other index forbids anything. */
+function isBlindInsert(db: Nedb, memory: NedbMemory, docs: unknown): boolean {
+  return (
+    !memory.hasUniqueIndex &&
+    Object.keys(db.ttlIndexes).length === 0 &&
+    [docs].flat().every((doc) => (doc as Doc | null | undefined)?._id === undefined)
+  )
 }

@@ -73,6 +73,7 @@ export interface Nedb extends EventEmitter {
   updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
   removeAsync(query: Query, options: { multi: boolean }): Promise<number>
   compactDatafileAsync(): Promise<void>
+  _createNewId(): string
   _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]>
   _updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
   _resetIndexes(docs?: Doc[]): void

@@ -111,8 +111,10 @@ export interface LogSession extends Transacting<void> {
   /**
    * Runs one operation of the store under the lock, memory caught up, all or nothing.
    * @param call the method that was called, for hooks
+   * @param isBlind asked when it is about to run: whether it is right whatever documents others have written meanwhile,
+   * so that memory need not be caught up first (an insert with an id of the library's own making, say)
    */
-  perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>>
+  perform<T>(mode: LockMode, run: () => T, call?: Call, isBlind?: () => boolean): Promise<Awaited<T>>
   /** In an operation: these lines are its change. They are written when it has ended, as one unit. */
   append(lines: readonly string[]): void
   /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */

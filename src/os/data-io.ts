@@ -15,15 +15,20 @@ const readAsync = promisify(read)
 const writeAsync = promisify(write)
 const fsyncAsync = promisify(fsync)
 
-/** Reads `length` bytes at `position`, fewer at the end of the file. */
+/** Reads `length` bytes at `position`, fewer at the end of the file; `blocking` however many they are. */
 export function readRange(
   fd: number,
   position: number,
   length: number,
   blocking = false,
 ): Buffer | Promise<Buffer> {
+  if (length > SMALL_BYTES && !blocking) return readBulk(fd, Buffer.allocUnsafe(length), position)
+  return readNow(fd, position, length)
+}
+
+/** As `readRange`, always blocking the thread: for what is in the page cache, since it has just been written. */
+export function readNow(fd: number, position: number, length: number): Buffer {
   const buffer = Buffer.allocUnsafe(length)
-  if (length > SMALL_BYTES && !blocking) return readBulk(fd, buffer, position)
   let done = 0
   while (done < length) {
     const got = readSync(fd, buffer, done, length - done, position + done)

@@ -1,13 +1,17 @@
-import { fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
+import { type BigIntStats, fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
-import { readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
+import { readNow, readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
+import { isPlain } from './scan.ts'
 
 /** How many of the last applied bytes are compared to notice a file that was rewritten in place. */
 const REMEMBERED_BYTES = 32
+
+/** More than this is not passed over but applied: a read of this much blocks the thread for half a millisecond. */
+const PASS_OVER_BYTES = 4 * 2 ** 20
 
 /** What is new in the file since this process last looked. */
 export type News =
@@ -30,6 +34,8 @@ export class LogFile {
   /** The generation of the data file whose content was applied, up to `#applied`; -1: none. */
   #known = -1
   #applied = 0
+  /** What lies between `#applied` and here has been passed over: it is read when somebody needs it. */
+  #end = 0
   #remembered: Buffer = Buffer.alloc(0)
   #synced = 0
   /** The ctime of the last look; undefined after a change of our own. */
@@ -43,6 +49,11 @@ export class LogFile {
 
   /** Where the next unit goes: the end of what is known, which is the end of the file while we hold the lock. */
   get end(): number {
+    return this.#end
+  }
+
+  /** Where that begins which the next `tail` brings. */
+  get applied(): number {
     return this.#applied
   }
 
@@ -52,7 +63,7 @@ export class LogFile {
 
   /** Whether everything that was read or written through this descriptor is known to be on the disk. */
   get isSynced(): boolean {
-    return this.#synced >= this.#applied
+    return this.#synced >= this.#end
   }
 
   /** Looks at the file. @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError */
@@ -61,10 +72,27 @@ export class LogFile {
     if (!found) return { kind: 'missing' }
     const size = Number(found.size)
     const isKnown = this.#known === this.#data.generation
-    // No byte more or fewer, and yet changed since we looked: somebody edited it in place.
-    const isEdited = isKnown && size === this.#applied && (this.#changedNs ?? found.ctimeNs) !== found.ctimeNs
+    const isEdited = isKnown && this.#isEdited(found)
     this.#changedNs = found.ctimeNs
     return isKnown && !isEdited ? this.#tail(size) : this.#all(size)
+  }
+
+  /**
+   * Passes over what is new, so that an operation which needs none of it may append.
+   * @returns false where that may be more than whole units of documents: look at `news`
+   */
+  passOver(mode: LockMode): boolean {
+    const found = this.#data.look(mode)
+    if (!found || this.#known !== this.#data.generation) return false
+    const size = Number(found.size)
+    const from = this.#end - this.#remembered.length
+    if (size < this.#end || size - from > PASS_OVER_BYTES || this.#isEdited(found)) return false
+    const tail = this.#behindKnown(readNow(this.#data.fd, from, size - from))
+    if (tail?.length !== size - this.#end || (tail.length > 0 && !isPlain(tail))) return false
+    this.#changedNs = found.ctimeNs
+    this.#end = size
+    this.#remember(tail, false)
+    return true
   }
 
   /** Whether the file is, to its end, what was read or written here. */
@@ -77,11 +105,12 @@ export class LogFile {
   }
 
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
-  applied(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
+  apply(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
     const anew = kind === 'replaced'
     if (anew && this.#known !== this.#data.generation) this.#synced = 0
     this.#known = this.#data.generation
     this.#applied = (anew ? 0 : this.#applied) + length
+    this.#end = this.#applied
     this.#remember(bytes.subarray(0, length), anew)
   }
 
@@ -106,21 +135,22 @@ export class LogFile {
   append(data: Buffer): Written | Promise<Written> {
     this.#data.requireWritable()
     if (!this.exists) this.create()
-    return writeAt(this.#data.fd, data, this.#applied)
+    return writeAt(this.#data.fd, data, this.#end)
   }
 
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */
   appended(data: Buffer, length: number, written: number): void {
-    this.#applied += length
+    if (this.#applied === this.#end) this.#applied += length
+    this.#end += length
     this.#changedNs = undefined
     this.#remember(data.subarray(0, length), false)
-    if (written > length) ftruncateSync(this.#data.fd, this.#applied)
+    if (written > length) ftruncateSync(this.#data.fd, this.#end)
   }
 
   /** Gives the last line, which was applied, the line feed that it lacks. */
   terminate(): void {
     const feed = Buffer.from('\n')
-    const { error } = writeAtSync(this.#data.fd, feed, this.#applied)
+    const { error } = writeAtSync(this.#data.fd, feed, this.#end)
     if (error !== undefined) throw storeFailure(this.path, 'mend the end of', error)
     this.appended(feed, 1, 1)
   }
@@ -130,7 +160,7 @@ export class LogFile {
     try {
       const kept = keepAside(this.path, 'torn', tail)
       this.#changedNs = undefined
-      ftruncateSync(this.#data.fd, this.#applied)
+      ftruncateSync(this.#data.fd, this.#end)
       fsyncSync(this.#data.fd)
       return kept
     } catch (error) {
@@ -142,7 +172,7 @@ export class LogFile {
   create(): void {
     this.#data.create(this.#fileMode)
     this.#changedNs = undefined
-    this.applied(Buffer.alloc(0), 'replaced', 0)
+    this.apply(Buffer.alloc(0), 'replaced', 0)
   }
 
   /** Replaces the whole file (compaction). */
@@ -155,14 +185,14 @@ export class LogFile {
     })
     this.#data.adopt(fd, true)
     this.#changedNs = undefined
-    this.applied(content, 'replaced', content.length)
+    this.apply(content, 'replaced', content.length)
     this.#synced = content.length
   }
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
   async syncNow(newName: boolean): Promise<void> {
     if (!this.exists) return
-    const upTo = this.#applied
+    const upTo = this.#end
     await sync(this.#data.fd)
     if (newName) await syncFolder(dirname(this.path))
     this.#synced = Math.max(this.#synced, upTo)
@@ -178,20 +208,28 @@ export class LogFile {
     this.#data.close()
   }
 
-  #tail(size: number): News | Promise<News> {
-    const known = this.#remembered.length
-    const from = this.#applied - known
-    // One call reads what must be unchanged and what is new.
-    const reading = readRange(this.#data.fd, from, Math.max(size - from, known))
-    return reading instanceof Promise ? reading.then((bytes) => this.#judge(bytes)) : this.#judge(reading)
+  /** No byte more or fewer, and yet changed since we looked: somebody edited it in place. */
+  #isEdited({ size, ctimeNs }: BigIntStats): boolean {
+    return Number(size) === this.#end && (this.#changedNs ?? ctimeNs) !== ctimeNs
   }
 
-  #judge(bytes: Buffer): News | Promise<News> {
+  async #tail(size: number): Promise<News> {
+    const { fd } = this.#data
+    const from = this.#end - this.#remembered.length
+    // One call reads what must be unchanged and what is new.
+    const tail = this.#behindKnown(await readRange(fd, from, Math.max(size, this.#end) - from))
+    if (!tail) return this.#all(fstatSync(fd).size)
+    if (this.#applied === this.#end)
+      return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
+    const passedOver = await readRange(fd, this.#applied, this.#end - this.#applied)
+    return { kind: 'tail', bytes: Buffer.concat([passedOver, tail]) }
+  }
+
+  /** What follows the last known bytes; undefined where those are not what they were. */
+  #behindKnown(bytes: Buffer): Buffer | undefined {
     const known = this.#remembered.length
-    if (bytes.length < known || !bytes.subarray(0, known).equals(this.#remembered)) {
-      return this.#all(fstatSync(this.#data.fd).size)
-    }
-    return bytes.length === known ? { kind: 'none' } : { kind: 'tail', bytes: bytes.subarray(known) }
+    if (bytes.length < known || !bytes.subarray(0, known).equals(this.#remembered)) return undefined
+    return bytes.subarray(known)
   }
 
   #all(size: number): News | Promise<News> {

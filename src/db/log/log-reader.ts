@@ -40,16 +40,16 @@ export class LogReader {
     }
     await this.#load(scan.lines, anew, bytes)
     if (scan.rest === 'none' || mode === 'shared') {
-      this.#file.applied(bytes, kind, scan.end)
+      this.#file.apply(bytes, kind, scan.end)
       // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.
       return scan.rest === 'unterminated'
     }
     if (scan.rest === 'unterminated') {
-      this.#file.applied(bytes, kind, zerosAt)
+      this.#file.apply(bytes, kind, zerosAt)
       if (zerosAt < bytes.length) this.#cut(bytes.subarray(zerosAt))
       this.#file.terminate()
     } else {
-      this.#file.applied(bytes, kind, scan.end)
+      this.#file.apply(bytes, kind, scan.end)
       this.#cut(tail)
     }
     return false
@@ -57,7 +57,7 @@ export class LogReader {
 
   async #load(lines: readonly string[], anew: boolean, bytes: Buffer): Promise<void> {
     if (anew) this.#health.reset(0)
-    const start = anew ? 0 : this.#file.end
+    const start = anew ? 0 : this.#file.applied
     const bad = this.#memory.apply(lines, anew)
     const places = bad.length === 0 ? [] : await placesOf(bytes, new Set(bad), this.#memory.coder)
     // Lines are counted from where this look began, bytes from the beginning of the file.

@@ -83,8 +83,8 @@ export class LogStore implements LogSession, Pass {
     return this.#changes.revision
   }
 
-  perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>> {
-    return this.queue.push(mode, run, { call })
+  perform<T>(mode: LockMode, run: () => T, call?: Call, isBlind?: () => boolean): Promise<Awaited<T>> {
+    return this.queue.push(mode, run, { call, isBlind })
   }
 
   append(lines: readonly string[]): void {
@@ -127,6 +127,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   async #rewrite(): Promise<void> {
+    if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
     this.#health.keepBadLines()
     const lines = this.#memory.lines()
     const coder = this.#memory.coder
@@ -146,13 +147,16 @@ export class LogStore implements LogSession, Pass {
 
   // --- Pass ---
 
-  async catchUp(mode: LockMode): Promise<void> {
+  async catchUp(mode: LockMode, isBlind: boolean): Promise<void> {
     this.#changes.take()
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
-      const news = await untilUnsplit(this.timeoutMs, () => this.#file.news(mode))
-      if (news.kind === 'none') return
+      const mayPassOver = isBlind && !this.#memory.coder && !this.#mustRewrite
+      const news = await untilUnsplit(this.timeoutMs, () =>
+        mayPassOver && this.#file.passOver(mode) ? undefined : this.#file.news(mode),
+      )
+      if (!news || news.kind === 'none') return
       this.#mustReload = true
       this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
@@ -213,7 +217,8 @@ export class LogStore implements LogSession, Pass {
     const lines = segments.map((segment) => segment.lines)
     const { data, ends } = await encodeUnits(lines, this.#file.end, this.#memory.coder)
     const { length } = data
-    for (const unit of lines) this.#health.goodLines += unit.length
+    // Behind what was passed over they are counted when they are read with it.
+    if (this.#file.applied === this.#file.end) for (const unit of lines) this.#health.goodLines += unit.length
     const written = await this.#file.append(data)
     if (written.bytes === length) {
       this.#file.appended(data, length, length)

@@ -93,6 +93,24 @@ export async function scanUnitsWith(coder: LineCoder, bytes: Buffer): Promise<Sc
   }
 }
 
+/** `$$` that means nothing but a date. */
+const DATE = '$$date'
+
+/**
+ * Whether a stretch that begins at a unit's start can be nothing but whole units of documents: no index lines, no
+ * deletions, no markers, nothing torn, no zeros. It is said without looking at the lines (0.02 us each, where to parse
+ * one takes 1 us); what they hold shows when they are read.
+ */
+export function isPlain(bytes: Buffer): boolean {
+  const { length } = bytes
+  // A space before the line feed: more of the unit follows.
+  if (bytes[length - 1] !== NEWLINE || bytes[length - 2] === SPACE || bytes.indexOf(0) !== -1) return false
+  for (let at = bytes.indexOf('$$'); at !== -1; at = bytes.indexOf('$$', at + DATE.length)) {
+    if (bytes.toString('latin1', at, at + DATE.length) !== DATE) return false
+  }
+  return true
+}
+
 /** Begins what stands for a line that is no text: no JSON begins so. */
 const NO_TEXT = '\0\ufffd'
 

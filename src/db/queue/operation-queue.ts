@@ -217,7 +217,8 @@ export class OperationQueue {
     const outcomes = new Outcomes()
     if (hold && mode === 'exclusive') ownedBy(hold, this)
     try {
-      const caughtUp = this.#pass.catchUp(mode)
+      const isBlind = mode === 'exclusive' && queue.every((operation) => operation.isBlind?.())
+      const caughtUp = this.#pass.catchUp(mode, isBlind)
       if (caughtUp) await caughtUp
       const until = performance.now() + PASS_MS
       for (let left = queue.length; left > 0 && (outcomes.isEmpty || performance.now() < until); left--) {
@@ -225,6 +226,8 @@ export class OperationQueue {
         if (!next || (mode === 'shared' && next.mode === 'exclusive')) break
         // The user's code may take its time: nothing of others shall wait for its end to be written.
         if (next.kind !== 'call' && !outcomes.isEmpty) break
+        // It came when the others had begun, and needs what they could pass over.
+        if (isBlind && !next.isBlind?.()) break
         queue.shift()
         next.stopWaiting()
         const run = () => runInPass(this, this.#pass, 'run', next)

@@ -20,6 +20,8 @@ export interface Issued extends AcquireOptions {
   readonly isInternal?: boolean
   /** Hooks were told of it. */
   readonly told?: Told | undefined
+  /** Asked when it is about to run: whether it needs nothing of what others have written. Its changes are right anyhow. */
+  readonly isBlind?: (() => boolean) | undefined
 }
 
 /** One operation on a store, from being issued to being settled. */
@@ -31,6 +33,7 @@ export class Operation {
   readonly timeoutMs: number | undefined
   readonly signal: AbortSignal | undefined
   readonly told: Told | undefined
+  readonly isBlind: (() => boolean) | undefined
   readonly since: number = performance.now()
   readonly promise: Promise<unknown>
   #resolve!: (value: unknown) => void
@@ -40,13 +43,18 @@ export class Operation {
   #giveUp: ((reason: () => unknown) => void) | undefined
   #stopWaiting: () => void = () => {}
 
-  constructor(mode: LockMode, run: () => unknown, { kind = 'call', timeoutMs, signal, told }: Issued) {
+  constructor(
+    mode: LockMode,
+    run: () => unknown,
+    { kind = 'call', timeoutMs, signal, told, isBlind }: Issued,
+  ) {
     this.mode = mode
     this.run = run
     this.kind = kind
     this.timeoutMs = timeoutMs
     this.signal = signal
     this.told = told
+    this.isBlind = isBlind
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject

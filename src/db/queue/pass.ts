@@ -14,8 +14,11 @@ export interface Commit {
 
 /** What a kind of store does in one locked pass. All of it runs under the lock. */
 export interface Pass {
-  /** Makes memory equal to the file. A throw rejects every operation of the pass; nothing was run. */
-  catchUp(mode: LockMode): Promise<void> | void
+  /**
+   * Makes memory equal to the file; for operations that all are blind it need not. A throw rejects every operation of
+   * the pass; nothing was run.
+   */
+  catchUp(mode: LockMode, isBlind: boolean): Promise<void> | void
   /** Runs one operation. When it throws, what it did is undone and nothing of it will be written. */
   run(operation: () => unknown, mode: LockMode): unknown
   /** Runs an operation that is part of one that runs already. When it throws, its own part is undone. */

@@ -30,7 +30,7 @@ export class Unlocked {
   /** @param hold ended by this; undefined where a reader goes without */
   async run(operation: Operation, mode: LockMode, hold: Hold | undefined): Promise<unknown> {
     try {
-      await this.#pass.catchUp(mode)
+      await this.#pass.catchUp(mode, false)
     } finally {
       this.#pass.end()
       await hold?.end()

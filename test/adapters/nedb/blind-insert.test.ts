@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { LockedNedb } from '../../../adapters/nedb.ts'
+import { seenByVanilla, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
+
+/**
+ * An insert whose id NeDB makes passes over what others have written. Two store objects of one process are to each other
+ * what two processes are: they have nothing in common but the file.
+ */
+describe('NeDB insert without catching up', () => {
+  const file = temporaryFolder()
+  const warned = warnings()
+  let one: LockedNedb
+  let other: LockedNedb
+
+  beforeEach(async () => {
+    one = new LockedNedb({ filename: file('store.db') })
+    other = new LockedNedb({ filename: file('store.db') })
+    await one.loadDatabaseAsync()
+    await other.loadDatabaseAsync()
+    // Loading rewrites the file: after it there is another one, which is read from its beginning.
+    await one.countAsync({})
+    await other.insertAsync({ _id: 'a', n: 1 })
+  })
+  afterEach(async () => {
+    await one.close()
+    await other.close()
+  })
+
+  /** What of the other's memory this one has made its own. */
+  const known = (db: LockedNedb) =>
+    (db as unknown as { indexes: { _id: { getAll(): { _id: string }[] } } }).indexes._id
+      .getAll()
+      .map(({ _id }) => _id)
+
+  it('reads nothing of what others wrote, and the next look finds all of it, in its order', async () => {
+    await one.insertAsync({ mine: 1 })
+    await other.updateAsync({ _id: 'a' }, { $inc: { n: 1 } })
+    await one.insertAsync([{ mine: 2 }, { mine: 3 }])
+    await one.insertAsync({ theirs: 1 })
+    assert.equal(known(one).includes('a'), false, 'it was not blind')
+    assert.deepEqual(await one.findOneAsync({ _id: 'a' }), { _id: 'a', n: 2 })
+    assert.equal(await one.countAsync({ mine: { $gt: 0 } }), 3)
+    assert.equal(await other.countAsync({}), 5)
+    assert.equal((await seenByVanilla(file('store.db'))).length, 5)
+  })
+
+  it('is refused by a unique index that somebody else has just made', async () => {
+    await one.insertAsync({ mine: 1 })
+    await other.ensureIndexAsync({ fieldName: 'name', unique: true, sparse: true })
+    await other.insertAsync({ name: 'Ada' })
+    await assert.rejects(one.insertAsync({ name: 'Ada' }), { errorType: 'uniqueViolated' })
+    assert.equal((await seenByVanilla(file('store.db'))).length, 3)
+  })
+
+  it('is refused by a unique index of its own, whose values others have taken meanwhile', async () => {
+    await one.ensureIndexAsync({ fieldName: 'name', unique: true, sparse: true })
+    await other.insertAsync({ name: 'Ada' })
+    await assert.rejects(one.insertAsync({ name: 'Ada' }), { errorType: 'uniqueViolated' })
+  })
+
+  it('with an id of its own looks whether somebody else has it', async () => {
+    await one.insertAsync({ mine: 1 })
+    await assert.rejects(one.insertAsync({ _id: 'a' }), { errorType: 'uniqueViolated' })
+  })
+
+  it('compaction keeps what was passed over', async () => {
+    await one.insertAsync({ mine: 1 })
+    await other.insertAsync({ _id: 'b' })
+    await one.insertAsync({ mine: 2 })
+    await one.compactDatafileAsync()
+    assert.equal((await seenByVanilla(file('store.db'))).length, 4)
+  })
+
+  it('notices that the file was replaced, or rewritten in place', async () => {
+    await one.insertAsync({ mine: 1 })
+    await other.compactDatafileAsync()
+    await one.insertAsync({ mine: 2 })
+    assert.equal(await one.countAsync({}), 3)
+    await one.insertAsync({ mine: 3 })
+    writeFileSync(file('store.db'), '{"_id":"x"}\n'.repeat(40))
+    await one.insertAsync({ mine: 4 })
+    assert.equal(await one.countAsync({}), 2)
+  })
+
+  it('mends a torn tail before it appends, and passes over no damaged line in silence', async () => {
+    await one.insertAsync({ mine: 1 })
+    appendFileSync(file('store.db'), '{"_id":"torn')
+    await one.insertAsync({ mine: 2 })
+    await new Promise(setImmediate)
+    assert.equal(warned().filter(({ code }) => code === 'PSLOCK_TORN_TAIL').length, 1)
+    assert.equal(await one.countAsync({}), 3)
+    for (let i = 0; i < 20; i++) await other.insertAsync({ theirs: i })
+    appendFileSync(file('store.db'), '{"_id":"damaged","n":\n')
+    await one.insertAsync({ mine: 3 })
+    assert.ok(readFileSync(file('store.db'), 'utf8').includes('damaged'))
+    assert.equal(await one.countAsync({}), 24)
+    await new Promise(setImmediate)
+    assert.ok(
+      warned().some(({ code }) => code !== 'PSLOCK_TORN_TAIL'),
+      'nobody was told',
+    )
+  })
+
+  it('that cannot be written leaves what was passed over to the next', async () => {
+    await one.insertAsync({ mine: 1 })
+    await assert.rejects(one.insertAsync({ $bad: 1 } as never))
+    assert.equal(await one.countAsync({}), 2)
+  })
+})
