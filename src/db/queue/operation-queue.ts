@@ -217,7 +217,7 @@ export class OperationQueue {
     const outcomes = new Outcomes()
     if (hold && mode === 'exclusive') ownedBy(hold, this)
     try {
-      const isBlind = mode === 'exclusive' && queue.every((operation) => operation.isBlind?.())
+      const isBlind = queue[0]?.isBlind?.() ?? false
       const caughtUp = this.#pass.catchUp(mode, isBlind)
       if (caughtUp) await caughtUp
       const until = performance.now() + PASS_MS
@@ -226,7 +226,7 @@ export class OperationQueue {
         if (!next || (mode === 'shared' && next.mode === 'exclusive')) break
         // The user's code may take its time: nothing of others shall wait for its end to be written.
         if (next.kind !== 'call' && !outcomes.isEmpty) break
-        // It came when the others had begun, and needs what they could pass over.
+        // It needs what those before it could pass over: the next pass is its own.
         if (isBlind && !next.isBlind?.()) break
         queue.shift()
         next.stopWaiting()
