@@ -62,11 +62,11 @@ export async function load(db: Nedb, keepWaiting = false): Promise<void> {
   try {
     makeFolder(db)
     await at?.session
-      .perform('exclusive', () => at.session.create(), call)
+      .perform('exclusive', () => at.session.create(), { call })
       .catch((error) => {
         // Where nothing can be written the store can still be read.
         if (!isReadOnlyFolder(error)) throw error
-        return at.session.perform('shared', () => {}, call)
+        return at.session.perform('shared', () => {}, { call })
       })
   } catch (error) {
     if (keepWaiting) at?.beforeLoad.keep()

@@ -5,6 +5,16 @@ import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
 import { toLine } from './records.ts'
 
+/** What neither goes through the executor again nor emits events. */
+const SELF_CONTAINED: ReadonlySet<string> = new Set([
+  'insert',
+  'update',
+  'remove',
+  'find',
+  'findOne',
+  'count',
+])
+
 /**
  * Everything that NeDB does passes `Executor.pushAsync`, and everything that it writes passes three methods of its
  * persistence: hooked there, the hidden writers (the constructor's autoload, the rewrite at each load, the compaction
@@ -19,7 +29,8 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
     const call = currentCall(db)
     const isBlind =
       makesIds && call?.name === 'insert' ? () => isBlindInsert(db, memory, call.args[0]) : undefined
-    const perform = () => session.perform(mode, task, call, isBlind)
+    const isSelfContained = call !== undefined && SELF_CONTAINED.has(call.name)
+    const perform = () => session.perform(mode, task, { call, isBlind, isSelfContained })
     return executor.ready || forceQueuing ? perform() : beforeLoad.hold(perform)
   }
   // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.
@@ -75,7 +86,7 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
       db.stopAutocompaction()
       memory.apply([], true)
     }
-    await session.perform('exclusive', drop, currentCall(db))
+    await session.perform('exclusive', drop, { call: currentCall(db) })
   }
 }
 

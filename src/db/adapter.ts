@@ -106,15 +106,27 @@ export interface LogAdapter<S extends object> {
   attach(store: S, session: LogSession): LogMemory
 }
 
+/** What a log store knows of an operation that it asks for. */
+export interface OperationTraits {
+  /** The method that was called, for hooks. */
+  readonly call?: Call | undefined
+  /**
+   * Asked when it is about to run: whether it is right whatever documents others have written meanwhile, so that memory
+   * need not be caught up first (an insert with an id of the library's own making, say).
+   */
+  readonly isBlind?: (() => boolean) | undefined
+  /**
+   * It runs nothing but the store's own code, which issues no operations; where it only reads, it takes what it needs
+   * from memory before it first waits. Such a read can do without the lock.
+   * @default false
+   */
+  readonly isSelfContained?: boolean | undefined
+}
+
 /** What the core offers to a log store. */
 export interface LogSession extends Transacting<void> {
-  /**
-   * Runs one operation of the store under the lock, memory caught up, all or nothing.
-   * @param call the method that was called, for hooks
-   * @param isBlind asked when it is about to run: whether it is right whatever documents others have written meanwhile,
-   * so that memory need not be caught up first (an insert with an id of the library's own making, say)
-   */
-  perform<T>(mode: LockMode, run: () => T, call?: Call, isBlind?: () => boolean): Promise<Awaited<T>>
+  /** Runs one operation of the store, memory caught up, all or nothing; under the lock, unless it can do without. */
+  perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
   /** In an operation: these lines are its change. They are written when it has ended, as one unit. */
   append(lines: readonly string[]): void
   /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */

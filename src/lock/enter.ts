@@ -7,7 +7,7 @@ import type { Site } from './site.ts'
 
 /** The innermost hold of this lock file that the current asynchronous context runs in and that is still open. */
 export function enclosing(site: Site): Hold | undefined {
-  let frame: Frame | undefined = shared.context.getStore()
+  let frame: Frame | undefined = shared.context.get()
   for (; frame; frame = frame.outer) {
     const { hold } = frame
     if ('site' in hold && hold.site === site && hold.isOpen) return hold

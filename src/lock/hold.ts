@@ -91,8 +91,8 @@ export class Hold {
    */
   run<T>(run: () => T): T {
     this.requireKept()
-    const frame: Frame = { hold: this, outer: shared.context.getStore() }
-    return shared.context.run(frame, run)
+    const frame: Frame = { hold: this, outer: shared.context.get() }
+    return shared.context.run(frame, this, run)
   }
 
   /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
@@ -119,6 +119,7 @@ export class Hold {
   }
 
   #finish(): void {
+    shared.context.leave(this)
     this.site.left(this)
     if (isHeard('release')) {
       const heldMs = performance.now() - this.since

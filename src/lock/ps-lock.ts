@@ -238,6 +238,11 @@ export class PsLock {
     return { site, patience: lock.#patience(site, mode, options) }
   }
 
+  /** For the floor above: whether `close()` was called. */
+  static isClosing(lock: PsLock): boolean {
+    return lock.#closing !== undefined
+  }
+
   #open(): Site {
     if (this.#closing)
       throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })

@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { Context } from './context.ts'
 import type { Hold } from './hold.ts'
 import type { Site } from './site.ts'
 import type { TreeHold } from './tree/tree-hold.ts'
@@ -12,7 +12,7 @@ export interface Frame {
 interface SharedState {
   /** Every lock file this process has open, by its canonical path. */
   readonly sites: Map<string, Site>
-  readonly context: AsyncLocalStorage<Frame | undefined>
+  readonly context: Context<Frame>
   /** Every hold of a LockTree in this thread, whichever tree it is of. */
   readonly treeHolds: Set<TreeHold>
 }
@@ -27,7 +27,7 @@ const globals = globalThis as typeof globalThis & { [KEY]?: SharedState }
 
 globals[KEY] ??= {
   sites: new Map(),
-  context: new AsyncLocalStorage<Frame | undefined>(),
+  context: new Context<Frame>(),
   treeHolds: new Set(),
 }
 
@@ -35,5 +35,5 @@ export const shared: SharedState = globals[KEY]
 
 /** Runs outside every hold: listeners, hooks and callbacks must not inherit one that is not theirs. */
 export function outsideHolds<T>(run: () => T): T {
-  return shared.context.getStore() === undefined ? run() : shared.context.run(undefined, run)
+  return shared.context.outside(run)
 }

@@ -76,6 +76,16 @@ export class Changes {
     }
   }
 
+  /** Runs what changes nothing and takes what it needs from memory before it first waits. */
+  looking<T>(look: () => T): T {
+    this.#running = 'shared'
+    try {
+      return look()
+    } finally {
+      this.#running = undefined
+    }
+  }
+
   async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
     const { segment, compactAtCommit, revision } = this
     const before = { lines: segment?.lines.length ?? 0, afterwards: segment?.afterwards.length ?? 0 }

@@ -10,6 +10,15 @@ import { isPlain } from './scan.ts'
 /** How many of the last applied bytes are compared to notice a file that was rewritten in place. */
 const REMEMBERED_BYTES = 32
 
+/** More than this is not read without the lock: to read and parse it blocks the thread for some ten milliseconds. */
+const AT_ONCE_BYTES = 2 ** 20
+
+/**
+ * A time of change that was as old as this when we looked tells of every later change. Kernels before 6.13 count file
+ * times in steps of up to 10 ms: a change right after the look could have the same one ("racy git" is the classic).
+ */
+const QUIET_MS = 20n
+
 /** More than this is not passed over but applied: a read of this much blocks the thread for half a millisecond. */
 const PASS_OVER_BYTES = 4 * 2 ** 20
 
@@ -40,6 +49,8 @@ export class LogFile {
   #synced = 0
   /** The ctime of the last look; undefined after a change of our own. */
   #changedNs: bigint | undefined
+  /** The same, where it was old enough then to tell of every later change. */
+  #quietNs: bigint | undefined
 
   constructor(path: string, fileMode: number) {
     this.path = path
@@ -73,8 +84,26 @@ export class LogFile {
     const size = Number(found.size)
     const isKnown = this.#known === this.#data.generation
     const isEdited = isKnown && this.#isEdited(found)
-    this.#changedNs = found.ctimeNs
+    this.#noteChange(found)
     return isKnown && !isEdited ? this.#tail(size) : this.#all(size)
+  }
+
+  /** As `news`, without the lock and at once; undefined where that takes the lock, or too long. */
+  newsNow(): News | undefined {
+    if (this.#applied < this.#end) return undefined
+    let found = this.#data.look('shared')
+    // An append sets the time first, then the size: it is over in a moment.
+    for (let again = 0; again < 4 && found && this.#isEdited(found); again++)
+      found = this.#data.look('shared')
+    if (!found || this.#known !== this.#data.generation || this.#isEdited(found)) return undefined
+    const size = Number(found.size)
+    if (size === this.#end && found.ctimeNs === this.#quietNs) return { kind: 'none' }
+    const from = this.#end - this.#remembered.length
+    if (size < this.#end || size - from > AT_ONCE_BYTES) return undefined
+    const tail = this.#behindKnown(readNow(this.#data.fd, from, size - from))
+    if (tail?.length !== size - this.#end) return undefined
+    this.#noteChange(found)
+    return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
   }
 
   /**
@@ -89,7 +118,7 @@ export class LogFile {
     if (size < this.#end || size - from > PASS_OVER_BYTES || this.#isEdited(found)) return false
     const tail = this.#behindKnown(readNow(this.#data.fd, from, size - from))
     if (tail?.length !== size - this.#end || (tail.length > 0 && !isPlain(tail))) return false
-    this.#changedNs = found.ctimeNs
+    this.#noteChange(found)
     this.#end = size
     this.#remember(tail, false)
     return true
@@ -144,7 +173,7 @@ export class LogFile {
     this.#end += length
     this.#changedNs = undefined
     this.#remember(data.subarray(0, length), false)
-    if (written > length) ftruncateSync(this.#data.fd, this.#end)
+    if (written > length) this.#cut(written - length)
   }
 
   /** Gives the last line, which was applied, the line feed that it lacks. */
@@ -160,7 +189,7 @@ export class LogFile {
     try {
       const kept = keepAside(this.path, 'torn', tail)
       this.#changedNs = undefined
-      ftruncateSync(this.#data.fd, this.#end)
+      this.#cut(tail.length)
       fsyncSync(this.#data.fd)
       return kept
     } catch (error) {
@@ -211,6 +240,26 @@ export class LogFile {
   /** No byte more or fewer, and yet changed since we looked: somebody edited it in place. */
   #isEdited({ size, ctimeNs }: BigIntStats): boolean {
     return Number(size) === this.#end && (this.#changedNs ?? ctimeNs) !== ctimeNs
+  }
+
+  /**
+   * Cuts off `length` bytes behind the last whole unit. Blank lines take their place, which every reader passes over: one
+   * without the lock, interrupted in the middle of its read, would else see the beginning of what was cut run on in what
+   * is written there next.
+   */
+  #cut(length: number): void {
+    ftruncateSync(this.#data.fd, this.#end)
+    const blank = Buffer.alloc(Math.min(length, AT_ONCE_BYTES), '\n')
+    // A disk that is full now has room again; should it fail all the same, the file ends where it must.
+    const { bytes } = writeAtSync(this.#data.fd, blank, this.#end)
+    if (this.#applied === this.#end) this.#applied += bytes
+    this.#end += bytes
+    this.#remember(blank.subarray(0, bytes), false)
+  }
+
+  #noteChange({ ctimeMs, ctimeNs }: BigIntStats): void {
+    this.#changedNs = ctimeNs
+    this.#quietNs = ctimeMs + QUIET_MS < BigInt(Date.now()) ? ctimeNs : undefined
   }
 
   async #tail(size: number): Promise<News> {

@@ -55,6 +55,22 @@ export class LogReader {
     return false
   }
 
+  /**
+   * Takes what has been added, as seen without the lock: whole units; what follows them is being written now, or torn.
+   * @returns false where only the lock can tell what it is
+   * @throws where memory must be read anew
+   */
+  takeWhole(tail: Buffer): boolean {
+    const { lines, end, rest } = scanUnits(tail)
+    if (rest === 'unterminated') return false
+    const bad = this.#memory.apply(lines, false)
+    if (bad.length > 0)
+      throw new Error(`unreadable lines in ${this.#file.path}: they are judged under the lock`)
+    this.#health.goodLines += lines.length
+    this.#file.apply(tail, 'tail', end)
+    return true
+  }
+
   async #load(lines: readonly string[], anew: boolean, bytes: Buffer): Promise<void> {
     if (anew) this.#health.reset(0)
     const start = anew ? 0 : this.#file.applied

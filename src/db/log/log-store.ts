@@ -1,9 +1,8 @@
 import { LockLostError, type LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
-import type { LogMemory, LogSession } from '../adapter.ts'
+import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
 import { inspectJsonLines, logFormat } from '../dump/log-format.ts'
-import type { Call } from '../hooks/hook.ts'
 import type { Durability, OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { OperationQueue } from '../queue/operation-queue.ts'
@@ -83,8 +82,8 @@ export class LogStore implements LogSession, Pass {
     return this.#changes.revision
   }
 
-  perform<T>(mode: LockMode, run: () => T, call?: Call, isBlind?: () => boolean): Promise<Awaited<T>> {
-    return this.queue.push(mode, run, { call, isBlind })
+  perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>> {
+    return this.queue.push(mode, run, traits)
   }
 
   append(lines: readonly string[]): void {
@@ -162,6 +161,25 @@ export class LogStore implements LogSession, Pass {
     } catch (error) {
       if (this.#mustReload) this.#memory.apply([], true)
       throw storeFailure(this.#path, 'read', error)
+    }
+  }
+
+  readNow<T>(look: () => T): { readonly value: T } | undefined {
+    return this.#catchUpNow() ? { value: this.#changes.looking(look) } : undefined
+  }
+
+  /** Without the lock: a unit that is being written at this moment is none yet. */
+  #catchUpNow(): boolean {
+    if (this.#mustReload || this.#mustRewrite || this.#memory.coder) return false
+    try {
+      const news = this.#file.newsNow()
+      if (!news) return false
+      if (news.kind === 'tail' && !this.#reader.takeWhole(news.bytes)) return false
+      return this.#durability !== 'disk' || (this.#file.isSynced && !this.#created)
+    } catch {
+      // The long way reads everything, meets it again and says what it is.
+      this.#mustReload = true
+      return false
     }
   }
 

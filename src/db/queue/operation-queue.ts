@@ -1,4 +1,5 @@
 import type { LockMode } from '../../errors.ts'
+import { Context } from '../../lock/context.ts'
 import { during, enclosing } from '../../lock/enter.ts'
 import type { Hold } from '../../lock/hold.ts'
 import { joins } from '../../lock/options.ts'
@@ -51,7 +52,7 @@ export class OperationQueue {
    * past its hooks.
    */
   push<T>(mode: LockMode, run: () => T, issued: Issued = {}): Promise<Awaited<T>> {
-    return this.#issue(mode, run, issued) as Promise<Awaited<T>>
+    return (this.#readNow(mode, run, issued) ?? this.#issue(mode, run, issued)) as Promise<Awaited<T>>
   }
 
   /** Whether the caller runs inside an operation of this store; where `mode` is given, inside one of that mode. */
@@ -95,6 +96,16 @@ export class OperationQueue {
     await this.hooks.idle()
     while (this.#draining) await this.#draining
     await this.#running
+  }
+
+  /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
+  #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
+    if (mode === 'exclusive' || !issued.isSelfContained || this.#queue.length > 0 || this.#running)
+      return undefined
+    if (this.hooks.isUsed || Scope.enclosing(this) || PsLock.isClosing(this.#lock)) return undefined
+    Context.rest()
+    const read = this.#pass.readNow?.(run)
+    return read && Promise.resolve(read.value)
   }
 
   async #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
@@ -212,6 +223,16 @@ export class OperationQueue {
     }
   }
 
+  #run(operation: Operation, hold: Hold | undefined): unknown {
+    if (operation.isSelfContained && !operation.told) {
+      // Nothing asks for it inside: without a context one process does 1.7 times the `$inc`.
+      Context.rest()
+      return this.#pass.run(operation.run, operation.mode)
+    }
+    const run = () => runInPass(this, this.#pass, 'run', operation)
+    return hold ? hold.run(run) : run()
+  }
+
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
   async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
     const outcomes = new Outcomes()
@@ -230,8 +251,7 @@ export class OperationQueue {
         if (isBlind && !next.isBlind?.()) break
         queue.shift()
         next.stopWaiting()
-        const run = () => runInPass(this, this.#pass, 'run', next)
-        await outcomes.add(next, () => next.inContext(hold ? () => hold.run(run) : run))
+        await outcomes.add(next, () => next.inContext(() => this.#run(next, hold)))
         if (next.kind !== 'call') break
       }
       outcomes.commit = await this.#pass.commit()

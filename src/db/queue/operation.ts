@@ -22,6 +22,11 @@ export interface Issued extends AcquireOptions {
   readonly told?: Told | undefined
   /** Asked when it is about to run: whether it needs nothing of what others have written. Its changes are right anyhow. */
   readonly isBlind?: (() => boolean) | undefined
+  /**
+   * It runs nothing but the store's own code, which issues no operations; where it only reads, it takes what it needs
+   * from memory before it first waits.
+   */
+  readonly isSelfContained?: boolean | undefined
 }
 
 /** One operation on a store, from being issued to being settled. */
@@ -34,6 +39,7 @@ export class Operation {
   readonly signal: AbortSignal | undefined
   readonly told: Told | undefined
   readonly isBlind: (() => boolean) | undefined
+  readonly isSelfContained: boolean
   readonly since: number = performance.now()
   readonly promise: Promise<unknown>
   #resolve!: (value: unknown) => void
@@ -46,7 +52,7 @@ export class Operation {
   constructor(
     mode: LockMode,
     run: () => unknown,
-    { kind = 'call', timeoutMs, signal, told, isBlind }: Issued,
+    { kind = 'call', timeoutMs, signal, told, isBlind, isSelfContained = false }: Issued,
   ) {
     this.mode = mode
     this.run = run
@@ -55,6 +61,7 @@ export class Operation {
     this.signal = signal
     this.told = told
     this.isBlind = isBlind
+    this.isSelfContained = isSelfContained
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject

@@ -27,6 +27,12 @@ export interface Pass {
   readonly revision: number
   /** Whether the file is still what memory was made equal to. */
   isFresh(): boolean | Promise<boolean>
+  /**
+   * Runs what only looks at memory without the lock, at once: where memory is what the file says, or can be made so from
+   * whole units that have been added.
+   * @returns undefined where that takes the lock, or time
+   */
+  readNow?<T>(look: () => T): { readonly value: T } | undefined
   /** Undoes what was run and not committed. */
   abandon(): void
   /** Puts into the file what the operations did. Must not throw: it reports. */

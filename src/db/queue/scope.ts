@@ -1,5 +1,5 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import type { LockMode } from '../../errors.ts'
+import { Context } from '../../lock/context.ts'
 import type { Told } from '../hooks/told.ts'
 
 /**
@@ -20,12 +20,12 @@ export class Scope {
     this.#owner = owner
     this.mode = mode
     this.told = told
-    this.#outer = current.getStore()
+    this.#outer = current.get()
   }
 
   /** The innermost scope of this owner that the caller runs in and that has not ended. */
   static enclosing(owner: object): Scope | undefined {
-    let scope = current.getStore()
+    let scope = current.get()
     while (scope && !(scope.#owner === owner && scope.#isOpen)) scope = scope.#outer
     return scope
   }
@@ -35,7 +35,7 @@ export class Scope {
     const scope = new Scope(owner, mode, told)
     try {
       // Cursors are thenables, and run when they are awaited: that must be inside too.
-      return await current.run(scope, async () => run())
+      return await current.run(scope, scope, async () => run())
     } finally {
       // Also what nobody waited for: it was issued inside.
       for (let last: unknown; last !== scope.#last; ) {
@@ -44,12 +44,13 @@ export class Scope {
       }
       // A timer that was started inside and fires from now on is a newcomer.
       scope.#isOpen = false
+      current.leave(scope)
     }
   }
 
   /** Runs outside every scope: hooks must not join what they are told of. */
   static outside<T>(run: () => T): T {
-    return current.getStore() === undefined ? run() : current.run(undefined, run)
+    return current.outside(run)
   }
 
   /** Runs after what was issued here before. */
@@ -60,4 +61,4 @@ export class Scope {
   }
 }
 
-const current = new AsyncLocalStorage<Scope | undefined>()
+const current = new Context<Scope>()

@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { Context } from '../../lock/context.ts'
 import type { TreeMemory } from '../adapter.ts'
 import type { Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
@@ -15,17 +15,14 @@ export interface Draft extends TreeMemory {
   open: boolean
 }
 
-/**
- * One for all stores: an AsyncLocalStorage is never forgotten once it was used, and until Node 24 each of them is copied
- * to every promise that is made.
- */
-const current = new AsyncLocalStorage<Draft>()
+/** One for all stores: until Node 24 each of them would be copied to every promise that is made. */
+const current = new Context<Draft>()
 
 /** The edits of one store that run at this moment: one inside another's callback works on that one's copy. */
 export class Drafts {
   /** The innermost edit that the caller runs in and that has not ended. */
   get enclosing(): Draft | undefined {
-    let draft = current.getStore()
+    let draft = current.get()
     while (draft && !(draft.owner === this && draft.open)) draft = draft.outer
     return draft
   }
@@ -35,7 +32,7 @@ export class Drafts {
     const draft: Draft = {
       tree,
       owner: this,
-      outer: current.getStore(),
+      outer: current.get(),
       inner: Promise.resolve(),
       open: true,
       get: () => draft.tree,
@@ -44,7 +41,7 @@ export class Drafts {
       },
     }
     try {
-      await current.run(draft, edit, draft)
+      await current.run(draft, draft, () => edit(draft))
     } finally {
       // Also those that nobody waited for: they were issued inside.
       for (let inner: unknown; inner !== draft.inner; ) {
@@ -52,6 +49,7 @@ export class Drafts {
         await inner
       }
       draft.open = false
+      current.leave(draft)
     }
     return draft.tree
   }

@@ -50,8 +50,8 @@ export class TreeHold {
 
   /** Runs with this hold in the asynchronous context. */
   run<T>(run: () => T): T {
-    const frame: Frame = { hold: this, outer: shared.context.getStore() }
-    return shared.context.run(frame, run)
+    const frame: Frame = { hold: this, outer: shared.context.get() }
+    return shared.context.run(frame, this, run)
   }
 
   /** @throws LockLostError if the lock file was removed or replaced: others may have been granted the same */
@@ -81,6 +81,7 @@ export class TreeHold {
 
   #finish(): void {
     shared.treeHolds.delete(this)
+    shared.context.leave(this)
     this.#granted.locks.release()
     this.#granted.claim.close()
     for (const ended of this.#onEnded) ended()
@@ -90,7 +91,7 @@ export class TreeHold {
 /** The open holds of this tree around the current asynchronous context, innermost first. */
 export function enclosingHolds(tree: string): TreeHold[] {
   const holds: TreeHold[] = []
-  for (let frame = shared.context.getStore(); frame; frame = frame.outer) {
+  for (let frame = shared.context.get(); frame; frame = frame.outer) {
     const { hold } = frame
     if ('tree' in hold && hold.tree === tree && hold.isOpen) holds.push(hold)
   }

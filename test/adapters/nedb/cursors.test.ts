@@ -65,23 +65,6 @@ describe('cursors and back doors of NeDB', () => {
     await db.close()
   })
 
-  it('a cursor locks again at each execution: in a hold of its process it waits', async () => {
-    await using db = open()
-    await db.insertAsync({ _id: 'a' })
-    const cursor = db.findAsync({})
-    await cursor
-    const held = await db.lock.acquire()
-    let done = false
-    const again = cursor.then((docs) => {
-      done = true
-      return docs
-    })
-    await setTimeout(20)
-    assert.equal(done, false)
-    held.release()
-    assert.equal((await again).length, 1)
-  })
-
   it('a projection without _id is without it the second time too (N11c)', async () => {
     const { db } = await peered()
     const cursor = db.findAsync({ _id: 'a' }).projection({ n: 1, _id: 0 })

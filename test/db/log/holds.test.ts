@@ -91,7 +91,11 @@ describe('operations of a NeDB store and holds of its lock', () => {
     await db.autoloadPromise
     await using other = open()
     const held = await other.lock.acquire()
-    const operations = [db.insertAsync({ _id: 'a' }), db.countAsync({}), db.insertAsync({ _id: 'b' })]
+    const operations = [
+      db.insertAsync({ _id: 'a' }),
+      db.updateAsync({}, { n: 1 }),
+      db.insertAsync({ _id: 'b' }),
+    ]
     for (const operation of operations) {
       await assert.rejects(Promise.resolve(operation), (error: LockTimeoutError) => {
         assert.ok(error instanceof LockTimeoutError)
