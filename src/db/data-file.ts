@@ -1,7 +1,8 @@
-import { accessSync, type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
+import { accessSync, closeSync, constants, openSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../errors.ts'
 import { Descriptor, orClose } from '../os/descriptor.ts'
 import { tryFlock, unflock } from '../os/flock.ts'
+import { type Named, NamedFile } from '../os/named-file.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
 
 /**
@@ -17,8 +18,7 @@ export class DataFile {
   readonly path: string
   readonly #appends: boolean
   readonly #descriptor = new Descriptor()
-  #dev = 0n
-  #ino = 0n
+  readonly #named: NamedFile
   #locked = false
   #readOnly = false
   /** It was opened for reading only, since writing was not permitted. */
@@ -27,6 +27,7 @@ export class DataFile {
 
   constructor(path: string, appends: boolean) {
     this.path = path
+    this.#named = new NamedFile(path)
     this.#appends = appends
   }
 
@@ -48,18 +49,18 @@ export class DataFile {
    * Opens the file that the path names now, if it is not the one that is open; undefined where there is none.
    * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
    */
-  look(mode: LockMode): BigIntStats | undefined {
+  look(mode: LockMode): Named | undefined {
     // The permission to write may have come back meanwhile.
     if (this.#isFallback && mode === 'exclusive' && isWritable(this.path)) this.close()
     for (;;) {
       if (this.isOpen && mode === 'exclusive') this.#lock()
-      const found = this.#stat(() => statSync(this.path, { bigint: true, throwIfNoEntry: false }))
+      const found = this.#stat(() => this.#named.look())
       if (!found) {
         this.close()
         return undefined
       }
-      if (this.isOpen && found.ino === this.#ino && found.dev === this.#dev) {
-        this.#readOnly = (found.mode & 0o222n) === 0n
+      if (this.isOpen && found.isOpenHere) {
+        this.#readOnly = (found.mode & 0o222) === 0
         return found
       }
       this.close()
@@ -79,17 +80,15 @@ export class DataFile {
   }
 
   /** This descriptor is the file now. */
-  adopt(fd: number, locked: boolean): BigIntStats {
-    const found = orClose(fd, () => this.#stat(() => fstatSync(fd, { bigint: true })))
-    if (!found.isFile()) {
+  adopt(fd: number, locked: boolean): Named {
+    const found = orClose(fd, () => this.#stat(() => this.#named.opened(fd)))
+    if ((found.mode & constants.S_IFMT) !== constants.S_IFREG) {
       closeSync(fd)
       throw new CorruptStoreError(`${this.path} is not a regular file and cannot be a data file`, {
         path: this.path,
       })
     }
     this.#descriptor.replace(fd)
-    this.#dev = found.dev
-    this.#ino = found.ino
     this.#locked = locked
     this.#readOnly = false
     this.#isFallback = false

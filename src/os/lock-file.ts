@@ -18,6 +18,7 @@ import { requireFlock, tryFlock, unflock } from './flock.ts'
 import { kernelHolders } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
 import type { Lockable } from './lockable.ts'
+import { NamedFile } from './named-file.ts'
 
 /**
  * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
@@ -27,13 +28,13 @@ import type { Lockable } from './lockable.ts'
 export class LockFile implements Lockable {
   readonly path: string
   #fd: number | undefined
-  #dev = 0n
-  #ino = 0n
+  readonly #named: NamedFile
   readonly #guards: string | undefined
 
   /** @param guards the data file whose mode and group a new lock file takes over */
   constructor(path: string, guards?: string) {
     this.path = path
+    this.#named = new NamedFile(path)
     this.#guards = guards
   }
 
@@ -95,23 +96,14 @@ export class LockFile implements Lockable {
 
   /** Whether the path still names the file that is open here. */
   get isCurrent(): boolean {
-    try {
-      const now = statSync(this.path, { bigint: true })
-      return now.ino === this.#ino && now.dev === this.#dev
-    } catch {
-      // It cannot be looked up (its folder is gone, or closed to us): nothing stays locked, and opening it says why.
-      return false
-    }
+    return this.#named.isCurrent
   }
 
   #open(): number {
     // Before a file is made that only stands in the way of the other backend.
     requireFlock(this.path)
-    const { fd, dev, ino } = openLockFile(this.path, this.#guards)
-    this.#dev = dev
-    this.#ino = ino
-    this.#fd = fd
-    return fd
+    this.#fd = openLockFile(this.#named, this.#guards)
+    return this.#fd
   }
 }
 
@@ -120,23 +112,20 @@ export class LockFile implements Lockable {
  * Never through a symbolic link, and never anything but a regular file.
  * @throws LockIoError, LockUnsupportedError
  */
-export function openLockFile(
-  path: string,
-  guards: string | undefined,
-): { fd: number; dev: bigint; ino: bigint } {
+export function openLockFile(file: NamedFile, guards: string | undefined): number {
+  const { path } = file
   const fd = openOrCreate(path, guards)
-  const found = orClose(fd, () => {
+  const { mode } = orClose(fd, () => {
     try {
-      return fstatSync(fd, { bigint: true })
+      return file.opened(fd)
     } catch (error) {
       throw openFailure(path, error)
     }
   })
-  if (!found.isFile()) {
-    closeSync(fd)
-    throw notAFile(path, found.isDirectory())
-  }
-  return { fd, dev: found.dev, ino: found.ino }
+  const kind = mode & constants.S_IFMT
+  if (kind === constants.S_IFREG) return fd
+  closeSync(fd)
+  throw notAFile(path, kind === constants.S_IFDIR)
 }
 
 function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsupportedError {

@@ -1,7 +1,9 @@
-import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { errnoOf, LockIoError } from '../errors.ts'
 import { readRange, writeAtSync } from './data-io.ts'
+import { orClose } from './descriptor.ts'
 import { openLockFile } from './lock-file.ts'
+import { NamedFile } from './named-file.ts'
 
 /** A power of two that divides a page, so that no write of one record is ever torn by kill -9. */
 const RECORD_BYTES = 512
@@ -19,14 +21,12 @@ export const RECORD_TEXT_BYTES: number = FIELD_AT - 1
 export class RecordFile {
   readonly path: string
   readonly fd: number
-  readonly #dev: bigint
-  readonly #ino: bigint
+  readonly #named: NamedFile
 
-  private constructor(path: string, fd: number, dev: bigint, ino: bigint) {
-    this.path = path
+  private constructor(named: NamedFile, fd: number) {
+    this.path = named.path
     this.fd = fd
-    this.#dev = dev
-    this.#ino = ino
+    this.#named = named
   }
 
   /**
@@ -34,8 +34,8 @@ export class RecordFile {
    * @throws LockIoError, LockUnsupportedError
    */
   static open(path: string, guards: string | undefined): RecordFile {
-    const { fd, dev, ino } = openLockFile(path, guards)
-    return new RecordFile(path, fd, dev, ino)
+    const named = new NamedFile(path)
+    return new RecordFile(named, openLockFile(named, guards))
   }
 
   /**
@@ -52,21 +52,16 @@ export class RecordFile {
       if (errnoOf(cause) === 'ENOENT') return undefined
       throw failure(errnoOf(cause) ?? String(cause), cause)
     }
-    const found = fstatSync(fd, { bigint: true })
-    if (found.isFile()) return new RecordFile(path, fd, found.dev, found.ino)
+    const named = new NamedFile(path)
+    const { mode } = orClose(fd, () => named.opened(fd))
+    if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd)
     closeSync(fd)
     throw failure('it is not a regular file')
   }
 
   /** Whether the path still names this file. */
   isCurrent(): boolean {
-    try {
-      const now = statSync(this.path, { bigint: true })
-      return now.ino === this.#ino && now.dev === this.#dev
-    } catch {
-      // It cannot be looked up (its folder is gone, or closed to us): opening it says why.
-      return false
-    }
+    return this.#named.isCurrent
   }
 
   /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */

@@ -105,7 +105,7 @@ export async function replaceContent(
     try {
       const found = await untilUnsplit(timeoutMs, () => data.look('exclusive'))
       data.requireWritable()
-      const content = await change(found && (await readRange(data.fd, 0, Number(found.size))))
+      const content = await change(found && (await readRange(data.fd, 0, found.size)))
       if (!content) return
       data.adopt(await replaceFile(path, content, { temp: format.temp(path), newMode, durable: true }), true)
     } finally {

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer'
-import type { BigIntStats } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
 import { readRange } from '../../os/data-io.ts'
+import type { Named } from '../../os/named-file.ts'
 import { replaceFile, replaceFileSync } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 
@@ -20,7 +20,7 @@ export class ImageFile {
   readonly path: string
   readonly #durable: boolean
   readonly #data: DataFile
-  #known: { readonly generation: number; readonly size: bigint; readonly ctimeNs: bigint } | undefined
+  #known: { readonly generation: number; readonly size: number; readonly changedUs: number } | undefined
   #missing = false
 
   constructor(path: string, durable: boolean) {
@@ -45,11 +45,15 @@ export class ImageFile {
     if (!found) return wasMissing ? { kind: 'none' } : { kind: 'missing' }
     const known = this.#known
     const { generation } = this.#data
-    if (known?.generation === generation && known.size === found.size && known.ctimeNs === found.ctimeNs) {
+    if (
+      known?.generation === generation &&
+      known.size === found.size &&
+      known.changedUs === found.changedUs
+    ) {
       return { kind: 'none' }
     }
     this.#know(found)
-    return { kind: 'changed', size: Number(found.size) }
+    return { kind: 'changed', size: found.size }
   }
 
   /** The text of the version that `news` reported as changed. */
@@ -120,8 +124,8 @@ export class ImageFile {
     )
   }
 
-  #know({ size, ctimeNs }: BigIntStats): void {
-    this.#known = { generation: this.#data.generation, size, ctimeNs }
+  #know({ size, changedUs }: Named): void {
+    this.#known = { generation: this.#data.generation, size, changedUs }
     this.#missing = false
   }
 

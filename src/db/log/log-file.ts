@@ -1,23 +1,16 @@
-import { type BigIntStats, fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
+import { fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { readNow, readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
+import type { Named } from '../../os/named-file.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
+import { KnownLog } from './known-log.ts'
 import { isPlain } from './scan.ts'
-
-/** How many of the last applied bytes are compared to notice a file that was rewritten in place. */
-const REMEMBERED_BYTES = 32
 
 /** More than this is not read without the lock: to read and parse it blocks the thread for some ten milliseconds. */
 const AT_ONCE_BYTES = 2 ** 20
-
-/**
- * A time of change that was as old as this when we looked tells of every later change. Kernels before 6.13 count file
- * times in steps of up to 10 ms: a change right after the look could have the same one ("racy git" is the classic).
- */
-const QUIET_MS = 20n
 
 /** More than this is not passed over but applied: a read of this much blocks the thread for half a millisecond. */
 const PASS_OVER_BYTES = 4 * 2 ** 20
@@ -40,17 +33,7 @@ export class LogFile {
   readonly path: string
   readonly #fileMode: number
   readonly #data: DataFile
-  /** The generation of the data file whose content was applied, up to `#applied`; -1: none. */
-  #known = -1
-  #applied = 0
-  /** What lies between `#applied` and here has been passed over: it is read when somebody needs it. */
-  #end = 0
-  #remembered: Buffer = Buffer.alloc(0)
-  #synced = 0
-  /** The ctime of the last look; undefined after a change of our own. */
-  #changedNs: bigint | undefined
-  /** The same, where it was old enough then to tell of every later change. */
-  #quietNs: bigint | undefined
+  readonly #known = new KnownLog()
 
   constructor(path: string, fileMode: number) {
     this.path = path
@@ -60,12 +43,12 @@ export class LogFile {
 
   /** Where the next unit goes: the end of what is known, which is the end of the file while we hold the lock. */
   get end(): number {
-    return this.#end
+    return this.#known.end
   }
 
   /** Where that begins which the next `tail` brings. */
   get applied(): number {
-    return this.#applied
+    return this.#known.applied
   }
 
   get exists(): boolean {
@@ -74,35 +57,31 @@ export class LogFile {
 
   /** Whether everything that was read or written through this descriptor is known to be on the disk. */
   get isSynced(): boolean {
-    return this.#synced >= this.#end
+    return this.#known.isSynced
   }
 
   /** Looks at the file. @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError */
   news(mode: LockMode): News | Promise<News> {
     const found = this.#data.look(mode)
     if (!found) return { kind: 'missing' }
-    const size = Number(found.size)
-    const isKnown = this.#known === this.#data.generation
-    const isEdited = isKnown && this.#isEdited(found)
-    this.#noteChange(found)
-    return isKnown && !isEdited ? this.#tail(size) : this.#all(size)
+    const isSame = this.#isKnown && !this.#known.isEdited(found)
+    this.#known.looked(found)
+    return isSame ? this.#tail(found.size) : this.#all(found.size)
   }
 
   /** As `news`, without the lock and at once; undefined where that takes the lock, or too long. */
   newsNow(): News | undefined {
-    if (this.#applied < this.#end) return undefined
+    const known = this.#known
+    if (known.applied < known.end) return undefined
     let found = this.#data.look('shared')
     // An append sets the time first, then the size: it is over in a moment.
-    for (let again = 0; again < 4 && found && this.#isEdited(found); again++)
+    for (let again = 0; again < 4 && found && known.isEdited(found); again++)
       found = this.#data.look('shared')
-    if (!found || this.#known !== this.#data.generation || this.#isEdited(found)) return undefined
-    const size = Number(found.size)
-    if (size === this.#end && found.ctimeNs === this.#quietNs) return { kind: 'none' }
-    const from = this.#end - this.#remembered.length
-    if (size < this.#end || size - from > AT_ONCE_BYTES) return undefined
-    const tail = this.#behindKnown(readNow(this.#data.fd, from, size - from))
-    if (tail?.length !== size - this.#end) return undefined
-    this.#noteChange(found)
+    if (!found || !this.#isKnown || known.isEdited(found)) return undefined
+    if (known.isUntouched(found)) return { kind: 'none' }
+    const tail = this.#tailNow(found, AT_ONCE_BYTES)
+    if (!tail) return undefined
+    known.looked(found)
     return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
   }
 
@@ -112,15 +91,11 @@ export class LogFile {
    */
   passOver(mode: LockMode): boolean {
     const found = this.#data.look(mode)
-    if (!found || this.#known !== this.#data.generation) return false
-    const size = Number(found.size)
-    const from = this.#end - this.#remembered.length
-    if (size < this.#end || size - from > PASS_OVER_BYTES || this.#isEdited(found)) return false
-    const tail = this.#behindKnown(readNow(this.#data.fd, from, size - from))
-    if (tail?.length !== size - this.#end || (tail.length > 0 && !isPlain(tail))) return false
-    this.#noteChange(found)
-    this.#end = size
-    this.#remember(tail, false)
+    if (!found || !this.#isKnown || this.#known.isEdited(found)) return false
+    const tail = this.#tailNow(found, PASS_OVER_BYTES)
+    if (!tail || (tail.length > 0 && !isPlain(tail))) return false
+    this.#known.looked(found)
+    this.#known.passedOver(tail)
     return true
   }
 
@@ -135,12 +110,9 @@ export class LogFile {
 
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
   apply(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
-    const anew = kind === 'replaced'
-    if (anew && this.#known !== this.#data.generation) this.#synced = 0
-    this.#known = this.#data.generation
-    this.#applied = (anew ? 0 : this.#applied) + length
-    this.#end = this.#applied
-    this.#remember(bytes.subarray(0, length), anew)
+    const whole = bytes.subarray(0, length)
+    if (kind === 'replaced') this.#known.replaced(this.#data.generation, whole)
+    else this.#known.caughtUp(whole)
   }
 
   /** Removes the file, and what a crashed compaction of vanilla's may have left beside it. */
@@ -157,29 +129,27 @@ export class LogFile {
 
   /** Forgets what was applied: the next look reads everything. */
   forget(): void {
-    this.#known = -1
+    this.#known.forget()
   }
 
   /** Adds bytes at the end. Creates the file if there is none. @returns how much is in the file now */
   append(data: Buffer): Written | Promise<Written> {
     this.#data.requireWritable()
     if (!this.exists) this.create()
-    return writeAt(this.#data.fd, data, this.#end)
+    return writeAt(this.#data.fd, data, this.#known.end)
   }
 
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */
   appended(data: Buffer, length: number, written: number): void {
-    if (this.#applied === this.#end) this.#applied += length
-    this.#end += length
-    this.#changedNs = undefined
-    this.#remember(data.subarray(0, length), false)
+    this.#known.changing()
+    this.#known.added(data.subarray(0, length))
     if (written > length) this.#cut(written - length)
   }
 
   /** Gives the last line, which was applied, the line feed that it lacks. */
   terminate(): void {
     const feed = Buffer.from('\n')
-    const { error } = writeAtSync(this.#data.fd, feed, this.#end)
+    const { error } = writeAtSync(this.#data.fd, feed, this.#known.end)
     if (error !== undefined) throw storeFailure(this.path, 'mend the end of', error)
     this.appended(feed, 1, 1)
   }
@@ -188,7 +158,7 @@ export class LogFile {
   cutTail(tail: Buffer): string {
     try {
       const kept = keepAside(this.path, 'torn', tail)
-      this.#changedNs = undefined
+      this.#known.changing()
       this.#cut(tail.length)
       fsyncSync(this.#data.fd)
       return kept
@@ -200,7 +170,7 @@ export class LogFile {
   /** Creates an empty file. Only under the exclusive lock. */
   create(): void {
     this.#data.create(this.#fileMode)
-    this.#changedNs = undefined
+    this.#known.changing()
     this.apply(Buffer.alloc(0), 'replaced', 0)
   }
 
@@ -213,18 +183,18 @@ export class LogFile {
       durable,
     })
     this.#data.adopt(fd, true)
-    this.#changedNs = undefined
+    this.#known.changing()
     this.apply(content, 'replaced', content.length)
-    this.#synced = content.length
+    this.#known.synced(content.length)
   }
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
   async syncNow(newName: boolean): Promise<void> {
     if (!this.exists) return
-    const upTo = this.#end
+    const upTo = this.#known.end
     await sync(this.#data.fd)
     if (newName) await syncFolder(dirname(this.path))
-    this.#synced = Math.max(this.#synced, upTo)
+    this.#known.synced(upTo)
   }
 
   /** Drops the lock on the data file; the last act of a writer under the lock. */
@@ -237,9 +207,9 @@ export class LogFile {
     this.#data.close()
   }
 
-  /** No byte more or fewer, and yet changed since we looked: somebody edited it in place. */
-  #isEdited({ size, ctimeNs }: BigIntStats): boolean {
-    return Number(size) === this.#end && (this.#changedNs ?? ctimeNs) !== ctimeNs
+  /** Whether something is known of the file that is open. */
+  get #isKnown(): boolean {
+    return this.#known.isOf(this.#data.generation)
   }
 
   /**
@@ -248,37 +218,30 @@ export class LogFile {
    * is written there next.
    */
   #cut(length: number): void {
-    ftruncateSync(this.#data.fd, this.#end)
+    ftruncateSync(this.#data.fd, this.#known.end)
     const blank = Buffer.alloc(Math.min(length, AT_ONCE_BYTES), '\n')
     // A disk that is full now has room again; should it fail all the same, the file ends where it must.
-    const { bytes } = writeAtSync(this.#data.fd, blank, this.#end)
-    if (this.#applied === this.#end) this.#applied += bytes
-    this.#end += bytes
-    this.#remember(blank.subarray(0, bytes), false)
+    const { bytes } = writeAtSync(this.#data.fd, blank, this.#known.end)
+    this.#known.added(blank.subarray(0, bytes))
   }
 
-  #noteChange({ ctimeMs, ctimeNs }: BigIntStats): void {
-    this.#changedNs = ctimeNs
-    this.#quietNs = ctimeMs + QUIET_MS < BigInt(Date.now()) ? ctimeNs : undefined
+  /** What is behind the end; undefined where the end is not what it was, or where it is too much to read at once. */
+  #tailNow({ size }: Named, most: number): Buffer | undefined {
+    const { compareFrom, end } = this.#known
+    if (size < end || size - compareFrom > most) return undefined
+    const tail = this.#known.behind(readNow(this.#data.fd, compareFrom, size - compareFrom))
+    return tail?.length === size - end ? tail : undefined
   }
 
   async #tail(size: number): Promise<News> {
     const { fd } = this.#data
-    const from = this.#end - this.#remembered.length
+    const { applied, end, compareFrom } = this.#known
     // One call reads what must be unchanged and what is new.
-    const tail = this.#behindKnown(await readRange(fd, from, Math.max(size, this.#end) - from))
+    const tail = this.#known.behind(await readRange(fd, compareFrom, Math.max(size, end) - compareFrom))
     if (!tail) return this.#all(fstatSync(fd).size)
-    if (this.#applied === this.#end)
-      return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
-    const passedOver = await readRange(fd, this.#applied, this.#end - this.#applied)
+    if (applied === end) return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
+    const passedOver = await readRange(fd, applied, end - applied)
     return { kind: 'tail', bytes: Buffer.concat([passedOver, tail]) }
-  }
-
-  /** What follows the last known bytes; undefined where those are not what they were. */
-  #behindKnown(bytes: Buffer): Buffer | undefined {
-    const known = this.#remembered.length
-    if (bytes.length < known || !bytes.subarray(0, known).equals(this.#remembered)) return undefined
-    return bytes.subarray(known)
   }
 
   #all(size: number): News | Promise<News> {
@@ -286,10 +249,5 @@ export class LogFile {
     return reading instanceof Promise
       ? reading.then((bytes) => ({ kind: 'replaced', bytes }))
       : { kind: 'replaced', bytes: reading }
-  }
-
-  #remember(bytes: Buffer, anew: boolean): void {
-    const known = anew || bytes.length >= REMEMBERED_BYTES ? bytes : Buffer.concat([this.#remembered, bytes])
-    this.#remembered = Buffer.from(known.subarray(Math.max(0, known.length - REMEMBERED_BYTES)))
   }
 }

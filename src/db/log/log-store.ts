@@ -1,20 +1,20 @@
-import { LockLostError, type LockMode } from '../../errors.ts'
+import type { LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
 import { inspectJsonLines, logFormat } from '../dump/log-format.ts'
-import type { Durability, OpenOptions } from '../options.ts'
+import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { OperationQueue } from '../queue/operation-queue.ts'
 import { callListener } from '../queue/outside.ts'
 import type { Commit, Pass } from '../queue/pass.ts'
-import { notSynced, removalInTransaction } from '../queue/refusals.ts'
+import { removalInTransaction } from '../queue/refusals.ts'
 import { type Transacting, transacting } from '../transaction.ts'
-import { Changes, type Segment } from './changes.ts'
+import { Changes } from './changes.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
 import { LogReader } from './log-reader.ts'
-import { encodeUnits } from './unit.ts'
+import { LogWriter } from './log-writer.ts'
 
 /**
  * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
@@ -24,7 +24,6 @@ import { encodeUnits } from './unit.ts'
 export class LogStore implements LogSession, Pass {
   readonly #path: string
   readonly #options: OpenOptions
-  readonly #durability: Durability
   readonly timeoutMs: number
   readonly queue: OperationQueue
   readonly transact: Transacting<void>['transact']
@@ -36,17 +35,14 @@ export class LogStore implements LogSession, Pass {
   #memory!: LogMemory
   #health!: LineHealth
   #reader!: LogReader
+  #writer!: LogWriter
   /** Memory may differ from the file (a failed catch-up): read everything at the next look. */
   #mustReload = true
-  /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
-  #mustRewrite = false
-  #created = false
   #prepared = false
 
   constructor(path: string, options: OpenOptions, attach: (session: LogSession) => LogMemory) {
     this.#path = path
     this.#options = options
-    this.#durability = options.durability
     this.timeoutMs = options.timeoutMs
     this.queue = new OperationQueue(options.lock, this, path)
     const { transact, look } = transacting(this.queue)
@@ -61,6 +57,14 @@ export class LogStore implements LogSession, Pass {
     this.#file = new LogFile(this.#path, this.#memory.fileMode)
     this.#health = new LineHealth(this.#path, this.#memory.corruptThreshold)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
+    this.#writer = new LogWriter({
+      file: this.#file,
+      memory: this.#memory,
+      health: this.#health,
+      changes: this.#changes,
+      durability: this.#options.durability,
+      distrustMemory: () => this.distrustMemory(),
+    })
     this.copyable = copyable(this.#path, this.#options, this.queue, {
       format: logFormat('log', this.#memory.inspect ?? inspectJsonLines, async () => {
         await this.#prepare()
@@ -105,10 +109,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   create(): void {
-    if (this.#file.exists) return
-    this.#file.create()
-    this.#created = true
-    this.#changes.revision++
+    if (this.#writer.create()) this.#changes.revision++
   }
 
   drop(): void {
@@ -122,20 +123,7 @@ export class LogStore implements LogSession, Pass {
     this.#changes.revision++
     // The file must stay as it is until the transaction has ended well.
     if (this.#changes.isNested) this.#changes.compactAtCommit = true
-    else await this.#rewrite()
-  }
-
-  async #rewrite(): Promise<void> {
-    if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
-    this.#health.keepBadLines()
-    const lines = this.#memory.lines()
-    const coder = this.#memory.coder
-    if (coder) for (const [index, line] of lines.entries()) lines[index] = await coder.encode(line)
-    await this.#file.replace(Buffer.from(lines.length === 0 ? '' : `${lines.join('\n')}\n`), true)
-    // What this pass had not written yet is in the new file.
-    this.#changes.written()
-    this.#health.reset(lines.length)
-    this.#mustRewrite = false
+    else await this.#writer.rewrite()
   }
 
   async close(): Promise<void> {
@@ -151,7 +139,7 @@ export class LogStore implements LogSession, Pass {
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
-      const mayPassOver = isBlind && !this.#memory.coder && !this.#mustRewrite
+      const mayPassOver = isBlind && !this.#memory.coder && !this.#writer.mustRewrite
       const news = await untilUnsplit(this.timeoutMs, () =>
         mayPassOver && this.#file.passOver(mode) ? undefined : this.#file.news(mode),
       )
@@ -170,12 +158,12 @@ export class LogStore implements LogSession, Pass {
 
   /** Without the lock: a unit that is being written at this moment is none yet. */
   #catchUpNow(): boolean {
-    if (this.#mustReload || this.#mustRewrite || this.#memory.coder) return false
+    if (this.#mustReload || this.#writer.mustRewrite || this.#memory.coder) return false
     try {
       const news = this.#file.newsNow()
       if (!news) return false
       if (news.kind === 'tail' && !this.#reader.takeWhole(news.bytes)) return false
-      return this.#durability !== 'disk' || (this.#file.isSynced && !this.#created)
+      return this.#writer.isSettled
     } catch {
       // The long way reads everything, meets it again and says what it is.
       this.#mustReload = true
@@ -199,22 +187,8 @@ export class LogStore implements LogSession, Pass {
     this.#changes.abandon()
   }
 
-  async commit(): Promise<Commit> {
-    const { compactAtCommit, hadInner } = this.#changes
-    const segments = this.#changes.take()
-    try {
-      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0)) {
-        return this.#committed(segments, segments.length)
-      }
-      if (hadInner && !(await this.isFresh())) throw this.#changedMeanwhile()
-      if (!compactAtCommit && !this.#mustRewrite) return await this.#write(segments)
-      await this.#rewrite()
-      return this.#committed(segments, segments.length)
-    } catch (error) {
-      return this.#failed(segments, 0, error)
-    } finally {
-      this.#changes.written(segments)
-    }
+  commit(): Promise<Commit> {
+    return this.#writer.commit()
   }
 
   end(): void {
@@ -224,72 +198,5 @@ export class LogStore implements LogSession, Pass {
   async #prepare(): Promise<void> {
     if (!this.#prepared) await this.#memory.prepare?.()
     this.#prepared = true
-  }
-
-  /** Writes the units of all segments in one go. */
-  async #write(segments: readonly Segment[]): Promise<Commit> {
-    if (!this.#file.exists) {
-      this.#file.create()
-      this.#created = true
-    }
-    const lines = segments.map((segment) => segment.lines)
-    const { data, ends } = await encodeUnits(lines, this.#file.end, this.#memory.coder)
-    const { length } = data
-    // Behind what was passed over they are counted when they are read with it.
-    if (this.#file.applied === this.#file.end) for (const unit of lines) this.#health.goodLines += unit.length
-    const written = await this.#file.append(data)
-    if (written.bytes === length) {
-      this.#file.appended(data, length, length)
-      return this.#committed(segments, segments.length)
-    }
-    // A complete unit is never cut, whatever came after it: another process may have read it already.
-    const committed = ends.filter((end) => end <= written.bytes).length
-    try {
-      this.#file.appended(data, ends[committed - 1] ?? 0, written.bytes)
-    } catch {
-      // The rest could not be cut off now: the next writer finds a torn tail and mends it.
-      this.#mustReload = true
-    }
-    return this.#failed(segments, committed, written.error)
-  }
-
-  #failed(segments: readonly Segment[], from: number, cause: unknown): Commit {
-    // Operations without lines ahead of the one that failed have seen nothing but what is in the file.
-    let committed = from
-    while (segments[committed]?.lines.length === 0) committed++
-    const mark = segments[committed]?.undoMark
-    if (mark !== undefined) this.#changes.rollBack(mark)
-    const error = storeFailure(this.#path, 'write', cause)
-    return { ...this.#committed(segments, committed), error }
-  }
-
-  #changedMeanwhile(): LockLostError {
-    return new LockLostError(
-      `${this.#path} was changed while a transaction on it ran: by another store object inside that transaction, or by ` +
-        'a program that does not lock. The transaction was undone; do it again.',
-      { path: this.#path },
-    )
-  }
-
-  /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
-  #committed(segments: readonly Segment[], committed: number): Commit {
-    const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
-    if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
-    const settle = async () => {
-      if (this.#durability === 'disk') await this.#sync()
-      for (const run of afterwards) callListener(run)
-    }
-    return { committed, settle }
-  }
-
-  async #sync(): Promise<void> {
-    if (this.#file.isSynced && !this.#created) return
-    try {
-      await this.#file.syncNow(this.#created)
-      this.#created = false
-    } catch (cause) {
-      this.#mustRewrite = true
-      throw notSynced(this.#path, cause)
-    }
   }
 }

@@ -1,0 +1,161 @@
+import { LockLostError } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { LogMemory } from '../adapter.ts'
+import type { Durability } from '../options.ts'
+import { callListener } from '../queue/outside.ts'
+import type { Commit } from '../queue/pass.ts'
+import { notSynced } from '../queue/refusals.ts'
+import type { Changes, Segment } from './changes.ts'
+import type { LineHealth } from './line-health.ts'
+import type { LogFile } from './log-file.ts'
+import { encodeUnits } from './unit.ts'
+
+/** What a writer works with. */
+export interface WriterParts {
+  readonly file: LogFile
+  readonly memory: LogMemory
+  readonly health: LineHealth
+  readonly changes: Changes
+  readonly durability: Durability
+  /** Called where memory may differ from the file now. */
+  readonly distrustMemory: () => void
+}
+
+/** Puts into the log what the operations of a pass have done, or undoes it. */
+export class LogWriter {
+  readonly #path: string
+  readonly #file: LogFile
+  readonly #memory: LogMemory
+  readonly #health: LineHealth
+  readonly #changes: Changes
+  readonly #durability: Durability
+  readonly #distrustMemory: () => void
+  /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
+  #mustRewrite = false
+  /** Its name is not known to be on the disk. */
+  #created = false
+
+  constructor({ file, memory, health, changes, durability, distrustMemory }: WriterParts) {
+    this.#path = file.path
+    this.#file = file
+    this.#memory = memory
+    this.#health = health
+    this.#changes = changes
+    this.#durability = durability
+    this.#distrustMemory = distrustMemory
+  }
+
+  /** Whether the next change needs all that is in memory. */
+  get mustRewrite(): boolean {
+    return this.#mustRewrite
+  }
+
+  /** Whether a result may be given at once: with durability 'disk' everything it saw must be on the disk. */
+  get isSettled(): boolean {
+    return this.#durability !== 'disk' || (this.#file.isSynced && !this.#created)
+  }
+
+  /** Makes sure that the file exists. @returns whether it did not */
+  create(): boolean {
+    if (this.#file.exists) return false
+    this.#file.create()
+    this.#created = true
+    return true
+  }
+
+  /** Replaces the file by what is in memory. */
+  async rewrite(): Promise<void> {
+    if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
+    this.#health.keepBadLines()
+    const lines = this.#memory.lines()
+    const coder = this.#memory.coder
+    if (coder) for (const [index, line] of lines.entries()) lines[index] = await coder.encode(line)
+    await this.#file.replace(Buffer.from(lines.length === 0 ? '' : `${lines.join('\n')}\n`), true)
+    // What this pass had not written yet is in the new file.
+    this.#changes.written()
+    this.#health.reset(lines.length)
+    this.#mustRewrite = false
+  }
+
+  async commit(): Promise<Commit> {
+    const { compactAtCommit, hadInner } = this.#changes
+    const segments = this.#changes.take()
+    try {
+      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0)) {
+        return this.#committed(segments, segments.length)
+      }
+      if (hadInner && !(await this.#file.isFresh())) throw this.#changedMeanwhile()
+      if (!compactAtCommit && !this.#mustRewrite) return await this.#write(segments)
+      await this.rewrite()
+      return this.#committed(segments, segments.length)
+    } catch (error) {
+      return this.#failed(segments, 0, error)
+    } finally {
+      this.#changes.written(segments)
+    }
+  }
+
+  /** Writes the units of all segments in one go. */
+  async #write(segments: readonly Segment[]): Promise<Commit> {
+    this.create()
+    const lines = segments.map((segment) => segment.lines)
+    const { data, ends } = await encodeUnits(lines, this.#file.end, this.#memory.coder)
+    const { length } = data
+    // Behind what was passed over they are counted when they are read with it.
+    if (this.#file.applied === this.#file.end) for (const unit of lines) this.#health.goodLines += unit.length
+    const written = await this.#file.append(data)
+    if (written.bytes === length) {
+      this.#file.appended(data, length, length)
+      return this.#committed(segments, segments.length)
+    }
+    // A complete unit is never cut, whatever came after it: another process may have read it already.
+    const committed = ends.filter((end) => end <= written.bytes).length
+    try {
+      this.#file.appended(data, ends[committed - 1] ?? 0, written.bytes)
+    } catch {
+      // The rest could not be cut off now: the next writer finds a torn tail and mends it.
+      this.#distrustMemory()
+    }
+    return this.#failed(segments, committed, written.error)
+  }
+
+  #failed(segments: readonly Segment[], from: number, cause: unknown): Commit {
+    // Operations without lines ahead of the one that failed have seen nothing but what is in the file.
+    let committed = from
+    while (segments[committed]?.lines.length === 0) committed++
+    const mark = segments[committed]?.undoMark
+    if (mark !== undefined) this.#changes.rollBack(mark)
+    const error = storeFailure(this.#path, 'write', cause)
+    return { ...this.#committed(segments, committed), error }
+  }
+
+  #changedMeanwhile(): LockLostError {
+    return new LockLostError(
+      `${this.#path} was changed while a transaction on it ran: by another store object inside that transaction, or by ` +
+        'a program that does not lock. The transaction was undone; do it again.',
+      { path: this.#path },
+    )
+  }
+
+  /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
+  #committed(segments: readonly Segment[], committed: number): Commit {
+    const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
+    if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
+    const settle = async () => {
+      if (this.#durability === 'disk') await this.#sync()
+      for (const run of afterwards) callListener(run)
+    }
+    return { committed, settle }
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#file.isSynced && !this.#created) return
+    try {
+      await this.#file.syncNow(this.#created)
+      this.#created = false
+    } catch (cause) {
+      this.#mustRewrite = true
+      throw notSynced(this.#path, cause)
+    }
+  }
+}

@@ -1,0 +1,170 @@
+import { type BigIntStats, fstatSync, statSync } from 'node:fs'
+import { endianness } from 'node:os'
+import { libc } from './libc.ts'
+
+/** What is known of the file that a path names, from one look. */
+export interface Named {
+  /** Whether it is the file that is open here. */
+  readonly isOpenHere: boolean
+  readonly size: number
+  /** Its type and permission bits. */
+  readonly mode: number
+  /** When its content or its attributes changed last, in microseconds since 1970; exact to a quarter of one. */
+  readonly changedUs: number
+}
+
+/**
+ * The file that a path names, beside the one that is open here: before and after everything is asked whether they are
+ * the same. "The same" is said of an *open* file: as long as it is open its inode number cannot be given to another (bare
+ * numbers came back in 10 of 20 replacements).
+ */
+export class NamedFile {
+  readonly path: string
+  readonly #quick: QuickLook
+  #fd: number | undefined
+  #dev = 0n
+  #ino = 0n
+
+  constructor(path: string) {
+    this.path = path
+    this.#quick = new QuickLook(path)
+  }
+
+  /** This is open here from now on. @throws what fstat(2) says */
+  opened(fd: number): Named {
+    const found = fstatSync(fd, { bigint: true })
+    this.#fd = fd
+    this.#dev = found.dev
+    this.#ino = found.ino
+    this.#quick.forget()
+    return describe(found, true)
+  }
+
+  /** Whether the path still names what is open here. False also where it cannot be looked up: opening it says why. */
+  get isCurrent(): boolean {
+    try {
+      return this.look()?.isOpenHere ?? false
+    } catch {
+      return false
+    }
+  }
+
+  /** @returns undefined where the path names nothing; else what is good until the next look. @throws what stat(2) says */
+  look(): Named | undefined {
+    const quick = this.#quick.look(this.#fd)
+    if (quick) return quick
+    const found = statSync(this.path, { bigint: true, throwIfNoEntry: false })
+    if (!found) return undefined
+    return describe(found, this.#fd !== undefined && found.ino === this.#ino && found.dev === this.#dev)
+  }
+}
+
+function describe({ size, mode, ctimeNs }: BigIntStats, isOpenHere: boolean): Named {
+  return {
+    isOpenHere,
+    size: Number(size),
+    mode: Number(mode),
+    changedUs: microseconds(Number(ctimeNs / 1_000_000_000n), Number(ctimeNs % 1_000_000_000n)),
+  }
+}
+
+function microseconds(seconds: number, nanoseconds: number): number {
+  return seconds * 1e6 + nanoseconds / 1e3
+}
+
+/** linux/stat.h and fcntl.h. `struct statx` is laid out alike on every architecture; these are its 32-bit words. */
+const AT_FDCWD = -100
+const AT_EMPTY_PATH = 0x1000
+const MODE_INO_SIZE_CTIME = 0x382
+const MODE = 7
+const INO = 8
+const SIZE = 10
+const CTIME_SECONDS = 24
+const CTIME_NS = 26
+const DEV = 34
+
+/** A process that has looked so often pays the ten milliseconds that koffi takes to load. */
+const OFTEN = 1000
+
+type Statx = (folder: number, path: Buffer, flags: number, mask: number, words: Uint32Array) => number
+
+let looks = 0
+let statx: Statx | undefined
+
+/** @returns undefined where it is not there: no Linux, no koffi, an old C library */
+function bindStatx(): Statx | undefined {
+  if (process.platform !== 'linux' || endianness() !== 'LE') return undefined
+  try {
+    return libc().func<Statx>(
+      'int statx(int folder, const void *path, int flags, unsigned int mask, void *words)',
+    )
+  } catch {
+    // Then it is `fs.statSync`, as before.
+    return undefined
+  }
+}
+
+/**
+ * statx(2) through koffi: 1.1 us where `fs.statSync` takes 1.9, and no garbage where that leaves two dozen bigints (50
+ * processes that find: a third of their time).
+ */
+class QuickLook {
+  readonly #name: Buffer
+  readonly #words = new Uint32Array(64)
+  /** Those of the open file that tell it from all others. */
+  readonly #identity = new Uint32Array(4)
+  #isIdentified = false
+  readonly #named = { isOpenHere: false, size: 0, mode: 0, changedUs: 0 }
+
+  constructor(path: string) {
+    this.#name = Buffer.from(`${path}\0`)
+  }
+
+  /** Another file is open. */
+  forget(): void {
+    this.#isIdentified = false
+  }
+
+  /** @returns undefined where the long way is to tell, or to say what is wrong */
+  look(fd: number | undefined): Named | undefined {
+    if (looks < OFTEN && ++looks === OFTEN) statx = bindStatx()
+    if (!statx || fd === undefined || !this.#identify(statx, fd)) return undefined
+    const words = this.#words
+    if (statx(AT_FDCWD, this.#name, 0, MODE_INO_SIZE_CTIME, words) !== 0) return undefined
+    const named = this.#named
+    named.isOpenHere = this.#isIdentity(words)
+    named.mode = at(words, MODE) & 0xffff
+    named.size = long(words, SIZE)
+    named.changedUs = microseconds(long(words, CTIME_SECONDS), at(words, CTIME_NS))
+    return named
+  }
+
+  #identify(look: Statx, fd: number): boolean {
+    if (this.#isIdentified) return true
+    const words = this.#words
+    if (look(fd, NO_NAME, AT_EMPTY_PATH, MODE_INO_SIZE_CTIME, words) !== 0) return false
+    this.#identity.set([at(words, INO), at(words, INO + 1), at(words, DEV), at(words, DEV + 1)])
+    this.#isIdentified = true
+    return true
+  }
+
+  #isIdentity(words: Uint32Array): boolean {
+    const identity = this.#identity
+    return (
+      words[INO] === identity[0] &&
+      words[INO + 1] === identity[1] &&
+      words[DEV] === identity[2] &&
+      words[DEV + 1] === identity[3]
+    )
+  }
+}
+
+const NO_NAME = Buffer.from('\0')
+
+function at(words: Uint32Array, index: number): number {
+  return words[index] as number
+}
+
+function long(words: Uint32Array, index: number): number {
+  return at(words, index) + at(words, index + 1) * 2 ** 32
+}
