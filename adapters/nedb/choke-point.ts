@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { currentCall } from './calls.ts'
+import { randomId } from './ids.ts'
 import { type Doc, fromNedb, type Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
@@ -24,6 +25,7 @@ const SELF_CONTAINED: ReadonlySet<string> = new Set([
 export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
   const { executor, persistence } = db
   const makesIds = db._createNewId === (fromNedb('') as { prototype: Nedb }).prototype._createNewId
+  if (makesIds) db._createNewId = () => unusedId(db)
 
   executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') => {
     const call = currentCall(db)
@@ -87,6 +89,13 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
       memory.apply([], true)
     }
     await session.perform('exclusive', drop, { call: currentCall(db) })
+  }
+}
+
+function unusedId(db: Nedb): string {
+  for (;;) {
+    const id = randomId()
+    if (db.indexes._id?.getMatching(id).length === 0) return id
   }
 }
 

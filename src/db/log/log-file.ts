@@ -80,7 +80,7 @@ export class LogFile {
     if (!found || !this.#isKnown || known.isEdited(found)) return undefined
     if (known.isUntouched(found)) return { kind: 'none' }
     const tail = this.#tailNow(found, AT_ONCE_BYTES)
-    if (!tail) return undefined
+    if (!tail || !this.#isStill(tail)) return undefined
     known.looked(found)
     return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
   }
@@ -143,7 +143,7 @@ export class LogFile {
   appended(data: Buffer, length: number, written: number): void {
     this.#known.changing()
     this.#known.added(data.subarray(0, length))
-    if (written > length) this.#cut(written - length)
+    if (written > length) ftruncateSync(this.#data.fd, this.#known.end)
   }
 
   /** Gives the last line, which was applied, the line feed that it lacks. */
@@ -159,7 +159,7 @@ export class LogFile {
     try {
       const kept = keepAside(this.path, 'torn', tail)
       this.#known.changing()
-      this.#cut(tail.length)
+      ftruncateSync(this.#data.fd, this.#known.end)
       fsyncSync(this.#data.fd)
       return kept
     } catch (error) {
@@ -212,25 +212,21 @@ export class LogFile {
     return this.#known.isOf(this.#data.generation)
   }
 
-  /**
-   * Cuts off `length` bytes behind the last whole unit. Blank lines take their place, which every reader passes over: one
-   * without the lock, interrupted in the middle of its read, would else see the beginning of what was cut run on in what
-   * is written there next.
-   */
-  #cut(length: number): void {
-    ftruncateSync(this.#data.fd, this.#known.end)
-    const blank = Buffer.alloc(Math.min(length, AT_ONCE_BYTES), '\n')
-    // A disk that is full now has room again; should it fail all the same, the file ends where it must.
-    const { bytes } = writeAtSync(this.#data.fd, blank, this.#known.end)
-    this.#known.added(blank.subarray(0, bytes))
-  }
-
   /** What is behind the end; undefined where the end is not what it was, or where it is too much to read at once. */
   #tailNow({ size }: Named, most: number): Buffer | undefined {
     const { compareFrom, end } = this.#known
     if (size < end || size - compareFrom > most) return undefined
     const tail = this.#known.behind(readNow(this.#data.fd, compareFrom, size - compareFrom))
     return tail?.length === size - end ? tail : undefined
+  }
+
+  /**
+   * Whether the same bytes are still behind the end. A read without the lock may be interrupted half-way: when a torn unit
+   * was cut off meanwhile, and another written there, it has the beginning of the one and the end of the other. But what
+   * was cut off is not found a second time.
+   */
+  #isStill(tail: Buffer): boolean {
+    return tail.length === 0 || readNow(this.#data.fd, this.#known.end, tail.length).equals(tail)
   }
 
   async #tail(size: number): Promise<News> {

@@ -124,21 +124,6 @@ describe('NeDB reads without the lock', () => {
     )
   })
 
-  it('see blank lines where a torn end was cut off, and vanilla sees nothing there', async () => {
-    await using db = await open()
-    await db.insertAsync({ _id: 'a' })
-    const whole = readFileSync(file('store.db'))
-    appendFileSync(file('store.db'), '{"_id":"torn","text":"xxxx')
-    assert.equal(await db.countAsync({}), 1)
-    await db.insertAsync({ _id: 'b' })
-    const after = readFileSync(file('store.db'), 'latin1')
-    assert.equal(after.slice(whole.length), `${'\n'.repeat(26)}{"_id":"b"}\n`)
-    assert.equal(await db.countAsync({}), 2)
-    assert.equal((await seenByVanilla(file('store.db'))).length, 2)
-    await setTimeout(0)
-    assert.equal(warned()[0]?.code, 'PSLOCK_TORN_TAIL')
-  })
-
   it('are refused once the store, or its lock, is closed', async () => {
     const db = await open()
     await db.close()
