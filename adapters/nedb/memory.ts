@@ -5,6 +5,7 @@ import { CorruptStoreError } from '../../src/errors.ts'
 import { inspectNedbLines } from './inspect.ts'
 import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel } from './internals.ts'
 import type { OwnIndexes } from './own-indexes.ts'
+import { idIn, Pending } from './pending.ts'
 import { fromLine, isDocument, isForeign, toLine } from './records.ts'
 
 /** Brings NeDB's indexes, which are its whole memory, up to date with lines of the file. */
@@ -17,12 +18,7 @@ export class NedbMemory implements LogMemory {
   readonly #model: NedbModel
   readonly #indexes: OwnIndexes
   readonly #distrust: () => void
-  /**
-   * Documents (undefined: deleted) that others have written and nobody here has asked for yet. In a crowd everybody
-   * sees everybody's lines: to parse one costs a microsecond, to put it into the indexes ten, and many a document is
-   * replaced before it is ever looked at (50 processes inserting: 6 times the operations a second).
-   */
-  readonly #pending = new Map<unknown, Doc | undefined>()
+  readonly #pending: Pending
   /** The first object of each date that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
   readonly #dates = new Map<number, Date>()
   #applying = false
@@ -33,6 +29,7 @@ export class NedbMemory implements LogMemory {
     this.#distrust = distrust
     this.#model = model
     this.#indexes = indexes
+    this.#pending = new Pending(model, String(db.filename))
     this.fileMode = db.persistence.modes.fileMode
     this.corruptThreshold = () => db.persistence.corruptAlertThreshold
   }
@@ -51,18 +48,25 @@ export class NedbMemory implements LogMemory {
   apply(lines: readonly string[], anew: boolean): readonly string[] {
     if (anew) this.#reset()
     const bad: string[] = []
-    const docs = new Map<unknown, Doc | undefined>()
+    const docs = new Map<unknown, Doc | string | undefined>()
     const indexes = new Map<string, IndexOptions | undefined>()
     for (const line of lines) {
+      // What is loaded as a whole is looked at as a whole: how much of it is unreadable decides whether it is taken at all.
+      const id = anew ? undefined : idIn(line)
+      if (id !== undefined) {
+        docs.set(id, line)
+        continue
+      }
       const record = fromLine(this.#model, line)
       if (!record || isForeign(record)) bad.push(line)
       else if (isDocument(record))
         docs.set(this.#idOf(record), record.$$deleted === true ? undefined : record)
       else readIndexLine(record, indexes)
     }
-    for (const [id, doc] of docs) this.#pending.set(id, doc)
+    for (const [id, doc] of docs) this.#pending.add(id, doc)
     if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#db.indexes[name]
     if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0) this.#settle(indexes)
+    else if (this.#pending.isTooMuch) this.settle()
     return bad
   }
 
@@ -80,17 +84,20 @@ export class NedbMemory implements LogMemory {
 
   /** Makes the indexes right for the documents of these ids; without `ids`, for all. */
   settle(ids?: readonly unknown[]): void {
-    if (this.#pending.size === 0 || this.#applying) return
+    if (this.#pending.isEmpty || this.#applying) return
     // With a unique index all at once: the value of one may have been another's a moment ago.
-    if (ids && !this.hasUniqueIndex) {
-      const docs = new Map<unknown, Doc | undefined>()
-      for (const id of ids) {
-        if (!this.#pending.has(id)) continue
-        docs.set(id, this.#pending.get(id))
-        this.#pending.delete(id)
-      }
-      this.#apply(docs, new Map())
-    } else this.#settle(new Map())
+    if (ids && !this.hasUniqueIndex) this.#apply(this.#take(ids), new Map())
+    else this.#settle(new Map())
+  }
+
+  #take(ids?: readonly unknown[]): Map<unknown, Doc | undefined> {
+    try {
+      return this.#pending.take(ids)
+    } catch (error) {
+      // What the damaged line has taken the place of is still in the file.
+      this.#distrust()
+      throw error
+    }
   }
 
   /** Whether a document could break a unique index that others have changed. */
@@ -99,9 +106,7 @@ export class NedbMemory implements LogMemory {
   }
 
   #settle(indexes: Map<string, IndexOptions | undefined>): void {
-    const docs = new Map(this.#pending)
-    this.#pending.clear()
-    this.#apply(docs, indexes)
+    this.#apply(this.#take(), indexes)
   }
 
   /** In an operation: takes in documents that are about to be written. */

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { crc32 } from 'node:zlib'
-import { CLOSING, type LineCoder, NEWLINE, OPENING, SPACE } from './unit.ts'
+import { CLOSING, type LineCoder, NEWLINE, OPENING, SPACE, UNIT_ID } from './unit.ts'
 
 /** What a stretch of the log holds. */
 export interface Scan {
@@ -16,6 +16,8 @@ export interface Scan {
 
 /** Reads the units of a stretch that begins at a unit's start. */
 export function scanUnits(bytes: Buffer): Scan {
+  const plain = plainLines(bytes)
+  if (plain) return { lines: plain, end: bytes.length, rest: 'none' }
   const lines: string[] = []
   const textOf = reader(bytes)
   let open: string[] = []
@@ -62,6 +64,27 @@ export function scanUnits(bytes: Buffer): Scan {
   return { lines, end, rest: isRecord(last) ? 'unterminated' : 'torn' }
 }
 
+/**
+ * The lines of a stretch that can be nothing but whole units without markers; undefined where it may be more. All of it is
+ * made text and cut up at once (0.1 us a line, one by one 0.5).
+ */
+function plainLines(bytes: Buffer): string[] | undefined {
+  if (!endsWhole(bytes) || bytes.indexOf(UNIT_ID) !== -1 || !isUtf8(bytes)) return undefined
+  const text = bytes.toString('utf8')
+  // A blank line inside an open unit means that its rest never came.
+  if (text.includes(' \n\n') || text.includes('\r')) return undefined
+  const lines = text.split('\n')
+  return text.startsWith('\n') || text.includes('\n\n')
+    ? lines.filter((line) => line !== '')
+    : withoutLast(lines)
+}
+
+/** What follows the last line feed is no line. */
+function withoutLast(lines: string[]): string[] {
+  lines.pop()
+  return lines
+}
+
 /** As `scanUnits` for a store with hooks: every line must be decoded before one can tell what it is. */
 export async function scanUnitsWith(coder: LineCoder, bytes: Buffer): Promise<Scan> {
   const lines: string[] = []
@@ -102,13 +125,18 @@ const DATE = '$$date'
  * one takes 1 us); what they hold shows when they are read.
  */
 export function isPlain(bytes: Buffer): boolean {
-  const { length } = bytes
-  // A space before the line feed: more of the unit follows.
-  if (bytes[length - 1] !== NEWLINE || bytes[length - 2] === SPACE || bytes.indexOf(0) !== -1) return false
+  if (!endsWhole(bytes)) return false
   for (let at = bytes.indexOf('$$'); at !== -1; at = bytes.indexOf('$$', at + DATE.length)) {
     if (bytes.toString('latin1', at, at + DATE.length) !== DATE) return false
   }
   return true
+}
+
+/** Whether a stretch ends with a whole unit, should it hold no markers, and no zeros of power loss. */
+function endsWhole(bytes: Buffer): boolean {
+  const { length } = bytes
+  // A space before the line feed: more of the unit follows.
+  return bytes[length - 1] === NEWLINE && bytes[length - 2] !== SPACE && bytes.indexOf(0) === -1
 }
 
 /** Begins what stands for a line that is no text: no JSON begins so. */

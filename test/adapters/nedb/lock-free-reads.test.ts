@@ -3,14 +3,7 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { PsLock } from '../../../src/index.ts'
-import {
-  Peer,
-  seeded,
-  seedOfRun,
-  seenByVanilla,
-  temporaryFolder,
-  warnings,
-} from '../../fixtures/nedb-tools.ts'
+import { Peer, seeded, seedOfRun, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
 /**
  * A read takes no lock: it looks whether the file is what memory is, takes in whole units that have been added, and
@@ -122,6 +115,45 @@ describe('NeDB reads without the lock', () => {
       warned().map(({ code }) => code),
       ['PSLOCK_CORRUPT_LINES'],
     )
+  })
+
+  it('find the last version of what others have written, wherever its _id stands, and what only looks like one', async () => {
+    await using db = await open()
+    await using other = await open()
+    await db.insertAsync([
+      { _id: 'a', n: 0 },
+      { _id: 'b\\"', n: 0 },
+      { _id: '{"_id":"a"', n: 0 },
+      { _id: 7 as never, n: 0 },
+    ])
+    const odd = { text: '{"_id":"a"}', list: [{ _id: 'a' }, ',"_id":"a"}'], inner: { n: 1, _id: 'a' } }
+    for (const query of [{ _id: 'b\\"' }, { _id: '{"_id":"a"' }, { _id: 7 }]) {
+      await other.updateAsync(query, { $set: odd, $inc: { n: 1 } })
+      assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 0)
+      assert.deepEqual(await db.findOneAsync(query), { ...query, n: 1, ...odd })
+    }
+    await other.updateAsync({ _id: 'a' }, { ...odd, n: 5 })
+    assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 5)
+    appendFileSync(file('store.db'), `${JSON.stringify({ ...odd, n: 6, _id: 'a', last: ',"_id":"b' })}\n`)
+    assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 6)
+    appendFileSync(
+      file('store.db'),
+      `${JSON.stringify({ n: 7, ...odd, _id: 'a' })}\n{"$$deleted":true,"_id":"b\\\\\\""}\n`,
+    )
+    assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 7)
+    assert.equal(await db.findOneAsync({ _id: 'b\\"' }), null)
+    assert.equal(await db.countAsync({}), 3)
+  })
+
+  it('refuse a damaged line that stands for the document that is asked for, and read anew', async () => {
+    await using db = await open()
+    for (let n = 0; n < 20; n++) await db.insertAsync({ _id: `${n}`, n })
+    appendFileSync(file('store.db'), '{"_id":"5","n":}\n')
+    assert.equal((await db.findOneAsync({ _id: '6' }))?.n, 6)
+    await assert.rejects(Promise.resolve(db.findOneAsync({ _id: '5' })), { code: 'PSLOCK_CORRUPT' })
+    assert.equal((await db.findOneAsync({ _id: '5' }))?.n, 5)
+    await setTimeout(0)
+    assert.equal(warned()[0]?.code, 'PSLOCK_CORRUPT_LINES')
   })
 
   it('are refused once the store, or its lock, is closed', async () => {
