@@ -181,6 +181,7 @@ export class LogFile {
       temp: `${this.path}~`,
       newMode: this.#fileMode,
       durable,
+      asStream: true,
     })
     this.#data.adopt(fd, true)
     this.#known.changing()
