@@ -1,49 +1,90 @@
 /**
  * pslock beside what people would use instead, all in one run, in rounds, one after the other in each: absolute times mean
- * nothing on a shared machine.
+ * nothing on a shared machine. What is measured how: BENCHMARKS.md.
  */
-import { cpSync, rmSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { duration, figure, table } from '../cli/table.ts'
-import { Lab, rotated, say } from './lab/lab.ts'
-import { median } from './lab/statistics.ts'
-import { type Cell, measure, type Result } from './speed/cell.ts'
-import { Crew } from './speed/crew.ts'
-import { PEERS } from './speed/peers.ts'
+import { styleText } from 'node:util'
+import { table } from '../cli/table.ts'
+import { Lab, reasonOf, say } from './lab/lab.ts'
+import { circumstances, markdown, writeMarked } from './lab/marked.ts'
+import { Member } from './speed/crew.ts'
+import { measureGroup, type Outcome } from './speed/group.ts'
+import { speedOptions } from './speed/options.ts'
+import { PEERS, type PeerName } from './speed/peers.ts'
+import { type Group, plan, windowMs } from './speed/plan.ts'
+import { progress } from './speed/progress.ts'
+import { footnotes, groupTitle, sections, summary } from './speed/report.ts'
+import { isVoid, type Run } from './speed/run.ts'
+import { measureSolo, SOLOS, type SoloName, type Solos } from './speed/solos.ts'
 
+const ROUNDS = 5
+const QUICK_ROUNDS = 2
+
+const options = speedOptions()
+const { seed, quick } = options
+const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS)
+const machine = circumstances()
 const lab = new Lab()
-const processes = Number(process.argv[2] ?? 50)
-const workload = (process.argv[3] ?? 'insert') as Cell['workload']
-const cells: Cell[] = (['locked-nedb', 'sqlite'] as const).map((peer) => ({
-  workload,
-  peer,
-  processes,
-  records: 1000,
-}))
-const crew = new Crew(processes, 1)
-const results = new Map<Cell, Result[]>(cells.map((cell) => [cell, []]))
-for (const cell of cells) {
-  await crew.all('load', cell.peer)
-  await crew.first.call('prepare', cell.peer, lab.path(`template-${cell.peer}`), cell.records)
-}
-for (let round = 0; round < 5; round++) {
-  for (const cell of rotated(cells, round)) {
-    const path = lab.path(cell.peer)
-    cpSync(dirname(lab.path(`template-${cell.peer}`)), dirname(path), { recursive: true })
-    const result = await measure(crew, cell, path, { warmUpMs: 300, forMs: 1000 })
-    say(`round ${round + 1}: ${cell.peer} ${figure(result.perSecond)}`)
-    results.get(cell)!.push(result)
-    rmSync(dirname(path), { recursive: true })
+const leftOut: string[] = []
+
+/** The groups without the peers that cannot be had here. */
+async function available(groups: readonly Group[]): Promise<Group[]> {
+  const missing = new Set<PeerName>()
+  const member = new Member(seed, 0)
+  for (const peer of new Set(groups.flatMap(({ peers }) => peers))) {
+    await member.call('load', peer).catch((error) => {
+      missing.add(peer)
+      leftOut.push(`${PEERS[peer].title} (${reasonOf(error)})`)
+    })
   }
+  await member.end('disconnect')
+  return groups
+    .map((group) => ({ ...group, peers: group.peers.filter((peer) => !missing.has(peer)) }))
+    .filter(({ peers }) => peers.length > 0)
 }
-await crew.end('disconnect')
-const rows = [...results].map(([{ peer }, each]) => [
-  PEERS[peer].title,
-  figure(median(each.map(({ perSecond }) => perSecond))),
-  duration(median(each.map(({ p99Ms }) => p99Ms))),
-  duration(median(each.map(({ longestMs }) => longestMs))),
-  figure(median(each.map(({ fairnessAtHalf }) => fairnessAtHalf))),
-  figure(median(each.map(({ fairness }) => fairness))),
-  figure(median(each.map(({ cpuUs }) => cpuUs))),
-])
-console.log(table([['', 'ops/s', 'p99', 'longest', 'fairness at half', 'fairness', 'CPU us/op'], ...rows]))
+
+async function measureAll(): Promise<Run> {
+  const groups = await available(plan(options))
+  for (const what of leftOut) say(`left out: ${what}`)
+  const solos = (Object.keys(SOLOS) as SoloName[]).filter((name) => options.only?.includes(name) ?? !quick)
+  const cells = groups.reduce((all, { peers }) => all + peers.length, 0)
+  const shown = progress((cells + solos.length) * rounds)
+  const measured: { group: Group; outcomes: Outcome[] }[] = []
+  for (const group of groups) {
+    const outcomes = await measureGroup(lab, group, {
+      rounds,
+      seed,
+      forMs: (peer) => options.seconds ?? windowMs(group, peer, quick),
+      onCell: (peer) => shown.next(`${groupTitle(group)}: ${PEERS[peer].title}`),
+    })
+    measured.push({ group, outcomes })
+  }
+  const figures: Solos = {}
+  for (const name of solos) {
+    const result = await measureSolo(name, lab, { rounds, seed, onRound: () => shown.next(SOLOS[name]) })
+    if ('solos' in result) Object.assign(figures, result.solos)
+    else leftOut.push(`${SOLOS[name]} (${result.leftOut})`)
+  }
+  shown.stop()
+  const how = `\`npm run bench\`${quick ? ' with `--quick`' : ''}, rounds: ${rounds}, seed ${seed}; every count checked; ${machine}`
+  const isWhole = !quick && !options.only && !options.peers && !options.processes && !options.records
+  return { how, isWhole, groups: measured, solos: figures, leftOut }
+}
+
+const run = await measureAll()
+const found = sections(run)
+if (options.json) console.log(JSON.stringify(run, null, 2))
+else {
+  for (const { title, rows } of found) {
+    console.log(
+      `${styleText('bold', title, { stream: process.stdout })}\n${table(rows, { right: [1, 2] })}\n`,
+    )
+  }
+  console.log(footnotes(run).join('\n'))
+}
+if (isVoid(run)) process.exitCode = 1
+else if (options.write) {
+  const notes = `(${footnotes(run).join(' ')})`
+  const pages = found.map(({ title, rows }) => `### ${title}\n\n${markdown(rows)}`)
+  writeMarked('BENCHMARKS.md', 'speed', `${[...pages, notes].join('\n\n')}`)
+  writeMarked('README.md', 'speed', `${markdown(summary(run))}\n\n${notes}`)
+}

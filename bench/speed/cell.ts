@@ -9,13 +9,12 @@ import type { WorkloadName } from './workloads.ts'
 /** Time to send all of them the message, so that they start together. */
 const HEAD_START_MS = 100
 /** No measurement takes as long, but one that hangs. */
-const HANGS_MS = 180_000
+export const HANGS_MS = 180_000
 
-/** One line of a table: who does what, among how many, in how large a store. */
+/** Who does what, in how large a store. */
 export interface Cell {
   readonly workload: WorkloadName
   readonly peer: PeerName
-  readonly processes: number
   readonly records: number
 }
 
@@ -28,7 +27,7 @@ export interface Result {
   /** Operations of who did fewest by those of who did most. */
   readonly fairnessAtHalf: number
   readonly fairness: number
-  /** Processor time of an operation, in all processes together. */
+  /** Processor time of an operation, in all processes together; NaN where it is not known. */
   readonly cpuUs: number
 }
 
@@ -66,7 +65,7 @@ export async function measure(
     longestMs: waits.longestMs,
     fairnessAtHalf: fairness(shares.map(({ atHalf }) => atHalf)),
     fairness: fairness(shares.map(({ atEnd }) => atEnd)),
-    cpuUs: (sum(shares.map(({ cpuMs }) => cpuMs)) / operations) * 1000,
+    cpuUs: (sum(shares.map(({ cpuMs = Number.NaN }) => cpuMs)) / operations) * 1000,
   }
 }
 

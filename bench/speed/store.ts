@@ -7,16 +7,20 @@ export interface Store {
   insert?(id?: string): unknown
   /** Reads the record with this number. Throws where it is not there. */
   find?(record: number): unknown
+  /** Reads every record at once. Answers how many there are. */
+  readAll?(): number | Promise<number>
   /** Adds 1 to the counter with this number. */
   increment?(counter: number): unknown
   /** Adds so many records, all or none. */
   transaction?(records: number): unknown
+  /** Adds a line. */
+  append?(): unknown
   /** Does all that the workload does by itself, in a process of its own. */
   alone?(startAtMs: number, forMs: number): Promise<Done>
   close(): unknown
 }
 
-/** What a peer that measures by itself has done. Times are of the common clock (bench/lab/clock.ts). */
+/** What a peer that measures by itself has done. */
 export interface Done {
   readonly operations: number
   readonly atHalf: number

@@ -78,6 +78,19 @@ export const WORKLOADS = {
       return store.transaction(TOGETHER)
     },
   },
+  update: {
+    title: '`update` of one record of a JSON file',
+    needs: ['increment'],
+    operation: (hand) => increment(hand, hand.draw(hand.records)),
+  },
+  append: {
+    title: 'append 100 bytes under the lock',
+    needs: ['append'],
+    operation({ store, acknowledged }) {
+      acknowledged.records++
+      return store.append()
+    },
+  },
   'durable-insert': { title: 'durable insert', needs: ['insert'], operation: insert },
 } as const satisfies Record<string, Workload>
 

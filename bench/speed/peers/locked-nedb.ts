@@ -1,7 +1,7 @@
 import { copyFileSync } from 'node:fs'
 import { LockedNedb } from 'pslock/nedb'
 import { type Contents, type Peer, TEXT } from '../store.ts'
-import { type Nedb, nedbCalls, nedbContents, prepareNedb, Vanilla } from './nedb-file.ts'
+import { nedbCalls, nedbContents, openVanilla, prepareNedb } from './nedb-file.ts'
 
 /** Ours. What it wrote must also be what vanilla NeDB finds. */
 export function lockedNedb(durability: 'process' | 'disk'): Peer {
@@ -28,15 +28,9 @@ export function lockedNedb(durability: 'process' | 'disk'): Peer {
       await store.loadDatabaseAsync()
       const found = await nedbContents(store)
       await store.close()
-      return agreed(found, await vanillaContents(copy))
+      return agreed(found, await nedbContents(await openVanilla(copy)))
     },
   }
-}
-
-export async function vanillaContents(path: string): Promise<Contents> {
-  const store: Nedb = new Vanilla({ filename: path })
-  await store.loadDatabaseAsync()
-  return nedbContents(store)
 }
 
 /** @throws Error where the vanilla library finds something else */

@@ -18,6 +18,12 @@ export function prepareNedb(path: string, records: number): void {
   writeFileSync(path, [...counters, ...others].map((doc) => `${JSON.stringify(doc)}\n`).join(''))
 }
 
+export async function openVanilla(path: string): Promise<Nedb> {
+  const store: Nedb = new Vanilla({ filename: path })
+  await store.loadDatabaseAsync()
+  return store
+}
+
 /** What is in an open store of NeDB's, or of ours. */
 export async function nedbContents(store: Nedb): Promise<Contents> {
   let records = 0
@@ -37,6 +43,7 @@ export function nedbCalls(store: Nedb) {
       const found = await store.findOneAsync({ _id: recordId(record) })
       if (!found) throw new Error(`${recordId(record)} is not there`)
     },
+    readAll: async () => (await store.findAsync({ text: { $exists: true } })).length,
     increment: (counter: number) => store.updateAsync({ _id: counterId(counter) }, { $inc: { n: 1 } }, {}),
   }
 }
