@@ -45,7 +45,12 @@ export function lmdb(isDurable: boolean): Peer {
       const database = connect(path)
       const put = (id = randomBytes(12).toString('base64url')) => database.put(id, { text: TEXT })
       return {
-        insert: (id) => database.transactionSync(() => put(id)),
+        // A callback that returns the promise of `put` would be waited for, and this process would hold on to all of them.
+        insert(id) {
+          database.transactionSync(() => {
+            put(id)
+          })
+        },
         find(record) {
           // Otherwise it reads the same old state until the event loop turns.
           database.resetReadTxn()
@@ -54,7 +59,9 @@ export function lmdb(isDurable: boolean): Peer {
         },
         increment(counter) {
           const id = counterId(counter)
-          database.transactionSync(() => database.put(id, (database.get(id) as number) + 1))
+          database.transactionSync(() => {
+            database.put(id, (database.get(id) as number) + 1)
+          })
         },
         transaction: (records) =>
           database.transactionSync(() => {
