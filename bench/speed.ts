@@ -17,7 +17,7 @@ import { isVoid, type Run } from './speed/run.ts'
 import { measureSolo, SOLOS, type SoloName, type Solos } from './speed/solos.ts'
 
 const ROUNDS = 5
-const QUICK_ROUNDS = 2
+const QUICK_ROUNDS = 1
 
 const options = speedOptions()
 const { seed, quick } = options

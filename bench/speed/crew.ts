@@ -9,6 +9,12 @@ interface Reply {
   readonly error?: string
 }
 
+const living = new Set<ChildProcess>()
+// Also after Ctrl-C: who is in the middle of a measurement does not see that we are gone.
+process.once('exit', () => {
+  for (const child of living) child.kill('SIGKILL')
+})
+
 /** A measured process, told what to do. It ends with us. */
 export class Member {
   readonly #child: ChildProcess
@@ -19,6 +25,8 @@ export class Member {
     this.#child = fork(codeFile('bench/speed/worker'), [String(seed), String(number)], {
       execArgv: ['--expose-gc', ...LOADER],
     })
+    living.add(this.#child)
+    this.#child.once('exit', () => living.delete(this.#child))
     this.#child.on('message', (reply) => this.#answered(reply as Reply))
     this.#child.once('error', (error) => this.#gone(error.message))
     this.#child.once('exit', (code, signal) => this.#gone(`the process ended with ${code ?? signal}`))

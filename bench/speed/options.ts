@@ -29,17 +29,17 @@ export function speedOptions(): SpeedOptions {
     .addOption(
       new Option(
         '--peers <names...>',
-        'only these, also where they are not meant for several processes',
+        'only these, also in several processes where they are made for one',
       ).choices(Object.keys(PEERS)),
     )
     .option('--processes <list>', 'so many, such as 1,2,10,50, instead of those of the plan', wholeNumbers(1))
     .option('--records <list>', 'in the store at first, instead of those of the plan', wholeNumbers(0))
     .option(
       '--seconds <n>',
-      'of each measurement; 4 where fairness is asked, 1.5 otherwise',
+      'of each measurement; 4 where fairness is asked, 1 otherwise',
       seconds(0.05, 600),
     )
-    .option('--rounds <n>', 'how often all is measured; 5, with --quick 2', wholeNumber(1))
+    .option('--rounds <n>', 'how often all is measured; 5, with --quick 1', wholeNumber(1))
     .option('--seed <n>', 'of what is read and written', wholeNumber(1), newSeed())
     .option('--quick', 'the most important lines, in short: for a look', false)
     .option('--json', 'every figure, for programs', false)

@@ -137,7 +137,7 @@ export function summary(run: Run): string[][] {
     'better-sqlite3 (WAL)',
     'lmdb',
     'store + proper-lockfile',
-    'pslock by SQLite',
+    'pslock / SQLite',
   ]
   const lines = run.groups.filter(({ group }) => group.processes === 50 && SUMMARY.includes(group.workload))
   return [

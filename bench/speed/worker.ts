@@ -43,7 +43,7 @@ export interface Commands {
 
 /** As many as V8 needs, unless they take too long: an fsync each, say. */
 const WARM_UP_OPERATIONS = 3000
-const WARM_UP_CPU_MS = 150
+const WARM_UP_CPU_MS = 100
 const WARM_UP_AT_MOST_MS = 4000
 
 /** The clock of all processes, by way of the one that is cheap to ask. */
