@@ -5,16 +5,17 @@
 import { styleText } from 'node:util'
 import { table } from '../cli/table.ts'
 import { Lab, reasonOf, say } from './lab/lab.ts'
-import { circumstances, markdown, writeMarked } from './lab/marked.ts'
+import { circumstances } from './lab/marked.ts'
 import { Member } from './speed/crew.ts'
 import { measureGroup, type Outcome } from './speed/group.ts'
 import { speedOptions } from './speed/options.ts'
 import { PEERS, type PeerName } from './speed/peers.ts'
 import { type Group, plan, windowMs } from './speed/plan.ts'
 import { progress } from './speed/progress.ts'
-import { footnotes, groupTitle, sections, summary } from './speed/report.ts'
+import { footnotes, groupTitle, sections } from './speed/report.ts'
 import { isVoid, type Run } from './speed/run.ts'
 import { measureSolo, SOLOS, type SoloName, type Solos } from './speed/solos.ts'
+import { write } from './speed/write.ts'
 
 const ROUNDS = 5
 const QUICK_ROUNDS = 1
@@ -71,10 +72,9 @@ async function measureAll(): Promise<Run> {
 }
 
 const run = await measureAll()
-const found = sections(run)
 if (options.json) console.log(JSON.stringify(run, null, 2))
 else {
-  for (const { title, rows } of found) {
+  for (const { title, rows } of sections(run)) {
     console.log(
       `${styleText('bold', title, { stream: process.stdout })}\n${table(rows, { right: [1, 2] })}\n`,
     )
@@ -82,9 +82,4 @@ else {
   console.log(footnotes(run).join('\n'))
 }
 if (isVoid(run)) process.exitCode = 1
-else if (options.write) {
-  const notes = `(${footnotes(run).join(' ')})`
-  const pages = found.map(({ title, rows }) => `### ${title}\n\n${markdown(rows)}`)
-  writeMarked('BENCHMARKS.md', 'speed', `${[...pages, notes].join('\n\n')}`)
-  writeMarked('README.md', 'speed', `${markdown(summary(run))}\n\n${notes}`)
-}
+else if (options.write) write(run)

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { codeFile, LOADER } from '../../test/fixtures/code.ts'
+import { codeFile } from '../../test/fixtures/code.ts'
 import type { Commands } from './worker.ts'
 
 interface Reply {
@@ -23,7 +23,8 @@ export class Member {
 
   constructor(seed: number, number: number) {
     this.#child = fork(codeFile('bench/speed/worker'), [String(seed), String(number)], {
-      execArgv: ['--expose-gc', ...LOADER],
+      // With what we were started: tsx's loader, or --cpu-prof.
+      execArgv: ['--expose-gc', ...process.execArgv],
     })
     living.add(this.#child)
     this.#child.once('exit', () => living.delete(this.#child))

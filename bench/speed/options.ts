@@ -36,7 +36,7 @@ export function speedOptions(): SpeedOptions {
     .option('--records <list>', 'in the store at first, instead of those of the plan', wholeNumbers(0))
     .option(
       '--seconds <n>',
-      'of each measurement; 4 where fairness is asked, 1 otherwise',
+      'of each measurement; 4 where fairness is asked, 1.5 otherwise',
       seconds(0.05, 600),
     )
     .option('--rounds <n>', 'how often all is measured; 5, with --quick 1', wholeNumber(1))

@@ -25,7 +25,7 @@ function targets(run: Run): Section {
   const rows = judged.map(({ title, asked, measured, isMet }) =>
     measured === undefined
       ? [title, asked, '-', 'not measured']
-      : [title, asked, times(measured), isMet ? 'met' : '**missed**'],
+      : [title, asked, times(measured, 3), isMet ? 'met' : '**missed**'],
   )
   return { title: 'Targets', rows: [['what, and by what', 'target', 'measured', ''], ...rows] }
 }
@@ -173,10 +173,10 @@ export function footnotes(run: Run): string[] {
 }
 
 /** Two digits that matter: more are not to be had on a shared machine. */
-function times(ratio: number): string {
+function times(ratio: number, digits = 2): string {
   if (Number.isNaN(ratio)) return '-'
-  const rounded = Number(ratio.toPrecision(2))
-  return `${rounded >= 1 && rounded < 10 ? rounded.toFixed(1) : rounded.toLocaleString('en-US')}x`
+  const rounded = Number(ratio.toPrecision(digits))
+  return `${rounded >= 1 && rounded < 10 ? rounded.toFixed(digits - 1) : rounded.toLocaleString('en-US')}x`
 }
 
 function bytes(count: number): string {

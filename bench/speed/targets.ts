@@ -106,6 +106,7 @@ const TARGETS: readonly Target[] = [
   },
   ...manners('insert', 'locked-nedb', 'sqlite'),
   ...manners('inc-one', 'locked-nedb', 'sqlite'),
+  ...manners('inc-many', 'locked-nedb', 'sqlite'),
   ...manners('mix', 'locked-nedb', 'sqlite'),
   ...manners('durable-insert', 'locked-nedb-disk', 'sqlite-full'),
   speed(10, 'NeDB insert, one process, by vanilla nedb', 'insert', 'locked-nedb', 'vanilla-nedb', {
