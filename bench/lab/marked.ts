@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { ROOT } from '../../test/fixtures/code.ts'
 
 /** Rows of cells, the names of the columns first, as a table of Markdown. */
 export function markdown(rows: readonly (readonly string[])[]): string {
@@ -22,7 +23,7 @@ export function circumstances(): string {
  * @throws Error where the markers are not there
  */
 export function writeMarked(file: string, name: string, text: string): void {
-  const path = fileURLToPath(new URL(`../../${file}`, import.meta.url))
+  const path = join(ROOT, file)
   const old = readFileSync(path, 'utf8')
   const marked = new RegExp(`(<!-- ${name}:start -->\n)[\\s\\S]*?(<!-- ${name}:end -->)`)
   if (!marked.test(old))

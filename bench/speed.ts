@@ -1,0 +1,85 @@
+/**
+ * pslock beside what people would use instead, all in one run, in rounds, one after the other in each: absolute times mean
+ * nothing on a shared machine. What is measured how: BENCHMARKS.md.
+ */
+import { styleText } from 'node:util'
+import { table } from '../cli/table.ts'
+import { Lab, reasonOf, say } from './lab/lab.ts'
+import { circumstances } from './lab/marked.ts'
+import { Member } from './speed/crew.ts'
+import { measureGroup, type Outcome } from './speed/group.ts'
+import { speedOptions } from './speed/options.ts'
+import { PEERS, type PeerName } from './speed/peers.ts'
+import { type Group, plan, windowMs } from './speed/plan.ts'
+import { progress } from './speed/progress.ts'
+import { footnotes, groupTitle, sections } from './speed/report.ts'
+import { isVoid, type Run } from './speed/run.ts'
+import { measureSolo, SOLOS, type SoloName, type Solos } from './speed/solos.ts'
+import { write } from './speed/write.ts'
+
+const ROUNDS = 5
+const QUICK_ROUNDS = 1
+
+const options = speedOptions()
+const { seed, quick } = options
+const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS)
+const machine = circumstances()
+const lab = new Lab()
+const leftOut: string[] = []
+
+/** The groups without the peers that cannot be had here. */
+async function available(groups: readonly Group[]): Promise<Group[]> {
+  const missing = new Set<PeerName>()
+  const member = new Member(seed, 0)
+  for (const peer of new Set(groups.flatMap(({ peers }) => peers))) {
+    await member.call('load', peer).catch((error) => {
+      missing.add(peer)
+      leftOut.push(`${PEERS[peer].title} (${reasonOf(error)})`)
+    })
+  }
+  await member.end('disconnect')
+  return groups
+    .map((group) => ({ ...group, peers: group.peers.filter((peer) => !missing.has(peer)) }))
+    .filter(({ peers }) => peers.length > 0)
+}
+
+async function measureAll(): Promise<Run> {
+  const groups = await available(plan(options))
+  for (const what of leftOut) say(`left out: ${what}`)
+  const solos = (Object.keys(SOLOS) as SoloName[]).filter((name) => options.only?.includes(name) ?? !quick)
+  const cells = groups.reduce((all, { peers }) => all + peers.length, 0)
+  const shown = progress((cells + solos.length) * rounds)
+  const measured: { group: Group; outcomes: Outcome[] }[] = []
+  for (const group of groups) {
+    const outcomes = await measureGroup(lab, group, {
+      rounds,
+      seed,
+      forMs: (peer) => options.seconds ?? windowMs(group, peer, quick),
+      onCell: (peer) => shown.next(`${groupTitle(group)}: ${PEERS[peer].title}`),
+    })
+    measured.push({ group, outcomes })
+  }
+  const figures: Solos = {}
+  for (const name of solos) {
+    const result = await measureSolo(name, lab, { rounds, seed, onRound: () => shown.next(SOLOS[name]) })
+    if ('solos' in result) Object.assign(figures, result.solos)
+    else leftOut.push(`${SOLOS[name]} (${result.leftOut})`)
+  }
+  shown.stop()
+  const how = `\`npm run bench\`${quick ? ' with `--quick`' : ''}, rounds: ${rounds}, seed ${seed}; every count checked; ${machine}`
+  const isWhole = !quick && !options.only && !options.peers && !options.processes && !options.records
+  return { how, isWhole, groups: measured, solos: figures, leftOut }
+}
+
+const run = await measureAll()
+if (options.json) console.log(JSON.stringify(run, null, 2))
+else {
+  for (const { title, rows } of sections(run)) {
+    console.log(
+      `${styleText('bold', title, { stream: process.stdout })}\n${table(rows, { right: [1, 2] })}\n`,
+    )
+  }
+  console.log(footnotes(run).join('\n'))
+}
+if (isVoid(run)) process.exitCode = 1
+else if (options.write) write(run)

@@ -1,0 +1,95 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { codeFile } from '../../test/fixtures/code.ts'
+import type { Commands } from './worker.ts'
+
+interface Reply {
+  readonly id: number
+  readonly value?: unknown
+  readonly error?: string
+}
+
+const living = new Set<ChildProcess>()
+// Also after Ctrl-C: who is in the middle of a measurement does not see that we are gone.
+process.once('exit', () => {
+  for (const child of living) child.kill('SIGKILL')
+})
+
+/** A measured process, told what to do. It ends with us. */
+export class Member {
+  readonly #child: ChildProcess
+  readonly #pending = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>()
+  #calls = 0
+
+  constructor(seed: number, number: number) {
+    this.#child = fork(codeFile('bench/speed/worker'), [String(seed), String(number)], {
+      // With what we were started: tsx's loader, or --cpu-prof.
+      execArgv: ['--expose-gc', ...process.execArgv],
+    })
+    living.add(this.#child)
+    this.#child.once('exit', () => living.delete(this.#child))
+    this.#child.on('message', (reply) => this.#answered(reply as Reply))
+    this.#child.once('error', (error) => this.#gone(error.message))
+    this.#child.once('exit', (code, signal) => this.#gone(`the process ended with ${code ?? signal}`))
+  }
+
+  call<K extends keyof Commands>(
+    command: K,
+    ...args: Parameters<Commands[K]>
+  ): Promise<ReturnType<Commands[K]>> {
+    const id = ++this.#calls
+    const answer = new Promise<ReturnType<Commands[K]>>((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+    })
+    // Who is killed leaves answers that nobody waits for any more.
+    answer.catch(() => {})
+    this.#child.send({ id, command, args }, (error) => error && this.#gone(error.message))
+    return answer
+  }
+
+  /** Lets it end by itself, so that a profiler can write what it has, or kills it. */
+  async end(how: 'disconnect' | 'kill'): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const exited = once(this.#child, 'exit')
+    if (how === 'kill') this.#child.kill('SIGKILL')
+    else if (this.#child.connected) this.#child.disconnect()
+    await exited
+  }
+
+  #answered({ id, value, error }: Reply): void {
+    const waiting = this.#pending.get(id)
+    this.#pending.delete(id)
+    if (error === undefined) waiting?.resolve(value as never)
+    else waiting?.reject(new Error(error))
+  }
+
+  #gone(why: string): void {
+    for (const { reject } of this.#pending.values()) reject(new Error(why))
+    this.#pending.clear()
+  }
+}
+
+/** The processes that share a store. */
+export class Crew {
+  readonly members: readonly Member[]
+
+  constructor(count: number, seed: number) {
+    this.members = Array.from({ length: count }, (_, i) => new Member(seed, i))
+  }
+
+  /** Tells all of them the same, and resolves with all answers. */
+  all<K extends keyof Commands>(
+    command: K,
+    ...args: Parameters<Commands[K]>
+  ): Promise<ReturnType<Commands[K]>[]> {
+    return Promise.all(this.members.map((member) => member.call(command, ...args)))
+  }
+
+  get first(): Member {
+    return this.members[0] as Member
+  }
+
+  async end(how: 'disconnect' | 'kill'): Promise<void> {
+    await Promise.all(this.members.map((member) => member.end(how)))
+  }
+}

@@ -1,0 +1,196 @@
+import { median } from '../lab/statistics.ts'
+import type { PeerName } from './peers.ts'
+import { LOW_RECORDS } from './plan.ts'
+import { outcome, type Run, ratios } from './run.ts'
+import type { Solos } from './solos.ts'
+import { WORKLOADS, type WorkloadName } from './workloads.ts'
+
+/** What pslock sets itself. */
+export interface Target {
+  readonly title: string
+  /** The bound, and on which side of it one must be. */
+  readonly atLeast?: number
+  readonly atMost?: number
+  /** One figure for each round; empty where it was not measured. */
+  readonly measured: (run: Run) => readonly number[]
+}
+
+/** Processes of every target that does not say otherwise. */
+const CROWD = 50
+const RECORDS = 1000
+
+/** Operations a second, as multiples of a peer's in the same round. */
+function speed(
+  atLeast: number,
+  title: string,
+  workload: WorkloadName,
+  ours: PeerName,
+  theirs: PeerName,
+  { processes = CROWD, records = RECORDS } = {},
+): Target {
+  return {
+    title,
+    atLeast,
+    measured: (run) =>
+      ratios(
+        outcome(run, workload, processes, records, ours),
+        outcome(run, workload, processes, records, theirs),
+      ),
+  }
+}
+
+/** At the same time: how even the shares are, and how long one waits. */
+function manners(workload: WorkloadName, ours: PeerName, theirs: PeerName): Target[] {
+  const of = (run: Run, peer: PeerName) => outcome(run, workload, CROWD, RECORDS, peer)
+  const { title } = WORKLOADS[workload]
+  return [
+    {
+      title: `${title}: fewest by most operations of a process at half time`,
+      atLeast: 0.5,
+      measured: (run) => {
+        const found = of(run, ours)
+        return found?.void === undefined
+          ? (found?.results.map(({ fairnessAtHalf }) => fairnessAtHalf) ?? [])
+          : []
+      },
+    },
+    {
+      title: `${title}: p99 of the waits, by better-sqlite3's`,
+      atMost: 1,
+      measured: (run) => ratios(of(run, ours), of(run, theirs), ({ p99Ms }) => p99Ms),
+    },
+  ]
+}
+
+function solo<K extends keyof Solos>(
+  name: K,
+  atMost: number,
+  title: string,
+  of: (measured: NonNullable<Solos[K]>) => readonly number[],
+): Target {
+  return { title, atMost, measured: ({ solos }) => (solos[name] ? of(solos[name]) : []) }
+}
+
+type Weighed = NonNullable<Solos['open']>
+const weights = (of: (weight: Weighed['ours'][number]) => number) => (open: Weighed) =>
+  open.ours.map((weight, round) => of(weight) / of(open.vanilla[round]!))
+const growth = (step: 'insert' | 'increment' | 'find') => (steps: NonNullable<Solos['steps']>) =>
+  steps.map((costs) => costs[step].ours / costs[step].vanilla)
+
+const small = { records: LOW_RECORDS['10 KB'] }
+const larger = { records: LOW_RECORDS['1 MB'] }
+const largest = { records: LOW_RECORDS['10 MB'], processes: 10 }
+
+const TARGETS: readonly Target[] = [
+  speed(1, 'NeDB insert, by better-sqlite3 WAL/NORMAL', 'insert', 'locked-nedb', 'sqlite'),
+  speed(1, 'NeDB `$inc` of one counter, by better-sqlite3 WAL/NORMAL', 'inc-one', 'locked-nedb', 'sqlite'),
+  speed(1, 'NeDB `$inc` of 1000 counters, by better-sqlite3 WAL/NORMAL', 'inc-many', 'locked-nedb', 'sqlite'),
+  speed(1.5, 'NeDB find by id, by better-sqlite3', 'find', 'locked-nedb', 'sqlite'),
+  speed(1, 'NeDB 95% find, 5% `$inc`, by better-sqlite3', 'mix', 'locked-nedb', 'sqlite'),
+  speed(
+    1,
+    'NeDB durable insert, by better-sqlite3 WAL/FULL',
+    'durable-insert',
+    'locked-nedb-disk',
+    'sqlite-full',
+  ),
+  {
+    title: "NeDB durable insert: longest wait, by better-sqlite3 WAL/FULL's",
+    atMost: 0.2,
+    measured: (run) =>
+      ratios(
+        outcome(run, 'durable-insert', CROWD, RECORDS, 'locked-nedb-disk'),
+        outcome(run, 'durable-insert', CROWD, RECORDS, 'sqlite-full'),
+        ({ longestMs }) => longestMs,
+      ),
+  },
+  ...manners('insert', 'locked-nedb', 'sqlite'),
+  ...manners('inc-one', 'locked-nedb', 'sqlite'),
+  ...manners('inc-many', 'locked-nedb', 'sqlite'),
+  ...manners('mix', 'locked-nedb', 'sqlite'),
+  ...manners('durable-insert', 'locked-nedb-disk', 'sqlite-full'),
+  speed(10, 'NeDB insert, one process, by vanilla nedb', 'insert', 'locked-nedb', 'vanilla-nedb', {
+    processes: 1,
+  }),
+  speed(1, 'NeDB insert, one process, by better-sqlite3', 'insert', 'locked-nedb', 'sqlite', {
+    processes: 1,
+  }),
+  solo('steps', 1.2, 'insert, 100k records against 1k, by vanilla nedb in memory', growth('insert')),
+  solo('steps', 1.2, '`$inc`, 100k records against 1k, by vanilla nedb in memory', growth('increment')),
+  solo('steps', 1.2, 'find by id, 100k records against 1k, by vanilla nedb in memory', growth('find')),
+  speed(
+    10,
+    'lowdb update, 10 KB, by the proper-lockfile recipe',
+    'update',
+    'locked-low',
+    'lowdb-lockfile',
+    small,
+  ),
+  speed(3, 'lowdb update, 10 KB, by flock, read, write', 'update', 'locked-low', 'lowdb-flock', small),
+  speed(1.5, 'lowdb update, 1 MB, by flock, read, write', 'update', 'locked-low', 'lowdb-flock', larger),
+  speed(
+    50,
+    'lowdb update with a journal, 10 MB, 10 processes, by the whole file',
+    'update',
+    'lowdb-journal',
+    'locked-low',
+    largest,
+  ),
+  speed(100, '`PsLock.exclusive` contended, by proper-lockfile', 'append', 'pslock', 'proper-lockfile', {
+    records: 0,
+  }),
+  solo('pairs', 3, '`acquireSync` and `release` uncontended: time, by C', (pairs) =>
+    pairs.map(({ acquireSync }) => acquireSync),
+  ),
+  solo('pairs', 3, '`exclusiveSync` uncontended: time, by C', (pairs) =>
+    pairs.map(({ exclusiveSync }) => exclusiveSync),
+  ),
+  solo('pairs', 10, '`exclusive` uncontended: time, by C', (pairs) =>
+    pairs.map(({ exclusive }) => exclusive),
+  ),
+  solo(
+    'open',
+    1.2,
+    '100k records open: heap and external memory, by vanilla nedb',
+    weights(({ heldBytes }) => heldBytes),
+  ),
+  solo(
+    'open',
+    1.2,
+    '100k records open and read: heap and external memory, by vanilla nedb',
+    weights(({ heldAfterReadBytes }) => heldAfterReadBytes),
+  ),
+  solo(
+    'open',
+    1.2,
+    '100k records open: memory of the process (RSS), by vanilla nedb',
+    weights(({ residentBytes }) => residentBytes),
+  ),
+  solo(
+    'open',
+    1,
+    'open of a file of 100k records: time, by vanilla nedb',
+    weights(({ openMs }) => openMs),
+  ),
+]
+
+export interface Verdict {
+  readonly title: string
+  readonly asked: string
+  /** The median of the rounds; undefined where it was not measured. */
+  readonly measured: number | undefined
+  readonly isMet: boolean
+}
+
+export function verdicts(run: Run): Verdict[] {
+  return TARGETS.map(({ title, atLeast, atMost, measured }) => {
+    const rounds = measured(run)
+    const found = rounds.length === 0 ? undefined : median(rounds)
+    const isMet =
+      found !== undefined &&
+      found >= (atLeast ?? Number.NEGATIVE_INFINITY) &&
+      found <= (atMost ?? Number.POSITIVE_INFINITY)
+    const asked = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`
+    return { title, asked, measured: found, isMet }
+  })
+}

@@ -1,0 +1,191 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { random } from '../../test/fixtures/random.ts'
+import { nowMs } from '../lab/clock.ts'
+import { PEERS, type PeerName } from './peers.ts'
+import type { Pairs } from './solos/pairs.ts'
+import type { StepCosts } from './solos/steps.ts'
+import { type Weight, weigh } from './solos/weigh.ts'
+import type { Contents, Done, Peer, Store } from './store.ts'
+import { type WaitCounts, Waits } from './waits.ts'
+import { type Acknowledged, type Hand, WORKLOADS, type Workload, type WorkloadName } from './workloads.ts'
+
+/** A measured process. Driven by crew.ts. */
+
+/** What one process did between two moments. */
+export interface Share {
+  /** Operations that ended before the half of the time, and before its end. */
+  readonly atHalf: number
+  readonly atEnd: number
+  /** Of all operations that were begun before the end. */
+  readonly waits: WaitCounts
+  /** Processor time, in milliseconds, where it is known. */
+  readonly cpuMs?: number
+}
+
+/** What such a process can be told. */
+export interface Commands {
+  /** Rejects where the peer is not installed, or cannot do the workload. */
+  load(peer: PeerName): void
+  prepare(peer: PeerName, path: string, records: number): void
+  /** Does the workload in a store that nobody else has, until V8 has compiled it. */
+  warmUp(peer: PeerName, path: string, records: number, workload: WorkloadName): void
+  /** @param records how many the store was prepared with */
+  open(peer: PeerName, path: string, records: number): void
+  /** Does operations until this moment of the common clock (bench/lab/clock.ts), from another one on. */
+  run(workload: WorkloadName, startAtMs: number, forMs: number): Share
+  /** Answers what this store was told that it did, warm-up included. */
+  close(): Acknowledged
+  contents(peer: PeerName, path: string): Contents
+  pairs(path: string, loop: string, count: number): Pairs
+  weigh(peer: PeerName, path: string, records: number): Weight
+  steps(folder: string): StepCosts
+}
+
+/** As many as V8 needs, unless they take too long: an fsync each, say. */
+const WARM_UP_OPERATIONS = 3000
+const WARM_UP_CPU_MS = 100
+const WARM_UP_AT_MOST_MS = 4000
+
+/** The clock of all processes, by way of the one that is cheap to ask. */
+const CLOCK_OFFSET_MS = nowMs() - performance.now()
+const [seed = 1, worker = 0] = process.argv.slice(2).map(Number)
+const draw = random(seed + worker)
+
+let opened: { readonly store: Store; readonly hand: Hand } | undefined
+let ids = 0
+
+function load(peer: PeerName): Promise<Peer> {
+  return PEERS[peer].load()
+}
+
+function handOf(store: Store, records: number): Hand {
+  return {
+    store: store as Required<Store>,
+    draw: (below) => Math.floor(draw() * below),
+    newId: () => `${worker}-${process.pid}-${ids++}`,
+    records,
+    acknowledged: { records: 0, increments: 0 },
+  }
+}
+
+function current() {
+  if (!opened) throw new Error('no store is open')
+  return opened
+}
+
+/** The operation, if this store can do it. @throws Error otherwise */
+function operationOf(name: WorkloadName, store: Store): Workload['operation'] {
+  const { needs, operation }: Workload = WORKLOADS[name]
+  const missing = needs.filter((call) => !store[call])
+  if (missing.length > 0) throw new Error(`it has no ${missing.join(', ')}`)
+  return operation
+}
+
+async function run(
+  operation: Workload['operation'],
+  hand: Hand,
+  startAtMs: number,
+  forMs: number,
+): Promise<Share> {
+  const start = startAtMs - CLOCK_OFFSET_MS
+  const [half, end] = [start + forMs / 2, start + forMs]
+  const waits = new Waits()
+  let [atHalf, atEnd] = [0, 0]
+  await sleep(start - performance.now())
+  const cpu = process.cpuUsage()
+  for (let asked = performance.now(); asked < end; ) {
+    const done = operation(hand)
+    // A synchronous peer shall not pay for an await.
+    if (done instanceof Promise) await done
+    const now = performance.now()
+    waits.add(now - asked)
+    if (now <= half) atHalf++
+    if (now <= end) atEnd++
+    asked = now
+  }
+  const { user, system } = process.cpuUsage(cpu)
+  return { atHalf, atEnd, waits: waits.toJSON(), cpuMs: (user + system) / 1000 }
+}
+
+/** What a program of its own has done. */
+function runAlone({ operations, atHalf, atEnd, waitsMs }: Done, hand: Hand): Share {
+  hand.acknowledged.records += operations
+  const waits = new Waits()
+  for (const ms of waitsMs) waits.add(ms)
+  return { atHalf, atEnd, waits: waits.toJSON() }
+}
+
+type Answers = {
+  [K in keyof Commands]: (...args: Parameters<Commands[K]>) => Promise<ReturnType<Commands[K]>>
+}
+
+const commands: Answers = {
+  async load(peer) {
+    await load(peer)
+  },
+
+  async prepare(peer, path, records) {
+    await (await load(peer)).prepare(path, records)
+  },
+
+  async warmUp(peer, path, records, workload) {
+    const store = await (await load(peer)).open(path)
+    const hand = handOf(store, records)
+    if (!store.alone) {
+      const operation = operationOf(workload, store)
+      const [begun, cpu] = [performance.now(), process.cpuUsage()]
+      for (let i = 0; i < WARM_UP_OPERATIONS; i++) {
+        await operation(hand)
+        if (i % 50 !== 0) continue
+        const { user, system } = process.cpuUsage(cpu)
+        if ((user + system) / 1000 > WARM_UP_CPU_MS || performance.now() - begun > WARM_UP_AT_MOST_MS) break
+      }
+    }
+    await store.close()
+  },
+
+  async open(peer, path, records) {
+    const store = await (await load(peer)).open(path)
+    opened = { store, hand: handOf(store, records) }
+  },
+
+  async run(workload, startAtMs, forMs) {
+    const { store, hand } = current()
+    if (store.alone) return runAlone(await store.alone(startAtMs, forMs), hand)
+    return run(operationOf(workload, store), hand, startAtMs, forMs)
+  },
+
+  async close() {
+    const { store, hand } = current()
+    opened = undefined
+    await store.close()
+    // What this store leaves behind must not be collected while the next one is measured.
+    globalThis.gc?.()
+    return hand.acknowledged
+  },
+
+  async contents(peer, path) {
+    return (await load(peer)).contents(path)
+  },
+
+  pairs: async (...args) => (await import('./solos/pairs.ts')).measurePairs(...args),
+  weigh: async (peer, path, records) => weigh(await load(peer), path, records),
+  steps: async (folder) => (await import('./solos/steps.ts')).measureSteps(folder),
+}
+
+interface Request {
+  readonly id: number
+  readonly command: keyof Commands
+  readonly args: unknown[]
+}
+
+process.on('message', async ({ id, command, args }: Request) => {
+  const answer = commands[command] as (...args: unknown[]) => Promise<unknown>
+  const reply = await answer(...args).then(
+    (value) => ({ id, value }),
+    (error) => ({ id, error: error instanceof Error ? error.message : String(error) }),
+  )
+  process.send?.(reply)
+})
+// Whoever drives us is gone, or has no more for us.
+process.on('disconnect', () => process.exit())
