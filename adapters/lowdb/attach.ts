@@ -7,7 +7,7 @@ import type {
   TreeSession,
 } from '../../src/db/adapter.ts'
 import { openTree } from '../../src/db/locked-db.ts'
-import type { StoreOptions } from '../../src/db/options.ts'
+import type { TreeOptions } from '../../src/db/options.ts'
 import { requireFunction, show } from '../../src/lock/options.ts'
 import { JSONFile, JSONFileSync, pathOf } from './json-file.ts'
 import { lowdbRows } from './rows.ts'
@@ -105,7 +105,7 @@ export function isPath(target: unknown): target is string | URL {
 export function openLow(
   low: AnyLow,
   InMemory: new () => object,
-  options: StoreOptions,
+  options: TreeOptions,
 ): OpenedLow | undefined {
   const { adapter } = low
   if (adapter instanceof InMemory) return undefined

@@ -79,6 +79,11 @@ export class ImageFile {
     this.#know(this.#data.adopt(replaceFileSync(this.path, Buffer.from(text), this.#how()), true))
   }
 
+  /** A mode without any write permission is respected. */
+  requireWritable(): void {
+    this.#data.requireWritable()
+  }
+
   /** Somebody else (the store's own driver) has just written the file under our lock: this is the known version now. */
   wrote(): void {
     const found = this.#data.look('exclusive')

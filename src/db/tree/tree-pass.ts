@@ -1,12 +1,12 @@
-import { CorruptStoreError, type LockMode } from '../../errors.ts'
+import type { LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
-import { failurePlace } from '../dump/text-format.ts'
 import { ImageFile } from '../image/image-file.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
+import { treeOf } from './text.ts'
 import { TreeState } from './tree-state.ts'
 
 /** One locked pass over a tree and its file: look, stage what shall be written, save. Asynchronous or blocking. */
@@ -120,26 +120,6 @@ export class TreePass {
   }
 
   #takeText(text: string): void {
-    const details = { path: this.#path }
-    if (text.trim() === '') {
-      throw new CorruptStoreError(
-        `${this.#path} is empty (line 1, byte 0). Remove it to start from the default data.`,
-        { ...details, line: 1, byte: 0 },
-      )
-    }
-    let tree: Tree
-    try {
-      tree = this.#format.parse(text)
-    } catch (cause) {
-      const { name, parse } = this.#format
-      const failure = cause instanceof Error ? cause : new Error(String(cause))
-      const place = failurePlace(parse, failure, text)
-      const where = place ? `line ${place.line}, byte ${place.byte}: ` : ''
-      throw new CorruptStoreError(
-        `${this.#path} is not valid ${name}: ${where}${failure.message}. It was left as it is; mend or remove it.`,
-        { ...details, ...place, cause },
-      )
-    }
-    this.state.arrived(tree, text)
+    this.state.arrived(treeOf(text, this.#path, this.#format), text)
   }
 }

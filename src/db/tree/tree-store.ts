@@ -83,6 +83,12 @@ export class TreeStore implements TreeSession, Pass {
     return this.#update((draft) => edit(draft.tree), { call: { name: 'update', args: [edit] } })
   }
 
+  /** A journal is put into the file by whoever looks at it under the exclusive lock. */
+  checkpoint(): Promise<void> {
+    this.queue.requireOutside('checkpoint')
+    return this.queue.push('exclusive', () => {}, { call: { name: 'checkpoint', args: [] } })
+  }
+
   async transact<T>(
     run: (memory: TreeMemory) => T,
     { retry, ...options }: TransactionOptions,
