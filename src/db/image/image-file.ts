@@ -90,6 +90,14 @@ export class ImageFile {
     if (found) this.#know(found)
   }
 
+  changedMeanwhile(): LockLostError {
+    return new LockLostError(
+      `${this.path} was changed while an operation on it ran: by another store object inside that operation, or by a ` +
+        'program that does not lock. Nothing was overwritten; do it again.',
+      { path: this.path },
+    )
+  }
+
   unlockData(): void {
     this.#data.unlock()
   }
@@ -104,11 +112,7 @@ export class ImageFile {
     this.#data.requireWritable()
     if (this.news('exclusive').kind === 'none') return
     this.forget()
-    throw new LockLostError(
-      `${this.path} was changed while an operation on it ran: by another store object inside that operation, or by a ` +
-        'program that does not lock. Nothing was overwritten; do it again.',
-      { path: this.path },
-    )
+    throw this.changedMeanwhile()
   }
 
   /** Bytes that are no text would be read as U+FFFD, and the next write would make that final. */

@@ -1,6 +1,6 @@
 import { chmodSync, statSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
+import { type LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
 import { syncFolder } from '../../os/data-io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat } from '../adapter.ts'
@@ -17,10 +17,11 @@ import {
   hashOf,
   journalOf,
   lastUnit,
+  relationTo,
   requireJournal,
   unitOf,
 } from './journal.ts'
-import { keepStale } from './stale.ts'
+import { cutTorn, keepStale } from './stale.ts'
 
 /** A journal is put into its file when it is longer than that, and than this. */
 const SMALLEST_BYTES: number = 64 * 1024
@@ -176,11 +177,7 @@ export class JournalFile {
   }
 
   changedMeanwhile(): LockLostError {
-    return new LockLostError(
-      `${this.#path} was changed while an operation on it ran: by another store object inside that operation, or by a ` +
-        'program that does not lock. The operation was undone; do it again.',
-      { path: this.#path },
-    )
+    return this.#base.changedMeanwhile()
   }
 
   unlockData(): void {
@@ -215,12 +212,11 @@ export class JournalFile {
   async #replay(tree: Tree | undefined, bytes: Buffer, mode: LockMode): Promise<Tree | undefined> {
     const entries = entriesOf(bytes)
     requireJournal(this.#path, bytes, entries)
-    const { base, folded } = entries
-    const isOfThis = this.#hash !== undefined && [base, folded].includes(this.#hash)
-    if (base !== undefined && !isOfThis) throw keepStale(this.#path, entries, tree)
+    const relation = relationTo(this.#hash, entries)
+    if (relation === 'stale') throw keepStale(this.#path, entries, tree)
     this.#take(bytes, 'replaced', entries, mode)
     this.#isNew = true
-    if (base !== undefined && base === this.#hash) return apply(tree, entries.changes, this.#path)
+    if (relation === 'current') return apply(tree, entries.changes, this.#path)
     this.#isSpent = true
     if (mode === 'exclusive') await this.#removeJournal()
     return tree
@@ -229,13 +225,7 @@ export class JournalFile {
   #take(bytes: Buffer, kind: 'tail' | 'replaced', { end }: Entries, mode: LockMode): void {
     this.#hasJournal = true
     this.#log.apply(bytes, kind, end)
-    if (mode === 'shared' || end === bytes.length) return
-    const kept = this.#log.cutTail(bytes.subarray(end))
-    process.emitWarning(
-      `${journalOf(this.#path)} ended in ${bytes.length - end} bytes of an operation that was cut short by a crash. They ` +
-        `were never acknowledged; they are kept in ${kept}.`,
-      { type: 'PsLockWarning', code: 'PSLOCK_TORN_TAIL' },
-    )
+    if (mode === 'exclusive' && end < bytes.length) cutTorn(this.#log, bytes.subarray(end))
   }
 
   #create(): void {

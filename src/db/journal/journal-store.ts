@@ -13,6 +13,7 @@ import { type Draft, Drafts, inTurn } from '../tree/drafts.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { apply } from './apply.ts'
 import { type Change, changesOf } from './changes.ts'
+import { journaled } from './closed.ts'
 import { JournalPass } from './journal-pass.ts'
 import { ReadOnly } from './read-only.ts'
 import { Recorder } from './recorder.ts'
@@ -40,7 +41,7 @@ export class JournalStore implements TreeSession {
     this.queue = new OperationQueue(options.lock, this.#pass, path)
     const step = { isInternal: true }
     this.copyable = copyable(path, options, this.queue, {
-      format: textFormat(format.name, format.parse),
+      format: journaled(textFormat(format.name, format.parse), format),
       read: () => this.queue.push('shared', () => this.#pass.content(), { ...step, kind: 'transaction' }),
     })
   }

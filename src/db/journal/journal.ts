@@ -20,7 +20,7 @@ export function hasJournal(path: string): boolean {
 }
 
 /** What a content is known by. */
-export function hashOf(text: string): string {
+export function hashOf(text: string | Buffer): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
@@ -55,11 +55,28 @@ export function entriesOf(bytes: Buffer): Entries {
   return { changes, base, folded, end }
 }
 
+/** What a journal is to a content: its changes are to be applied to that, or are in it, or are of another. */
+export type Relation = 'current' | 'spent' | 'stale'
+
+/** @param hash of the content; undefined where there is no file */
+export function relationTo(hash: string | undefined, { base, folded }: Entries): Relation {
+  // A crash, before the first unit was whole.
+  if (base === undefined) return 'spent'
+  if (hash === undefined) return 'stale'
+  if (hash === base) return 'current'
+  return hash === folded ? 'spent' : 'stale'
+}
+
 /** @throws CorruptStoreError for a file that only has the name of a journal */
-export function requireJournal(path: string, bytes: Buffer, { base, end }: Entries): void {
-  if (base !== undefined || (end === 0 && mayBeTorn(bytes))) return
+export function requireJournal(path: string, bytes: Buffer, entries: Entries): void {
+  if (isJournal(bytes, entries)) return
   throw new CorruptStoreError(
     `${journalOf(path)} is no journal of pslock, and has the name of the one of ${path}. It was left as it is; move it away.`,
     { path: journalOf(path) },
   )
+}
+
+/** Whether it is one, or what a crash has left of one. */
+export function isJournal(bytes: Buffer, { base, end }: Entries): boolean {
+  return base !== undefined || (end === 0 && mayBeTorn(bytes))
 }

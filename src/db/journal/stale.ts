@@ -2,6 +2,7 @@ import { renameSync, unlinkSync } from 'node:fs'
 import { errnoOf, StaleWriteError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { storeFailure } from '../../os/replace.ts'
+import type { LogFile } from '../log/log-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { type Entries, journalOf } from './journal.ts'
 
@@ -34,4 +35,14 @@ export function putAside(path: string): string | undefined {
     unlinkSync(kept)
     return undefined
   }
+}
+
+/** Cuts off what a crash has left behind the last whole unit. */
+export function cutTorn(log: LogFile, torn: Buffer): void {
+  const kept = log.cutTail(torn)
+  process.emitWarning(
+    `${log.path} ended in ${torn.length} bytes of an operation that was cut short by a crash. They were never acknowledged; ` +
+      `they are kept in ${kept}.`,
+    { type: 'PsLockWarning', code: 'PSLOCK_TORN_TAIL' },
+  )
 }

@@ -95,6 +95,12 @@ export class LogFile {
     return true
   }
 
+  /** All of the file, blocking the thread; undefined where there is none. What of it is whole must be applied. */
+  readBlocking(mode: LockMode): Buffer | undefined {
+    const found = this.#data.look(mode)
+    return found && readNow(this.#data.fd, 0, Number(found.size))
+  }
+
   /** Whether the file is, to its end, what was read or written here. */
   async isFresh(): Promise<boolean> {
     const { exists } = this
@@ -196,6 +202,12 @@ export class LogFile {
     await sync(this.#data.fd)
     if (newName) await syncFolder(dirname(this.path))
     this.#synced = Math.max(this.#synced, upTo)
+  }
+
+  /** As `syncNow`, blocking the thread. */
+  syncBlocking(): void {
+    fsyncSync(this.#data.fd)
+    this.#synced = this.#end
   }
 
   /** Drops the lock on the data file; the last act of a writer under the lock. */

@@ -2,6 +2,9 @@ import type { LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
 import { ImageFile } from '../image/image-file.ts'
+import { checkpointedSync, replayedSync } from '../journal/blocking.ts'
+import { checkpointed, replayed } from '../journal/closed.ts'
+import { hasJournal } from '../journal/journal.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
@@ -35,6 +38,7 @@ export class TreePass {
   async look(mode: LockMode): Promise<void> {
     this.#begin()
     try {
+      if (this.#hasJournal && (await this.#takeJournal(mode))) return
       const news = await untilUnsplit(this.#timeoutMs, () => this.file.news(mode))
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
@@ -48,6 +52,7 @@ export class TreePass {
   lookSync(mode: LockMode): void {
     this.#begin()
     try {
+      if (this.#hasJournal && this.#takeJournalSync(mode)) return
       const news = this.file.news(mode)
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
@@ -56,6 +61,11 @@ export class TreePass {
     } catch (error) {
       throw this.#unreadable(error)
     }
+  }
+
+  /** Whether the file is still what memory was made equal to. */
+  get isFresh(): boolean {
+    return this.file.news('exclusive').kind === 'none' && !this.#hasJournal
   }
 
   /** This is what the file shall hold. */
@@ -68,6 +78,7 @@ export class TreePass {
   /** Writes what is staged; memory follows. */
   async save(): Promise<void> {
     if (this.#staged) {
+      if (this.#hasJournal) throw this.file.changedMeanwhile()
       if (this.#format.io) {
         await this.#format.io.write(this.state.truthTree)
         this.file.wrote()
@@ -86,6 +97,7 @@ export class TreePass {
   }
 
   #writeSync(): void {
+    if (this.#hasJournal) throw this.file.changedMeanwhile()
     if (this.#format.io) {
       this.#format.io.write(this.state.truthTree)
       this.file.wrote()
@@ -100,6 +112,33 @@ export class TreePass {
 
   writeFailure(error: unknown): unknown {
     return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
+  }
+
+  /** Somebody keeps a journal beside this file, which counts for all. */
+  get #hasJournal(): boolean {
+    return !this.#format.io && hasJournal(this.#path)
+  }
+
+  /** A writer puts it into the file; a reader reads both, as often as it looks. @returns whether there is no more to read */
+  async #takeJournal(mode: LockMode): Promise<boolean> {
+    const news = <T>(run: () => Promise<T>) => untilUnsplit(this.#timeoutMs, run)
+    if (mode === 'exclusive') {
+      await news(() => checkpointed(this.#path, this.#format))
+      return false
+    }
+    this.file.forget()
+    this.#take(await news(() => replayed(this.#path, this.#format, mode)))
+    return true
+  }
+
+  #takeJournalSync(mode: LockMode): boolean {
+    if (mode === 'exclusive') {
+      checkpointedSync(this.#path, this.#format)
+      return false
+    }
+    this.file.forget()
+    this.#take(replayedSync(this.#path, this.#format))
+    return true
   }
 
   #begin(): void {

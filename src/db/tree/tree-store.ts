@@ -4,6 +4,7 @@ import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { type Copyable, copyable } from '../dump/copyable.ts'
 import { textFormat, unreadText } from '../dump/text-format.ts'
 import type { Call } from '../hooks/hook.ts'
+import { journaled } from '../journal/closed.ts'
 import type { OpenOptions } from '../options.ts'
 import type { Issued } from '../queue/operation.ts'
 import { OperationQueue } from '../queue/operation-queue.ts'
@@ -40,7 +41,7 @@ export class TreeStore implements TreeSession, Pass {
     this.queue = new OperationQueue(options.lock, this, path)
     this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue.hooks)
     this.copyable = copyable(path, options, this.queue, {
-      format: format.io ? unreadText(format.name) : textFormat(format.name, format.parse),
+      format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
       refresh: () => this.#refresh({ isInternal: true }),
       tryOn: async () => {
         if (format.io) throw notChecked(path)
@@ -170,7 +171,7 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   isFresh(): boolean {
-    return this.#pass.file.news('exclusive').kind === 'none'
+    return this.#pass.isFresh
   }
 
   abandon(): void {
