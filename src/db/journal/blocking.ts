@@ -38,8 +38,11 @@ export function checkpointedSync(path: string, format: TreeFormat): void {
       if (bytes < unit.length) throw storeFailure(log.path, 'write', error)
       log.syncBlocking()
       base.replaceSync(text)
-    } else syncFolderSync(dirname(path))
-    if (relation) unlinkSync(log.path)
+    } else if (relation) syncFolderSync(dirname(path))
+    if (!relation) return
+    unlinkSync(log.path)
+    // Else power loss could bring it back beside a later file.
+    syncFolderSync(dirname(path))
   })
 }
 
@@ -71,7 +74,10 @@ function withFiles<T>(path: string, run: (base: ImageFile, log: LogFile) => T): 
   try {
     return run(base, log)
   } finally {
-    base.close()
-    log.close()
+    try {
+      base.close()
+    } finally {
+      log.close()
+    }
   }
 }

@@ -117,10 +117,8 @@ export class JournalFile {
   async append(changes: readonly string[]): Promise<{ done: number; error: unknown }> {
     this.#base.requireWritable()
     const units = changes.map(unitOf)
-    if (!this.#hasJournal) {
-      this.#create()
-      units.unshift(firstUnit(this.#hash as string))
-    }
+    if (!this.#hasJournal) this.#create()
+    if (this.#log.end === 0) units.unshift(firstUnit(this.#hash as string))
     const data = Buffer.concat(units)
     const written = await this.#log.append(data)
     let [whole, length] = [0, 0]
@@ -161,7 +159,7 @@ export class JournalFile {
     if (!this.#hasJournal) return
     // The file has everything: whoever comes next would remove it, too.
     this.#isSpent = true
-    this.#unlinkJournal()
+    await this.#unlinkJournal()
   }
 
   /** The journal could not be put into the file: not at once again. */
@@ -187,8 +185,11 @@ export class JournalFile {
 
   close(): void {
     this.forget()
-    this.#base.close()
-    this.#log.close()
+    try {
+      this.#base.close()
+    } finally {
+      this.#log.close()
+    }
   }
 
   async #load(mode: LockMode): Promise<JournalNews> {
@@ -240,12 +241,14 @@ export class JournalFile {
   /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */
   async #removeJournal(): Promise<void> {
     await syncFolder(dirname(this.#path))
-    this.#unlinkJournal()
+    await this.#unlinkJournal()
   }
 
-  #unlinkJournal(): void {
+  async #unlinkJournal(): Promise<void> {
     try {
       unlinkSync(journalOf(this.#path))
+      // Else power loss could bring it back beside a later file.
+      await syncFolder(dirname(this.#path))
     } catch (cause) {
       throw new StoreIoError(
         `cannot remove ${journalOf(this.#path)}. Everything in it is in ${this.#path} now; the next operation tries again.`,

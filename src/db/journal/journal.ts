@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { CorruptStoreError } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
 import type { Change } from './changes.ts'
 import { encodeUnit, mayBeTorn, scanUnits } from './unit.ts'
 
@@ -16,7 +17,13 @@ export function journalOf(path: string): string {
 
 /** A store must not look past a journal, whether it would write one or not. @param path of the data file */
 export function hasJournal(path: string): boolean {
-  return existsSync(journalOf(path))
+  const journal = journalOf(path)
+  try {
+    return statSync(journal, { throwIfNoEntry: false }) !== undefined
+  } catch (error) {
+    // Not knowing is no answer, which `existsSync` would make a no.
+    throw storeFailure(journal, 'look at', error)
+  }
 }
 
 /** What a content is known by. */

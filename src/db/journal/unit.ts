@@ -35,8 +35,8 @@ export function scanUnits(bytes: Buffer): Scan {
 
 /** Whether bytes that begin with no whole unit may be the beginning of one, or what power loss leaves of it. */
 export function mayBeTorn(bytes: Buffer): boolean {
-  const head = bytes.toString('latin1', 0, LONGEST_HEAD)
-  return bytes.every((byte) => byte === 0) || /^\d{1,15}( ([0-9a-f]{0,8}|[0-9a-f]{8} .*))?$/s.test(head)
+  const [head = ''] = bytes.toString('latin1', 0, LONGEST_HEAD).split('\0')
+  return /^(\d{1,15}( ([0-9a-f]{0,7}|[0-9a-f]{8}( .*)?))?)?$/s.test(head)
 }
 
 function jsonIn(line: Buffer): string | undefined {
