@@ -14,6 +14,7 @@ import type { Tree } from '../tree/json-tree.ts'
 import { apply } from './apply.ts'
 import { type Change, changesOf } from './changes.ts'
 import { journaled } from './closed.ts'
+import { hasJournal } from './journal.ts'
 import { JournalPass } from './journal-pass.ts'
 import { ReadOnly } from './read-only.ts'
 import { Recorder } from './recorder.ts'
@@ -108,7 +109,8 @@ export class JournalStore implements TreeSession {
 
   async close(): Promise<void> {
     try {
-      if (this.#pass.hasWritten) await this.checkpoint()
+      // Else somebody else has put it into the file since.
+      if (this.#pass.hasWritten && hasJournal(this.#path)) await this.checkpoint()
       await this.queue.idle()
     } finally {
       this.#pass.close()
