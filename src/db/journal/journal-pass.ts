@@ -108,15 +108,14 @@ export class JournalPass implements Pass {
   }
 
   async commit(): Promise<Commit> {
-    const mustCheckpoint = this.#changes.compactAtCommit || this.#mustCheckpoint
+    const { compactAtCommit: isCheckpoint } = this.#changes
     const segments = this.#changes.take()
     try {
       const isChanged = segments.some((segment) => segment.lines.length > 0)
       if (isChanged && !(await this.#file.isFresh())) throw this.#file.changedMeanwhile()
       // A new file is written as a whole: there must be something that the journal is of.
-      if (isChanged && this.#file.isMissing) await this.#checkpoint()
-      else if (isChanged) return await this.#append(segments, mustCheckpoint)
-      else if (mustCheckpoint && this.#file.hasJournal) await this.#checkpoint()
+      if (isChanged && !this.#file.isMissing) return await this.#append(segments)
+      if (isChanged || (isCheckpoint && this.#file.hasJournal)) await this.#checkpoint()
       return this.#committed(segments.length)
     } catch (error) {
       return this.#failed(segments, 0, error)
@@ -129,16 +128,26 @@ export class JournalPass implements Pass {
     this.#file.unlockData()
   }
 
-  async #append(segments: readonly Segment[], mustCheckpoint: boolean): Promise<Commit> {
+  async #append(segments: readonly Segment[]): Promise<Commit> {
     const writers = segments.filter((segment) => segment.lines.length > 0)
     // An operation stages once, at its end: what is called inside an edit is part of its draft.
     const { done, error } = await this.#file.append(writers.map(({ lines }) => lines.join()))
     if (done > 0) this.#hasWritten = true
     const failed = writers[done]
     if (failed) return this.#failed(segments, segments.indexOf(failed), error)
-    if (mustCheckpoint) await this.#checkpoint()
-    else if (this.#file.isOutgrown) await this.#checkpointIfPossible()
+    if (this.#mustCheckpoint) return this.#checkpointOrUnknown(segments.length)
+    if (this.#file.isOutgrown) await this.#checkpointIfPossible()
     return this.#committed(segments.length)
+  }
+
+  /** What was written is in the journal; but what an fsync of that says can no longer be trusted. */
+  async #checkpointOrUnknown(committed: number): Promise<Commit> {
+    try {
+      await this.#checkpoint()
+      return this.#committed(committed)
+    } catch (cause) {
+      return { committed, settle: () => Promise.reject(notSynced(this.#path, cause)) }
+    }
   }
 
   async #checkpoint(): Promise<void> {

@@ -5,7 +5,7 @@ import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../..
 import { check, repair } from '../../../src/db/dump/check.ts'
 import { dump, restore } from '../../../src/db/dump/dump.ts'
 import { closedFile } from '../../../src/db/dump/store-file.ts'
-import { ConflictError, CorruptStoreError, PsLock, StaleWriteError } from '../../../src/index.ts'
+import { ConflictError, CorruptStoreError, LockLostError, PsLock, StaleWriteError } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, fileOf, foreignWrite } from '../../fixtures/lowdb-tools.ts'
 
@@ -116,6 +116,19 @@ describe('lowdb with a journal that somebody else keeps', () => {
       const db = await open()
       assert.equal((db ?? left)?.data.n, n, 'the next look takes the file as it is')
     }
+  })
+
+  it('is not added to while somebody replaces the file without a lock', async () => {
+    const before = readFileSync(`${path()}.journal`)
+    const replacing = left?.update((data) => {
+      count(data)
+      foreignWrite(path(), { n: 100 })
+    })
+    await assert.rejects(replacing as Promise<void>, LockLostError)
+    assert.deepEqual(readFileSync(`${path()}.journal`), before)
+    await assert.rejects(left?.update(count) as Promise<void>, StaleWriteError)
+    await left?.update(count)
+    assert.equal(left?.data.n, 101)
   })
 
   it('is refused where it is something else', async () => {
