@@ -59,7 +59,8 @@ export class JournalPass implements Pass {
 
   /** The changes are in memory now, and will be written at the end of the pass. */
   stage(changes: readonly Change[]): void {
-    if (changes.length === 0) return
+    // Where there is no file, it comes into being by an update that changes nothing, too.
+    if (changes.length === 0 && !this.#file.isMissing) return
     const json = JSON.stringify(changes)
     const tree = this.tree
     this.#changes.onUndo(() => this.#live.set(tree))
