@@ -71,6 +71,7 @@ export class JournalPass implements Pass {
   /** At the end of this pass the file is written anew, and the journal, whose changes are in it then, removed. */
   stageCheckpoint(): void {
     this.#changes.compactAtCommit = true
+    if (this.#file.hasJournal) this.#changes.revision++
   }
 
   /** The next look reads everything. */

@@ -103,14 +103,20 @@ export class JournalStore implements TreeSession {
   /** Writes the file anew and removes the journal, whose changes are in it then. */
   async checkpoint(): Promise<void> {
     this.queue.requireOutside('checkpoint')
-    const call = { name: 'checkpoint', args: [] }
-    return this.queue.push('exclusive', () => this.#pass.stageCheckpoint(), { kind: 'transaction', call })
+    return this.#checkpoint({ call: { name: 'checkpoint', args: [] } })
+  }
+
+  #checkpoint(issued: Issued): Promise<void> {
+    return this.queue.push('exclusive', () => this.#pass.stageCheckpoint(), {
+      ...issued,
+      kind: 'transaction',
+    })
   }
 
   async close(): Promise<void> {
     try {
       // Else somebody else has put it into the file since.
-      if (this.#pass.hasWritten && hasJournal(this.#path)) await this.checkpoint()
+      if (this.#pass.hasWritten && hasJournal(this.#path)) await this.#checkpoint({ isInternal: true })
       await this.queue.idle()
     } finally {
       this.#pass.close()

@@ -20,6 +20,8 @@ export class TreePass {
   discardEdits = false
   /** Grows with every operation that changes something; what is undone is taken back. */
   revision = 0
+  /** At the beginning of this pass a journal was put into the file. */
+  tookJournal = false
   readonly #path: string
   readonly #timeoutMs: number
   readonly #format: TreeFormat
@@ -124,6 +126,7 @@ export class TreePass {
     const news = <T>(run: () => Promise<T>) => untilUnsplit(this.#timeoutMs, run)
     if (mode === 'exclusive') {
       await news(() => checkpointed(this.#path, this.#format))
+      this.tookJournal = true
       return false
     }
     this.file.forget()
@@ -143,6 +146,7 @@ export class TreePass {
 
   #begin(): void {
     this.#staged = false
+    this.tookJournal = false
     this.discardEdits = false
     this.#rollBack = this.state.mark()
   }

@@ -87,7 +87,10 @@ export class TreeStore implements TreeSession, Pass {
   /** A journal is put into the file by whoever looks at it under the exclusive lock. */
   checkpoint(): Promise<void> {
     this.queue.requireOutside('checkpoint')
-    return this.queue.push('exclusive', () => {}, { call: { name: 'checkpoint', args: [] } })
+    const look = () => {
+      if (this.#pass.tookJournal) this.#pass.revision++
+    }
+    return this.queue.push('exclusive', look, { call: { name: 'checkpoint', args: [] } })
   }
 
   async transact<T>(
