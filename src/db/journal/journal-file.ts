@@ -1,4 +1,4 @@
-import { chmodSync, statSync, unlinkSync } from 'node:fs'
+import { statSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type LockLostError, type LockMode, LockUnsupportedError, StoreIoError } from '../../errors.ts'
 import { syncFolder } from '../../os/data-io.ts'
@@ -230,20 +230,19 @@ export class JournalFile {
   }
 
   #create(): void {
-    const { mode, nlink } = statSync(this.#path)
-    if (nlink > 1) {
+    const file = statSync(this.#path)
+    if (file.nlink > 1) {
       throw new LockUnsupportedError(
-        `cannot keep a journal of ${this.#path}: it has ${nlink} hard links, and under the other names nobody would know of ` +
+        `cannot keep a journal of ${this.#path}: it has ${file.nlink} hard links, and under the other names nobody would know of ` +
           'it. Remove the other links, or use a symbolic link, which is followed.',
         { path: this.#path },
       )
     }
-    this.#log.create()
     this.#isNew = true
-    this.#hasJournal = true
     this.#isSpent = false
+    this.#hasJournal = true
     // Who may read and write the file may do so with its journal.
-    chmodSync(journalOf(this.#path), mode & 0o7777)
+    this.#log.create(file)
   }
 
   /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */

@@ -1,9 +1,9 @@
-import { type BigIntStats, fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
+import { type BigIntStats, fstatSync, fsyncSync, ftruncateSync, type Stats, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { readNow, readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
-import { replaceFile, storeFailure } from '../../os/replace.ts'
+import { keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 import { isPlain } from './scan.ts'
 
@@ -174,9 +174,10 @@ export class LogFile {
     }
   }
 
-  /** Creates an empty file. Only under the exclusive lock. */
-  create(): void {
+  /** Creates an empty file. Only under the exclusive lock. @param like the file that it belongs to */
+  create(like?: Stats): void {
     this.#data.create(this.#fileMode)
+    if (like) keepOwner(this.#data.fd, like, like.mode & 0o7777)
     this.#changedNs = undefined
     this.apply(Buffer.alloc(0), 'replaced', 0)
   }

@@ -5,7 +5,13 @@ import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../..
 import { check, repair } from '../../../src/db/dump/check.ts'
 import { dump, restore } from '../../../src/db/dump/dump.ts'
 import { closedFile } from '../../../src/db/dump/store-file.ts'
-import { ConflictError, CorruptStoreError, LockLostError, PsLock, StaleWriteError } from '../../../src/index.ts'
+import {
+  ConflictError,
+  CorruptStoreError,
+  LockLostError,
+  PsLock,
+  StaleWriteError,
+} from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, fileOf, foreignWrite } from '../../fixtures/lowdb-tools.ts'
 

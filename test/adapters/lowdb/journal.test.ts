@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, linkSync, readFileSync, statSync, unlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Low } from 'lowdb'
 import { JSONFile as VanillaJSONFile } from 'lowdb/node'
@@ -10,7 +10,7 @@ import {
   LockedLowSync,
   lowdbAdapter,
 } from '../../../adapters/lowdb.ts'
-import { LockedDb, TransactionError } from '../../../src/index.ts'
+import { LockedDb, LockUnsupportedError, StoreIoError, TransactionError } from '../../../src/index.ts'
 import { newGate, useFolder } from '../../fixtures/folder.ts'
 import { fileOf } from '../../fixtures/lowdb-tools.ts'
 
@@ -236,6 +236,31 @@ describe('lowdb with a journal', () => {
     assert.equal(existsSync(at('db.json.journal')), false)
     await db.update((data) => void data.n++)
     assert.equal((await seen()).n, 2)
+  })
+
+  it('is read and written by whom the file is, and refused for a file with several names', async () => {
+    const db = await open()
+    await db.update((data) => void data.n++)
+    chmodSync(at('db.json'), 0o640)
+    await db.update((data) => void data.n++)
+    assert.equal(statSync(at('db.json.journal')).mode & 0o777, 0o640)
+    await db.checkpoint()
+    linkSync(at('db.json'), at('second.json'))
+    await assert.rejects(
+      db.update((data) => void data.n++),
+      LockUnsupportedError,
+    )
+    assert.deepEqual([db.data.n, journal()], [2, 0])
+    unlinkSync(at('second.json'))
+    chmodSync(at('db.json'), 0o440)
+    await assert.rejects(
+      db.update((data) => void data.n++),
+      StoreIoError,
+    )
+    assert.deepEqual([db.data.n, journal()], [2, 0])
+    chmodSync(at('db.json'), 0o640)
+    await db.update((data) => void data.n++)
+    assert.equal((await seen()).n, 3)
   })
 
   it('is refused where it cannot be kept', async () => {
