@@ -14,6 +14,7 @@ import {
 } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, fileOf, foreignWrite } from '../../fixtures/lowdb-tools.ts'
+import { warnings } from '../../fixtures/nedb-tools.ts'
 
 interface Data {
   n: number
@@ -23,6 +24,7 @@ interface Data {
 /** A journal that is there counts for whoever opens the file, and in whatever way. */
 describe('lowdb with a journal that somebody else keeps', () => {
   const at = useFolder()
+  warnings()
   const path = () => at('db.json')
   const hasJournal = () => existsSync(`${path()}.journal`)
   const beside = () =>
