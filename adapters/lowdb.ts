@@ -10,7 +10,7 @@ import {
   withMembers,
   withSyncMembers,
 } from '../src/db/members.ts'
-import type { StoreOptions } from '../src/db/options.ts'
+import type { StoreOptions, TreeOptions } from '../src/db/options.ts'
 import { syncTransactions, transactions } from '../src/db/transaction.ts'
 import {
   type AnyLow,
@@ -46,7 +46,7 @@ const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
 export class LockedLow<T = unknown> extends LockableLow<T> {
   readonly #opened: OpenedLow | undefined
 
-  constructor(target: string | URL | WithPath<Adapter<T>>, defaultData: T, options: StoreOptions = {}) {
+  constructor(target: string | URL | WithPath<Adapter<T>>, defaultData: T, options: TreeOptions = {}) {
     super(isPath(target) ? new JSONFile<T>(target) : target, defaultData)
     const opened = openLow(this as Low<unknown>, Memory, options)
     this.#opened = opened
@@ -67,6 +67,15 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
 
   override async update(edit: (data: T) => unknown): Promise<void> {
     return this.#opened ? this.#opened.session.update(edit as Edit) : super.update(edit)
+  }
+
+  /**
+   * Puts what is in the journal into the file, which the vanilla library then sees, and removes the journal. Without one
+   * there is nothing to do.
+   * @throws TransactionError inside an update or a transaction, StoreIoError, the errors of `PsLock#exclusive`
+   */
+  async checkpoint(): Promise<void> {
+    await this.#opened?.session.checkpoint()
   }
 }
 
@@ -119,7 +128,7 @@ export interface PresetOptions extends StoreOptions {
 export async function LockedJSONFilePreset<Data>(
   filename: PathLike,
   defaultData: Data,
-  options: PresetOptions = {},
+  options: PresetOptions & TreeOptions = {},
 ): Promise<LockedLow<Data>> {
   const target = inMemory(options) ? new Memory<Data>() : new JSONFile<Data>(filename)
   const db = new LockedLow<Data>(target, defaultData, options)

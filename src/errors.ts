@@ -128,7 +128,10 @@ export class ClosedError extends PsLockError {
   }
 }
 
-/** Local changes and another process's cannot both be kept. Nothing was written and nothing is lost. */
+/**
+ * Local changes and another process's cannot both be kept. Nothing was written and nothing is lost. The local changes may
+ * be those of a journal, whose file was replaced without it: it is kept aside.
+ */
 export class StaleWriteError extends PsLockError {
   /** Where both sides changed, e.g. `posts[id=7].title`. */
   readonly paths: readonly string[]
@@ -189,7 +192,10 @@ export class SchemaError extends PsLockError {
   }
 }
 
-/** Something that cannot be done inside a transaction, or inside a view of a store. */
+/**
+ * Something that cannot be done inside a transaction, or inside a view of a store; or, where a store keeps a journal, outside
+ * an update or a transaction.
+ */
 export class TransactionError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_TRANSACTION', message, details)

@@ -1,26 +1,14 @@
 import { type Low, LowSync } from 'lowdb'
-import type {
-  BlockingTreeSession,
-  TreeAdapter,
-  TreeFormat,
-  TreeMemory,
-  TreeSession,
-} from '../../src/db/adapter.ts'
+import type { BlockingTreeSession, TreeAdapter, TreeMemory, TreeSession } from '../../src/db/adapter.ts'
 import { openTree } from '../../src/db/locked-db.ts'
-import type { StoreOptions } from '../../src/db/options.ts'
+import type { TreeOptions } from '../../src/db/options.ts'
 import { requireFunction, show } from '../../src/lock/options.ts'
+import { JSON_FORMAT } from './file-format.ts'
 import { JSONFile, JSONFileSync, pathOf } from './json-file.ts'
 import { lowdbRows } from './rows.ts'
 
 export type AnyLow = Low<unknown> | LowSync<unknown>
 export type OpenedLow = ReturnType<typeof openTree<AnyLow>>
-
-const JSON_FORMAT: TreeFormat = {
-  name: 'JSON',
-  parse: (text) => JSON.parse(text) as unknown,
-  // As lowdb writes it.
-  stringify: (tree) => JSON.stringify(tree, null, 2),
-}
 
 /** `lowdb`: one JSON tree, `db.data`, that its users edit directly. */
 export const lowdbAdapter: TreeAdapter<AnyLow> = {
@@ -105,7 +93,7 @@ export function isPath(target: unknown): target is string | URL {
 export function openLow(
   low: AnyLow,
   InMemory: new () => object,
-  options: StoreOptions,
+  options: TreeOptions,
 ): OpenedLow | undefined {
   const { adapter } = low
   if (adapter instanceof InMemory) return undefined

@@ -1,14 +1,14 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
+import { lowdbFormat } from '../../adapters/lowdb/file-format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
 import type { FileFormat } from '../../src/db/dump/file-format.ts'
-import { jsonFormat } from '../../src/db/dump/text-format.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 
 /** The kinds of files that the command line knows. */
 export const KINDS = ['nedb', 'lowdb'] as const
 export type Kind = (typeof KINDS)[number]
 
-const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: jsonFormat }
+const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: lowdbFormat }
 
 /**
  * What a file is said to be, or what it looks like: one with a line that is a record of NeDB's is NeDB's; one that begins

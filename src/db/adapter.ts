@@ -77,6 +77,8 @@ export interface TreeSession extends Transacting<TreeMemory> {
   write(): Promise<void>
   /** Runs `edit` on a copy of the present state, awaits it, writes it. A throw leaves memory and file untouched. */
   update<T>(edit: (tree: unknown) => T): Promise<void>
+  /** Puts what is in the journal, where there is one, into the file. */
+  checkpoint(): Promise<void>
   /** What the caller's code works on: inside an update or a transaction the copy of that one, else the store's memory. */
   readonly memory: TreeMemory
   /** The same, blocking the thread. */

@@ -14,9 +14,10 @@ import type { Copyable } from './dump/copyable.ts'
 import { dumps } from './dump/dumps.ts'
 import type { Hook } from './hooks/hook.ts'
 import { ImageStore } from './image/image-store.ts'
+import { JournalStore } from './journal/journal-store.ts'
 import { LogStore } from './log/log-store.ts'
 import type { LockedMembers, OpenedMembers } from './members.ts'
-import { openOptions, type StoreOptions } from './options.ts'
+import { openOptions, type StoreOptions, type TreeOptions } from './options.ts'
 import { lockedProxy } from './proxy.ts'
 import type { OperationQueue } from './queue/operation-queue.ts'
 import type { TableRows } from './table/rows.ts'
@@ -70,11 +71,19 @@ export function openTree<S extends object>(
   store: S,
   adapter: TreeAdapter<S>,
   path: string,
-  options: StoreOptions,
+  options: TreeOptions,
 ): Opened<S, TreeSession> {
   const real = canonicalPath(requirePath(path, 'path'))
+  const { journal = false } = options
+  if (typeof journal !== 'boolean') throw new TypeError(`journal must be a boolean, got ${show(journal)}`)
+  const format = adapter.format(store)
+  if (journal && format.io) {
+    throw new TypeError(
+      `journal: the store's own adapter writes ${real}, so there can be no journal beside it`,
+    )
+  }
   const opened = openOptions(real, options)
-  const tree = new TreeStore(real, opened, adapter.memory(store), adapter.format(store))
+  const tree = new (journal ? JournalStore : TreeStore)(real, opened, adapter.memory(store), format)
   adapter.attach(store, tree)
   return { session: tree, ...parts(real, opened.lock, tree, adapter.rows) }
 }

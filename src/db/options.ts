@@ -29,6 +29,17 @@ export interface StoreOptions {
   readonly sliceMs?: number | undefined
 }
 
+/** Options of stores whose memory is one JSON tree. */
+export interface TreeOptions extends StoreOptions {
+  /**
+   * Changes are added to `<file>.journal`, and the file is written anew only when that has outgrown it, on `close()`, and by
+   * `checkpoint()`: an update costs what it changes, not what the file holds. Until then the vanilla library sees the
+   * file as it was. Data can only be changed in `update()` and `transaction()`.
+   * @default false
+   */
+  readonly journal?: boolean | undefined
+}
+
 /**
  * Longer than a `PsLock` by itself: who comes back to a store after the turns of 49 others finds nothing of it in the
  * processor's caches, and needs half a millisecond before it is at full speed (50 processes inserting: 1.4 times the 4 ms).

@@ -4,9 +4,9 @@ import { errnoOf } from '../errors.ts'
 
 /**
  * Why something was kept: cut off after a crash; unreadable lines that a rewrite left out; what `repair` took out; the
- * content before a restore.
+ * content before a restore; the journal of a file that was replaced without it.
  */
-export const ASIDE = ['torn', 'corrupt', 'removed', 'before-restore'] as const
+export const ASIDE = ['torn', 'corrupt', 'removed', 'before-restore', 'journal'] as const
 
 type Aside = (typeof ASIDE)[number]
 

@@ -154,7 +154,8 @@ function putInPlace(path: string, { temp, overwrite = true }: Replacement): void
   renameSync(temp, path)
 }
 
-function keepOwner(fd: number, old: Stats, mode: number): void {
+/** Gives a new file the owner and the permission bits of the one that it replaces, or belongs to. */
+export function keepOwner(fd: number, old: Stats, mode: number): void {
   try {
     fchownSync(fd, old.uid, old.gid)
   } catch (error) {

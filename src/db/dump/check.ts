@@ -11,12 +11,12 @@ const ROUNDS = 5
 
 /** Looks whether a data file is whole, and what lies beside it; changes nothing. @throws StoreIoError */
 export async function check({ path, lock, format }: StoreFile): Promise<Finding[]> {
-  const [content, leftovers] = await shared(
+  const [content, beside, leftovers] = await shared(
     lock,
-    async () => [await readFile(path), leftoversOf(path)] as const,
+    async () => [await readFile(path), (await format.beside?.(path)) ?? [], leftoversOf(path)] as const,
   )
   const { findings } = await format.inspect(content.bytes)
-  return [...findings, ...leftovers]
+  return [...findings, ...beside, ...leftovers]
 }
 
 /** What a repair has done. */
@@ -35,12 +35,13 @@ export async function repair(file: StoreFile): Promise<Repair> {
   const { path, format } = file
   let mended: Finding[] = []
   const kept: string[] = []
-  await replaceContent(file, 0o666, async (old) => {
+  await replaceContent(file, 0o666, async (old, beside) => {
     // Says that there is no file, in the words of the system.
     const { bytes } = old ? { bytes: old } : await readFile(path)
     const { findings, content, removed } = await mend(path, format, bytes)
     const leftovers = leftoversOf(path).filter(isDamage)
-    mended = [...findings, ...leftovers]
+    mended = [...findings, ...beside.findings, ...leftovers]
+    kept.push(...beside.kept)
     if (removed.length > 0) kept.push(keepAside(path, 'removed', removed))
     for (const { file: leftover } of leftovers) if (leftover) kept.push(putAside(path, leftover))
     return findings.length > 0 ? content : undefined

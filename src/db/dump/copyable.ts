@@ -1,7 +1,7 @@
 import type { OpenOptions } from '../options.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
-import type { FileFormat } from './file-format.ts'
-import { type Content, openWhole, readAndClose, readFile, type StoreFile } from './store-file.ts'
+import type { Content, FileFormat } from './file-format.ts'
+import { openWhole, readAndClose, readStore, type StoreFile } from './store-file.ts'
 
 /** What an open store offers for its file as a whole. */
 export interface Copyable {
@@ -26,7 +26,8 @@ export function copyable(
   queue: OperationQueue,
   { refresh = () => queue.push('shared', () => {}, STEP), ...parts }: Parts,
 ): Copyable {
-  const read = () => queue.push('shared', () => readFile(path), { ...STEP, kind: 'transaction' })
+  const read = () =>
+    queue.push('shared', () => readStore(path, parts.format), { ...STEP, kind: 'transaction' })
   return {
     file: { path, lock, timeoutMs, read, ...parts },
     queue,

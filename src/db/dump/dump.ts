@@ -8,7 +8,7 @@ import { closeQuietly } from '../../os/descriptor.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { type Finding, findingText, OF_A_CRASH } from './finding.ts'
-import { readFile, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
+import { readStore, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
 
 export interface DumpOptions {
   /**
@@ -40,6 +40,7 @@ export async function dump(
   const sealed = (await file.format.seal?.(content)) ?? content
   const temp = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
   await underItsLock(target, 'exclusive', async () => {
+    if (overwrite) await file.format.settle?.(target)
     closeQuietly(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }))
   })
 }
@@ -51,7 +52,7 @@ export async function dump(
  */
 export async function restore(file: StoreFile, from: string): Promise<void> {
   const source = anotherFile(file, from, 'restore from')
-  const { bytes, mode } = await underItsLock(source, 'shared', () => readFile(source))
+  const { bytes, mode } = await underItsLock(source, 'shared', () => readStore(source, file.format))
   const { findings, content } = await file.format.inspect(bytes)
   const damage = findings.filter(({ what }) => what !== 'unterminated')
   if (!content || damage.length > 0) throw damaged(source, 'restored', file.format.name, damage)

@@ -9,6 +9,19 @@ export interface Inspection {
   readonly removed: Buffer
 }
 
+/** All of a data file at one moment. */
+export interface Content {
+  readonly bytes: Buffer
+  /** The file's permission bits. */
+  readonly mode: number
+}
+
+/** What was found beside a data file, and where that is kept of it which was put aside. */
+export interface Settled {
+  readonly findings: readonly Finding[]
+  readonly kept: readonly string[]
+}
+
 /** What dump, restore, check and repair must know of a kind of file. */
 export interface FileFormat {
   /** How it is called in messages. */
@@ -17,6 +30,15 @@ export interface FileFormat {
   temp(path: string): string
   /** Looks for everything that keeps the bytes from being a whole file of this kind. */
   inspect(bytes: Buffer): Promise<Inspection>
+  /** Reads the store, what lies beside the file included, under the shared lock; left out where that is the file. */
+  read?(path: string): Promise<Content>
+  /** What is wrong with what belongs to the file and lies beside it. */
+  beside?(path: string): Promise<Finding[]>
+  /**
+   * Called under the exclusive lock before the file is replaced: puts what lies beside it into it, or, what does not fit it,
+   * aside.
+   */
+  settle?(path: string): Promise<Settled>
   /** Marks a dump, so that one that was cut short afterwards is recognised; left out where that shows by itself. */
   seal?(content: Buffer): Promise<Buffer>
 }

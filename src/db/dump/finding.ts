@@ -1,4 +1,4 @@
-/** What `check` looks for. The last two are files beside the data file. */
+/** What `check` looks for. The last three are files beside the data file. */
 export type FindingKind =
   | 'torn-tail'
   | 'unclosed-unit'
@@ -11,6 +11,7 @@ export type FindingKind =
   | 'unreadable'
   | 'trailing-bytes'
   | 'foreign'
+  | 'stale-journal'
   | 'leftover'
   | 'kept-aside'
 

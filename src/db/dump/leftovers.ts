@@ -43,7 +43,9 @@ function isTemp(name: string, other: string): boolean {
 }
 
 function isAside(name: string, other: string): boolean {
-  const [, kind] = other.startsWith(`${name}.`) ? (/^(.+)-\d+$/.exec(other.slice(name.length + 1)) ?? []) : []
+  const rest = other.startsWith(`${name}.`) ? other.slice(name.length + 1) : ''
+  // Of its journal, too.
+  const [, kind] = /^(?:journal\.)?(.+)-\d+$/.exec(rest) ?? []
   return ASIDE.some((each) => each === kind)
 }
 

@@ -7,14 +7,7 @@ import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 import { untilUnsplit } from '../patience.ts'
-import type { FileFormat } from './file-format.ts'
-
-/** All of a data file at one moment. */
-export interface Content {
-  readonly bytes: Buffer
-  /** The file's permission bits. */
-  readonly mode: number
-}
+import type { Content, FileFormat, Settled } from './file-format.ts'
 
 /** A data file, its lock, and what it must look like. */
 export interface StoreFile {
@@ -31,7 +24,7 @@ export interface StoreFile {
 
 /** A data file that no store object of this process has open. @param path the real one */
 export function closedFile(path: string, lock: PsLock, timeoutMs: number, format: FileFormat): StoreFile {
-  return { path, lock, timeoutMs, format, read: () => shared(lock, () => readFile(path)) }
+  return { path, lock, timeoutMs, format, read: () => shared(lock, () => readStore(path, format)) }
 }
 
 /** Under the shared lock; without it where no lock file can be made: units and renames are whole. */
@@ -42,6 +35,11 @@ export async function shared<T>(lock: PsLock, run: () => Promise<T>): Promise<T>
     if (!isReadOnlyFolder(error)) throw error
     return run()
   }
+}
+
+/** The store in a file. @throws StoreIoError */
+export function readStore(path: string, format: FileFormat): Promise<Content> {
+  return format.read ? format.read(path) : readFile(path)
 }
 
 /** All bytes of a file. @throws StoreIoError */
@@ -98,14 +96,15 @@ function readingFailed(path: string, cause: unknown): Error {
 export async function replaceContent(
   { path, lock, timeoutMs, format }: StoreFile,
   newMode: number,
-  change: (old: Buffer | undefined) => Promise<Buffer | undefined>,
+  change: (old: Buffer | undefined, settled: Settled) => Promise<Buffer | undefined>,
 ): Promise<void> {
   await lock.exclusive(async () => {
+    const settled = (await format.settle?.(path)) ?? { findings: [], kept: [] }
     const data = new DataFile(path, false)
     try {
       const found = await untilUnsplit(timeoutMs, () => data.look('exclusive'))
       data.requireWritable()
-      const content = await change(found && (await readRange(data.fd, 0, found.size)))
+      const content = await change(found && (await readRange(data.fd, 0, found.size)), settled)
       if (!content) return
       data.adopt(await replaceFile(path, content, { temp: format.temp(path), newMode, durable: true }), true)
     } finally {

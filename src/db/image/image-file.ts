@@ -83,10 +83,23 @@ export class ImageFile {
     this.#know(this.#data.adopt(replaceFileSync(this.path, Buffer.from(text), this.#how()), true))
   }
 
+  /** A mode without any write permission is respected. */
+  requireWritable(): void {
+    this.#data.requireWritable()
+  }
+
   /** Somebody else (the store's own driver) has just written the file under our lock: this is the known version now. */
   wrote(): void {
     const found = this.#data.look('exclusive')
     if (found) this.#know(found)
+  }
+
+  changedMeanwhile(): LockLostError {
+    return new LockLostError(
+      `${this.path} was changed while an operation on it ran: by another store object inside that operation, or by a ` +
+        'program that does not lock. Nothing was overwritten; do it again.',
+      { path: this.path },
+    )
   }
 
   unlockData(): void {
@@ -103,11 +116,7 @@ export class ImageFile {
     this.#data.requireWritable()
     if (this.news('exclusive').kind === 'none') return
     this.forget()
-    throw new LockLostError(
-      `${this.path} was changed while an operation on it ran: by another store object inside that operation, or by a ` +
-        'program that does not lock. Nothing was overwritten; do it again.',
-      { path: this.path },
-    )
+    throw this.changedMeanwhile()
   }
 
   /** Bytes that are no text would be read as U+FFFD, and the next write would make that final. */

@@ -1,10 +1,10 @@
-import { fstatSync, fsyncSync, ftruncateSync, unlinkSync } from 'node:fs'
+import { fstatSync, fsyncSync, ftruncateSync, type Stats, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { readNow, readRange, sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
-import { replaceFile, storeFailure } from '../../os/replace.ts'
+import { keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 import { KnownLog } from './known-log.ts'
 import { isPlain } from './scan.ts'
@@ -99,6 +99,12 @@ export class LogFile {
     return true
   }
 
+  /** All of the file, blocking the thread; undefined where there is none. What of it is whole must be applied. */
+  readBlocking(mode: LockMode): Buffer | undefined {
+    const found = this.#data.look(mode)
+    return found && readNow(this.#data.fd, 0, found.size)
+  }
+
   /** Whether the file is, to its end, what was read or written here. */
   async isFresh(): Promise<boolean> {
     const { exists } = this
@@ -167,9 +173,10 @@ export class LogFile {
     }
   }
 
-  /** Creates an empty file. Only under the exclusive lock. */
-  create(): void {
+  /** Creates an empty file. Only under the exclusive lock. @param like the file that it belongs to */
+  create(like?: Stats): void {
     this.#data.create(this.#fileMode)
+    if (like) keepOwner(this.#data.fd, like, like.mode & 0o7777)
     this.#known.changing()
     this.apply(Buffer.alloc(0), 'replaced', 0)
   }
@@ -196,6 +203,12 @@ export class LogFile {
     await sync(this.#data.fd)
     if (newName) await syncFolder(dirname(this.path))
     this.#known.synced(upTo)
+  }
+
+  /** As `syncNow`, blocking the thread. */
+  syncBlocking(): void {
+    fsyncSync(this.#data.fd)
+    this.#known.synced(this.#known.end)
   }
 
   /** Drops the lock on the data file; the last act of a writer under the lock. */

@@ -1,12 +1,15 @@
-import { CorruptStoreError, type LockMode } from '../../errors.ts'
+import type { LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
-import { failurePlace } from '../dump/text-format.ts'
 import { ImageFile } from '../image/image-file.ts'
+import { checkpointedSync, replayedSync } from '../journal/blocking.ts'
+import { checkpointed, replayed } from '../journal/closed.ts'
+import { hasJournal } from '../journal/journal.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
+import { treeOf } from './text.ts'
 import { TreeState } from './tree-state.ts'
 
 /** One locked pass over a tree and its file: look, stage what shall be written, save. Asynchronous or blocking. */
@@ -17,6 +20,8 @@ export class TreePass {
   discardEdits = false
   /** Grows with every operation that changes something; what is undone is taken back. */
   revision = 0
+  /** At the beginning of this pass a journal was put into the file. */
+  tookJournal = false
   readonly #path: string
   readonly #timeoutMs: number
   readonly #format: TreeFormat
@@ -35,6 +40,7 @@ export class TreePass {
   async look(mode: LockMode): Promise<void> {
     this.#begin()
     try {
+      if (this.#hasJournal && (await this.#takeJournal(mode))) return
       const news = await untilUnsplit(this.#timeoutMs, () => this.file.news(mode))
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
@@ -48,6 +54,7 @@ export class TreePass {
   lookSync(mode: LockMode): void {
     this.#begin()
     try {
+      if (this.#hasJournal && this.#takeJournalSync(mode)) return
       const news = this.file.news(mode)
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
@@ -56,6 +63,11 @@ export class TreePass {
     } catch (error) {
       throw this.#unreadable(error)
     }
+  }
+
+  /** Whether the file is still what memory was made equal to. */
+  get isFresh(): boolean {
+    return this.file.news('exclusive').kind === 'none' && !this.#hasJournal
   }
 
   /** This is what the file shall hold. */
@@ -68,6 +80,7 @@ export class TreePass {
   /** Writes what is staged; memory follows. */
   async save(): Promise<void> {
     if (this.#staged) {
+      if (this.#hasJournal) throw this.file.changedMeanwhile()
       if (this.#format.io) {
         await this.#format.io.write(this.state.truthTree)
         this.file.wrote()
@@ -86,6 +99,7 @@ export class TreePass {
   }
 
   #writeSync(): void {
+    if (this.#hasJournal) throw this.file.changedMeanwhile()
     if (this.#format.io) {
       this.#format.io.write(this.state.truthTree)
       this.file.wrote()
@@ -102,8 +116,37 @@ export class TreePass {
     return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
   }
 
+  /** Somebody keeps a journal beside this file, which counts for all. */
+  get #hasJournal(): boolean {
+    return !this.#format.io && hasJournal(this.#path)
+  }
+
+  /** A writer puts it into the file; a reader reads both, as often as it looks. @returns whether there is no more to read */
+  async #takeJournal(mode: LockMode): Promise<boolean> {
+    const news = <T>(run: () => Promise<T>) => untilUnsplit(this.#timeoutMs, run)
+    if (mode === 'exclusive') {
+      await news(() => checkpointed(this.#path, this.#format))
+      this.tookJournal = true
+      return false
+    }
+    this.file.forget()
+    this.#take(await news(() => replayed(this.#path, this.#format, mode)))
+    return true
+  }
+
+  #takeJournalSync(mode: LockMode): boolean {
+    if (mode === 'exclusive') {
+      checkpointedSync(this.#path, this.#format)
+      return false
+    }
+    this.file.forget()
+    this.#take(replayedSync(this.#path, this.#format))
+    return true
+  }
+
   #begin(): void {
     this.#staged = false
+    this.tookJournal = false
     this.discardEdits = false
     this.#rollBack = this.state.mark()
   }
@@ -120,26 +163,6 @@ export class TreePass {
   }
 
   #takeText(text: string): void {
-    const details = { path: this.#path }
-    if (text.trim() === '') {
-      throw new CorruptStoreError(
-        `${this.#path} is empty (line 1, byte 0). Remove it to start from the default data.`,
-        { ...details, line: 1, byte: 0 },
-      )
-    }
-    let tree: Tree
-    try {
-      tree = this.#format.parse(text)
-    } catch (cause) {
-      const { name, parse } = this.#format
-      const failure = cause instanceof Error ? cause : new Error(String(cause))
-      const place = failurePlace(parse, failure, text)
-      const where = place ? `line ${place.line}, byte ${place.byte}: ` : ''
-      throw new CorruptStoreError(
-        `${this.#path} is not valid ${name}: ${where}${failure.message}. It was left as it is; mend or remove it.`,
-        { ...details, ...place, cause },
-      )
-    }
-    this.state.arrived(tree, text)
+    this.state.arrived(treeOf(text, this.#path, this.#format), text)
   }
 }

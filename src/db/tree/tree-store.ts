@@ -4,6 +4,7 @@ import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { type Copyable, copyable } from '../dump/copyable.ts'
 import { textFormat, unreadText } from '../dump/text-format.ts'
 import type { Call } from '../hooks/hook.ts'
+import { journaled } from '../journal/closed.ts'
 import type { OpenOptions } from '../options.ts'
 import type { Issued } from '../queue/operation.ts'
 import { OperationQueue } from '../queue/operation-queue.ts'
@@ -40,7 +41,7 @@ export class TreeStore implements TreeSession, Pass {
     this.queue = new OperationQueue(options.lock, this, path)
     this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue.hooks)
     this.copyable = copyable(path, options, this.queue, {
-      format: format.io ? unreadText(format.name) : textFormat(format.name, format.parse),
+      format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
       refresh: () => this.#refresh({ isInternal: true }),
       tryOn: async () => {
         if (format.io) throw notChecked(path)
@@ -81,6 +82,15 @@ export class TreeStore implements TreeSession, Pass {
   update<T>(edit: (tree: Tree) => T): Promise<void> {
     requireFunction(edit, 'update(fn): fn')
     return this.#update((draft) => edit(draft.tree), { call: { name: 'update', args: [edit] } })
+  }
+
+  /** A journal is put into the file by whoever looks at it under the exclusive lock. */
+  checkpoint(): Promise<void> {
+    this.queue.requireOutside('checkpoint')
+    const look = () => {
+      if (this.#pass.tookJournal) this.#pass.revision++
+    }
+    return this.queue.push('exclusive', look, { call: { name: 'checkpoint', args: [] } })
   }
 
   async transact<T>(
@@ -164,7 +174,7 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   isFresh(): boolean {
-    return this.#pass.file.news('exclusive').kind === 'none'
+    return this.#pass.isFresh
   }
 
   abandon(): void {

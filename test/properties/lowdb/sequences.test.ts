@@ -56,11 +56,11 @@ class Model {
   }
 }
 
-function script(steps: readonly Step[]): string {
+function script(steps: readonly Step[], journal: boolean): string {
   return [
     "import { LockedJSONFilePreset } from 'pslock/lowdb'",
     "const path = 'case.json'",
-    'const open = () => LockedJSONFilePreset(path, {})',
+    `const open = () => LockedJSONFilePreset(path, {}, { journal: ${journal} })`,
     'let db = await open()',
     ...steps.map((each) => statement(each)),
     'console.log(db.data)',
@@ -70,55 +70,73 @@ function script(steps: readonly Step[]): string {
 describe('random sequences of calls and edits on a lowdb store', () => {
   const at = useFolder()
 
-  async function open(path: string): Promise<LockedLow<Tree>> {
-    const db = new LockedLow<Tree>(path, {})
+  async function open(path: string, journal = false): Promise<LockedLow<Tree>> {
+    const db = new LockedLow<Tree>(path, {}, { journal })
     await db.read()
     return db
   }
 
-  it('do what a plain object does, and leave what every other reader sees', async function () {
-    this.timeout(30 * 60_000)
-    let cases = 0
-    await holds(
-      fc.array(step, { minLength: 1, maxLength: 20 }),
-      async (steps) => {
-        const path = at(`${++cases}.json`)
-        const model = new Model()
-        let db = await open(path)
-        let hasDump = false
-        const asWhole = {
-          reopen: async () => {
-            await db.close()
-            db = await open(path)
-          },
-          dump: async () => {
-            hasDump = existsSync(path)
-            if (hasDump) await db.dump(`${path}.dump`, { overwrite: true })
-            else await assert.rejects(db.dump(`${path}.dump`), { code: 'PSLOCK_STORE_IO' })
-          },
-          restore: async () => {
-            if (hasDump) await db.restore(`${path}.dump`)
-          },
-        }
-        for (const each of steps) {
-          const [name] = each
-          const run = name === 'reopen' || name === 'dump' || name === 'restore' ? asWhole[name] : undefined
-          const done = run ? await run() : await perform(db, each)
-          const after = `after ${statement(each)}`
-          assert.deepEqual(done, model.perform(each), `${after}: what is seen`)
-          assert.deepEqual(db.data, model.memory, `${after}: memory (actual), and the model's (expected)`)
-          const file = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Tree) : undefined
-          assert.deepEqual(file, model.file, `${after}: the file, and the model's`)
-        }
+  async function run(steps: readonly Step[], path: string, journal: boolean): Promise<void> {
+    const model = new Model()
+    let db = await open(path, journal)
+    const other = await open(path, journal)
+    let hasDump = false
+    const asWhole = {
+      reopen: async () => {
         await db.close()
-        const fresh = await open(path)
-        assert.deepEqual(fresh.data, model.file ?? {}, 'a new store object sees something else')
-        await fresh.close()
-        const vanilla = new Low<Tree>(new JSONFile(path), {})
-        await vanilla.read()
-        assert.deepEqual(vanilla.data, model.file ?? {}, 'the vanilla library sees something else')
+        db = await open(path, journal)
       },
-      { name: 'lowdb, sequences of calls', runs: 80, script },
-    )
-  })
+      dump: async () => {
+        hasDump = existsSync(path)
+        if (hasDump) await db.dump(`${path}.dump`, { overwrite: true })
+        else await assert.rejects(db.dump(`${path}.dump`), { code: 'PSLOCK_STORE_IO' })
+      },
+      restore: async () => {
+        if (hasDump) await db.restore(`${path}.dump`)
+      },
+    }
+    for (const each of steps) {
+      const [name] = each
+      const whole = name === 'reopen' || name === 'dump' || name === 'restore' ? asWhole[name] : undefined
+      const after = `after ${statement(each)}`
+      if (journal && name === 'edit') continue
+      // Nothing is there to be written: it puts the journal into the file instead.
+      if (journal && name === 'write') await db.checkpoint()
+      else {
+        const done = whole ? await whole() : await perform(db, each)
+        assert.deepEqual(done, model.perform(each), `${after}: what is seen`)
+      }
+      assert.deepEqual(db.data, model.memory, `${after}: memory (actual), and the model's (expected)`)
+      if (journal) {
+        await other.read()
+        assert.deepEqual(other.data, model.file ?? {}, `${after}: another store object, and the model's file`)
+        continue
+      }
+      const file = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Tree) : undefined
+      assert.deepEqual(file, model.file, `${after}: the file, and the model's`)
+    }
+    await db.close()
+    await other.close()
+    const fresh = await open(path)
+    assert.deepEqual(fresh.data, model.file ?? {}, 'a new store object sees something else')
+    await fresh.close()
+    const vanilla = new Low<Tree>(new JSONFile(path), {})
+    await vanilla.read()
+    assert.deepEqual(vanilla.data, model.file ?? {}, 'the vanilla library sees something else')
+  }
+
+  for (const [what, journal, runs] of [
+    ['', false, 80],
+    [', with a journal', true, 60],
+  ] as const) {
+    it(`do what a plain object does, and leave what every other reader sees${what}`, async function () {
+      this.timeout(30 * 60_000)
+      let cases = 0
+      await holds(
+        fc.array(step, { minLength: 1, maxLength: 20 }),
+        (steps) => run(steps, at(`${++cases}.json`), journal),
+        { name: `lowdb, sequences of calls${what}`, runs, script: (steps) => script(steps, journal) },
+      )
+    })
+  }
 })

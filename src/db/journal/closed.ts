@@ -1,0 +1,96 @@
+import { existsSync, readFileSync } from 'node:fs'
+import type { LockMode } from '../../errors.ts'
+import type { TreeFormat } from '../adapter.ts'
+import type { FileFormat } from '../dump/file-format.ts'
+import type { Finding } from '../dump/finding.ts'
+import { readFile } from '../dump/store-file.ts'
+import type { Tree } from '../tree/json-tree.ts'
+import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './journal.ts'
+import { JournalFile } from './journal-file.ts'
+import { putAside } from './stale.ts'
+
+/**
+ * What stores without a journal of their own, and the command line, do about one that is there. All of it is called under
+ * the lock of the data file.
+ */
+
+/** The tree of a file that has a journal, with what is in that. @throws as `JournalFile#news` */
+export async function replayed(path: string, format: TreeFormat, mode: LockMode): Promise<Tree> {
+  return withFile(path, format, async (file) => treeIn(file, mode))
+}
+
+/** Puts a journal into its file, under the exclusive lock. */
+export async function checkpointed(path: string, format: TreeFormat): Promise<void> {
+  await withFile(path, format, async (file) => {
+    const tree = await treeIn(file, 'exclusive')
+    if (file.hasJournal) await file.checkpoint(format.stringify(tree))
+  })
+}
+
+/** A format of files that may have journals. */
+export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
+  return {
+    ...format,
+    read: async (path) => {
+      const content = await readFile(path)
+      if (!hasJournal(path)) return content
+      return { ...content, bytes: Buffer.from(tree.stringify(await replayed(path, tree, 'shared'))) }
+    },
+    beside: async (path) => findingsOf(path),
+    settle: async (path) => {
+      const findings = findingsOf(path)
+      const kept = findings.some(({ what }) => what !== 'torn-tail') ? putAside(path) : undefined
+      if (hasJournal(path)) await checkpointed(path, tree)
+      return { findings, kept: kept === undefined ? [] : [kept] }
+    },
+  }
+}
+
+function findingsOf(path: string): Finding[] {
+  const file = journalOf(path)
+  if (!hasJournal(path)) return []
+  const bytes = readFileSync(file)
+  const entries = entriesOf(bytes)
+  const { end } = entries
+  if (!isJournal(bytes, entries)) {
+    return [
+      {
+        what: 'foreign',
+        message: 'it has the name of a journal, and is none of ours',
+        mend: PUT_ASIDE,
+        file,
+      },
+    ]
+  }
+  const hash = existsSync(path) ? hashOf(readFileSync(path)) : undefined
+  if (relationTo(hash, entries) === 'stale') {
+    const message =
+      'it is the journal of another content than the file has now: somebody replaced that without it'
+    return [{ what: 'stale-journal', message, mend: PUT_ASIDE, file }]
+  }
+  if (end === bytes.length) return []
+  const message = `it ends in ${bytes.length - end} bytes of an operation that was cut short`
+  return [
+    { what: 'torn-tail', message, mend: 'The next writer cuts them off and keeps them.', file, byte: end },
+  ]
+}
+
+const PUT_ASIDE = '`pslock repair` puts it aside; look whether you miss something that is in it.'
+
+async function treeIn(file: JournalFile, mode: LockMode): Promise<Tree> {
+  const news = await file.news(mode)
+  return news.kind === 'all' ? news.tree : undefined
+}
+
+async function withFile<T>(
+  path: string,
+  format: TreeFormat,
+  run: (file: JournalFile) => Promise<T>,
+): Promise<T> {
+  const file = new JournalFile(path, format)
+  try {
+    return await run(file)
+  } finally {
+    file.close()
+  }
+}

@@ -1,0 +1,273 @@
+import { statSync, unlinkSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { type LockLostError, type LockMode, LockUnsupportedError, StoreIoError } from '../../errors.ts'
+import { syncFolder } from '../../os/data-io.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { TreeFormat } from '../adapter.ts'
+import { ImageFile } from '../image/image-file.ts'
+import { LogFile } from '../log/log-file.ts'
+import type { Tree } from '../tree/json-tree.ts'
+import { treeOf } from '../tree/text.ts'
+import { apply } from './apply.ts'
+import type { Change } from './changes.ts'
+import {
+  type Entries,
+  entriesOf,
+  firstUnit,
+  hashOf,
+  journalOf,
+  lastUnit,
+  relationTo,
+  requireJournal,
+  unitOf,
+} from './journal.ts'
+import { cutTorn, keepStale } from './stale.ts'
+
+/** A journal is put into its file when it is longer than that, and than this. */
+const SMALLEST_BYTES: number = 64 * 1024
+
+/** What is new in the two files. */
+export type JournalNews =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'changes'; readonly changes: readonly Change[] }
+  /** `tree` is undefined where there is no file. */
+  | { readonly kind: 'all'; readonly tree: Tree | undefined }
+
+const NONE: JournalNews = { kind: 'none' }
+
+/** A data file and its journal, held open: what of them is loaded, and how to add to them. */
+export class JournalFile {
+  readonly #path: string
+  readonly #format: TreeFormat
+  readonly #base: ImageFile
+  readonly #log: LogFile
+  /** Of the base that is loaded; undefined where there is none. */
+  #hash: string | undefined
+  #isLoaded = false
+  /** At the last look there was a journal. */
+  #hasJournal = false
+  /** All of it is in the file already: a crash has kept it from being removed. */
+  #isSpent = false
+  /** Its name may not have reached the disk. */
+  #isNew = true
+  #checkpointAt = SMALLEST_BYTES
+
+  constructor(path: string, format: TreeFormat) {
+    this.#path = path
+    this.#format = format
+    this.#base = new ImageFile(path, true)
+    this.#log = new LogFile(journalOf(path), 0o600)
+  }
+
+  get isMissing(): boolean {
+    return this.#base.isMissing
+  }
+
+  get hasJournal(): boolean {
+    return this.#hasJournal
+  }
+
+  /**
+   * Whether the journal has outgrown the file: the rule of Redis for its append-only file
+   * (`auto-aof-rewrite-percentage 100`, with a smallest size), so that what is rewritten is at most what was added.
+   */
+  get isOutgrown(): boolean {
+    return this.#hasJournal && this.#log.end > this.#checkpointAt
+  }
+
+  get isSynced(): boolean {
+    return !this.#hasJournal || (this.#log.isSynced && !this.#isNew)
+  }
+
+  /** @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content */
+  async news(mode: LockMode): Promise<JournalNews> {
+    const base = this.#base.news(mode)
+    const log = await this.#log.news(mode)
+    if (!this.#isLoaded || base.kind !== 'none') return this.#load(mode)
+    if (log.kind === 'missing') return this.#hasJournal ? this.#load(mode) : NONE
+    if (log.kind === 'none') {
+      if (this.#isSpent && mode === 'exclusive') await this.#removeJournal()
+      return NONE
+    }
+    const entries = entriesOf(log.bytes)
+    const isNext = log.kind === 'tail' ? this.#hasJournal && !this.#isSpent : !this.#hasJournal
+    if (!isNext || (log.kind === 'replaced' && entries.base !== this.#hash)) return this.#load(mode)
+    this.#take(log.bytes, log.kind, entries, mode)
+    return { kind: 'changes', changes: entries.changes }
+  }
+
+  /** Whether both are, to their ends, what was read or written here. */
+  async isFresh(): Promise<boolean> {
+    const base = this.#base.news('exclusive').kind
+    const log = await this.#log.news('exclusive')
+    const isFresh = base === 'none' && (log.kind === 'none' || (log.kind === 'missing' && !this.#hasJournal))
+    if (!isFresh) this.forget()
+    return isFresh
+  }
+
+  /** The next look reads everything. */
+  forget(): void {
+    this.#isLoaded = false
+  }
+
+  /**
+   * Adds units of changes, which are JSON. Only under the exclusive lock, after `news`, where there is a data file.
+   * @returns how many of them are in the journal as a whole, and what stopped the next
+   */
+  async append(changes: readonly string[]): Promise<{ done: number; error: unknown }> {
+    this.#base.requireWritable()
+    const units = changes.map(unitOf)
+    if (!this.#hasJournal) this.#create()
+    if (this.#log.end === 0) units.unshift(firstUnit(this.#hash as string))
+    const data = Buffer.concat(units)
+    const written = await this.#log.append(data)
+    let [whole, length] = [0, 0]
+    for (const unit of units) {
+      if (length + unit.length > written.bytes) break
+      length += unit.length
+      whole++
+    }
+    try {
+      // A whole unit is never cut, whatever came after it: another process may have read it already.
+      this.#log.appended(data, length, written.bytes)
+    } catch {
+      // The rest could not be cut off now: the next writer finds a torn tail and mends it.
+      this.forget()
+    }
+    const { error } = written
+    return { done: Math.max(0, whole - (units.length - changes.length)), error }
+  }
+
+  /**
+   * Replaces the data file by its new content, and removes the journal, whose changes are in it.
+   * @param text what is loaded, and was added
+   */
+  async checkpoint(text: string): Promise<void> {
+    if (!(await this.isFresh())) throw this.changedMeanwhile()
+    const hash = hashOf(text)
+    if (this.#hasJournal) {
+      const unit = lastUnit(hash)
+      const { bytes, error } = await this.#log.append(unit)
+      this.#log.appended(unit, bytes === unit.length ? bytes : 0, bytes)
+      if (bytes < unit.length) throw storeFailure(journalOf(this.#path), 'write', error)
+      await this.sync()
+    }
+    await this.#base.replace(text)
+    this.#hash = hash
+    this.#isLoaded = true
+    this.#measure(text)
+    if (!this.#hasJournal) return
+    // The file has everything: whoever comes next would remove it, too.
+    this.#isSpent = true
+    await this.#unlinkJournal()
+  }
+
+  /** The journal could not be put into the file: not at once again. */
+  postpone(): void {
+    this.#checkpointAt = 2 * this.#log.end
+  }
+
+  /** Makes what is written so far survive power loss. It may run after the lock is released. */
+  async sync(): Promise<void> {
+    const isNew = this.#isNew
+    await this.#log.syncNow(isNew)
+    if (isNew) this.#isNew = false
+  }
+
+  changedMeanwhile(): LockLostError {
+    return this.#base.changedMeanwhile()
+  }
+
+  unlockData(): void {
+    this.#base.unlockData()
+    this.#log.unlockData()
+  }
+
+  close(): void {
+    this.forget()
+    try {
+      this.#base.close()
+    } finally {
+      this.#log.close()
+    }
+  }
+
+  async #load(mode: LockMode): Promise<JournalNews> {
+    this.#isLoaded = false
+    this.#base.forget()
+    this.#log.forget()
+    const base = this.#base.news(mode)
+    const text = base.kind === 'changed' ? await this.#base.read(base.size) : undefined
+    const log = await this.#log.news(mode)
+    this.#hash = text === undefined ? undefined : hashOf(text)
+    this.#measure(text ?? '')
+    this.#hasJournal = false
+    this.#isSpent = false
+    const tree = text === undefined ? undefined : treeOf(text, this.#path, this.#format)
+    const news = log.kind === 'replaced' ? await this.#replay(tree, log.bytes, mode) : tree
+    this.#isLoaded = true
+    return { kind: 'all', tree: news }
+  }
+
+  /** The tree with what is in the journal. */
+  async #replay(tree: Tree | undefined, bytes: Buffer, mode: LockMode): Promise<Tree | undefined> {
+    const entries = entriesOf(bytes)
+    requireJournal(this.#path, bytes, entries)
+    const relation = relationTo(this.#hash, entries)
+    if (relation === 'stale') throw keepStale(this.#path, entries, tree)
+    this.#take(bytes, 'replaced', entries, mode)
+    this.#isNew = true
+    if (relation === 'current') return apply(tree, entries.changes, this.#path)
+    this.#isSpent = true
+    if (mode === 'exclusive') await this.#removeJournal()
+    return tree
+  }
+
+  #take(bytes: Buffer, kind: 'tail' | 'replaced', { end }: Entries, mode: LockMode): void {
+    this.#hasJournal = true
+    this.#log.apply(bytes, kind, end)
+    if (mode === 'exclusive' && end < bytes.length) cutTorn(this.#log, bytes.subarray(end))
+  }
+
+  #create(): void {
+    const file = statSync(this.#path)
+    if (file.nlink > 1) {
+      throw new LockUnsupportedError(
+        `cannot keep a journal of ${this.#path}: it has ${file.nlink} hard links, and under the other names nobody would know of ` +
+          'it. Remove the other links, or use a symbolic link, which is followed.',
+        { path: this.#path },
+      )
+    }
+    this.#isNew = true
+    this.#isSpent = false
+    this.#hasJournal = true
+    // Who may read and write the file may do so with its journal.
+    this.#log.create(file)
+  }
+
+  /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */
+  async #removeJournal(): Promise<void> {
+    await syncFolder(dirname(this.#path))
+    await this.#unlinkJournal()
+  }
+
+  async #unlinkJournal(): Promise<void> {
+    try {
+      unlinkSync(journalOf(this.#path))
+      // Else power loss could bring it back beside a later file.
+      await syncFolder(dirname(this.#path))
+    } catch (cause) {
+      throw new StoreIoError(
+        `cannot remove ${journalOf(this.#path)}. Everything in it is in ${this.#path} now; the next operation tries again.`,
+        { path: this.#path, cause },
+      )
+    }
+    this.#log.close()
+    this.#hasJournal = false
+    this.#isSpent = false
+  }
+
+  #measure(text: string): void {
+    this.#checkpointAt = Math.max(SMALLEST_BYTES, text.length)
+  }
+}
