@@ -63,7 +63,7 @@ class Collector {
       if (json !== undefined) this.changes.push(['=', at, json])
       else if (old !== ABSENT) this.changes.push(['-', at])
     }
-    for (const child of node.touched) {
+    for (const child of node.touched ?? []) {
       const key = String(child.key)
       if (node.current(key) === child.base && getOwn(base, key) === child.base)
         this.collect(child, [...path, key])
@@ -81,7 +81,7 @@ class Collector {
     }
     const runs = node.added.length > 0 ? [{ new: node.added.map((value) => this.#json(value) ?? null) }] : []
     if (runs.length > 0 || kept < base.length) this.changes.push(['~', path, kept, base.length - kept, runs])
-    for (const child of node.touched) {
+    for (const child of node.touched ?? []) {
       const index = Number(child.key)
       if (index < kept && node.current(index) === child.base) this.collect(child, [...path, index])
     }
