@@ -39,9 +39,10 @@ const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
 /**
  * Swap it for `Low`: `new LockedLow(path or adapter, defaultData)`. `update(fn)` works on the file's present state and
  * awaits `fn`; a throw leaves memory and file untouched. A bare `db.data.x = 1; await db.write()` merges with what
- * others wrote, or throws StaleWriteError.
- * @throws TypeError for an adapter without `path` (use the `JSONFile` of this module, or add the property); `Memory`
- * works as before
+ * others wrote, or throws StaleWriteError. With `journal: true` an update costs what it changes, `data` is read-only
+ * outside of updates and transactions, and a bare `write()` is a TransactionError.
+ * @throws TypeError for an adapter without `path` (use the `JSONFile` of this module, or add the property), or, with
+ * `journal`, one that writes by itself; `Memory` works as before
  */
 export class LockedLow<T = unknown> extends LockableLow<T> {
   readonly #opened: OpenedLow | undefined

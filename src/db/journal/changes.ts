@@ -63,7 +63,7 @@ class Collector {
       if (json !== undefined) this.changes.push(['=', at, json])
       else if (old !== ABSENT) this.changes.push(['-', at])
     }
-    for (const child of node.touched) {
+    for (const child of node.touched ?? []) {
       const key = String(child.key)
       if (node.current(key) === child.base && getOwn(base, key) === child.base)
         this.collect(child, [...path, key])
@@ -81,7 +81,7 @@ class Collector {
     }
     const runs = node.added.length > 0 ? [{ new: node.added.map((value) => this.#json(value) ?? null) }] : []
     if (runs.length > 0 || kept < base.length) this.changes.push(['~', path, kept, base.length - kept, runs])
-    for (const child of node.touched) {
+    for (const child of node.touched ?? []) {
       const index = Number(child.key)
       if (index < kept && node.current(index) === child.base) this.collect(child, [...path, index])
     }
@@ -103,8 +103,19 @@ class Collector {
     )
     if (runs.length > 0 || from + same < base.length)
       this.changes.push(['~', path, from, base.length - same - from, runs])
+    let places: Map<unknown, number> | undefined
     for (const child of this.#recorder.known(base)?.touched ?? []) {
-      const index = kept.get(child.base) ?? placeOf(child, base, elements, from, same)
+      let index = kept.get(child.base)
+      if (index === undefined) {
+        let old: number | undefined = Number(child.key)
+        // It may have been found when it had moved already.
+        if (base[old] !== child.base) {
+          places ??= new Map(base.map((element, place) => [element, place]))
+          old = places.get(child.base)
+        }
+        if (old !== undefined && old < from) index = old
+        if (old !== undefined && old >= base.length - same) index = old + elements.length - base.length
+      }
       if (index !== undefined) this.collect(child, [...path, index])
     }
   }
@@ -150,18 +161,4 @@ class Collector {
   #json(value: unknown): unknown {
     return jsonOf(this.#recorder.draft(value))
   }
-}
-
-/** Where an element is now that is in the common beginning, or the common end. */
-function placeOf(
-  { key, base: element }: ContainerNode,
-  base: readonly unknown[],
-  elements: readonly unknown[],
-  from: number,
-  same: number,
-): number | undefined {
-  // It may have been found when it had moved already.
-  const old = base[Number(key)] === element ? Number(key) : base.indexOf(element)
-  if (old < from) return old < 0 ? undefined : old
-  return old >= base.length - same ? old + elements.length - base.length : undefined
 }

@@ -48,8 +48,8 @@ export class JournalFile {
   #hasJournal = false
   /** All of it is in the file already: a crash has kept it from being removed. */
   #isSpent = false
-  /** Its name may not have reached the disk. */
-  #isNew = true
+  /** The generation of the journal whose name is known to be on the disk. */
+  #named = -1
   #checkpointAt = SMALLEST_BYTES
 
   constructor(path: string, format: TreeFormat) {
@@ -76,7 +76,7 @@ export class JournalFile {
   }
 
   get isSynced(): boolean {
-    return !this.#hasJournal || (this.#log.isSynced && !this.#isNew)
+    return !this.#hasJournal || (this.#log.isSynced && this.#named === this.#log.generation)
   }
 
   /** @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content */
@@ -169,9 +169,9 @@ export class JournalFile {
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
   async sync(): Promise<void> {
-    const isNew = this.#isNew
-    await this.#log.syncNow(isNew)
-    if (isNew) this.#isNew = false
+    const { generation } = this.#log
+    await this.#log.syncNow(generation !== this.#named)
+    this.#named = generation
   }
 
   changedMeanwhile(): LockLostError {
@@ -216,7 +216,6 @@ export class JournalFile {
     const relation = relationTo(this.#hash, entries)
     if (relation === 'stale') throw keepStale(this.#path, entries, tree)
     this.#take(bytes, 'replaced', entries, mode)
-    this.#isNew = true
     if (relation === 'current') return apply(tree, entries.changes, this.#path)
     this.#isSpent = true
     if (mode === 'exclusive') await this.#removeJournal()
@@ -238,7 +237,6 @@ export class JournalFile {
         { path: this.#path },
       )
     }
-    this.#isNew = true
     this.#isSpent = false
     this.#hasJournal = true
     // Who may read and write the file may do so with its journal.

@@ -1,4 +1,4 @@
-import { ContainerNode, member } from './node.ts'
+import { ContainerNode, member, NODE } from './node.ts'
 import type { Recorder } from './recorder.ts'
 
 type AnyMethod = (...args: unknown[]) => unknown
@@ -73,6 +73,7 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
     if (key === 'length') return this.length
     const index = indexOf(key)
     if (index !== undefined) return this.recorder.draft(this.current(index), this, key as string)
+    if (key === NODE) return this
     // Not that of the target, which may be a draft too.
     return MOVES.has(key) ? this.#move(Reflect.get([], key) as AnyMethod) : Reflect.get(target, key)
   }

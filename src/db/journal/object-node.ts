@@ -1,5 +1,5 @@
 import type { TreeObject } from '../tree/json-tree.ts'
-import { ContainerNode, member } from './node.ts'
+import { ContainerNode, member, NODE } from './node.ts'
 import type { Recorder } from './recorder.ts'
 
 /** In the place of a member that is not there. */
@@ -27,7 +27,7 @@ export class ObjectNode extends ContainerNode<TreeObject> implements ProxyHandle
   }
 
   get(target: object, key: string | symbol): unknown {
-    if (typeof key === 'symbol') return Reflect.get(target, key)
+    if (typeof key === 'symbol') return key === NODE ? this : Reflect.get(target, key)
     const value = this.current(key)
     // What is not there may be inherited: `toString`.
     if (value === ABSENT) return Object.hasOwn(target, key) ? undefined : Reflect.get(target, key)

@@ -1,7 +1,7 @@
 import { TransactionError } from '../../errors.ts'
 import { isObject, type TreeObject } from '../tree/json-tree.ts'
 import { ListNode } from './list-node.ts'
-import type { ContainerNode } from './node.ts'
+import { type ContainerNode, NODE } from './node.ts'
 import { ObjectNode } from './object-node.ts'
 
 export type Container = TreeObject | unknown[]
@@ -19,7 +19,6 @@ export function isContainer(value: unknown): value is Container {
 export class Recorder {
   readonly #path: string
   readonly #nodes = new Map<Container, ContainerNode>()
-  readonly #drafts = new Map<unknown, ContainerNode>()
   /** What the user has put in: it is handed out as it is, since nobody else has it. */
   readonly #given = new Set<unknown>()
   #isOpen = true
@@ -41,15 +40,14 @@ export class Recorder {
       ? new ListNode(this, value, parent, key)
       : new ObjectNode(this, value, parent, key)
     this.#nodes.set(value, node)
-    this.#drafts.set(node.draft, node)
     return node.draft
   }
 
   /** What is kept of a value that the user has given: the container of the tree where it is the draft of one. */
   enter(value: unknown): unknown {
     if (typeof value !== 'object' || value === null) return value
-    const node = this.#drafts.get(value)
-    if (node) return node.base
+    const node = (value as { [NODE]?: ContainerNode })[NODE]
+    if (node?.recorder === this) return node.base
     this.#given.add(value)
     return value
   }

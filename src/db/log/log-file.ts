@@ -196,13 +196,25 @@ export class LogFile {
     this.#known.synced(content.length)
   }
 
+  /** Changes whenever another file is open than before. */
+  get generation(): number {
+    return this.#data.generation
+  }
+
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
   async syncNow(newName: boolean): Promise<void> {
     if (!this.exists) return
     const upTo = this.#known.end
-    await sync(this.#data.fd)
+    const { generation, fd } = this.#data
+    const isStillOpen = () => this.exists && this.generation === generation
+    try {
+      await sync(fd)
+    } catch (error) {
+      // Else it was replaced meanwhile, by what has all of it and was synced.
+      if (isStillOpen()) throw error
+    }
     if (newName) await syncFolder(dirname(this.path))
-    this.#known.synced(upTo)
+    if (isStillOpen()) this.#known.synced(upTo)
   }
 
   /** As `syncNow`, blocking the thread. */
