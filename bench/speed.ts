@@ -2,7 +2,7 @@
  * pslock beside what people would use instead, all in one run, in rounds, one after the other in each: absolute times mean
  * nothing on a shared machine. What is measured how: BENCHMARKS.md.
  */
-import { styleText } from 'node:util'
+import pc from 'picocolors'
 import { table } from '../cli/table.ts'
 import { Lab, reasonOf, say } from './lab/lab.ts'
 import { circumstances } from './lab/marked.ts'
@@ -75,9 +75,7 @@ const run = await measureAll()
 if (options.json) console.log(JSON.stringify(run, null, 2))
 else {
   for (const { title, rows } of sections(run)) {
-    console.log(
-      `${styleText('bold', title, { stream: process.stdout })}\n${table(rows, { right: [1, 2] })}\n`,
-    )
+    console.log(`${pc.bold(title)}\n${table(rows, { right: [1, 2] })}\n`)
   }
   console.log(footnotes(run).join('\n'))
 }

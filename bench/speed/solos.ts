@@ -52,7 +52,7 @@ async function pairs(lab: Lab, { rounds, seed, onRound }: SoloOptions): Promise<
     const measured: Pairs[] = []
     // The first round only warms up.
     for (let round = -1; round < rounds; round++) {
-      onRound('pairs')
+      if (round >= 0) onRound('pairs')
       const each = await member.call('pairs', lab.path('pairs'), loop, PAIRS)
       if (round >= 0) measured.push(each)
     }
