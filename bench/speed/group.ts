@@ -8,8 +8,6 @@ import type { Group } from './plan.ts'
 
 /** Enough to open, and to do every operation on. */
 const WARM_UP_RECORDS = 100
-/** Together, in the store that is measured. */
-const WARM_UP_MS = 300
 
 /** What one peer did, round by round, or why that does not count. */
 export interface Outcome {
@@ -45,8 +43,8 @@ export async function measureGroup(lab: Lab, group: Group, options: GroupOptions
         if (outcome.void !== undefined) continue
         await attempt(outcome, async () => {
           const path = templates.copy(outcome.peer, 'measured')
-          const times = { warmUpMs: WARM_UP_MS, forMs: options.forMs(outcome.peer) }
-          outcome.results.push(await measure(crew, { ...group, peer: outcome.peer }, path, times))
+          const cell = { ...group, peer: outcome.peer }
+          outcome.results.push(await measure(crew, cell, path, options.forMs(outcome.peer)))
         })
         templates.remove('measured')
       }

@@ -31,8 +31,10 @@ export interface Commands {
   warmUp(peer: PeerName, path: string, records: number, workload: WorkloadName): void
   /** @param records how many the store was prepared with */
   open(peer: PeerName, path: string, records: number): void
-  /** Does operations until this moment of the common clock (bench/lab/clock.ts), from another one on. */
-  run(workload: WorkloadName, startAtMs: number, forMs: number): Share
+  /**
+   * Does operations from this moment of the common clock (bench/lab/clock.ts) on, for so long, or until it has done so many.
+   */
+  run(workload: WorkloadName, startAtMs: number, forMs: number, atMost?: number): Share
   /** Answers what this store was told that it did, warm-up included. */
   close(): Acknowledged
   contents(peer: PeerName, path: string): Contents
@@ -86,6 +88,7 @@ async function run(
   hand: Hand,
   startAtMs: number,
   forMs: number,
+  atMost: number,
 ): Promise<Share> {
   const start = startAtMs - CLOCK_OFFSET_MS
   const [half, end] = [start + forMs / 2, start + forMs]
@@ -93,7 +96,7 @@ async function run(
   let [atHalf, atEnd] = [0, 0]
   await sleep(start - performance.now())
   const cpu = process.cpuUsage()
-  for (let asked = performance.now(); asked < end; ) {
+  for (let asked = performance.now(), left = atMost; asked < end && left > 0; left--) {
     const done = operation(hand)
     // A synchronous peer shall not pay for an await.
     if (done instanceof Promise) await done
@@ -149,10 +152,10 @@ const commands: Answers = {
     opened = { store, hand: handOf(store, records) }
   },
 
-  async run(workload, startAtMs, forMs) {
+  async run(workload, startAtMs, forMs, atMost = Number.MAX_SAFE_INTEGER) {
     const { store, hand } = current()
     if (store.alone) return runAlone(await store.alone(startAtMs, forMs), hand)
-    return run(operationOf(workload, store), hand, startAtMs, forMs)
+    return run(operationOf(workload, store), hand, startAtMs, forMs, atMost)
   },
 
   async close() {
