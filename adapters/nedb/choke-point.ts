@@ -25,14 +25,16 @@ const SELF_CONTAINED: ReadonlySet<string> = new Set([
 export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
   const { executor, persistence } = db
   const makesIds = db._createNewId === (fromNedb('') as { prototype: Nedb }).prototype._createNewId
-  if (makesIds) db._createNewId = () => unusedId(db)
+  // Not looked up in the index, as vanilla does: it would be in vain, since what others have written is not there yet.
+  if (makesIds) db._createNewId = randomId
 
   executor.pushAsync = (task, forceQueuing = false, mode = 'exclusive') => {
     const call = currentCall(db)
     const isBlind =
       makesIds && call?.name === 'insert' ? () => isBlindInsert(db, memory, call.args[0]) : undefined
+    const run = isBlind ? () => memory.run(task, isBlind()) : task
     const isSelfContained = call !== undefined && SELF_CONTAINED.has(call.name)
-    const perform = () => session.perform(mode, task, { call, isBlind, isSelfContained })
+    const perform = () => session.perform(mode, run, { call, isBlind, isSelfContained })
     return executor.ready || forceQueuing ? perform() : beforeLoad.hold(perform)
   }
   // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.
@@ -89,13 +91,6 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
       memory.apply([], true)
     }
     await session.perform('exclusive', drop, { call: currentCall(db) })
-  }
-}
-
-function unusedId(db: Nedb): string {
-  for (;;) {
-    const id = randomId()
-    if (db.indexes._id?.getMatching(id).length === 0) return id
   }
 }
 

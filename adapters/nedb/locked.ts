@@ -39,6 +39,15 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override _addToIndexes(doc: Doc): void {
+      const at = attached.get(this)
+      if (at?.memory.isBlind) {
+        makeStorable(doc)
+        at.memory.defer(doc)
+        at.session.onUndo(() => {
+          if (!at.memory.forget(doc)) super._removeFromIndexes(doc)
+        })
+        return
+      }
       const session = changing(this, [doc._id, twinOf(doc._id)])
       if (session?.running) {
         makeStorable(doc)
@@ -49,8 +58,9 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override _removeFromIndexes(doc: Doc): void {
+      const session = changing(this, [doc._id])
       super._removeFromIndexes(doc)
-      changing(this, [])?.onUndo(() => super._addToIndexes(doc))
+      session?.onUndo(() => super._addToIndexes(doc))
     }
 
     override _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void {

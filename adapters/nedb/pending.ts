@@ -49,6 +49,11 @@ export class Pending {
     return docs
   }
 
+  /** @returns whether it was there */
+  delete(id: unknown): boolean {
+    return this.#docs.delete(id)
+  }
+
   clear(): void {
     this.#docs.clear()
     this.#chars = 0

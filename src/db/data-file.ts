@@ -88,8 +88,6 @@ export class DataFile {
         path: this.path,
       })
     }
-    // Its last name may be gone, and then to close it frees its blocks (0.3 ms): that is nothing to hold the lock for.
-    this.unlock()
     this.#descriptor.replace(fd)
     this.#locked = locked
     this.#readOnly = false

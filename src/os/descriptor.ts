@@ -1,4 +1,4 @@
-import { close, closeSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 
 /** Stores that are forgotten without `close()` give their descriptors back; none of these carries a lock then. */
 const forgotten = new FinalizationRegistry<{ fd: number | undefined }>(({ fd }) => {
@@ -46,7 +46,7 @@ export class Descriptor {
   replace(fd: number): void {
     const old = this.#slot.fd
     this.#slot.fd = fd
-    if (old !== undefined) close(old, () => {})
+    if (old !== undefined) closeQuietly(old)
   }
 
   /** Closes it, and with it drops what is locked on it. */

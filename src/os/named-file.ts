@@ -91,9 +91,10 @@ type Statx = (folder: number, path: Buffer, flags: number, mask: number, words: 
 let looks = 0
 let statx: Statx | undefined
 
-/** @returns undefined where it is not there: no Linux, no koffi, an old C library */
+/** @returns undefined where it is not there: no Linux, no koffi, an old C library; or where fs-ext is insisted on */
 function bindStatx(): Statx | undefined {
-  if (process.platform !== 'linux' || endianness() !== 'LE') return undefined
+  if (process.platform !== 'linux' || endianness() !== 'LE' || process.env.PSLOCK_BINDING === 'fs-ext')
+    return undefined
   try {
     return libc().func<Statx>(
       'int statx(int folder, const void *path, int flags, unsigned int mask, void *words)',

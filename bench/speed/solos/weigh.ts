@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { Peer } from '../store.ts'
 
 /** What an open store costs its process. */
@@ -11,7 +12,9 @@ export interface Weight {
   readonly heldAfterReadBytes: number
 }
 
-function held(): number {
+async function held(): Promise<number> {
+  // What was read with is held until the event loop has turned.
+  await setTimeout(20)
   globalThis.gc?.()
   const { heapUsed, external } = process.memoryUsage()
   return heapUsed + external
@@ -22,13 +25,13 @@ export async function weigh(peer: Peer, path: string, records: number): Promise<
   let start = performance.now()
   const store = await peer.open(path)
   const openMs = performance.now() - start
-  const heldBytes = held()
+  const heldBytes = await held()
   const residentBytes = process.memoryUsage.rss()
   start = performance.now()
   const found = await store.readAll?.()
   const readMs = performance.now() - start
   if (found !== records) throw new Error(`${found} of ${records} records were read`)
-  const heldAfterReadBytes = held()
+  const heldAfterReadBytes = await held()
   await store.close()
   return { openMs, heldBytes, residentBytes, readMs, heldAfterReadBytes }
 }
