@@ -67,7 +67,6 @@ export class NedbMemory implements LogMemory {
     for (const [id, doc] of docs) this.#pending.add(id, doc)
     if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#db.indexes[name]
     if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0) this.#settle(indexes)
-    else if (this.#pending.isTooMuch) this.settle()
     return bad
   }
 

@@ -2,8 +2,8 @@ import { CorruptStoreError } from '../../src/errors.ts'
 import type { Doc, NedbModel } from './internals.ts'
 import { fromLine } from './records.ts'
 
-/** More text than this is not kept. */
-const UNPARSED_CHARS = 16 * 2 ** 20
+/** So much text may be kept alive by lines that were cut from it. */
+const KEPT_CHARS = 16 * 2 ** 20
 
 /**
  * Documents (undefined: deleted) that others have written and nobody here has asked for yet. In a crowd everybody sees
@@ -15,7 +15,9 @@ export class Pending {
   readonly #model: NedbModel
   readonly #path: string
   readonly #docs = new Map<unknown, Doc | string | undefined>()
+  /** Of the lines that are here, and of all that came since they were last copied. */
   #chars = 0
+  #keptChars = 0
 
   constructor(model: NedbModel, path: string) {
     this.#model = model
@@ -26,15 +28,14 @@ export class Pending {
     return this.#docs.size === 0
   }
 
-  /** Whether it is more than should be kept: the lines, and with them the text that they were cut from. */
-  get isTooMuch(): boolean {
-    return this.#chars > UNPARSED_CHARS
-  }
-
   /** A document, or its line. */
   add(id: unknown, doc: Doc | string | undefined): void {
+    this.delete(id)
     this.#docs.set(id, doc)
-    if (typeof doc === 'string') this.#chars += doc.length
+    if (typeof doc !== 'string') return
+    this.#chars += doc.length
+    this.#keptChars += doc.length
+    if (this.#keptChars > KEPT_CHARS + 2 * this.#chars) this.#copy()
   }
 
   /**
@@ -44,19 +45,29 @@ export class Pending {
   take(ids?: readonly unknown[]): Map<unknown, Doc | undefined> {
     const docs = new Map<unknown, Doc | undefined>()
     for (const id of ids ?? this.#docs.keys()) if (this.#docs.has(id)) docs.set(id, this.#parsed(id))
-    if (ids) for (const id of docs.keys()) this.#docs.delete(id)
+    if (ids) for (const id of docs.keys()) this.delete(id)
     else this.clear()
     return docs
   }
 
   /** @returns whether it was there */
   delete(id: unknown): boolean {
+    const doc = this.#docs.get(id)
+    if (typeof doc === 'string') this.#chars -= doc.length
     return this.#docs.delete(id)
   }
 
   clear(): void {
     this.#docs.clear()
     this.#chars = 0
+    this.#keptChars = 0
+  }
+
+  /** A line that was cut from a text keeps all of it alive, and most of what was in it has been replaced. */
+  #copy(): void {
+    for (const [id, doc] of this.#docs)
+      if (typeof doc === 'string') this.#docs.set(id, Buffer.from(doc).toString())
+    this.#keptChars = this.#chars
   }
 
   #parsed(id: unknown): Doc | undefined {

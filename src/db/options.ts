@@ -24,7 +24,7 @@ export interface StoreOptions {
   readonly lockPath?: string | undefined
   /**
    * How long this process may go on without letting others go first, in milliseconds.
-   * @default 10
+   * @default 4
    */
   readonly sliceMs?: number | undefined
 }
@@ -40,12 +40,6 @@ export interface TreeOptions extends StoreOptions {
   readonly journal?: boolean | undefined
 }
 
-/**
- * Longer than a `PsLock` by itself: who comes back to a store after the turns of 49 others finds nothing of it in the
- * processor's caches, and needs half a millisecond before it is at full speed (50 processes inserting: 1.4 times the 4 ms).
- */
-const SLICE_MS = 10
-
 /** The checked options, with the lock they ask for. */
 export interface OpenOptions {
   readonly lock: PsLock
@@ -56,7 +50,7 @@ export interface OpenOptions {
 /** @throws TypeError that shows the wrong value */
 export function openOptions(path: string, options: StoreOptions): OpenOptions {
   requirePath(path, 'path')
-  const { durability = 'process', timeoutMs, lockPath, sliceMs = SLICE_MS } = options
+  const { durability = 'process', timeoutMs, lockPath, sliceMs } = options
   if (durability !== 'process' && durability !== 'disk') {
     throw new TypeError(`durability must be 'process' or 'disk', got ${show(durability)}`)
   }

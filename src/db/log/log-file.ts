@@ -12,8 +12,12 @@ import { isPlain } from './scan.ts'
 /** More than this is not read without the lock: to read and parse it blocks the thread for some ten milliseconds. */
 const AT_ONCE_BYTES = 2 ** 20
 
-/** More than this is not passed over but applied: a read of this much blocks the thread for half a millisecond. */
-const PASS_OVER_BYTES = 4 * 2 ** 20
+/**
+ * More than this is not passed over but applied. To search so much takes ten milliseconds, to apply it some hundred; so it
+ * must be far more than a crowd writes between two turns of a process: with 4 MB each turn made the next ones longer, until
+ * 50 processes inserted 400 records a second together.
+ */
+const PASS_OVER_BYTES = 64 * 2 ** 20
 
 /** What is new in the file since this process last looked. */
 export type News =

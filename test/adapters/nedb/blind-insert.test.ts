@@ -45,6 +45,30 @@ describe('NeDB insert without catching up', () => {
     assert.equal((await seenByVanilla(file('store.db'))).length, 5)
   })
 
+  it('puts off what it adds to the indexes until it is asked for, and takes it back with what fails', async () => {
+    const { _id } = await one.insertAsync({ mine: 1 })
+    assert.equal(known(one).includes(_id), false, 'it was not put off')
+    assert.equal((await one.findOneAsync({ _id }))?.mine, 1)
+    assert.equal(known(one).includes(_id), true)
+    const refused = { at: { $$date: 1, b: 2 } }
+    await assert.rejects(one.insertAsync([{ mine: 2 }, { mine: 3 }, refused]), TypeError)
+    assert.equal(await one.countAsync({ mine: { $gt: 1 } }), 0)
+    const seen: number[] = []
+    const undone = one.transaction(async (tx) => {
+      await tx.insertAsync([{ mine: 4 }, { mine: 5 }])
+      seen.push(await tx.countAsync({ mine: 4 }), await tx.countAsync({ mine: { $gt: 1 } }))
+      await tx.insertAsync({ mine: 6 })
+      throw new Error('undone')
+    })
+    await assert.rejects(undone, { message: 'undone' })
+    assert.deepEqual(seen, [1, 2])
+    assert.equal(await one.countAsync({ mine: { $gt: 1 } }), 0)
+    await one.insertAsync({ mine: 7 })
+    await one.ensureIndexAsync({ fieldName: 'mine', unique: true, sparse: true })
+    await assert.rejects(one.insertAsync({ mine: 7 }), { errorType: 'uniqueViolated' })
+    assert.equal((await seenByVanilla(file('store.db'))).length, 3)
+  })
+
   it('is refused by a unique index that somebody else has just made', async () => {
     await one.insertAsync({ mine: 1 })
     await other.ensureIndexAsync({ fieldName: 'name', unique: true, sparse: true })
