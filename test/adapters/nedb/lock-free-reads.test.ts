@@ -141,6 +141,8 @@ describe('NeDB reads without the lock', () => {
       `${JSON.stringify({ n: 7, ...odd, _id: 'a' })}\n{"$$deleted":true,"_id":"b\\\\\\""}\n`,
     )
     assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 7)
+    appendFileSync(file('store.db'), `${JSON.stringify({ n: 8, _id: 'a', text: 'in the middle' })}\n`)
+    assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 8)
     assert.equal(await db.findOneAsync({ _id: 'b\\"' }), null)
     assert.equal(await db.countAsync({}), 3)
   })
