@@ -12,11 +12,12 @@ const HEAD_START_MS = 100
 export const HANGS_MS = 180_000
 
 /**
- * What each process does in the very store that is measured, or less if it takes as long as the measurement: compiled code
- * that has only met another store object is thrown away at the first sight of this one (50 processes finding: 20 times as
- * slow for the first seconds).
+ * Before it is measured the store itself is worked in for so many measurements' time, or for so long for each process that
+ * shares the processor (not in the short measurements of a first look), or until every process has done so many operations: each process has but a small part of the processor, V8 compiles what it has seen a few thousand times, and
+ * it throws that away when it meets another store object (50 processes finding: 20 times as slow for the first seconds).
  */
-const WARM_UP_OPERATIONS = 3000
+const WARM_UP = { windows: 3, msOfEach: 300, operations: 8000 }
+const SHORT_MS = 1000
 
 /** Who does what, in how large a store. */
 export interface Cell {
@@ -38,30 +39,26 @@ export interface Result {
   readonly cpuUs: number
 }
 
-/**
- * Measures a cell once, and counts what is in the store afterwards.
- * @param path of a prepared store that nobody has open
- * @throws Error where something acknowledged is not there
- */
-export async function measure(
+const step = <T>(what: string, run: Promise<T>): Promise<T> => within(what, HANGS_MS, run)
+
+/** Opens a store in every process, and works in it. */
+export async function warmUp(
   crew: Crew,
   { workload, peer, records }: Cell,
   path: string,
   forMs: number,
-): Promise<Result> {
-  const step = <T>(what: string, run: Promise<T>) => within(what, HANGS_MS, run)
+): Promise<void> {
+  const { windows, msOfEach, operations } = WARM_UP
+  const atLeastMs = forMs < SHORT_MS ? 0 : crew.members.length * msOfEach
+  const warmUpMs = Math.max(windows * forMs, atLeastMs)
   await step('open', crew.all('open', peer, path, records))
-  await step('warm-up', crew.all('run', workload, nowMs() + HEAD_START_MS, forMs, WARM_UP_OPERATIONS))
-  const shares = await step('run', crew.all('run', workload, nowMs() + HEAD_START_MS, forMs))
-  const acknowledged = await step('close', crew.all('close'))
-  const found = await step('count', crew.first.call('contents', peer, path))
-  const expected = {
-    records: records + sum(acknowledged.map((each) => each.records)),
-    increments: sum(acknowledged.map((each) => each.increments)),
-  }
-  if (found.records !== expected.records || found.increments !== expected.increments) {
-    throw new Error(`${JSON.stringify(expected)} were acknowledged, ${JSON.stringify(found)} are there`)
-  }
+  const startAtMs = nowMs() + HEAD_START_MS
+  await step('warm-up', crew.all('run', peer, workload, startAtMs, warmUpMs, operations))
+}
+
+/** Measures once, in a store that is open. */
+export async function measure(crew: Crew, { workload, peer }: Cell, forMs: number): Promise<Result> {
+  const shares = await step('run', crew.all('run', peer, workload, nowMs() + HEAD_START_MS, forMs))
   const waits = new Waits()
   for (const share of shares) waits.merge(share.waits)
   const operations = sum(shares.map(({ atEnd }) => atEnd))
@@ -73,6 +70,22 @@ export async function measure(
     fairnessAtHalf: fairness(shares.map(({ atHalf }) => atHalf)),
     fairness: fairness(shares.map(({ atEnd }) => atEnd)),
     cpuUs: (sum(shares.map(({ cpuMs = Number.NaN }) => cpuMs)) / operations) * 1000,
+  }
+}
+
+/**
+ * Closes a store, and counts what is in it.
+ * @throws Error where something acknowledged is not there
+ */
+export async function count(crew: Crew, { peer, records }: Cell, path: string): Promise<void> {
+  const acknowledged = await step('close', crew.all('close', peer))
+  const found = await step('count', crew.first.call('contents', peer, path))
+  const expected = {
+    records: records + sum(acknowledged.map((each) => each.records)),
+    increments: sum(acknowledged.map((each) => each.increments)),
+  }
+  if (found.records !== expected.records || found.increments !== expected.increments) {
+    throw new Error(`${JSON.stringify(expected)} were acknowledged, ${JSON.stringify(found)} are there`)
   }
 }
 

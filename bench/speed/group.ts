@@ -1,13 +1,10 @@
-import { cpSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Lab, reasonOf, rotated, within } from '../lab/lab.ts'
-import { HANGS_MS, measure, type Result } from './cell.ts'
+import { type Cell, count, HANGS_MS, measure, type Result, warmUp } from './cell.ts'
 import { Crew } from './crew.ts'
 import type { PeerName } from './peers.ts'
 import type { Group } from './plan.ts'
-
-/** Enough to open, and to do every operation on. */
-const WARM_UP_RECORDS = 100
 
 /** What one peer did, round by round, or why that does not count. */
 export interface Outcome {
@@ -25,92 +22,49 @@ export interface GroupOptions {
   readonly onCell: (peer: PeerName) => void
 }
 
-/** Measures all peers of a group in turn, in processes of its own; who goes first changes from round to round. */
+/**
+ * Measures all peers of a group in turn, in processes of its own; who goes first changes from round to round. A peer that fails
+ * is void, and the others are measured anew without it: nobody knows what the processes still had open.
+ */
 export async function measureGroup(lab: Lab, group: Group, options: GroupOptions): Promise<Outcome[]> {
-  const outcomes: Outcome[] = group.peers.map((peer) => ({ peer, results: [] }))
-  const templates = new Templates(lab, group)
-  let crew = new Crew(group.processes, options.seed)
-  try {
-    for (const outcome of outcomes) {
-      await attempt(outcome, async () => {
-        await within('preparation', HANGS_MS, templates.prepare(crew, outcome.peer))
-        await within('warm-up', HANGS_MS, templates.warmUp(crew, outcome.peer))
-      })
-    }
-    for (let round = 0; round < options.rounds; round++) {
-      for (const outcome of rotated(outcomes, round)) {
-        options.onCell(outcome.peer)
-        if (outcome.void !== undefined) continue
-        await attempt(outcome, async () => {
-          const path = templates.copy(outcome.peer, 'measured')
-          const cell = { ...group, peer: outcome.peer }
-          outcome.results.push(await measure(crew, cell, path, options.forMs(outcome.peer)))
-        })
-        templates.remove('measured')
+  const outcomes = group.peers.map((peer): Outcome => ({ peer, results: [] }))
+  for (let isOver = false; !isOver; ) {
+    const crew = new Crew(group.processes, options.seed)
+    const measured = outcomes.filter((outcome) => outcome.void === undefined)
+    let current: Outcome | undefined
+    const inTurn = async (
+      order: readonly Outcome[],
+      run: (cell: Cell, path: string, outcome: Outcome) => unknown,
+    ) => {
+      for (const outcome of order) {
+        current = outcome
+        await run({ ...group, peer: outcome.peer }, lab.path(outcome.peer), outcome)
       }
     }
-  } finally {
-    await crew.end('disconnect')
+    try {
+      for (const { results } of measured) results.length = 0
+      await inTurn(measured, async ({ peer, records }, path) => {
+        rmSync(dirname(path), { recursive: true, force: true })
+        mkdirSync(dirname(path))
+        await within('preparation', HANGS_MS, crew.first.call('prepare', peer, path, records))
+      })
+      await inTurn(measured, (cell, path) => warmUp(crew, cell, path, options.forMs(cell.peer)))
+      for (let round = 0; round < options.rounds; round++) {
+        await inTurn(rotated(measured, round), async (cell, _, { results }) => {
+          options.onCell(cell.peer)
+          results.push(await measure(crew, cell, options.forMs(cell.peer)))
+        })
+      }
+      await inTurn(measured, (cell, path) => count(crew, cell, path))
+      isOver = true
+      await crew.end('disconnect')
+    } catch (error) {
+      if (!current) throw error
+      current.void = reasonOf(error)
+      current.results.length = 0
+      await crew.end('kill')
+      isOver = measured.length === 1
+    }
   }
   return outcomes
-
-  async function attempt(outcome: Outcome, run: () => Promise<void>): Promise<void> {
-    try {
-      await run()
-    } catch (error) {
-      outcome.void = reasonOf(error)
-      // Nobody knows what these processes still have open.
-      await crew.end('kill')
-      crew = new Crew(group.processes, options.seed)
-      for (const { peer } of outcomes.filter(
-        (other) => other.results.length > 0 && other.void === undefined,
-      )) {
-        await within('warm-up', HANGS_MS, templates.warmUp(crew, peer))
-      }
-    }
-  }
-}
-
-/** Stores that are made once and copied for each measurement. */
-class Templates {
-  readonly #lab: Lab
-  readonly #group: Group
-
-  constructor(lab: Lab, group: Group) {
-    this.#lab = lab
-    this.#group = group
-  }
-
-  async prepare({ first }: Crew, peer: PeerName): Promise<void> {
-    this.remove(`${peer}-full`)
-    this.remove(`${peer}-warm`)
-    await first.call('prepare', peer, this.#path(`${peer}-full`), this.#group.records)
-    await first.call('prepare', peer, this.#path(`${peer}-warm`), WARM_UP_RECORDS)
-  }
-
-  /** Each process for itself: otherwise they would wait for each other, and V8 would have compiled nothing. */
-  async warmUp(crew: Crew, peer: PeerName): Promise<void> {
-    const { workload } = this.#group
-    await Promise.all(
-      crew.members.map((member, i) =>
-        member.call('warmUp', peer, this.copy(peer, `own-${i}`, 'warm'), WARM_UP_RECORDS, workload),
-      ),
-    )
-    for (const i of crew.members.keys()) this.remove(`own-${i}`)
-  }
-
-  copy(peer: PeerName, to: string, which: 'full' | 'warm' = 'full'): string {
-    const path = this.#path(to)
-    this.remove(to)
-    cpSync(dirname(this.#path(`${peer}-${which}`)), dirname(path), { recursive: true })
-    return path
-  }
-
-  remove(name: string): void {
-    rmSync(dirname(this.#path(name)), { recursive: true, force: true })
-  }
-
-  #path(name: string): string {
-    return this.#lab.path(name)
-  }
 }

@@ -27,33 +27,26 @@ export interface Commands {
   /** Rejects where the peer is not installed, or cannot do the workload. */
   load(peer: PeerName): void
   prepare(peer: PeerName, path: string, records: number): void
-  /** Does the workload in a store that nobody else has, until V8 has compiled it. */
-  warmUp(peer: PeerName, path: string, records: number, workload: WorkloadName): void
   /** @param records how many the store was prepared with */
   open(peer: PeerName, path: string, records: number): void
   /**
    * Does operations from this moment of the common clock (bench/lab/clock.ts) on, for so long, or until it has done so many.
    */
-  run(workload: WorkloadName, startAtMs: number, forMs: number, atMost?: number): Share
+  run(peer: PeerName, workload: WorkloadName, startAtMs: number, forMs: number, atMost?: number): Share
   /** Answers what this store was told that it did, warm-up included. */
-  close(): Acknowledged
+  close(peer: PeerName): Acknowledged
   contents(peer: PeerName, path: string): Contents
   pairs(path: string, loop: string, count: number): Pairs
   weigh(peer: PeerName, path: string, records: number): Weight
   steps(folder: string): StepCosts
 }
 
-/** As many as V8 needs, unless they take too long: an fsync each, say. */
-const WARM_UP_OPERATIONS = 3000
-const WARM_UP_CPU_MS = 100
-const WARM_UP_AT_MOST_MS = 4000
-
 /** The clock of all processes, by way of the one that is cheap to ask. */
 const CLOCK_OFFSET_MS = nowMs() - performance.now()
 const [seed = 1, worker = 0] = process.argv.slice(2).map(Number)
 const draw = random(seed + worker)
 
-let opened: { readonly store: Store; readonly hand: Hand } | undefined
+const opened = new Map<PeerName, { readonly store: Store; readonly hand: Hand }>()
 let ids = 0
 
 function load(peer: PeerName): Promise<Peer> {
@@ -70,9 +63,10 @@ function handOf(store: Store, records: number): Hand {
   }
 }
 
-function current() {
-  if (!opened) throw new Error('no store is open')
-  return opened
+function openedBy(peer: PeerName) {
+  const found = opened.get(peer)
+  if (!found) throw new Error(`no store of ${peer} is open`)
+  return found
 }
 
 /** The operation, if this store can do it. @throws Error otherwise */
@@ -131,36 +125,20 @@ const commands: Answers = {
     await (await load(peer)).prepare(path, records)
   },
 
-  async warmUp(peer, path, records, workload) {
-    const store = await (await load(peer)).open(path)
-    const hand = handOf(store, records)
-    if (!store.alone) {
-      const operation = operationOf(workload, store)
-      const [begun, cpu] = [performance.now(), process.cpuUsage()]
-      for (let i = 0; i < WARM_UP_OPERATIONS; i++) {
-        await operation(hand)
-        if (i % 50 !== 0) continue
-        const { user, system } = process.cpuUsage(cpu)
-        if ((user + system) / 1000 > WARM_UP_CPU_MS || performance.now() - begun > WARM_UP_AT_MOST_MS) break
-      }
-    }
-    await store.close()
-  },
-
   async open(peer, path, records) {
     const store = await (await load(peer)).open(path)
-    opened = { store, hand: handOf(store, records) }
+    opened.set(peer, { store, hand: handOf(store, records) })
   },
 
-  async run(workload, startAtMs, forMs, atMost = Number.MAX_SAFE_INTEGER) {
-    const { store, hand } = current()
+  async run(peer, workload, startAtMs, forMs, atMost = Number.MAX_SAFE_INTEGER) {
+    const { store, hand } = openedBy(peer)
     if (store.alone) return runAlone(await store.alone(startAtMs, forMs), hand)
     return run(operationOf(workload, store), hand, startAtMs, forMs, atMost)
   },
 
-  async close() {
-    const { store, hand } = current()
-    opened = undefined
+  async close(peer) {
+    const { store, hand } = openedBy(peer)
+    opened.delete(peer)
     await store.close()
     // What this store leaves behind must not be collected while the next one is measured.
     globalThis.gc?.()

@@ -84,7 +84,7 @@ describe('the bench', () => {
     if (!existsSync('/proc/self/task')) this.skip()
     const child = start(...SMALL, '--only', 'append', '--peers', 'pslock-sync', '--seconds', '60')
     const exited = once(child, 'exit')
-    const log = () => rooms().map((room) => join(at(room), 'measured', 'data'))[0] ?? ''
+    const log = () => rooms().map((room) => join(at(room), 'pslock-sync', 'data'))[0] ?? ''
     await until('they append', () => existsSync(log()) && statSync(log()).size > SMALL_BYTES)
     const members = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim().split(' ')
     assert.equal(members.length, 2)
