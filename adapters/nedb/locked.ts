@@ -174,7 +174,7 @@ function isKey(id: unknown): boolean {
   return typeof id === 'string' || typeof id === 'number'
 }
 
-/** A cursor that takes the lock shared, each time it is executed. */
+/** A cursor that looks at the file each time it is executed. */
 function readCursor(db: Nedb, cursor: NedbCursor, name: string, args: readonly unknown[]): NedbCursor {
   if (!attached.has(db)) return cursor
   const exec = async () => {

@@ -9,7 +9,7 @@ import type { Issued } from '../queue/operation.ts'
 import { OperationQueue } from '../queue/operation-queue.ts'
 import { Scope } from '../queue/scope.ts'
 import type { TransactionOptions } from '../transaction.ts'
-import { type Draft, Drafts, inTurn } from '../tree/drafts.ts'
+import { type Draft, Drafts, inTurn, transactOn } from '../tree/drafts.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { apply } from './apply.ts'
 import { type Change, changesOf } from './changes.ts'
@@ -82,16 +82,8 @@ export class JournalStore implements TreeSession {
     return this.#update((draft) => edit(draft.tree), { call: { name: 'update', args: [edit] } })
   }
 
-  async transact<T>(
-    run: (memory: TreeMemory) => T,
-    { retry, ...options }: TransactionOptions,
-  ): Promise<Awaited<T>> {
-    let result: Awaited<T> | undefined
-    const edit = async (draft: Draft) => {
-      result = await run(draft)
-    }
-    await this.#update(edit, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' })
-    return result as Awaited<T>
+  transact<T>(run: (memory: TreeMemory) => T, options: TransactionOptions): Promise<Awaited<T>> {
+    return transactOn(run, options, (edit, issued) => this.#update(edit, issued))
   }
 
   look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {

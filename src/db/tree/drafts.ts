@@ -1,5 +1,7 @@
 import { Context } from '../../lock/context.ts'
 import type { TreeMemory } from '../adapter.ts'
+import type { Issued } from '../queue/operation.ts'
+import type { TransactionOptions } from '../transaction.ts'
 import type { Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 
@@ -53,6 +55,20 @@ export class Drafts {
     }
     return draft.tree
   }
+}
+
+/** A transaction is an edit whose callback's value is given once it is committed. */
+export async function transactOn<T>(
+  run: (memory: TreeMemory) => T,
+  { retry, ...options }: TransactionOptions,
+  update: (edit: (draft: Draft) => Promise<void>, issued: Issued) => Promise<unknown>,
+): Promise<Awaited<T>> {
+  let result: Awaited<T> | undefined
+  const edit = async (draft: Draft) => {
+    result = await run(draft)
+  }
+  await update(edit, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' })
+  return result as Awaited<T>
 }
 
 /** Runs inside an open edit, after the inner edits that were issued before. */

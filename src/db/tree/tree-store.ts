@@ -12,7 +12,7 @@ import type { Commit, Pass } from '../queue/pass.ts'
 import { Scope } from '../queue/scope.ts'
 import type { TransactionOptions } from '../transaction.ts'
 import { BlockingTree } from './blocking-tree.ts'
-import { type Draft, Drafts, inTurn } from './drafts.ts'
+import { type Draft, Drafts, inTurn, transactOn } from './drafts.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { TreePass } from './tree-pass.ts'
 import type { TreeState } from './tree-state.ts'
@@ -93,16 +93,8 @@ export class TreeStore implements TreeSession, Pass {
     return this.queue.push('exclusive', look, { call: { name: 'checkpoint', args: [] } })
   }
 
-  async transact<T>(
-    run: (memory: TreeMemory) => T,
-    { retry, ...options }: TransactionOptions,
-  ): Promise<Awaited<T>> {
-    let result: Awaited<T> | undefined
-    const edit = async (draft: Draft) => {
-      result = await run(draft)
-    }
-    await this.#update(edit, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' })
-    return result as Awaited<T>
+  transact<T>(run: (memory: TreeMemory) => T, options: TransactionOptions): Promise<Awaited<T>> {
+    return transactOn(run, options, (edit, issued) => this.#update(edit, issued))
   }
 
   look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
