@@ -28,6 +28,11 @@ export class Pending {
     return this.#docs.size === 0
   }
 
+  /** A document that was not here, and not anywhere. */
+  addNew(doc: Doc): void {
+    this.#docs.set(doc._id, doc)
+  }
+
   /** A document, or its line. */
   add(id: unknown, doc: Doc | string | undefined): void {
     this.delete(id)

@@ -47,14 +47,15 @@ export class DataFile {
 
   /**
    * Opens the file that the path names now, if it is not the one that is open; undefined where there is none.
+   * @param withTime see `NamedFile.look`
    * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
    */
-  look(mode: LockMode): Named | undefined {
+  look(mode: LockMode, withTime = true): Named | undefined {
     // The permission to write may have come back meanwhile.
     if (this.#isFallback && mode === 'exclusive' && isWritable(this.path)) this.close()
     for (;;) {
       if (this.isOpen && mode === 'exclusive') this.#lock()
-      const found = this.#stat(() => this.#named.look())
+      const found = this.#stat(() => this.#named.look(withTime))
       if (!found) {
         this.close()
         return undefined

@@ -16,6 +16,8 @@ export class Hold {
   readonly since: number = performance.now()
   /** Where `acquire()` was called, for a timeout error of the same process; V8 formats its stack when it is read. */
   readonly acquiredAt: Error | undefined
+  /** Which store object changes the file in it, at this moment or before. For the floor above. */
+  owner: object | undefined
   #room: Room | undefined
   #accepted = 0
   #settled = false

@@ -35,7 +35,7 @@ export function readNow(fd: number, position: number, length: number): Buffer {
     if (got === 0) break
     done += got
   }
-  return buffer.subarray(0, done)
+  return done === length ? buffer : buffer.subarray(0, done)
 }
 
 /** Reads into a buffer from `position` on, as much as there is. @returns how many bytes */

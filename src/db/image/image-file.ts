@@ -20,7 +20,7 @@ export class ImageFile {
   readonly path: string
   readonly #durable: boolean
   readonly #data: DataFile
-  #known: { readonly generation: number; readonly size: number; readonly changedUs: number } | undefined
+  #known: (Pick<Named, 'size' | 'changedUs'> & { readonly generation: number }) | undefined
   #missing = false
 
   constructor(path: string, durable: boolean) {

@@ -3,6 +3,8 @@ import type { Named } from '../../os/named-file.ts'
 /** How many of the last known bytes are compared to notice a file that was rewritten in place. */
 const REMEMBERED_BYTES = 32
 
+const NOTHING = Buffer.alloc(0)
+
 /**
  * A time of change that was as old as this when we looked tells of every later change. Kernels before 6.13 count file
  * times in steps of up to 10 ms: a change right after the look could have the same one ("racy git" is the classic).
@@ -15,10 +17,13 @@ export class KnownLog {
   #generation = -1
   #applied = 0
   #end = 0
-  #last: Buffer = Buffer.alloc(0)
+  /** The last known bytes, at the end of it. */
+  readonly #last = Buffer.alloc(REMEMBERED_BYTES)
+  #remembered = 0
   #synced = 0
-  /** The time of change at the last look; undefined after a change of our own. */
+  /** The time of change at the last look; undefined after a change of our own, and where that was not asked for. */
   #changedUs: number | undefined
+  #isJustChanged = false
   /** The same, where it was old enough then to tell of every later change. */
   #quietUs: number | undefined
 
@@ -39,7 +44,7 @@ export class KnownLog {
 
   /** Where to begin to read: the last known bytes are compared. */
   get compareFrom(): number {
-    return this.#end - this.#last.length
+    return this.#end - this.#remembered
   }
 
   isOf(generation: number): boolean {
@@ -50,6 +55,14 @@ export class KnownLog {
     this.#generation = -1
   }
 
+  /**
+   * Whether a look must tell the time of change. Right after a change of our own there is nothing to compare it with, and
+   * who changes all the time need not ask at all.
+   */
+  get needsTime(): boolean {
+    return !this.#isJustChanged
+  }
+
   /** Whether there is no byte more or fewer, and yet it was changed since we looked: somebody edited it in place. */
   isEdited({ size, changedUs }: Named): boolean {
     return size === this.#end && (this.#changedUs ?? changedUs) !== changedUs
@@ -57,25 +70,29 @@ export class KnownLog {
 
   /** Whether nothing can have changed, so that there is nothing to compare. */
   isUntouched({ size, changedUs }: Named): boolean {
-    return size === this.#end && changedUs === this.#quietUs
+    return size === this.#end && changedUs !== undefined && changedUs === this.#quietUs
   }
 
   looked({ changedUs }: Named): void {
     this.#changedUs = changedUs
-    this.#quietUs = changedUs / 1000 + QUIET_MS < Date.now() ? changedUs : undefined
+    this.#isJustChanged = false
+    const isQuiet = changedUs !== undefined && changedUs / 1000 + QUIET_MS < Date.now()
+    this.#quietUs = isQuiet ? changedUs : undefined
   }
 
   /** A change of our own is no edit of others. */
   changing(): void {
+    this.#isJustChanged = true
     this.#changedUs = undefined
     this.#quietUs = undefined
   }
 
   /** What follows the last known bytes; undefined where those are not what they were. */
   behind(bytes: Buffer): Buffer | undefined {
-    const { length } = this.#last
-    if (bytes.length < length || !bytes.subarray(0, length).equals(this.#last)) return undefined
-    return bytes.subarray(length)
+    const length = this.#remembered
+    const from = REMEMBERED_BYTES - length
+    if (bytes.length < length || this.#last.compare(bytes, 0, length, from) !== 0) return undefined
+    return bytes.length === length ? NOTHING : bytes.subarray(length)
   }
 
   /** All of the file, from its beginning. */
@@ -83,7 +100,7 @@ export class KnownLog {
     if (this.#generation !== generation) this.#synced = 0
     this.#generation = generation
     this.#applied = 0
-    this.#last = Buffer.alloc(0)
+    this.#remembered = 0
     this.#end = 0
     this.added(bytes)
   }
@@ -96,15 +113,19 @@ export class KnownLog {
 
   /** These bytes behind the end are not in memory. */
   passedOver(bytes: Buffer): void {
-    this.#end += bytes.length
-    const last = bytes.length >= REMEMBERED_BYTES ? bytes : Buffer.concat([this.#last, bytes])
-    // A copy, or it would keep all of the bytes alive.
-    this.#last = Buffer.from(last.subarray(Math.max(0, last.length - REMEMBERED_BYTES)))
+    const { length } = bytes
+    this.#end += length
+    // Those before move up.
+    if (length < REMEMBERED_BYTES) this.#last.copy(this.#last, 0, length)
+    bytes.copy(this.#last, Math.max(0, REMEMBERED_BYTES - length), Math.max(0, length - REMEMBERED_BYTES))
+    this.#remembered = Math.min(REMEMBERED_BYTES, this.#remembered + length)
   }
 
   /** These bytes behind what is in memory are in memory now: what was passed over, and what follows it. */
   caughtUp(bytes: Buffer): void {
-    this.#last = this.#last.subarray(0, Math.max(0, this.#last.length - (this.#end - this.#applied)))
+    const passedOver = Math.min(REMEMBERED_BYTES, this.#end - this.#applied)
+    this.#last.copy(this.#last, passedOver, 0, REMEMBERED_BYTES - passedOver)
+    this.#remembered = Math.max(0, this.#remembered - passedOver)
     this.#end = this.#applied
     this.added(bytes)
   }

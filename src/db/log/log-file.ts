@@ -19,15 +19,26 @@ const AT_ONCE_BYTES = 2 ** 20
  */
 const PASS_OVER_BYTES = 64 * 2 ** 20
 
+interface None {
+  readonly kind: 'none'
+}
+
+const NONE: None = { kind: 'none' }
+
+/** Only this came behind what is applied. */
+interface Tail {
+  readonly kind: 'tail'
+  readonly bytes: Buffer
+}
+
 /** What is new in the file since this process last looked. */
 export type News =
-  | { readonly kind: 'none' }
+  | None
+  | Tail
   /** The store is empty: there is no file. */
   | { readonly kind: 'missing' }
   /** Another file, or another content: everything must be read anew. `bytes` is all of it. */
   | { readonly kind: 'replaced'; readonly bytes: Buffer }
-  /** Only this came behind what is known. */
-  | { readonly kind: 'tail'; readonly bytes: Buffer }
 
 /**
  * The data file of a log store: which version of it is loaded, how far, and how to add to it. Rewriting in place (`cp
@@ -73,20 +84,21 @@ export class LogFile {
     return isSame ? this.#tail(found.size) : this.#all(found.size)
   }
 
-  /** As `news`, without the lock and at once; undefined where that takes the lock, or too long. */
-  newsNow(): News | undefined {
+  /** As `news`, at once, and in mode 'shared' also without the lock; undefined where that takes the lock, or too long. */
+  newsNow(mode: LockMode): None | Tail | undefined {
     const known = this.#known
-    if (known.applied < known.end) return undefined
-    let found = this.#data.look('shared')
+    let found = this.#data.look(mode, mode === 'shared' || known.needsTime)
     // An append sets the time first, then the size: it is over in a moment.
-    for (let again = 0; again < 4 && found && known.isEdited(found); again++)
-      found = this.#data.look('shared')
+    for (let again = 0; again < 4 && found && known.isEdited(found); again++) found = this.#data.look(mode)
     if (!found || !this.#isKnown || known.isEdited(found)) return undefined
-    if (known.isUntouched(found)) return { kind: 'none' }
+    if (known.applied === known.end && known.isUntouched(found)) return NONE
+    if (found.size - known.applied > AT_ONCE_BYTES) return undefined
     const tail = this.#tailNow(found, AT_ONCE_BYTES)
-    if (!tail || !this.#isStill(tail)) return undefined
+    if (!tail || (mode === 'shared' && !this.#isStill(tail))) return undefined
     known.looked(found)
-    return tail.length === 0 ? { kind: 'none' } : { kind: 'tail', bytes: tail }
+    if (known.applied === known.end) return tail.length === 0 ? NONE : { kind: 'tail', bytes: tail }
+    const passedOver = readNow(this.#data.fd, known.applied, known.end - known.applied)
+    return { kind: 'tail', bytes: Buffer.concat([passedOver, tail]) }
   }
 
   /**
@@ -94,7 +106,7 @@ export class LogFile {
    * @returns false where that may be more than whole units of documents: look at `news`
    */
   passOver(mode: LockMode): boolean {
-    const found = this.#data.look(mode)
+    const found = this.#data.look(mode, this.#known.needsTime)
     if (!found || !this.#isKnown || this.#known.isEdited(found)) return false
     const tail = this.#tailNow(found, PASS_OVER_BYTES)
     if (!tail || (tail.length > 0 && !isPlain(tail))) return false
@@ -120,7 +132,7 @@ export class LogFile {
 
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
   apply(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
-    const whole = bytes.subarray(0, length)
+    const whole = firstOf(bytes, length)
     if (kind === 'replaced') this.#known.replaced(this.#data.generation, whole)
     else this.#known.caughtUp(whole)
   }
@@ -152,7 +164,7 @@ export class LogFile {
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */
   appended(data: Buffer, length: number, written: number): void {
     this.#known.changing()
-    this.#known.added(data.subarray(0, length))
+    this.#known.added(firstOf(data, length))
     if (written > length) ftruncateSync(this.#data.fd, this.#known.end)
   }
 
@@ -276,4 +288,8 @@ export class LogFile {
       ? reading.then((bytes) => ({ kind: 'replaced', bytes }))
       : { kind: 'replaced', bytes: reading }
   }
+}
+
+function firstOf(bytes: Buffer, length: number): Buffer {
+  return length === bytes.length ? bytes : bytes.subarray(0, length)
 }

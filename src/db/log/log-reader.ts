@@ -56,11 +56,11 @@ export class LogReader {
   }
 
   /**
-   * Takes what has been added, as seen without the lock: whole units; what follows them is being written now, or torn.
-   * @returns false where only the lock can tell what it is
+   * Takes the whole units of what has been added. What follows them is torn, or, without the lock, being written now.
+   * @returns false where the long way must tell what it is, or mend it
    * @throws where memory must be read anew
    */
-  takeWhole(tail: Buffer): boolean {
+  takeWhole(tail: Buffer, mode: LockMode): boolean {
     const { lines, end, rest } = scanUnits(tail)
     if (rest === 'unterminated') return false
     const bad = this.#memory.apply(lines, false)
@@ -68,7 +68,7 @@ export class LogReader {
       throw new Error(`unreadable lines in ${this.#file.path}: they are judged under the lock`)
     this.#health.goodLines += lines.length
     this.#file.apply(tail, 'tail', end)
-    return true
+    return rest === 'none' || mode === 'shared'
   }
 
   async #load(lines: readonly string[], anew: boolean, bytes: Buffer): Promise<void> {

@@ -1,4 +1,4 @@
-import type { LockMode } from '../../errors.ts'
+import { LockLostError, type LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
@@ -134,16 +134,17 @@ export class LogStore implements LogSession, Pass {
 
   // --- Pass ---
 
-  async catchUp(mode: LockMode, isBlind: boolean): Promise<void> {
+  catchUp(mode: LockMode, isBlind: boolean): Promise<void> | void {
     this.#changes.take()
+    if (!this.#catchUpNow(mode, isBlind)) return this.#catchUp(mode)
+  }
+
+  async #catchUp(mode: LockMode): Promise<void> {
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
-      const mayPassOver = isBlind && !this.#memory.coder && !this.#writer.mustRewrite
-      const news = await untilUnsplit(this.timeoutMs, () =>
-        mayPassOver && this.#file.passOver(mode) ? undefined : this.#file.news(mode),
-      )
-      if (!news || news.kind === 'none') return
+      const news = await untilUnsplit(this.timeoutMs, () => this.#file.news(mode))
+      if (news.kind === 'none') return
       this.#mustReload = true
       this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
@@ -153,20 +154,21 @@ export class LogStore implements LogSession, Pass {
   }
 
   readNow<T>(look: () => T): { readonly value: T } | undefined {
-    return this.#catchUpNow() ? { value: this.#changes.looking(look) } : undefined
+    // Without the lock: a unit that is being written at this moment is none yet.
+    if (!this.#catchUpNow('shared', false) || !this.#writer.isSettled) return undefined
+    return { value: this.#changes.looking(look) }
   }
 
-  /** Without the lock: a unit that is being written at this moment is none yet. */
-  #catchUpNow(): boolean {
-    if (this.#mustReload || this.#writer.mustRewrite || this.#memory.coder) return false
+  /** @returns false where it takes the lock, or time */
+  #catchUpNow(mode: LockMode, isBlind: boolean): boolean {
+    if (!this.#prepared || this.#mustReload || this.#writer.mustRewrite || this.#memory.coder) return false
     try {
-      const news = this.#file.newsNow()
-      if (!news) return false
-      if (news.kind === 'tail' && !this.#reader.takeWhole(news.bytes)) return false
-      return this.#writer.isSettled
-    } catch {
-      // The long way reads everything, meets it again and says what it is.
-      this.#mustReload = true
+      if (isBlind && this.#file.passOver(mode)) return true
+      const news = this.#file.newsNow(mode)
+      return news !== undefined && (news.kind === 'none' || this.#reader.takeWhole(news.bytes, mode))
+    } catch (error) {
+      // The long way meets it again: it waits for what passes, or reads everything and says what it is.
+      if (!(error instanceof LockLostError)) this.#mustReload = true
       return false
     }
   }
@@ -187,7 +189,7 @@ export class LogStore implements LogSession, Pass {
     this.#changes.abandon()
   }
 
-  commit(): Promise<Commit> {
+  commit(): Promise<Commit> | Commit {
     return this.#writer.commit()
   }
 

@@ -1,4 +1,5 @@
 import { LockLostError } from '../../errors.ts'
+import type { Written } from '../../os/data-io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { Durability } from '../options.ts'
@@ -8,7 +9,7 @@ import { notSynced } from '../queue/refusals.ts'
 import type { Changes, Segment } from './changes.ts'
 import type { LineHealth } from './line-health.ts'
 import type { LogFile } from './log-file.ts'
-import { encodeUnits } from './unit.ts'
+import { encodeUnits, encodeUnitsWith, type Units } from './unit.ts'
 
 /** What a writer works with. */
 export interface WriterParts {
@@ -77,33 +78,64 @@ export class LogWriter {
     this.#mustRewrite = false
   }
 
-  async commit(): Promise<Commit> {
+  /** At once where it is little: five awaits fewer make a `$inc` of one process 1.1 times as fast. */
+  commit(): Promise<Commit> | Commit {
     const { compactAtCommit, hadInner } = this.#changes
     const segments = this.#changes.take()
-    try {
-      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0)) {
+    return this.#reporting(segments, () => {
+      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0))
         return this.#committed(segments, segments.length)
-      }
-      if (hadInner && !(await this.#file.isFresh())) throw this.#changedMeanwhile()
-      if (!compactAtCommit && !this.#mustRewrite) return await this.#write(segments)
+      if (compactAtCommit || this.#mustRewrite || hadInner || this.#memory.coder)
+        return this.#commitSlowly(segments, compactAtCommit, hadInner)
+      this.create()
+      return this.#write(segments, encodeUnits(linesOf(segments), this.#file.end))
+    })
+  }
+
+  async #commitSlowly(
+    segments: readonly Segment[],
+    compactAtCommit: boolean,
+    hadInner: boolean,
+  ): Promise<Commit> {
+    if (hadInner && !(await this.#file.isFresh())) throw this.#changedMeanwhile()
+    if (compactAtCommit || this.#mustRewrite) {
       await this.rewrite()
       return this.#committed(segments, segments.length)
-    } catch (error) {
-      return this.#failed(segments, 0, error)
-    } finally {
-      this.#changes.written(segments)
     }
+    this.create()
+    const { coder } = this.#memory
+    const lines = linesOf(segments)
+    const { end } = this.#file
+    return this.#write(segments, coder ? await encodeUnitsWith(coder, lines, end) : encodeUnits(lines, end))
+  }
+
+  /** Whatever happens, what is not in the file afterwards has been undone. */
+  #reporting(segments: readonly Segment[], commit: () => Promise<Commit> | Commit): Promise<Commit> | Commit {
+    const failed = (error: unknown) => this.#failed(segments, 0, error)
+    const done = () => this.#changes.written(segments)
+    let committed: Promise<Commit> | Commit
+    try {
+      committed = commit()
+    } catch (error) {
+      committed = failed(error)
+    }
+    if (committed instanceof Promise) return committed.catch(failed).finally(done)
+    done()
+    return committed
   }
 
   /** Writes the units of all segments in one go. */
-  async #write(segments: readonly Segment[]): Promise<Commit> {
-    this.create()
-    const lines = segments.map((segment) => segment.lines)
-    const { data, ends } = await encodeUnits(lines, this.#file.end, this.#memory.coder)
+  #write(segments: readonly Segment[], units: Units): Promise<Commit> | Commit {
+    const written = this.#file.append(units.data)
+    if (written instanceof Promise) return written.then((all) => this.#written(segments, units, all))
+    return this.#written(segments, units, written)
+  }
+
+  #written(segments: readonly Segment[], { data, ends }: Units, written: Written): Commit {
     const { length } = data
     // Behind what was passed over they are counted when they are read with it.
-    if (this.#file.applied === this.#file.end) for (const unit of lines) this.#health.goodLines += unit.length
-    const written = await this.#file.append(data)
+    if (this.#file.applied === this.#file.end)
+      for (const { lines } of segments) this.#health.goodLines += lines.length
     if (written.bytes === length) {
       this.#file.appended(data, length, length)
       return this.#committed(segments, segments.length)
@@ -158,4 +190,8 @@ export class LogWriter {
       throw notSynced(this.#path, cause)
     }
   }
+}
+
+function linesOf(segments: readonly Segment[]): string[][] {
+  return segments.map(({ lines }) => lines)
 }

@@ -50,25 +50,50 @@ function marked(body: string): string {
   return `{"_id":"${UNIT_ID}","$$unit":{"bytes":${bytes.length},"crc":${crc32(bytes)}}}\n${body}\n${CLOSING}\n`
 }
 
-/** The units of several changes one after the other, and where each of them ends; a change without lines has none. */
-export async function encodeUnits(
+/** The units of several changes one after the other. */
+export interface Units {
+  readonly data: Buffer
+  /** Where in it the unit of each change ends; a change without lines has none. */
+  readonly ends: readonly number[]
+}
+
+/** The units of several changes, as they must be written at `offset` of the file. */
+export function encodeUnits(changes: readonly (readonly string[])[], offset: number): Units {
+  const units: Buffer[] = []
+  let at = offset
+  for (const lines of changes) {
+    const unit = lines.length === 0 ? NONE : encodeUnit(lines, at)
+    units.push(unit)
+    at += unit.length
+  }
+  return joined(units)
+}
+
+/** As `encodeUnits` for a store with hooks. */
+export async function encodeUnitsWith(
+  coder: LineCoder,
   changes: readonly (readonly string[])[],
   offset: number,
-  coder: LineCoder | undefined,
-): Promise<{ data: Buffer; ends: number[] }> {
+): Promise<Units> {
   const units: Buffer[] = []
-  const ends: number[] = []
-  let length = 0
+  let at = offset
   for (const lines of changes) {
-    if (lines.length > 0) {
-      const at = offset + length
-      const unit = coder ? await encodeUnitWith(coder, lines, at) : encodeUnit(lines, at)
-      units.push(unit)
-      length += unit.length
-    }
-    ends.push(length)
+    const unit = lines.length === 0 ? NONE : await encodeUnitWith(coder, lines, at)
+    units.push(unit)
+    at += unit.length
   }
-  return { data: units.length === 1 ? (units[0] as Buffer) : Buffer.concat(units, length), ends }
+  return joined(units)
+}
+
+const NONE = Buffer.alloc(0)
+
+function joined(units: readonly Buffer[]): Units {
+  let end = 0
+  const ends = units.map((unit) => {
+    end += unit.length
+    return end
+  })
+  return { data: units.length === 1 ? (units[0] as Buffer) : Buffer.concat(units, end), ends }
 }
 
 /** As `encodeUnit` for a store with hooks; the crc is of the encoded body. */

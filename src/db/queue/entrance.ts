@@ -5,6 +5,17 @@ import { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { Operation } from './operation.ts'
 
+/** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
+export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Operation): Hold | undefined {
+  try {
+    const { site, patience } = PsLock.entry(lock, mode, { timeoutMs, signal })
+    return site.room.tryEnter(mode, patience.sliceMs) ? new Hold(site, mode, 0) : undefined
+  } catch {
+    // It is met again there.
+    return undefined
+  }
+}
+
 /**
  * Takes the lock for the operation that is first in its queue.
  * @param giveUp ends the wait; given by what comes to commit what it did without the lock

@@ -8,16 +8,19 @@ import type { Patience } from '../../lock/room.ts'
 import type { Call } from '../hooks/hook.ts'
 import { Hooks } from '../hooks/hooks.ts'
 import type { Told } from '../hooks/told.ts'
-import { enterFor, refuseWaiting } from './entrance.ts'
+import { enterFor, enterNow, refuseWaiting } from './entrance.ts'
 import { type Issued, Operation } from './operation.ts'
 import { Outcomes } from './outcomes.ts'
 import { outsideAll } from './outside.ts'
-import { ownedBy, requireOwn } from './owners.ts'
+import { requireOwn } from './owners.ts'
 import { type Pass, runInPass } from './pass.ts'
 import { QueueWatch } from './queue-watch.ts'
 import { notInside, writeInView } from './refusals.ts'
 import { Scope } from './scope.ts'
 import { Unlocked } from './unlocked.ts'
+
+/** Tells the callers of a pass what became of their operations. */
+type Settle = () => Promise<void> | void
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
@@ -33,8 +36,9 @@ export class OperationQueue {
   readonly hooks: Hooks
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
-  /** The pass that runs now: passes inside the user's own holds and ours take turns on the same memory. */
-  #running: Promise<unknown> | undefined
+  /** Whether a pass runs: those inside the user's own holds and ours take turns on the same memory. */
+  #isRunning = false
+  readonly #nextTurns: (() => void)[] = []
   readonly #unlocked: Unlocked
   readonly #watch = new QueueWatch(this.#queue)
 
@@ -52,7 +56,11 @@ export class OperationQueue {
    * past its hooks.
    */
   push<T>(mode: LockMode, run: () => T, issued: Issued = {}): Promise<Awaited<T>> {
-    return (this.#readNow(mode, run, issued) ?? this.#issue(mode, run, issued)) as Promise<Awaited<T>>
+    try {
+      return (this.#readNow(mode, run, issued) ?? this.#issue(mode, run, issued)) as Promise<Awaited<T>>
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** Whether the caller runs inside an operation of this store; where `mode` is given, inside one of that mode. */
@@ -95,12 +103,12 @@ export class OperationQueue {
   async idle(): Promise<void> {
     await this.hooks.idle()
     while (this.#draining) await this.#draining
-    await this.#running
+    if (this.#isRunning) await this.#alone(async () => {})
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
   #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
-    if (mode === 'exclusive' || !issued.isSelfContained || this.#queue.length > 0 || this.#running)
+    if (mode === 'exclusive' || !issued.isSelfContained || this.#queue.length > 0 || this.#isRunning)
       return undefined
     if (this.hooks.isUsed || Scope.enclosing(this) || PsLock.isClosing(this.#lock)) return undefined
     Context.rest()
@@ -108,7 +116,7 @@ export class OperationQueue {
     return read && Promise.resolve(read.value)
   }
 
-  async #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+  #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
     this.hooks.requireNotAsking()
     const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
@@ -122,7 +130,7 @@ export class OperationQueue {
     })
   }
 
-  async #push(
+  #push(
     mode: LockMode,
     run: () => unknown,
     issued: Issued,
@@ -136,7 +144,7 @@ export class OperationQueue {
       return operation.promise
     }
     const timedOut = () => patience.onTimeout(operation.waitedMs)
-    if (issued.timeoutMs === 0 && (this.#queue.length > 0 || this.#running)) throw timedOut()
+    if (issued.timeoutMs === 0 && (this.#queue.length > 0 || this.#isRunning)) throw timedOut()
     operation.waitBehind((reason) => {
       const index = this.#queue.indexOf(operation)
       if (index !== -1) this.#queue.splice(index, 1)
@@ -189,14 +197,16 @@ export class OperationQueue {
     if (!head) return
     head.stopWaiting()
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
-    const hold = await enterFor(this.#lock, mode, head)
-    let settle: () => Promise<void>
+    const hold = enterNow(this.#lock, mode, head) ?? (await enterFor(this.#lock, mode, head))
+    let settle: Settle
     try {
       settle = await this.#alone(() => this.#underLock(this.#queue, mode, hold))
     } finally {
-      await hold?.end()
+      const ended = hold?.end()
+      if (ended) await ended
     }
-    await settle()
+    const settled = settle()
+    if (settled) await settled
   }
 
   /** Runs on one state: the lock is free again as soon as that state is in memory, which nobody else touches. */
@@ -213,13 +223,13 @@ export class OperationQueue {
 
   /** After the pass that runs now. */
   async #alone<T>(run: () => Promise<T>): Promise<T> {
-    while (this.#running) await this.#running
-    const pass = run()
-    this.#running = pass.catch(() => {})
+    while (this.#isRunning) await new Promise<void>((go) => this.#nextTurns.push(go))
+    this.#isRunning = true
     try {
-      return await pass
+      return await run()
     } finally {
-      this.#running = undefined
+      this.#isRunning = false
+      this.#nextTurns.shift()?.()
     }
   }
 
@@ -234,9 +244,9 @@ export class OperationQueue {
   }
 
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
-  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<() => Promise<void>> {
+  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<Settle> {
     const outcomes = new Outcomes()
-    if (hold && mode === 'exclusive') ownedBy(hold, this)
+    if (hold && mode === 'exclusive') hold.owner = this
     try {
       const isBlind = queue[0]?.isBlind?.() ?? false
       const caughtUp = this.#pass.catchUp(mode, isBlind)
@@ -251,23 +261,32 @@ export class OperationQueue {
         if (isBlind && !next.isBlind?.()) break
         queue.shift()
         next.stopWaiting()
-        await outcomes.add(next, () => next.inContext(() => this.#run(next, hold)))
+        try {
+          outcomes.succeeded(next, await next.inContext(() => this.#run(next, hold)))
+        } catch (error) {
+          outcomes.failed(next, error)
+        }
         if (next.kind !== 'call') break
       }
-      outcomes.commit = await this.#pass.commit()
+      const commit = this.#pass.commit()
+      outcomes.commit = commit instanceof Promise ? await commit : commit
     } catch (error) {
       // Catching up failed: nothing was run, and every operation of this pass would fail the same way.
       const refused = queue.splice(0, queue.length)
-      return async () => {
+      return () => {
         outcomes.rejectAll(error)
         for (const operation of refused) operation.reject(error)
       }
     } finally {
       this.#pass.end()
     }
-    return async () => {
-      const again = await outcomes.settle()
-      if (this.#queue.unshift(...again) > 0) this.#start()
+    return () => {
+      const again = outcomes.settle()
+      return again instanceof Promise ? again.then((late) => this.#again(late)) : this.#again(again)
     }
+  }
+
+  #again(operations: Operation[]): void {
+    if (this.#queue.unshift(...operations) > 0) this.#start()
   }
 }

@@ -17,12 +17,12 @@ export class Outcomes {
     return this.#outcomes.length === 0
   }
 
-  async add(operation: Operation, run: () => unknown): Promise<void> {
-    try {
-      this.#outcomes.push({ operation, value: await run(), error: undefined, failed: false })
-    } catch (error) {
-      this.#outcomes.push({ operation, value: undefined, error, failed: true })
-    }
+  succeeded(operation: Operation, value: unknown): void {
+    this.#outcomes.push({ operation, value, error: undefined, failed: false })
+  }
+
+  failed(operation: Operation, error: unknown): void {
+    this.#outcomes.push({ operation, value: undefined, error, failed: true })
   }
 
   rejectAll(error: unknown): void {
@@ -30,17 +30,18 @@ export class Outcomes {
   }
 
   /** @returns the reads that came after a write which failed: they have seen what is undone now, and look again */
-  async settle(): Promise<Operation[]> {
-    const { committed, settle } = this.commit
+  settle(): Operation[] | Promise<Operation[]> {
+    const { error, settle } = this.commit
+    if (!settle) return this.#settle(error, false)
+    return settle().then(
+      () => this.#settle(error, false),
+      (failure) => this.#settle(failure, true),
+    )
+  }
+
+  #settle(error: unknown, broken: boolean): Operation[] {
+    const { committed } = this.commit
     const again: Operation[] = []
-    let error = this.commit.error
-    let broken = false
-    try {
-      await settle?.()
-    } catch (failure) {
-      error = failure
-      broken = true
-    }
     for (const [index, { operation, failed, ...outcome }] of this.#outcomes.entries()) {
       if (failed) operation.reject(outcome.error)
       else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
