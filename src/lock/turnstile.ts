@@ -143,7 +143,8 @@ export class Turnstile {
       // Not unref'd: such an immediate does not run before something else wakes the event loop.
       setImmediate(() => {
         this.#looking = false
-        if (!this.#held) this.#passOn()
+        // Once is enough: a second ring would wake the one behind, and leave the lock to it in the middle of a slice.
+        if (!this.#held && this.#sliceEnd !== NEVER) this.#passOn()
       })
     }
   }

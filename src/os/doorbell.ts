@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readlinkSync, writeSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { Socket, type SocketConstructorOpts } from 'node:net'
 import { isMainThread } from 'node:worker_threads'
 import { errnoOf } from '../errors.ts'
 import { libc } from './libc.ts'
@@ -84,10 +84,17 @@ function install(): NonNullable<typeof own> {
   if (pipe2(fds, constants.O_NONBLOCK | O_CLOEXEC) !== 0) throw new Error(libc().errnoName())
   const [readFd, writeFd] = fds
   const { ino } = fstatSync(readFd)
-  const reading = new Socket({ fd: readFd, readable: true, writable: false })
-  reading.on('data', () => {
+  const onRing = () => {
     for (const listener of [...listeners]) listener()
-  })
+    return true
+  }
+  // A buffer of its own: without one each ring would leave one of 64 KB.
+  const reading = new Socket({
+    fd: readFd,
+    readable: true,
+    writable: false,
+    onread: { buffer: Buffer.alloc(64), callback: onRing },
+  } as SocketConstructorOpts)
   reading.on('error', () => {})
   // Held open so that the reading end never sees its end.
   const writing = new Socket({ fd: writeFd, readable: false, writable: true })
