@@ -23,9 +23,9 @@ export class KnownLog {
   #synced = 0
   /** The time of change at the last look; undefined after a change of our own, and where that was not asked for. */
   #changedUs: number | undefined
-  #isJustChanged = false
   /** The same, where it was old enough then to tell of every later change. */
   #quietUs: number | undefined
+  #isJustChanged = false
 
   /** Where that begins which is not in memory yet. */
   get applied(): number {
