@@ -1,7 +1,8 @@
 import type { LockMode } from '../../errors.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { LineHealth } from './line-health.ts'
-import type { LogFile, News } from './log-file.ts'
+import type { LogFile } from './log-file.ts'
+import type { News } from './news.ts'
 import { placesOf, scanUnits, scanUnitsWith } from './scan.ts'
 import type { LineCoder } from './unit.ts'
 

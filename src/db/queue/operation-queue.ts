@@ -9,6 +9,7 @@ import type { Call } from '../hooks/hook.ts'
 import { Hooks } from '../hooks/hooks.ts'
 import type { Told } from '../hooks/told.ts'
 import { enterFor, enterNow, refuseWaiting } from './entrance.ts'
+import { OneAtATime } from './one-at-a-time.ts'
 import { type Issued, Operation } from './operation.ts'
 import { Outcomes } from './outcomes.ts'
 import { outsideAll } from './outside.ts'
@@ -18,9 +19,6 @@ import { QueueWatch } from './queue-watch.ts'
 import { notInside, writeInView } from './refusals.ts'
 import { Scope } from './scope.ts'
 import { Unlocked } from './unlocked.ts'
-
-/** Tells the callers of a pass what became of their operations. */
-type Settle = () => Promise<void> | void
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
@@ -36,9 +34,8 @@ export class OperationQueue {
   readonly hooks: Hooks
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
-  /** Whether a pass runs: those inside the user's own holds and ours take turns on the same memory. */
-  #isRunning = false
-  readonly #nextTurns: (() => void)[] = []
+  /** Passes inside the user's own holds and ours take turns on the same memory. */
+  readonly #passes = new OneAtATime()
   readonly #unlocked: Unlocked
   readonly #watch = new QueueWatch(this.#queue)
 
@@ -103,13 +100,16 @@ export class OperationQueue {
   async idle(): Promise<void> {
     await this.hooks.idle()
     while (this.#draining) await this.#draining
-    if (this.#isRunning) await this.#alone(async () => {})
+    await this.#passes.idle()
+  }
+
+  get #isBusy(): boolean {
+    return this.#queue.length > 0 || this.#passes.isRunning
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
   #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
-    if (mode === 'exclusive' || !issued.isSelfContained || this.#queue.length > 0 || this.#isRunning)
-      return undefined
+    if (mode === 'exclusive' || !issued.isSelfContained || this.#isBusy) return undefined
     if (this.hooks.isUsed || Scope.enclosing(this) || PsLock.isClosing(this.#lock)) return undefined
     Context.rest()
     const read = this.#pass.readNow?.(run)
@@ -144,7 +144,7 @@ export class OperationQueue {
       return operation.promise
     }
     const timedOut = () => patience.onTimeout(operation.waitedMs)
-    if (issued.timeoutMs === 0 && (this.#queue.length > 0 || this.#isRunning)) throw timedOut()
+    if (issued.timeoutMs === 0 && this.#isBusy) throw timedOut()
     operation.waitBehind((reason) => {
       const index = this.#queue.indexOf(operation)
       if (index !== -1) this.#queue.splice(index, 1)
@@ -175,7 +175,7 @@ export class OperationQueue {
     const settle = await during(site, outer, operation.mode, patience, (hold) => {
       // It cannot be committed now, and to wait for each other would be to wait for ever.
       this.#unlocked.giveUp()
-      return this.#alone(() => this.#underLock([operation], operation.mode, hold))
+      return this.#passes.run(() => this.#underLock([operation], operation.mode, hold))
     })
     await settle()
   }
@@ -198,15 +198,14 @@ export class OperationQueue {
     head.stopWaiting()
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
     const hold = enterNow(this.#lock, mode, head) ?? (await enterFor(this.#lock, mode, head))
-    let settle: Settle
+    let settle: () => Promise<void> | void
     try {
-      settle = await this.#alone(() => this.#underLock(this.#queue, mode, hold))
+      settle = await this.#passes.run(() => this.#underLock(this.#queue, mode, hold))
     } finally {
       const ended = hold?.end()
       if (ended) await ended
     }
-    const settled = settle()
-    if (settled) await settled
+    await settle()
   }
 
   /** Runs on one state: the lock is free again as soon as that state is in memory, which nobody else touches. */
@@ -215,22 +214,12 @@ export class OperationQueue {
     const mode = operation.kind === 'view' ? 'shared' : 'exclusive'
     const hold = await enterFor(this.#lock, mode, operation)
     this.#queue.shift()
-    await this.#alone(() => this.#unlocked.run(operation, mode, hold)).then(
-      (value) => operation.resolve(value),
-      (error) => operation.reject(error),
-    )
-  }
-
-  /** After the pass that runs now. */
-  async #alone<T>(run: () => Promise<T>): Promise<T> {
-    while (this.#isRunning) await new Promise<void>((go) => this.#nextTurns.push(go))
-    this.#isRunning = true
-    try {
-      return await run()
-    } finally {
-      this.#isRunning = false
-      this.#nextTurns.shift()?.()
-    }
+    await this.#passes
+      .run(() => this.#unlocked.run(operation, mode, hold))
+      .then(
+        (value) => operation.resolve(value),
+        (error) => operation.reject(error),
+      )
   }
 
   #run(operation: Operation, hold: Hold | undefined): unknown {
@@ -244,7 +233,11 @@ export class OperationQueue {
   }
 
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
-  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<Settle> {
+  async #underLock(
+    queue: Operation[],
+    mode: LockMode,
+    hold: Hold | undefined,
+  ): Promise<() => Promise<void> | void> {
     const outcomes = new Outcomes()
     if (hold && mode === 'exclusive') hold.owner = this
     try {
@@ -280,10 +273,7 @@ export class OperationQueue {
     } finally {
       this.#pass.end()
     }
-    return () => {
-      const again = outcomes.settle()
-      return again instanceof Promise ? again.then((late) => this.#again(late)) : this.#again(again)
-    }
+    return () => outcomes.settle((again) => this.#again(again))
   }
 
   #again(operations: Operation[]): void {

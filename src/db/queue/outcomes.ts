@@ -29,14 +29,16 @@ export class Outcomes {
     for (const { operation } of this.#outcomes) operation.reject(error)
   }
 
-  /** @returns the reads that came after a write which failed: they have seen what is undone now, and look again */
-  settle(): Operation[] | Promise<Operation[]> {
+  /** @param lookAgain given the reads that came after a write which failed: they have seen what is undone now */
+  settle(lookAgain: (reads: Operation[]) => void): Promise<void> | void {
     const { error, settle } = this.commit
-    if (!settle) return this.#settle(error, false)
-    return settle().then(
-      () => this.#settle(error, false),
-      (failure) => this.#settle(failure, true),
-    )
+    if (!settle) return lookAgain(this.#settle(error, false))
+    return settle()
+      .then(
+        () => this.#settle(error, false),
+        (failure) => this.#settle(failure, true),
+      )
+      .then(lookAgain)
   }
 
   #settle(error: unknown, broken: boolean): Operation[] {

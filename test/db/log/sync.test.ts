@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { renameSync, writeFileSync } from 'node:fs'
-import { LogFile, type News } from '../../../src/db/log/log-file.ts'
+import { LogFile } from '../../../src/db/log/log-file.ts'
+import type { News } from '../../../src/db/log/news.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 
 /** An fsync may end when the file is another one already: it says nothing of that. */
