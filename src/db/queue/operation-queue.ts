@@ -11,7 +11,7 @@ import type { Told } from '../hooks/told.ts'
 import { enterFor, enterNow, refuseWaiting } from './entrance.ts'
 import { OneAtATime } from './one-at-a-time.ts'
 import { type Issued, Operation } from './operation.ts'
-import { Outcomes } from './outcomes.ts'
+import { Outcomes, type Settle } from './outcomes.ts'
 import { outsideAll } from './outside.ts'
 import { requireOwn } from './owners.ts'
 import { type Pass, runInPass } from './pass.ts'
@@ -198,7 +198,7 @@ export class OperationQueue {
     head.stopWaiting()
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
     const hold = enterNow(this.#lock, mode, head) ?? (await enterFor(this.#lock, mode, head))
-    let settle: () => Promise<void> | void
+    let settle: Settle
     try {
       settle = await this.#passes.run(() => this.#underLock(this.#queue, mode, hold))
     } finally {
@@ -233,11 +233,7 @@ export class OperationQueue {
   }
 
   /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
-  async #underLock(
-    queue: Operation[],
-    mode: LockMode,
-    hold: Hold | undefined,
-  ): Promise<() => Promise<void> | void> {
+  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<Settle> {
     const outcomes = new Outcomes()
     if (hold && mode === 'exclusive') hold.owner = this
     try {

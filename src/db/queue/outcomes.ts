@@ -8,6 +8,9 @@ interface Outcome {
   readonly failed: boolean
 }
 
+/** Tells the callers of a pass what became of their operations. */
+export type Settle = () => Promise<void> | void
+
 /** What became of the operations of one pass. Nothing settles before the lock is free again. */
 export class Outcomes {
   readonly #outcomes: Outcome[] = []
