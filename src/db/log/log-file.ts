@@ -75,7 +75,8 @@ export class LogFile {
     // An append sets the time first, then the size: it is over in a moment.
     for (let again = 0; again < 4 && found && known.isEdited(found); again++) found = this.#data.look(mode)
     if (!found || !this.#isKnown || known.isEdited(found)) return undefined
-    if (known.applied === known.end && known.isUntouched(found)) return NONE
+    // Not where the next write follows: what it costs is nothing beside that, and it is the same each time.
+    if (mode === 'shared' && known.applied === known.end && known.isUntouched(found)) return NONE
     if (found.size - known.applied > AT_ONCE_BYTES) return undefined
     const tail = this.#tailNow(found, AT_ONCE_BYTES)
     if (!tail || (mode === 'shared' && !this.#isStill(tail))) return undefined

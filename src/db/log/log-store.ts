@@ -136,7 +136,13 @@ export class LogStore implements LogSession, Pass {
 
   catchUp(mode: LockMode, isBlind: boolean): Promise<void> | void {
     this.#changes.take()
-    if (!this.#catchUpNow(mode, isBlind)) return this.#catchUp(mode)
+    try {
+      if (this.#catchUpNow(mode, isBlind)) return
+    } catch (error) {
+      // The long way waits for its end.
+      if (!(error instanceof LockLostError)) throw storeFailure(this.#path, 'read', error)
+    }
+    return this.#catchUp(mode)
   }
 
   async #catchUp(mode: LockMode): Promise<void> {
@@ -154,21 +160,27 @@ export class LogStore implements LogSession, Pass {
   }
 
   readNow<T>(look: () => T): { readonly value: T } | undefined {
-    // Without the lock: a unit that is being written at this moment is none yet.
-    if (!this.#catchUpNow('shared', false) || !this.#writer.isSettled) return undefined
+    try {
+      // Without the lock: a unit that is being written at this moment is none yet.
+      if (!this.#catchUpNow('shared', false) || !this.#writer.isSettled) return undefined
+    } catch {
+      // Under the lock it is met again, or was of this moment.
+      return undefined
+    }
     return { value: this.#changes.looking(look) }
   }
 
-  /** @returns false where it takes the lock, or time */
+  /** @returns false where it takes the lock, or time. @throws what `LogFile.news` throws */
   #catchUpNow(mode: LockMode, isBlind: boolean): boolean {
     if (!this.#prepared || this.#mustReload || this.#writer.mustRewrite || this.#memory.coder) return false
+    if (isBlind && this.#file.passOver(mode)) return true
+    const news = this.#file.newsNow(mode)
+    if (news?.kind !== 'tail') return news !== undefined
     try {
-      if (isBlind && this.#file.passOver(mode)) return true
-      const news = this.#file.newsNow(mode)
-      return news !== undefined && (news.kind === 'none' || this.#reader.takeWhole(news.bytes, mode))
-    } catch (error) {
-      // The long way meets it again: it waits for what passes, or reads everything and says what it is.
-      if (!(error instanceof LockLostError)) this.#mustReload = true
+      return this.#reader.takeWhole(news.bytes, mode)
+    } catch {
+      // The long way reads everything, meets it again and says what it is.
+      this.#mustReload = true
       return false
     }
   }
