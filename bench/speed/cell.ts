@@ -13,8 +13,9 @@ export const HANGS_MS = 180_000
 
 /**
  * Before it is measured the store itself is worked in for so many measurements' time, or for so long for each process that
- * shares the processor (not in the short measurements of a first look), or until every process has done so many operations: each process has but a small part of the processor, V8 compiles what it has seen a few thousand times, and
- * it throws that away when it meets another store object (50 processes finding: 20 times as slow for the first seconds).
+ * shares the processor (not in the short measurements of a first look), or until every process has done so many operations:
+ * each process has but a small part of the processor, V8 compiles what it has seen a few thousand times, and it throws that
+ * away when it meets another store object (50 processes finding: 20 times as slow for the first seconds).
  */
 const WARM_UP = { windows: 3, msOfEach: 300, operations: 8000 }
 const SHORT_MS = 1000

@@ -1,3 +1,4 @@
+/** All that is in the file is known. */
 export interface None {
   readonly kind: 'none'
 }

@@ -1,4 +1,4 @@
-/** Runs what it is given one after the other; what comes while nothing runs begins at once. */
+/** Runs what it is given one after the other, first come, first served; what comes while nothing runs begins at once. */
 export class OneAtATime {
   #isRunning = false
   readonly #waiting: (() => void)[] = []
@@ -8,13 +8,15 @@ export class OneAtATime {
   }
 
   async run<T>(run: () => Promise<T>): Promise<T> {
-    while (this.#isRunning) await new Promise<void>((go) => this.#waiting.push(go))
+    if (this.#isRunning) await new Promise<void>((go) => this.#waiting.push(go))
     this.#isRunning = true
     try {
       return await run()
     } finally {
-      this.#isRunning = false
-      this.#waiting.shift()?.()
+      const next = this.#waiting.shift()
+      // Handed over: what comes in between does not go first.
+      if (next) next()
+      else this.#isRunning = false
     }
   }
 
