@@ -23,48 +23,45 @@ export interface GroupOptions {
 }
 
 /**
- * Measures all peers of a group in turn, in processes of its own; who goes first changes from round to round. A peer that fails
- * is void, and the others are measured anew without it: nobody knows what the processes still had open.
+ * Measures all peers of a group in turn; who goes first changes from round to round. Each peer has processes of its own, which
+ * wait while the others are measured: what V8 has learned of one is not for another, and is thrown away by too much of it.
+ * A peer that fails is void.
  */
 export async function measureGroup(lab: Lab, group: Group, options: GroupOptions): Promise<Outcome[]> {
+  const { rounds, seed, forMs, onCell } = options
   const outcomes = group.peers.map((peer): Outcome => ({ peer, results: [] }))
-  for (let isOver = false; !isOver; ) {
-    const crew = new Crew(group.processes, options.seed)
-    const measured = outcomes.filter((outcome) => outcome.void === undefined)
-    let current: Outcome | undefined
-    const inTurn = async (
-      order: readonly Outcome[],
-      run: (cell: Cell, path: string, outcome: Outcome) => unknown,
-    ) => {
-      for (const outcome of order) {
-        current = outcome
-        await run({ ...group, peer: outcome.peer }, lab.path(outcome.peer), outcome)
+  const crews = new Map<PeerName, Crew>()
+  const inTurn = async (
+    order: readonly Outcome[],
+    run: (crew: Crew, cell: Cell, path: string, outcome: Outcome) => unknown,
+  ) => {
+    for (const outcome of order) {
+      const { peer } = outcome
+      if (outcome.void !== undefined) continue
+      const crew = crews.get(peer) ?? new Crew(group.processes, seed)
+      crews.set(peer, crew)
+      try {
+        await run(crew, { ...group, peer }, lab.path(peer), outcome)
+      } catch (error) {
+        outcome.void = reasonOf(error)
+        outcome.results.length = 0
+        await crew.end('kill')
       }
-    }
-    try {
-      for (const { results } of measured) results.length = 0
-      await inTurn(measured, async ({ peer, records }, path) => {
-        rmSync(dirname(path), { recursive: true, force: true })
-        mkdirSync(dirname(path))
-        await within('preparation', HANGS_MS, crew.first.call('prepare', peer, path, records))
-      })
-      await inTurn(measured, (cell, path) => warmUp(crew, cell, path, options.forMs(cell.peer)))
-      for (let round = 0; round < options.rounds; round++) {
-        await inTurn(rotated(measured, round), async (cell, _, { results }) => {
-          options.onCell(cell.peer)
-          results.push(await measure(crew, cell, options.forMs(cell.peer)))
-        })
-      }
-      await inTurn(measured, (cell, path) => count(crew, cell, path))
-      isOver = true
-      await crew.end('disconnect')
-    } catch (error) {
-      if (!current) throw error
-      current.void = reasonOf(error)
-      current.results.length = 0
-      await crew.end('kill')
-      isOver = measured.length === 1
     }
   }
+  await inTurn(outcomes, async (crew, cell, path) => {
+    rmSync(dirname(path), { recursive: true, force: true })
+    mkdirSync(dirname(path))
+    await within('preparation', HANGS_MS, crew.first.call('prepare', cell.peer, path, cell.records))
+    await warmUp(crew, cell, path, forMs(cell.peer))
+  })
+  for (let round = 0; round < rounds; round++) {
+    await inTurn(rotated(outcomes, round), async (crew, cell, _, { results }) => {
+      onCell(cell.peer)
+      results.push(await measure(crew, cell, forMs(cell.peer)))
+    })
+  }
+  await inTurn(outcomes, count)
+  for (const crew of crews.values()) await crew.end('disconnect')
   return outcomes
 }
