@@ -56,7 +56,7 @@ function read(
   const found = base.news(mode)
   const text = found.kind === 'changed' ? base.readSync(found.size) : undefined
   const tree = text === undefined ? undefined : treeOf(text, path, format)
-  const bytes = log.readBlocking(mode)
+  const bytes = log.view.readBlocking(mode)
   // Another process has just put it into the file.
   if (!bytes) return { tree, relation: undefined }
   const entries = entriesOf(bytes)

@@ -82,7 +82,7 @@ export class JournalFile {
   /** @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content */
   async news(mode: LockMode): Promise<JournalNews> {
     const base = this.#base.news(mode)
-    const log = await this.#log.news(mode)
+    const log = await this.#log.view.news(mode)
     if (!this.#isLoaded || base.kind !== 'none') return this.#load(mode)
     if (log.kind === 'missing') return this.#hasJournal ? this.#load(mode) : NONE
     if (log.kind === 'none') {
@@ -99,7 +99,7 @@ export class JournalFile {
   /** Whether both are, to their ends, what was read or written here. */
   async isFresh(): Promise<boolean> {
     const base = this.#base.news('exclusive').kind
-    const log = await this.#log.news('exclusive')
+    const log = await this.#log.view.news('exclusive')
     const isFresh = base === 'none' && (log.kind === 'none' || (log.kind === 'missing' && !this.#hasJournal))
     if (!isFresh) this.forget()
     return isFresh
@@ -198,7 +198,7 @@ export class JournalFile {
     this.#log.forget()
     const base = this.#base.news(mode)
     const text = base.kind === 'changed' ? await this.#base.read(base.size) : undefined
-    const log = await this.#log.news(mode)
+    const log = await this.#log.view.news(mode)
     this.#hash = text === undefined ? undefined : hashOf(text)
     this.#measure(text ?? '')
     this.#hasJournal = false

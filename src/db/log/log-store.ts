@@ -149,7 +149,7 @@ export class LogStore implements LogSession, Pass {
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
-      const news = await untilUnsplit(this.timeoutMs, () => this.#file.news(mode))
+      const news = await untilUnsplit(this.timeoutMs, () => this.#file.view.news(mode))
       if (news.kind === 'none') return
       this.#mustReload = true
       this.#mustReload = await this.#reader.take(news, mode)
@@ -170,11 +170,11 @@ export class LogStore implements LogSession, Pass {
     return { value: this.#changes.looking(look) }
   }
 
-  /** @returns false where it takes the lock, or time. @throws what `LogFile.news` throws */
+  /** @returns false where it takes the lock, or time. @throws what `LogView.news` throws */
   #catchUpNow(mode: LockMode, isBlind: boolean): boolean {
     if (!this.#prepared || this.#mustReload || this.#writer.mustRewrite || this.#memory.coder) return false
-    if (isBlind && this.#file.passOver(mode)) return true
-    const news = this.#file.newsNow(mode)
+    if (isBlind && this.#file.view.passOver(mode)) return true
+    const news = this.#file.view.newsNow(mode)
     if (news?.kind !== 'tail') return news !== undefined
     try {
       return this.#reader.takeWhole(news.bytes, mode)
@@ -194,7 +194,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   isFresh(): Promise<boolean> {
-    return this.#file.isFresh()
+    return this.#file.view.isFresh()
   }
 
   abandon(): void {

@@ -97,7 +97,7 @@ export class LogWriter {
     compactAtCommit: boolean,
     hadInner: boolean,
   ): Promise<Commit> {
-    if (hadInner && !(await this.#file.isFresh())) throw this.#changedMeanwhile()
+    if (hadInner && !(await this.#file.view.isFresh())) throw this.#changedMeanwhile()
     if (compactAtCommit || this.#mustRewrite) {
       await this.rewrite()
       return this.#committed(segments, segments.length)

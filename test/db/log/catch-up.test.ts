@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { idsOf, Peer, seenByVanilla, temporaryFolder, type VanillaNedb } from '../../fixtures/nedb-tools.ts'
 
@@ -187,6 +188,26 @@ describe('catching up with an append log', () => {
     assert.equal(await db.countAsync({ n: 1 }), 1)
     writeFileSync(file('a.db'), readFileSync(file('a.db'), 'utf8').replace('"n":1', '"n":7'))
     assert.equal(await db.countAsync({ n: 7 }), 1)
+  })
+
+  it('notices it also where all its looks are those of writes, which do not always ask for the time', async () => {
+    await using db = open()
+    await db.insertAsync([
+      { _id: 'a', n: 1 },
+      ...[1, 2, 3, 4, 5].map((n) => ({ _id: `b${n}`, pad: 'x'.repeat(40) })),
+    ])
+    // From the thousandth look of a process on it is statx(2), which tells the time only where it is asked for it.
+    for (let n = 0; n < 1000; n++) await db.countAsync({})
+    await db.insertAsync({ _id: 'c', n: 0 })
+    const raise = async (n: number) =>
+      (await db.updateAsync({ _id: 'a', n }, { $inc: { n: 1 } }, {})).numAffected
+    // The first look after a change of one's own does not ask, the next one does.
+    assert.equal(await raise(7), 0)
+    assert.equal(await raise(7), 0)
+    // Kernels before 6.13 count file times in steps of up to 10 ms.
+    await sleep(50)
+    writeFileSync(file('a.db'), readFileSync(file('a.db'), 'utf8').replace('"n":1', '"n":7'))
+    assert.equal(await raise(7), 1)
   })
 
   it('takes a deleted file for an empty store', async () => {
