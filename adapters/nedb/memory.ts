@@ -49,22 +49,20 @@ export class NedbMemory implements LogMemory {
   apply(lines: readonly string[], anew: boolean): readonly string[] {
     if (anew) this.#reset()
     const bad: string[] = []
-    const docs = new Map<unknown, Doc | string | undefined>()
     const indexes = new Map<string, IndexOptions | undefined>()
     for (const line of lines) {
       // What is loaded as a whole is looked at as a whole: how much of it is unreadable decides whether it is taken at all.
       const id = anew ? undefined : idIn(line)
       if (id !== undefined) {
-        docs.set(id, line)
+        this.#pending.add(id, line)
         continue
       }
       const record = fromLine(this.#model, line)
       if (!record || isForeign(record)) bad.push(line)
       else if (isDocument(record))
-        docs.set(this.#idOf(record), record.$$deleted === true ? undefined : record)
+        this.#pending.add(this.#idOf(record), record.$$deleted === true ? undefined : record)
       else readIndexLine(record, indexes)
     }
-    for (const [id, doc] of docs) this.#pending.add(id, doc)
     if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#db.indexes[name]
     if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0) this.#settle(indexes)
     return bad

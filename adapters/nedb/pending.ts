@@ -35,7 +35,8 @@ export class Pending {
 
   /** A document, or its line. */
   add(id: unknown, doc: Doc | string | undefined): void {
-    this.delete(id)
+    const old = this.#docs.get(id)
+    if (typeof old === 'string') this.#chars -= old.length
     this.#docs.set(id, doc)
     if (typeof doc !== 'string') return
     this.#chars += doc.length
