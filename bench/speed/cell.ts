@@ -4,7 +4,7 @@ import { sum } from '../lab/statistics.ts'
 import type { Crew } from './crew.ts'
 import type { PeerName } from './peers.ts'
 import { Waits } from './waits.ts'
-import type { WorkloadName } from './workloads.ts'
+import { addsTo, type WorkloadName } from './workloads.ts'
 
 /** Time to send all of them the message, so that they start together. */
 const HEAD_START_MS = 100
@@ -13,11 +13,12 @@ export const HANGS_MS = 180_000
 
 /**
  * Before it is measured the store itself is worked in for so many measurements' time, or for so long for each process that
- * shares the processor (not in the short measurements of a first look), or until every process has done so many operations:
- * each process has but a small part of the processor, V8 compiles what it has seen a few thousand times, and it throws that
- * away when it meets another store object (50 processes finding: 20 times as slow for the first seconds).
+ * shares the processor (not in the short measurements of a first look), or until every process has done so many operations,
+ * fewer where they add to the store: each process has but a small part of the processor, and V8 compiles what it has seen a
+ * few thousand times (160 functions of an `$inc`: after 2,000 of them in each of 50 processes it is still 40% of all processor
+ * time).
  */
-const WARM_UP = { windows: 3, msOfEach: 300, operations: 8000 }
+const WARM_UP = { windows: 3, msOfEach: 600, operations: 40_000, additions: 8_000 }
 const SHORT_MS = 1000
 
 /** Who does what, in how large a store. */
@@ -49,12 +50,13 @@ export async function warmUp(
   path: string,
   forMs: number,
 ): Promise<void> {
-  const { windows, msOfEach, operations } = WARM_UP
+  const { windows, msOfEach, operations, additions } = WARM_UP
   const atLeastMs = forMs < SHORT_MS ? 0 : crew.members.length * msOfEach
   const warmUpMs = Math.max(windows * forMs, atLeastMs)
+  const atMost = addsTo(workload) ? additions : operations
   await step('open', crew.all('open', peer, path, records))
   const startAtMs = nowMs() + HEAD_START_MS
-  await step('warm-up', crew.all('run', peer, workload, startAtMs, warmUpMs, operations))
+  await step('warm-up', crew.all('run', peer, workload, startAtMs, warmUpMs, atMost))
 }
 
 /** Measures once, in a store that is open. */

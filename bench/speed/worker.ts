@@ -46,6 +46,9 @@ const CLOCK_OFFSET_MS = nowMs() - performance.now()
 const [seed = 1, worker = 0] = process.argv.slice(2).map(Number)
 const draw = random(seed + worker)
 
+/** For so long a program of its own is run to warm it up. */
+const ALONE_WARM_MS = 500
+
 const opened = new Map<PeerName, { readonly store: Store; readonly hand: Hand }>()
 let ids = 0
 
@@ -132,7 +135,9 @@ const commands: Answers = {
 
   async run(peer, workload, startAtMs, forMs, atMost = Number.MAX_SAFE_INTEGER) {
     const { store, hand } = openedBy(peer)
-    if (store.alone) return runAlone(await store.alone(startAtMs, forMs), hand)
+    // What is compiled before it starts is warm soon, and would fill the disk meanwhile.
+    const aloneMs = atMost === Number.MAX_SAFE_INTEGER ? forMs : Math.min(forMs, ALONE_WARM_MS)
+    if (store.alone) return runAlone(await store.alone(startAtMs, aloneMs), hand)
     return run(operationOf(workload, store), hand, startAtMs, forMs, atMost)
   },
 
