@@ -66,7 +66,8 @@ async function measureAll(): Promise<Run> {
     else leftOut.push(`${SOLOS[name]} (${result.leftOut})`)
   }
   shown.stop()
-  const how = `\`npm run bench\`${quick ? ' with `--quick`' : ''}, rounds: ${rounds}, seed ${seed}; every count checked; ${machine}`
+  const kind = quick ? ' with `--quick` (hardly warmed up: for a look, not against the targets)' : ''
+  const how = `\`npm run bench\`${kind}, rounds: ${rounds}, seed ${seed}; every count checked; ${machine}`
   const isWhole = !quick && !options.only && !options.peers && !options.processes && !options.records
   return { how, isWhole, groups: measured, solos: figures, leftOut }
 }

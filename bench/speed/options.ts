@@ -41,7 +41,7 @@ export function speedOptions(): SpeedOptions {
     )
     .option('--rounds <n>', 'how often all is measured; 5, with --quick 1', wholeNumber(1))
     .option('--seed <n>', 'of what is read and written', wholeNumber(1), newSeed())
-    .option('--quick', 'the most important lines, in short: for a look', false)
+    .option('--quick', 'the most important lines, short and hardly warmed up: for a look', false)
     .option('--json', 'every figure, for programs', false)
     .addOption(
       new Option('--write', 'write the tables into README.md and BENCHMARKS.md')
