@@ -46,7 +46,7 @@ const CLOCK_OFFSET_MS = nowMs() - performance.now()
 const [seed = 1, worker = 0] = process.argv.slice(2).map(Number)
 const draw = random(seed + worker)
 
-/** For so long a program of its own is run to warm it up. */
+/** For so long a program of its own is run, where only so many operations are asked for: to warm it up. */
 const ALONE_WARM_MS = 500
 
 const opened = new Map<PeerName, { readonly store: Store; readonly hand: Hand }>()
@@ -85,7 +85,7 @@ async function run(
   hand: Hand,
   startAtMs: number,
   forMs: number,
-  atMost: number,
+  atMost = Number.MAX_SAFE_INTEGER,
 ): Promise<Share> {
   const start = startAtMs - CLOCK_OFFSET_MS
   const [half, end] = [start + forMs / 2, start + forMs]
@@ -133,11 +133,13 @@ const commands: Answers = {
     opened.set(peer, { store, hand: handOf(store, records) })
   },
 
-  async run(peer, workload, startAtMs, forMs, atMost = Number.MAX_SAFE_INTEGER) {
+  async run(peer, workload, startAtMs, forMs, atMost) {
     const { store, hand } = openedBy(peer)
-    // What is compiled before it starts is warm soon, and would fill the disk meanwhile.
-    const aloneMs = atMost === Number.MAX_SAFE_INTEGER ? forMs : Math.min(forMs, ALONE_WARM_MS)
-    if (store.alone) return runAlone(await store.alone(startAtMs, aloneMs), hand)
+    if (store.alone) {
+      // It cannot be told how many. What is compiled before it starts is warm soon, and would fill the disk meanwhile.
+      const aloneMs = atMost === undefined ? forMs : Math.min(forMs, ALONE_WARM_MS)
+      return runAlone(await store.alone(startAtMs, aloneMs), hand)
+    }
     return run(operationOf(workload, store), hand, startAtMs, forMs, atMost)
   },
 

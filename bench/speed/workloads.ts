@@ -25,8 +25,6 @@ export interface Workload {
   /** The calls that a store must have for it. */
   readonly needs: readonly (keyof Store)[]
   readonly operation: (hand: Hand) => unknown
-  /** The store grows with each operation. */
-  readonly adds?: boolean
 }
 
 /** Records of one transaction. */
@@ -51,11 +49,10 @@ function find({ store, draw, records }: Hand): unknown {
 const incrementOne: Workload['operation'] = (hand) => increment(hand, 0)
 
 export const WORKLOADS = {
-  insert: { title: 'insert', needs: ['insert'], operation: insert, adds: true },
+  insert: { title: 'insert', needs: ['insert'], operation: insert },
   'insert-own-id': {
     title: "insert with an id of one's own",
     needs: ['insert'],
-    adds: true,
     operation({ store, newId, acknowledged }) {
       acknowledged.records++
       return store.insert(newId())
@@ -76,7 +73,6 @@ export const WORKLOADS = {
   transaction: {
     title: `transaction of ${TOGETHER} inserts`,
     needs: ['transaction'],
-    adds: true,
     operation({ store, acknowledged }) {
       acknowledged.records += TOGETHER
       return store.transaction(TOGETHER)
@@ -90,19 +86,21 @@ export const WORKLOADS = {
   append: {
     title: 'append 100 bytes under the lock',
     needs: ['append'],
-    adds: true,
     operation({ store, acknowledged }) {
       acknowledged.records++
       return store.append()
     },
   },
-  'durable-insert': { title: 'durable insert', needs: ['insert'], operation: insert, adds: true },
+  'durable-insert': { title: 'durable insert', needs: ['insert'], operation: insert },
 } as const satisfies Record<string, Workload>
 
 export type WorkloadName = keyof typeof WORKLOADS
 
+/** The calls by which a store grows. */
+const ADDING: ReadonlySet<keyof Store> = new Set(['insert', 'transaction', 'append'])
+
 /** Whether the store grows with each operation of it. */
 export function addsTo(name: WorkloadName): boolean {
-  const { adds = false }: Workload = WORKLOADS[name]
-  return adds
+  const { needs }: Workload = WORKLOADS[name]
+  return needs.some((call) => ADDING.has(call))
 }
