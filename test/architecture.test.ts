@@ -5,7 +5,7 @@ import { ROOT } from './fixtures/code.ts'
 
 /** Lowest first; each floor imports from itself and from below. */
 const FLOORS = ['src/errors.ts', 'src/os', 'src/lock', 'src/db', 'src/index.ts', 'adapters', 'cli']
-const LINES_AT_MOST = 280
+const LINES_AT_MOST = 500
 
 interface Source {
   name: string
