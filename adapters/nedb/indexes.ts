@@ -17,7 +17,7 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
     index.insert(db.getAllData())
     return index
   }
-  if (!db.indexes[name]) {
+  if (!Object.hasOwn(db.indexes, name)) {
     provisional.add(name)
     try {
       db.indexes[name] = build()
@@ -28,7 +28,7 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
   try {
     await db.executor.pushAsync(async () => {
       declare(at, name, options)
-      const exists = db.indexes[name] !== undefined && !provisional.has(name)
+      const exists = Object.hasOwn(db.indexes, name) && !provisional.has(name)
       const ttl = db.ttlIndexes[name]
       if (exists && (options.expireAfterSeconds === undefined || options.expireAfterSeconds === ttl)) return
       if (!exists) {

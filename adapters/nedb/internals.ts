@@ -46,6 +46,7 @@ export interface NedbPersistence {
 
 export interface NedbCursor {
   _projection: unknown
+  _project(docs: Doc[]): Doc[]
   execAsync(): Promise<unknown>
   _execAsync(): Promise<unknown>
 }
@@ -89,6 +90,7 @@ export interface NedbModel {
   deserialize(line: string): unknown
   /** @throws where a field has a name that NeDB refuses */
   checkObject(doc: unknown): void
+  match(doc: Doc, query: Query): boolean
 }
 
 const require = createRequire(import.meta.url)

@@ -2,10 +2,25 @@ import type { LogSession } from '../../src/db/adapter.ts'
 import type { BeforeLoad } from './before-load.ts'
 import { calling, nameCalls } from './calls.ts'
 import { ensureIndex, removeIndex } from './indexes.ts'
-import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
+import {
+  type Doc,
+  fromNedb,
+  type IndexOptions,
+  type Nedb,
+  type NedbCursor,
+  type NedbModel,
+  type Query,
+} from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import type { OwnIndexes } from './own-indexes.ts'
-import { makeStorable, requireNoPrototype, twinOf } from './records.ts'
+import {
+  type Paths,
+  requireNoPrototype,
+  requireOwnPaths,
+  suspiciousAmong,
+  suspiciousIn,
+} from './prototypes.ts'
+import { makeStorable, twinOf } from './records.ts'
 
 /** What a store needs at hand once it is attached. */
 export interface Attached {
@@ -29,19 +44,23 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
     override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {
-      if (attached.has(this)) requireNoPrototype(docs)
+      requireNoPrototype(docs)
       return super._insertAsync(docs)
     }
 
     override async _updateAsync(query: Query, update: Doc, options: object): Promise<unknown> {
-      if (attached.has(this)) requireNoPrototype(update)
+      requireNoPrototype(update)
+      const paths = suspiciousIn(update)
+      const { upsert = false } = options as { upsert?: boolean }
+      if (upsert) requireNoPrototype(query)
+      if (paths) requireOwnInAll(this, query, upsert, paths)
       return super._updateAsync(query, update, options)
     }
 
     override _addToIndexes(doc: Doc): void {
       const at = attached.get(this)
       if (at?.memory.isBlind) {
-        makeStorable(doc)
+        makeStorable(doc, true)
         at.memory.defer(doc)
         at.session.onUndo(() => {
           if (!at.memory.forget(doc)) super._removeFromIndexes(doc)
@@ -50,7 +69,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       }
       const session = changing(this, [doc._id, twinOf(doc._id)])
       if (session?.running) {
-        makeStorable(doc)
+        makeStorable(doc, true)
         requireNoTwin(this, doc._id)
       }
       super._addToIndexes(doc)
@@ -66,7 +85,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     override _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void {
       const session = changing(this, [])
       if (Array.isArray(oldDoc)) {
-        if (session?.running) for (const pair of oldDoc) makeStorable(pair.newDoc)
+        if (session?.running) for (const pair of oldDoc) makeStorable(pair.newDoc, false)
         super._updateIndexes(oldDoc)
         const back = oldDoc.map((pair) => ({ oldDoc: pair.newDoc, newDoc: pair.oldDoc }))
         session?.onUndo(() => super._updateIndexes(back))
@@ -120,6 +139,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       options: { fieldName: string | string[] } & Omit<IndexOptions, 'fieldName'>,
     ): Promise<void> {
       const at = attached.get(this)
+      for (const field of [options?.fieldName ?? []].flat()) requireNoPrototype({ [String(field)]: 1 })
       if (!at || !options?.fieldName) return super.ensureIndexAsync(options)
       const fields = [options.fieldName].flat().sort()
       if (fields.some((field) => field.includes(','))) return super.ensureIndexAsync(options)
@@ -174,10 +194,43 @@ function isKey(id: unknown): boolean {
   return typeof id === 'string' || typeof id === 'number'
 }
 
+/** In an update: what it changes must be own in each document that it is for, and in the one that it may insert. */
+function requireOwnInAll(db: Nedb, query: Query, upsert: boolean, paths: Paths): void {
+  const model = fromNedb('/lib/model.js') as NedbModel
+  const docs = db._getRawCandidates(query).filter((doc) => model.match(doc, query))
+  for (const doc of docs.length === 0 && upsert ? [query] : docs) requireOwnPaths(doc, paths)
+}
+
+/** Refuses a projection that would change prototypes. */
+function checkProjection(cursor: NedbCursor): void {
+  const { _projection } = cursor
+  if (typeof _projection !== 'object' || _projection === null) return
+  const fields = Object.keys(_projection)
+  if (fields.length === 0) return
+  requireNoPrototype(_projection)
+  const paths = suspiciousAmong(fields)
+  if (!paths) return
+  const project = Object.getPrototypeOf(cursor)._project as NedbCursor['_project']
+  cursor._project = (docs) => {
+    // What is picked is put into an empty object, what is omitted is taken out of a copy.
+    const picks = fields.some((field) => field !== '_id' && (_projection as Doc)[field] === 1)
+    for (const doc of picks ? [{}] : docs) requireOwnPaths(doc, paths)
+    return project.call(cursor, docs)
+  }
+}
+
 /** A cursor that looks at the file each time it is executed. */
 function readCursor(db: Nedb, cursor: NedbCursor, name: string, args: readonly unknown[]): NedbCursor {
-  if (!attached.has(db)) return cursor
+  if (!attached.has(db)) {
+    const { execAsync } = cursor
+    cursor.execAsync = async () => {
+      checkProjection(cursor)
+      return execAsync.call(cursor)
+    }
+    return cursor
+  }
   const exec = async () => {
+    checkProjection(cursor)
     // Vanilla strips `_id: 0` from the cursor's own projection, so that its second execution differs.
     const projection = cursor._projection
     try {

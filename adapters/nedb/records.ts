@@ -52,9 +52,10 @@ export function fromLine(model: NedbModel, line: string): Doc | undefined {
  * Infinity, invalid dates and holes are `null` there, -0 is 0, and undefined is not there, so that they are it in memory
  * too. The number 0 is let through, since NeDB's own tests insert it: pslock keeps such a document, vanilla passes it
  * over when it loads.
+ * @param isNew whether no document has its id yet. One that came in with a file keeps it, also where vanilla would lose it.
  * @throws TypeError that says which value, and why
  */
-export function makeStorable(doc: Doc): void {
+export function makeStorable(doc: Doc, isNew: boolean): void {
   const id = doc._id
   if (!((typeof id === 'string' && id !== '') || (typeof id === 'number' && Number.isFinite(id)))) {
     throw new TypeError(
@@ -62,7 +63,7 @@ export function makeStorable(doc: Doc): void {
         'the document at the next load',
     )
   }
-  if (id === '__proto__' || id === UNIT_ID) {
+  if ((isNew && id === '__proto__') || id === UNIT_ID) {
     throw new TypeError(`_id must not be ${JSON.stringify(id)}, which is reserved`)
   }
   for (const name of Object.keys(doc)) {
@@ -99,21 +100,6 @@ function requireOrdinary(name: string): void {
   throw new TypeError(
     `a document must not have a field ${name}: NeDB has a meaning of its own for names that begin with $, and would read something else back`,
   )
-}
-
-/**
- * Refuses what NeDB would lose on the way in, without a word, or worse: to set `__proto__` changes the prototype, that of
- * all objects with `{ $set: { '__proto__.x': 1 } }`.
- * @throws TypeError
- */
-export function requireNoPrototype(change: unknown): void {
-  if (typeof change !== 'object' || change === null) return
-  for (const [name, value] of Object.entries(change)) {
-    if (name === '__proto__' || (name.includes('__proto__') && name.split('.').includes('__proto__'))) {
-      throw new TypeError(`a document must not have a field __proto__: NeDB would lose it, got ${name}`)
-    }
-    requireNoPrototype(value)
-  }
 }
 
 /** The other form of an id that NeDB takes for the same when it loads: 1 and "1". */

@@ -50,6 +50,26 @@ describe('values that NeDB loses', () => {
     })
   }
 
+  it('an _id "__proto__" that a file holds does not stand in the way of others, and is changed and removed with them', async () => {
+    const line = (n: number) => `{"_id":"__proto__","n":${n}}\n{"_id":"b","n":${n}}\n`
+    writeFileSync(file('a.db'), line(1))
+    await using db = open()
+    const { numAffected } = (await db.updateAsync({}, { $inc: { n: 1 } }, { multi: true })) as never
+    assert.equal(numAffected, 2)
+    await db.updateAsync({ _id: '__proto__' }, { n: 5 }, {})
+    await db.transaction(() => db.updateAsync({ n: { $gt: 0 } }, { $inc: { n: 1 } }, { multi: true }))
+    await db.compactDatafileAsync()
+    await using other = open()
+    const expected = [
+      { _id: '__proto__', n: 6 },
+      { _id: 'b', n: 3 },
+    ]
+    for (const store of [db, other]) assert.deepEqual(await store.findAsync({}).sort({ _id: 1 }), expected)
+    assert.equal(await other.removeAsync({}, { multi: true }), 2)
+    assert.deepEqual(await db.findAsync({}), [])
+    assert.equal(({} as { n?: number }).n, undefined)
+  })
+
   it('a document with a field $$deleted is refused', async () => {
     await using db = open()
     await db.insertAsync({ _id: 'a' })
