@@ -3,7 +3,7 @@ import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
-import { load, makeFolder, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
+import { load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 
@@ -38,12 +38,6 @@ class LockedNedbStore extends Lockable {
       giveMembers(this, allMembers(members, tables, doors))
     }
     if (this.autoload) this.autoloadPromise = this.#autoload(options.onload)
-  }
-
-  override async loadDatabaseAsync(): Promise<void> {
-    if (!this.lock) return super.loadDatabaseAsync()
-    makeFolder(this)
-    await super.loadDatabaseAsync()
   }
 
   override async close(): Promise<void> {

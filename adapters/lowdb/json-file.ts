@@ -1,4 +1,5 @@
 import type { PathLike } from 'node:fs'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
 
@@ -7,12 +8,13 @@ export function pathOf(filename: PathLike): string {
   return filename instanceof URL ? fileURLToPath(filename) : String(filename)
 }
 
-/** lowdb's own `JSONFile`, which also knows its path; it is private in the original. */
+/** lowdb's own `JSONFile`, which also knows its path, resolved when it is made; it is private in the original. */
 export class JSONFile<T> extends VanillaJSONFile<T> {
   readonly path: string
   constructor(filename: PathLike) {
-    super(pathOf(filename))
-    this.path = pathOf(filename)
+    const path = resolve(pathOf(filename))
+    super(path)
+    this.path = path
   }
 }
 
@@ -20,7 +22,8 @@ export class JSONFile<T> extends VanillaJSONFile<T> {
 export class JSONFileSync<T> extends VanillaJSONFileSync<T> {
   readonly path: string
   constructor(filename: PathLike) {
-    super(pathOf(filename))
-    this.path = pathOf(filename)
+    const path = resolve(pathOf(filename))
+    super(path)
+    this.path = path
   }
 }

@@ -1,13 +1,10 @@
-import { mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
 import type { LogAdapter } from '../../src/db/adapter.ts'
 import type { Transacting } from '../../src/db/transaction.ts'
 import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
-import { storeFailure } from '../../src/os/replace.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
 import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
-import { attached, locked } from './locked.ts'
+import { attached, locked, makeFolder } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { OwnIndexes } from './own-indexes.ts'
 import { nedbRows } from './rows.ts'
@@ -23,9 +20,9 @@ export const nedbAdapter: LogAdapter<Nedb> = {
   attach(db, session) {
     const model = fromNedb('/lib/model.js') as NedbModel
     const indexes = new OwnIndexes()
-    const memory = new NedbMemory(db, model, indexes, () => session.distrustMemory())
+    const memory = new NedbMemory(db, model, indexes, session)
     becomeLocked(db)
-    const at = { session, memory, model, indexes, beforeLoad: new BeforeLoad(session, String(db.filename)) }
+    const at = { session, memory, model, indexes, beforeLoad: new BeforeLoad(session) }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory
@@ -75,16 +72,6 @@ export async function load(db: Nedb, keepWaiting = false): Promise<void> {
     throw error
   }
   db.executor.processBuffer()
-}
-
-/** The lock file stands beside the data, so the folder must be there before the lock is taken. */
-export function makeFolder(db: Nedb): void {
-  const folder = dirname(String(db.filename))
-  try {
-    mkdirSync(folder, { recursive: true, mode: db.persistence.modes.dirMode })
-  } catch (error) {
-    throw storeFailure(folder, 'create', error)
-  }
 }
 
 /** Transactions and views of a store: what is asked for before the load runs after it, like every operation. */

@@ -15,20 +15,18 @@ interface Waiting {
  */
 export class BeforeLoad {
   readonly #session: LogSession
-  readonly #filename: string
   #waiting: Waiting[] = []
 
-  constructor(session: LogSession, filename: string) {
+  constructor(session: LogSession) {
     this.#session = session
-    this.#filename = filename
   }
 
   hold(run: () => Promise<unknown>): Promise<unknown> {
-    const { timeoutMs } = this.#session
+    const { timeoutMs, path } = this.#session
     return new Promise((resolve, reject) => {
       const refuse = () => {
         this.#waiting = this.#waiting.filter((other) => other !== entry)
-        reject(notLoaded(this.#filename))
+        reject(notLoaded(path))
       }
       const timer = timeoutMs < 2 ** 31 ? setTimeout(refuse, timeoutMs) : undefined
       // In the context that issued it: it is no part of the load that lets it run.

@@ -1,4 +1,7 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { LogSession } from '../../src/db/adapter.ts'
+import { storeFailure } from '../../src/os/replace.ts'
 import type { BeforeLoad } from './before-load.ts'
 import { calling, nameCalls } from './calls.ts'
 import { ensureIndex, removeIndex } from './indexes.ts'
@@ -43,6 +46,11 @@ type Class<T> = new (...args: never[]) => T
 export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
+    override async loadDatabaseAsync(): Promise<void> {
+      makeFolder(this)
+      return super.loadDatabaseAsync()
+    }
+
     override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {
       requireNoPrototype(docs)
       return super._insertAsync(docs)
@@ -163,6 +171,18 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
   }
   nameCalls(Locked.prototype)
   return Locked as unknown as B
+}
+
+/** The lock file stands beside the data, so the folder must be there before the lock is taken. */
+export function makeFolder(db: Nedb): void {
+  const path = attached.get(db)?.session.path
+  if (path === undefined) return
+  const folder = dirname(path)
+  try {
+    mkdirSync(folder, { recursive: true, mode: db.persistence.modes.dirMode })
+  } catch (error) {
+    throw storeFailure(folder, 'create', error)
+  }
 }
 
 /** The session to tell of a change of memory, which is first made right for the documents concerned. */

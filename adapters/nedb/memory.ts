@@ -1,4 +1,4 @@
-import type { LogMemory } from '../../src/db/adapter.ts'
+import type { LogMemory, LogSession } from '../../src/db/adapter.ts'
 import type { InspectLines } from '../../src/db/dump/log-format.ts'
 import type { LineCoder } from '../../src/db/log/unit.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
@@ -17,6 +17,7 @@ export class NedbMemory implements LogMemory {
   readonly #db: Nedb
   readonly #model: NedbModel
   readonly #indexes: OwnIndexes
+  readonly #path: string
   readonly #distrust: () => void
   readonly #pending: Pending
   /** The first object of each date that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
@@ -24,13 +25,14 @@ export class NedbMemory implements LogMemory {
   #applying = false
   #isBlind = false
 
-  /** @param distrust called when the indexes could not be brought up to date */
-  constructor(db: Nedb, model: NedbModel, indexes: OwnIndexes, distrust: () => void) {
+  /** @param session told when the indexes could not be brought up to date */
+  constructor(db: Nedb, model: NedbModel, indexes: OwnIndexes, session: LogSession) {
     this.#db = db
-    this.#distrust = distrust
+    this.#path = session.path
+    this.#distrust = () => session.distrustMemory()
     this.#model = model
     this.#indexes = indexes
-    this.#pending = new Pending(model, String(db.filename))
+    this.#pending = new Pending(model, session.path)
     this.fileMode = db.persistence.modes.fileMode
     this.corruptThreshold = () => db.persistence.corruptAlertThreshold
   }
@@ -236,9 +238,9 @@ export class NedbMemory implements LogMemory {
       const { errorType, key } = cause as { errorType?: string; key?: unknown }
       throw Object.assign(
         new CorruptStoreError(
-          `${db.filename} breaks its own unique index: ${(cause as Error).message}. It was written without a lock. ` +
+          `${this.#path} breaks its own unique index: ${(cause as Error).message}. It was written without a lock. ` +
             'Remove one of the duplicates from the file by hand; nothing was changed.',
-          { path: String(db.filename), cause },
+          { path: this.#path, cause },
         ),
         { errorType, key },
       )

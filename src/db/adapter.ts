@@ -127,6 +127,8 @@ export interface OperationTraits {
 
 /** What the core offers to a log store. */
 export interface LogSession extends Transacting<void> {
+  /** The data file, resolved when the store was made: a later chdir does not make it another one. */
+  readonly path: string
   /** Runs one operation of the store, memory caught up, all or nothing; under the lock, unless it can do without. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
   /** In an operation: these lines are its change. They are written when it has ended, as one unit. */

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { StoreIoError } from '../../errors.ts'
 import type { Copyable } from './copyable.ts'
 import { type DumpOptions, dump, restore } from './dump.ts'
@@ -28,14 +29,23 @@ export interface Dumps {
 /** The two doors of a store, over what its kind offers. */
 export function dumps({ file, queue, refresh }: Copyable): Dumps {
   return {
-    dump: (path, options) =>
-      queue.beside('shared', { name: 'dump', args: [path, options] }, () => dump(file, path, options)),
-    restore: (path) =>
-      queue.beside('exclusive', { name: 'restore', args: [path] }, async () => {
-        await restore(file, path)
+    dump: (path, options) => {
+      const to = resolved(path)
+      return queue.beside('shared', { name: 'dump', args: [path, options] }, () => dump(file, to, options))
+    },
+    restore: (path) => {
+      const from = resolved(path)
+      return queue.beside('exclusive', { name: 'restore', args: [path] }, async () => {
+        await restore(file, from)
         await refresh()
-      }),
+      })
+    },
   }
+}
+
+/** Hooks may keep it waiting, and a chdir meanwhile must not make it another file. What is no path is refused later. */
+function resolved(path: string): string {
+  return typeof path === 'string' && path !== '' ? resolve(path) : path
 }
 
 /** For a store without a file. */

@@ -22,7 +22,7 @@ import { LogWriter } from './log-writer.ts'
  * goes back to what the file says.
  */
 export class LogStore implements LogSession, Pass {
-  readonly #path: string
+  readonly path: string
   readonly #options: OpenOptions
   readonly timeoutMs: number
   readonly queue: OperationQueue
@@ -41,7 +41,7 @@ export class LogStore implements LogSession, Pass {
   #prepared = false
 
   constructor(path: string, options: OpenOptions, attach: (session: LogSession) => LogMemory) {
-    this.#path = path
+    this.path = path
     this.#options = options
     this.timeoutMs = options.timeoutMs
     this.queue = new OperationQueue(options.lock, this, path)
@@ -54,8 +54,8 @@ export class LogStore implements LogSession, Pass {
   /** Wires the store to this session. Apart from the constructor, so that the adapter may already use the session. */
   start(): void {
     this.#memory = this.#attach()
-    this.#file = new LogFile(this.#path, this.#memory.fileMode)
-    this.#health = new LineHealth(this.#path, this.#memory.corruptThreshold)
+    this.#file = new LogFile(this.path, this.#memory.fileMode)
+    this.#health = new LineHealth(this.path, this.#memory.corruptThreshold)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
     this.#writer = new LogWriter({
       file: this.#file,
@@ -65,12 +65,12 @@ export class LogStore implements LogSession, Pass {
       durability: this.#options.durability,
       distrustMemory: () => this.distrustMemory(),
     })
-    this.copyable = copyable(this.#path, this.#options, this.queue, {
+    this.copyable = copyable(this.path, this.#options, this.queue, {
       format: logFormat('log', this.#memory.inspect ?? inspectJsonLines, async () => {
         await this.#prepare()
         return this.#memory.coder
       }),
-      read: () => readWritten(this.#path, this.queue, () => this.#file.end),
+      read: () => readWritten(this.path, this.queue, () => this.#file.end),
     })
   }
 
@@ -113,7 +113,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   drop(): void {
-    if (this.#changes.isNested) throw removalInTransaction(this.#path)
+    if (this.#changes.isNested) throw removalInTransaction(this.path)
     this.#file.remove()
     this.#changes.revision++
     this.#changes.written()
@@ -140,7 +140,7 @@ export class LogStore implements LogSession, Pass {
       if (this.#catchUpNow(mode, isBlind)) return
     } catch (error) {
       // The long way waits for its end.
-      if (!(error instanceof LockLostError)) throw storeFailure(this.#path, 'read', error)
+      if (!(error instanceof LockLostError)) throw storeFailure(this.path, 'read', error)
     }
     return this.#catchUp(mode)
   }
@@ -155,7 +155,7 @@ export class LogStore implements LogSession, Pass {
       this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
       if (this.#mustReload) this.#memory.apply([], true)
-      throw storeFailure(this.#path, 'read', error)
+      throw storeFailure(this.path, 'read', error)
     }
   }
 
