@@ -2,6 +2,7 @@ import type { PathLike } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
+import { requirePath } from '../../src/lock/options.ts'
 
 /** A file name in any of the forms that `fs` takes. */
 export function pathOf(filename: PathLike): string {
@@ -12,7 +13,7 @@ export function pathOf(filename: PathLike): string {
 export class JSONFile<T> extends VanillaJSONFile<T> {
   readonly path: string
   constructor(filename: PathLike) {
-    const path = resolve(pathOf(filename))
+    const path = resolve(requirePath(pathOf(filename), 'path'))
     super(path)
     this.path = path
   }
@@ -22,7 +23,7 @@ export class JSONFile<T> extends VanillaJSONFile<T> {
 export class JSONFileSync<T> extends VanillaJSONFileSync<T> {
   readonly path: string
   constructor(filename: PathLike) {
-    const path = resolve(pathOf(filename))
+    const path = resolve(requirePath(pathOf(filename), 'path'))
     super(path)
     this.path = path
   }
