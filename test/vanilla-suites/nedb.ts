@@ -1,0 +1,62 @@
+import { mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { ROOT } from '../fixtures/code.ts'
+import { add, node, type Results, type RunSuite } from './compare.ts'
+
+const require = createRequire(import.meta.url)
+
+/**
+ * A test suite of NeDB.
+ * @param suite the folder of the package whose tests run: a checkout of seald/nedb, or nedb 1.8
+ * @param library the folder of the @seald-io/nedb that they run with, and that LockedNedb is based on
+ */
+export function nedbSuite(suite: string, library: string): RunSuite {
+  const tests = readdirSync(join(suite, 'test')).filter((name) => name.endsWith('.test.js'))
+  return async (locked, folder) => {
+    mkdirSync(join(folder, 'workspace'))
+    // Two of the tests start a program in there.
+    symlinkSync(join(suite, 'test_lac'), join(folder, 'test_lac'))
+    const swap = join(ROOT, 'test/vanilla-suites/swap-nedb.mjs')
+    const out = await node(
+      [
+        ...['--import', pathToFileURL(swap).href, require.resolve('mocha/bin/mocha.js')],
+        ...['--no-config', '--exit', '--timeout', '20000', '--reporter', 'json', '--require', swap],
+        ...tests.map((name) => join(suite, 'test', name)),
+      ],
+      {
+        cwd: folder,
+        env: {
+          PSLOCK_VANILLA_SUITE: JSON.stringify({
+            suite: realpathSync(suite),
+            library: realpathSync(library),
+            locked: locked ? pathToFileURL(join(ROOT, 'dist/adapters/nedb.js')).href : undefined,
+          }),
+        },
+        timeoutMs: 180_000,
+      },
+    )
+    return resultsOf(out)
+  }
+}
+
+/** The @seald-io/nedb that is installed here. */
+export function installedNedb(): string {
+  return dirname(require.resolve('@seald-io/nedb'))
+}
+
+interface Report {
+  readonly passes: readonly { readonly fullTitle: string }[]
+  readonly failures: readonly { readonly fullTitle: string }[]
+}
+
+function resultsOf(out: string): Results {
+  const results: Results = new Map()
+  // The tests may print something before it.
+  const begin = `\n${out}`.lastIndexOf('\n{\n  "stats":')
+  const { passes, failures } = JSON.parse(out.slice(begin)) as Report
+  for (const { fullTitle } of passes) add(results, fullTitle, true)
+  for (const { fullTitle } of failures) add(results, fullTitle, false)
+  return results
+}
