@@ -6,7 +6,7 @@ import { routeThrough } from './choke-point.ts'
 import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
 import { attached, locked, makeFolder } from './locked.ts'
 import { NedbMemory } from './memory.ts'
-import { OwnIndexes } from './own-indexes.ts'
+import { OwnIndexes, settleWhenReached } from './own-indexes.ts'
 import { nedbRows } from './rows.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
@@ -20,9 +20,10 @@ export const nedbAdapter: LogAdapter<Nedb> = {
   attach(db, session) {
     const model = fromNedb('/lib/model.js') as NedbModel
     const indexes = new OwnIndexes()
-    const memory = new NedbMemory(db, model, indexes, session)
+    const inner = settleWhenReached(db, () => memory.reached())
+    const memory = new NedbMemory({ db, inner, model, indexes, session })
     becomeLocked(db)
-    const at = { session, memory, model, indexes, beforeLoad: new BeforeLoad(session) }
+    const at = { session, memory, inner, model, indexes, beforeLoad: new BeforeLoad(session) }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory

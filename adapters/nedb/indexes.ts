@@ -8,19 +8,19 @@ import { toLine } from './records.ts'
  * the lock, on the file's present content.
  */
 export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions): Promise<void> {
-  const { session, model } = at
+  const { session, model, inner } = at
   const { provisional } = at.indexes
   const name = options.fieldName
-  const Index = db.indexes._id?.constructor as new (options: IndexOptions) => Nedb['indexes'][string]
+  const Index = inner.indexes._id?.constructor as new (options: IndexOptions) => Nedb['indexes'][string]
   const build = () => {
     const index = new Index(options)
     index.insert(db.getAllData())
     return index
   }
-  if (!Object.hasOwn(db.indexes, name)) {
+  if (!Object.hasOwn(inner.indexes, name)) {
     provisional.add(name)
     try {
-      db.indexes[name] = build()
+      inner.indexes[name] = build()
     } catch {
       // A duplicate in what this process knows: it may be gone from the file.
     }
@@ -28,13 +28,13 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
   try {
     await db.executor.pushAsync(async () => {
       declare(at, name, options)
-      const exists = Object.hasOwn(db.indexes, name) && !provisional.has(name)
+      const exists = Object.hasOwn(inner.indexes, name) && !provisional.has(name)
       const ttl = db.ttlIndexes[name]
       if (exists && (options.expireAfterSeconds === undefined || options.expireAfterSeconds === ttl)) return
       if (!exists) {
-        delete db.indexes[name]
-        db.indexes[name] = build()
-        session.onUndo(() => delete db.indexes[name])
+        delete inner.indexes[name]
+        inner.indexes[name] = build()
+        session.onUndo(() => delete inner.indexes[name])
       }
       if (options.expireAfterSeconds !== undefined) {
         db.ttlIndexes[name] = options.expireAfterSeconds
@@ -47,7 +47,7 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
       session.append([toLine(model, { $$indexCreated: options })])
     }, true)
   } catch (error) {
-    if (provisional.has(name)) delete db.indexes[name]
+    if (provisional.has(name)) delete inner.indexes[name]
     throw error
   } finally {
     provisional.delete(name)
@@ -68,15 +68,15 @@ function declare({ session, indexes }: Attached, name: string, options?: IndexOp
 
 /** Removes an index, in the file's present content. */
 export async function removeIndex(db: Nedb, at: Attached, name: string): Promise<void> {
-  const { session, model } = at
+  const { session, model, inner } = at
   await db.executor.pushAsync(async () => {
     declare(at, name)
-    const index = db.indexes[name]
+    const index = inner.indexes[name]
     const ttl = db.ttlIndexes[name]
-    delete db.indexes[name]
+    delete inner.indexes[name]
     delete db.ttlIndexes[name]
     session.onUndo(() => {
-      if (index) db.indexes[name] = index
+      if (index) inner.indexes[name] = index
       if (ttl !== undefined) db.ttlIndexes[name] = ttl
     })
     session.append([toLine(model, { $$indexRemoved: name })])

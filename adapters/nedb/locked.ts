@@ -29,6 +29,8 @@ import { makeStorable, twinOf } from './records.ts'
 export interface Attached {
   readonly session: LogSession
   readonly memory: NedbMemory
+  /** The store as its own code sees it: to reach its indexes here brings nothing in. */
+  readonly inner: Nedb
   readonly model: NedbModel
   readonly indexes: OwnIndexes
   readonly beforeLoad: BeforeLoad
@@ -71,7 +73,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
         makeStorable(doc, true)
         at.memory.defer(doc)
         at.session.onUndo(() => {
-          if (!at.memory.forget(doc)) super._removeFromIndexes(doc)
+          if (!at.memory.forget(doc)) super._removeFromIndexes.call(inner(this), doc)
         })
         return
       }
@@ -80,37 +82,41 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
         makeStorable(doc, true)
         requireNoTwin(this, doc._id)
       }
-      super._addToIndexes(doc)
-      session?.onUndo(() => super._removeFromIndexes(doc))
+      super._addToIndexes.call(inner(this), doc)
+      session?.onUndo(() => super._removeFromIndexes.call(inner(this), doc))
     }
 
     override _removeFromIndexes(doc: Doc): void {
       const session = changing(this, [doc._id])
-      super._removeFromIndexes(doc)
-      session?.onUndo(() => super._addToIndexes(doc))
+      super._removeFromIndexes.call(inner(this), doc)
+      session?.onUndo(() => super._addToIndexes.call(inner(this), doc))
     }
 
     override _updateIndexes(oldDoc: Doc | { oldDoc: Doc; newDoc: Doc }[], newDoc?: Doc): void {
       const session = changing(this, [])
       if (Array.isArray(oldDoc)) {
         if (session?.running) for (const pair of oldDoc) makeStorable(pair.newDoc, false)
-        super._updateIndexes(oldDoc)
+        super._updateIndexes.call(inner(this), oldDoc)
         const back = oldDoc.map((pair) => ({ oldDoc: pair.newDoc, newDoc: pair.oldDoc }))
-        session?.onUndo(() => super._updateIndexes(back))
+        session?.onUndo(() => super._updateIndexes.call(inner(this), back))
       } else {
-        super._updateIndexes(oldDoc, newDoc)
-        session?.onUndo(() => super._updateIndexes(newDoc as Doc, oldDoc))
+        super._updateIndexes.call(inner(this), oldDoc, newDoc)
+        session?.onUndo(() => super._updateIndexes.call(inner(this), newDoc as Doc, oldDoc))
       }
+    }
+
+    override _resetIndexes(docs?: Doc[]): void {
+      super._resetIndexes.call(inner(this), docs)
     }
 
     override getAllData(): Doc[] {
       attached.get(this)?.memory.settle()
-      return super.getAllData()
+      return super.getAllData.call(inner(this))
     }
 
     override _getRawCandidates(query: Query): Doc[] {
       attached.get(this)?.memory.settle(idsOf(query))
-      return super._getRawCandidates(query)
+      return super._getRawCandidates.call(inner(this), query)
     }
 
     override async _getCandidatesAsync(query: Query, dontExpireStaleDocs = false): Promise<Doc[]> {
@@ -185,6 +191,11 @@ export function makeFolder(db: Nedb): void {
   }
 }
 
+/** The store as its own code sees it. */
+function inner(db: Nedb): Nedb {
+  return attached.get(db)?.inner ?? db
+}
+
 /** The session to tell of a change of memory, which is first made right for the documents concerned. */
 function changing(db: Nedb, ids: readonly unknown[]): LogSession | undefined {
   const at = attached.get(db)
@@ -195,7 +206,7 @@ function changing(db: Nedb, ids: readonly unknown[]): LogSession | undefined {
 
 function requireNoTwin(db: Nedb, id: unknown): void {
   const twin = twinOf(id)
-  if (twin === undefined || db.indexes._id?.getMatching(twin).length === 0) return
+  if (twin === undefined || inner(db).indexes._id?.getMatching(twin).length === 0) return
   throw new TypeError(
     `_id ${JSON.stringify(id)} is refused, since there is a document with ${JSON.stringify(twin)}: NeDB takes the two ` +
       'for one at the next load',

@@ -8,6 +8,17 @@ import type { OwnIndexes } from './own-indexes.ts'
 import { idIn, Pending } from './pending.ts'
 import { fromLine, isDocument, isForeign, toLine } from './records.ts'
 
+/** What the memory of a store works with. */
+export interface MemoryParts {
+  readonly db: Nedb
+  /** The store as its own code sees it. */
+  readonly inner: Nedb
+  readonly model: NedbModel
+  readonly indexes: OwnIndexes
+  /** Told when the indexes could not be brought up to date. */
+  readonly session: LogSession
+}
+
 /** Brings NeDB's indexes, which are its whole memory, up to date with lines of the file. */
 export class NedbMemory implements LogMemory {
   readonly fileMode: number
@@ -15,6 +26,7 @@ export class NedbMemory implements LogMemory {
   readonly corruptThreshold: () => number
   readonly inspect: InspectLines = inspectNedbLines
   readonly #db: Nedb
+  readonly #inner: Nedb
   readonly #model: NedbModel
   readonly #indexes: OwnIndexes
   readonly #path: string
@@ -24,10 +36,12 @@ export class NedbMemory implements LogMemory {
   readonly #dates = new Map<number, Date>()
   #applying = false
   #isBlind = false
+  /** Somebody has the indexes themselves, and may keep them: nothing is put off any more. */
+  #isReached = false
 
-  /** @param session told when the indexes could not be brought up to date */
-  constructor(db: Nedb, model: NedbModel, indexes: OwnIndexes, session: LogSession) {
+  constructor({ db, inner, model, indexes, session }: MemoryParts) {
     this.#db = db
+    this.#inner = inner
     this.#path = session.path
     this.#distrust = () => session.distrustMemory()
     this.#model = model
@@ -65,8 +79,9 @@ export class NedbMemory implements LogMemory {
         this.#pending.add(this.#idOf(record), record.$$deleted === true ? undefined : record)
       else readIndexLine(record, indexes)
     }
-    if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#db.indexes[name]
-    if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0) this.#settle(indexes)
+    if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#inner.indexes[name]
+    if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0 || this.#isReached)
+      this.#settle(indexes)
     return bad
   }
 
@@ -84,7 +99,7 @@ export class NedbMemory implements LogMemory {
 
   /** Runs an insert; a blind one can put its documents off, as if another process had written them. */
   run<T>(insert: () => T, isBlind: boolean): T {
-    this.#isBlind = isBlind
+    this.#isBlind = isBlind && !this.#isReached
     try {
       // The indexes are changed before it waits for the first time.
       return insert()
@@ -108,6 +123,12 @@ export class NedbMemory implements LogMemory {
     return this.#pending.delete(doc._id)
   }
 
+  /** Somebody looks at the indexes themselves. */
+  reached(): void {
+    this.#isReached = true
+    this.settle()
+  }
+
   /** Makes the indexes right for the documents of these ids; without `ids`, for all. */
   settle(ids?: readonly unknown[]): void {
     if (this.#pending.isEmpty || this.#applying) return
@@ -128,7 +149,7 @@ export class NedbMemory implements LogMemory {
 
   /** Whether a document could break a unique index that others have changed. */
   get hasUniqueIndex(): boolean {
-    return Object.values(this.#db.indexes).some((index) => index.unique && index.fieldName !== '_id')
+    return Object.values(this.#inner.indexes).some((index) => index.unique && index.fieldName !== '_id')
   }
 
   #settle(indexes: Map<string, IndexOptions | undefined>): void {
@@ -142,7 +163,7 @@ export class NedbMemory implements LogMemory {
     for (const line of lines) {
       const doc = fromLine(this.#model, line)
       if (!doc || !isDocument(doc)) continue
-      const [old] = db.indexes._id?.getMatching(doc._id) ?? []
+      const [old] = this.#inner.indexes._id?.getMatching(doc._id) ?? []
       if (doc.$$deleted !== true) {
         if (old) db._updateIndexes(old, doc)
         else db._addToIndexes(doc)
@@ -152,7 +173,7 @@ export class NedbMemory implements LogMemory {
 
   lines(): string[] {
     const docs = this.#db.getAllData().map((doc) => toLine(this.#model, doc))
-    const indexes = Object.values(this.#db.indexes)
+    const indexes = Object.values(this.#inner.indexes)
       .filter((index) => index.fieldName !== '_id')
       .map(({ fieldName, unique, sparse }) => {
         const ttl = this.#db.ttlIndexes[fieldName]
@@ -168,16 +189,17 @@ export class NedbMemory implements LogMemory {
    */
   rebuildDeclared(): void {
     const db = this.#db
-    const Index = db.indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
+    const { indexes } = this.#inner
+    const Index = indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
     for (const [name, options] of this.#indexes.declared) {
-      if (db.indexes[name]) continue
+      if (indexes[name]) continue
       const index = new Index(options)
-      db.indexes[name] = index
+      indexes[name] = index
       try {
         index.insert(db.getAllData())
       } catch (error) {
         this.#reset()
-        db.indexes[name] = new Index(options)
+        indexes[name] = new Index(options)
         throw error
       }
     }
@@ -187,7 +209,8 @@ export class NedbMemory implements LogMemory {
     const db = this.#db
     this.#pending.clear()
     // Indexes first: one that was dropped elsewhere must not come back with the next compaction.
-    for (const name of Object.keys(db.indexes)) if (name !== '_id') delete db.indexes[name]
+    const { indexes } = this.#inner
+    for (const name of Object.keys(indexes)) if (name !== '_id') delete indexes[name]
     db.ttlIndexes = {}
     db._resetIndexes()
   }
@@ -212,18 +235,18 @@ export class NedbMemory implements LogMemory {
     docs: Map<unknown, Doc | undefined>,
     indexes: Map<string, IndexOptions | undefined>,
   ): void {
-    const byId = db.indexes._id
+    const byId = this.#inner.indexes._id
     if (!byId) throw new Error('a NeDB store without its _id index')
     for (const id of docs.keys()) for (const old of byId.getMatching(id)) db._removeFromIndexes(old)
     const Index = byId.constructor as new (options: IndexOptions) => NedbIndex
     const created: NedbIndex[] = []
     for (const [name, options] of indexes) {
-      delete db.indexes[name]
+      delete this.#inner.indexes[name]
       delete db.ttlIndexes[name]
       if (!options) this.#indexes.declared.delete(name)
       if (!options) continue
       const index = new Index(options)
-      db.indexes[name] = index
+      this.#inner.indexes[name] = index
       // Somebody else was first: it need not be written again.
       this.#indexes.provisional.delete(name)
       created.push(index)

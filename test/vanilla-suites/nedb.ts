@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, realpathSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -16,19 +16,32 @@ export function nedbSuite(suite: string, library: string): RunSuite {
   const tests = readdirSync(join(suite, 'test')).filter((name) => name.endsWith('.test.js'))
   return async (locked, folder) => {
     mkdirSync(join(folder, 'workspace'))
-    // Two of the tests start a program in there.
-    symlinkSync(join(suite, 'test_lac'), join(folder, 'test_lac'))
+    // Some write into their own folder, others start programs from the second.
+    for (const name of ['test', 'test_lac'])
+      cpSync(join(suite, name), join(folder, name), { recursive: true })
     const swap = join(ROOT, 'test/vanilla-suites/swap-nedb.mjs')
     const out = await node(
       [
-        ...['--import', pathToFileURL(swap).href, require.resolve('mocha/bin/mocha.js')],
-        ...['--no-config', '--exit', '--timeout', '20000', '--reporter', 'json', '--require', swap],
-        ...tests.map((name) => join(suite, 'test', name)),
+        ...[
+          require.resolve('mocha/bin/mocha.js'),
+          '--no-config',
+          '--exit',
+          '--timeout',
+          '20000',
+          '--reporter',
+          'json',
+          '--require',
+          swap,
+        ],
+        ...tests.map((name) => join(folder, 'test', name)),
       ],
       {
         cwd: folder,
         env: {
+          // For the programs that the tests start, too.
+          NODE_OPTIONS: `--import=${pathToFileURL(swap).href}`,
           PSLOCK_VANILLA_SUITE: JSON.stringify({
+            tests: realpathSync(folder),
             suite: realpathSync(suite),
             library: realpathSync(library),
             locked: locked ? pathToFileURL(join(ROOT, 'dist/adapters/nedb.js')).href : undefined,
