@@ -1,7 +1,6 @@
-import { accessSync, closeSync, constants, openSync } from 'node:fs'
+import { accessSync, constants, openSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../errors.ts'
-import { Descriptor, orClose } from '../os/descriptor.ts'
-import { tryFlock, unflock } from '../os/flock.ts'
+import { closeLocked, Descriptor } from '../os/descriptor.ts'
 import { type Named, NamedFile } from '../os/named-file.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
 
@@ -19,7 +18,6 @@ export class DataFile {
   readonly #appends: boolean
   readonly #descriptor = new Descriptor()
   readonly #named: NamedFile
-  #locked = false
   #readOnly = false
   /** It was opened for reading only, since writing was not permitted. */
   #isFallback = false
@@ -82,15 +80,19 @@ export class DataFile {
 
   /** This descriptor is the file now. */
   adopt(fd: number, locked: boolean): Named {
-    const found = orClose(fd, () => this.#stat(() => this.#named.opened(fd)))
-    if ((found.mode & constants.S_IFMT) !== constants.S_IFREG) {
-      closeSync(fd)
-      throw new CorruptStoreError(`${this.path} is not a regular file and cannot be a data file`, {
-        path: this.path,
-      })
+    let found: Named
+    try {
+      found = this.#stat(() => this.#named.opened(fd))
+      if ((found.mode & constants.S_IFMT) !== constants.S_IFREG) {
+        throw new CorruptStoreError(`${this.path} is not a regular file and cannot be a data file`, {
+          path: this.path,
+        })
+      }
+    } catch (error) {
+      closeLocked(fd, this.path)
+      throw error
     }
-    this.#descriptor.replace(fd)
-    this.#locked = locked
+    this.#descriptor.replace(fd, locked ? this.path : undefined)
     this.#readOnly = false
     this.#isFallback = false
     this.#generation++
@@ -104,18 +106,10 @@ export class DataFile {
 
   /** The last act of a writer under the lock. */
   unlock(): void {
-    if (!this.#locked) return
-    this.#locked = false
-    try {
-      unflock(this.fd, this.path)
-    } catch {
-      // A network file system may refuse; closing drops the lock as well.
-      this.close()
-    }
+    this.#descriptor.unlock()
   }
 
   close(): void {
-    this.#locked = false
     this.#isFallback = false
     try {
       this.#descriptor.close()
@@ -125,15 +119,14 @@ export class DataFile {
   }
 
   #lock(): void {
-    if (this.#locked) return
-    if (!tryFlock(this.fd, 'exclusive', this.path)) {
+    if (this.#descriptor.isLocked) return
+    if (!this.#descriptor.tryLock('exclusive', this.path)) {
       throw new LockLostError(
         `${this.path} is being written by a process that does not use our lock file: the lock file was deleted or ` +
           'differs (another lockPath, a hard link, a bind mount). Use the same path everywhere and leave the lock file.',
         { path: this.path },
       )
     }
-    this.#locked = true
   }
 
   #stat<T>(look: () => T): T {

@@ -9,8 +9,31 @@ export async function untilUnsplit<T>(timeoutMs: number, look: () => T): Promise
     try {
       return await look()
     } catch (error) {
-      if (!(error instanceof LockLostError) || performance.now() - start >= timeoutMs) throw error
-      await new Promise((resolve) => setTimeout(resolve, 2 + 8 * Math.random()))
+      if (!mayPass(error, start, timeoutMs)) throw error
+      await new Promise((resolve) => setTimeout(resolve, paceMs()))
     }
   }
+}
+
+/** As `untilUnsplit`, blocking the thread. */
+export function untilUnsplitSync<T>(timeoutMs: number, look: () => T): T {
+  for (const start = performance.now(); ; ) {
+    try {
+      return look()
+    } catch (error) {
+      if (!mayPass(error, start, timeoutMs)) throw error
+      Atomics.wait(sleeper, 0, 0, paceMs())
+    }
+  }
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+function mayPass(error: unknown, start: number, timeoutMs: number): boolean {
+  return error instanceof LockLostError && performance.now() - start < timeoutMs
+}
+
+/** Random, so that no two stay in step. */
+function paceMs(): number {
+  return 2 + 8 * Math.random()
 }

@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import type { LockHolder, LockMode } from '../errors.ts'
 import { monotonicMs } from './clock.ts'
+import { closeLocked } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
 import { commandOf, isAlive, pidSpace, startOf } from './live-process.ts'
 
@@ -138,7 +139,7 @@ function isLocked(path: string): boolean {
   } catch {
     return false
   } finally {
-    if (fd !== undefined) closeSync(fd)
+    if (fd !== undefined) closeLocked(fd, path)
   }
 }
 

@@ -13,8 +13,8 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { creationAdvice } from './creation-advice.ts'
-import { closeQuietly, orClose } from './descriptor.ts'
-import { requireFlock, tryFlock, unflock } from './flock.ts'
+import { Descriptor, orClose } from './descriptor.ts'
+import { requireFlock } from './flock.ts'
 import { kernelHolders } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
 import type { Lockable } from './lockable.ts'
@@ -27,7 +27,7 @@ import { NamedFile } from './named-file.ts'
  */
 export class LockFile implements Lockable {
   readonly path: string
-  #fd: number | undefined
+  readonly #descriptor = new Descriptor()
   readonly #named: NamedFile
   readonly #guards: string | undefined
 
@@ -40,7 +40,7 @@ export class LockFile implements Lockable {
 
   /** The open descriptor, if any. Locks live on it: closing it drops them. */
   get fd(): number | undefined {
-    return this.#fd
+    return this.#descriptor.fd
   }
 
   exists(): boolean {
@@ -55,8 +55,8 @@ export class LockFile implements Lockable {
   tryLock(mode: LockMode, thorough = true): boolean {
     // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
     for (let attempt = 0; attempt < 100; attempt++) {
-      const fd = this.#fd ?? this.#open()
-      if (!tryFlock(fd, mode, this.path)) {
+      if (this.fd === undefined) this.#open()
+      if (!this.#descriptor.tryLock(mode, this.path)) {
         // Held by the lock's owner, or by a ghost on an inode that the path has left: only the first is "busy".
         if (!thorough || this.isCurrent) return false
         this.close()
@@ -71,12 +71,10 @@ export class LockFile implements Lockable {
   }
 
   unlock(): void {
-    if (this.#fd === undefined) return
     try {
-      unflock(this.#fd, this.path)
+      this.#descriptor.unlock()
     } catch {
-      // A network file system may refuse; closing drops the lock as well, and the next lock opens the file again.
-      this.close()
+      // Nothing relies on what was written to a lock file; it is closed, and the next lock opens it again.
     }
   }
 
@@ -87,11 +85,11 @@ export class LockFile implements Lockable {
 
   /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
   close(): void {
-    if (this.#fd === undefined) return
-    const fd = this.#fd
-    this.#fd = undefined
-    // Nothing relies on what was written to a lock file.
-    closeQuietly(fd)
+    try {
+      this.#descriptor.close()
+    } catch {
+      // Nothing relies on what was written to a lock file.
+    }
   }
 
   /** Whether the path still names the file that is open here. */
@@ -99,11 +97,10 @@ export class LockFile implements Lockable {
     return this.#named.isCurrent
   }
 
-  #open(): number {
+  #open(): void {
     // Before a file is made that only stands in the way of the other backend.
     requireFlock(this.path)
-    this.#fd = openLockFile(this.#named, this.#guards)
-    return this.#fd
+    this.#descriptor.replace(openLockFile(this.#named, this.#guards))
   }
 }
 

@@ -4,12 +4,16 @@ import { readRange, writeAtSync } from './data-io.ts'
 import { orClose } from './descriptor.ts'
 import { openLockFile } from './lock-file.ts'
 import { NamedFile } from './named-file.ts'
+import { type Range, unlockRange } from './ofd.ts'
 
 /** A power of two that divides a page, so that no write of one record is ever torn by kill -9. */
 const RECORD_BYTES = 512
 /** The last bytes of a record before its closing newline can be written by themselves. */
 const FIELD_BYTES = 16
 const FIELD_AT = RECORD_BYTES - 1 - FIELD_BYTES
+
+/** Length 0 reaches to the end of all offsets. */
+const EVERYTHING: Range = { start: 0, length: 0 }
 
 /** How long the text of a record may be, in bytes of UTF-8. */
 export const RECORD_TEXT_BYTES: number = FIELD_AT - 1
@@ -22,11 +26,13 @@ export class RecordFile {
   readonly path: string
   readonly fd: number
   readonly #named: NamedFile
+  readonly #mayBeLocked: boolean
 
-  private constructor(named: NamedFile, fd: number) {
+  private constructor(named: NamedFile, fd: number, mayBeLocked: boolean) {
     this.path = named.path
     this.fd = fd
     this.#named = named
+    this.#mayBeLocked = mayBeLocked
   }
 
   /**
@@ -35,7 +41,7 @@ export class RecordFile {
    */
   static open(path: string, guards: string | undefined): RecordFile {
     const named = new NamedFile(path)
-    return new RecordFile(named, openLockFile(named, guards))
+    return new RecordFile(named, openLockFile(named, guards), true)
   }
 
   /**
@@ -54,7 +60,7 @@ export class RecordFile {
     }
     const named = new NamedFile(path)
     const { mode } = orClose(fd, () => named.opened(fd))
-    if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd)
+    if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd, false)
     closeSync(fd)
     throw failure('it is not a regular file')
   }
@@ -122,8 +128,14 @@ export class RecordFile {
     writeAtSync(this.fd, Buffer.from(text, 'latin1'), index * RECORD_BYTES + FIELD_AT)
   }
 
+  /** Ends all locks on it. */
   close(): void {
-    closeSync(this.fd)
+    try {
+      // Else a child process that was just forked keeps them until it execs, see `closeLocked`.
+      if (this.#mayBeLocked) unlockRange(this.fd, EVERYTHING, this.path)
+    } finally {
+      closeSync(this.fd)
+    }
   }
 
   #write(bytes: Buffer, position: number): void {

@@ -22,7 +22,7 @@ import {
   writeAtSync,
   writeWhole,
 } from './data-io.ts'
-import { closeQuietly, orClose } from './descriptor.ts'
+import { closeLocked, orClose } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
 
 /** How a file is replaced as a whole. */
@@ -171,7 +171,7 @@ function abandon(fd: number, path: string, temp: string, error: unknown): Error 
   } catch {
     // It is overwritten by the next replacement.
   }
-  closeQuietly(fd)
+  closeLocked(fd, path)
   if (errnoOf(error) === 'EBUSY' || errnoOf(error) === 'EXDEV') {
     return new LockUnsupportedError(
       `cannot replace ${path}: it is a mount point of its own (a single-file bind mount). Mount its folder instead.`,
@@ -183,7 +183,7 @@ function abandon(fd: number, path: string, temp: string, error: unknown): Error 
 
 /** The new content is in place; the next look at the file finds it. */
 function notDurable(fd: number, path: string, cause: unknown): StoreIoError {
-  closeQuietly(fd)
+  closeLocked(fd, path)
   return new StoreIoError(
     `fsync of the folder of ${path} failed: the new content is in the file, but whether that survives power loss is unknown.`,
     { path, cause },

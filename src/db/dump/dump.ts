@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError } from '../../errors.ts'
 import { requirePath, show } from '../../lock/options.ts'
 import { keepCopyAside } from '../../os/aside.ts'
-import { closeQuietly } from '../../os/descriptor.ts'
+import { closeLocked } from '../../os/descriptor.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { type Finding, findingText, OF_A_CRASH } from './finding.ts'
@@ -41,7 +41,7 @@ export async function dump(
   const temp = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
   await underItsLock(target, 'exclusive', async () => {
     if (overwrite) await file.format.settle?.(target)
-    closeQuietly(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }))
+    closeLocked(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }), target)
   })
 }
 

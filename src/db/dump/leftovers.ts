@@ -1,7 +1,8 @@
-import { closeSync, constants, openSync, readdirSync } from 'node:fs'
+import { constants, openSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../../errors.ts'
 import { ASIDE } from '../../os/aside.ts'
+import { closeLocked } from '../../os/descriptor.ts'
 import { tryFlock } from '../../os/flock.ts'
 import type { Finding } from './finding.ts'
 
@@ -55,7 +56,7 @@ function isInUse(file: string): boolean {
     try {
       return !tryFlock(fd, 'shared', file)
     } finally {
-      closeSync(fd)
+      closeLocked(fd, file)
     }
   } catch (error) {
     // It is gone: somebody finished. Whether one that may not be opened is in use is unknown.

@@ -1,6 +1,7 @@
 import type { LockMode } from '../../errors.ts'
 import type { Hold } from '../../lock/hold.ts'
-import type { PsLock } from '../../lock/ps-lock.ts'
+import { PsLock } from '../../lock/ps-lock.ts'
+import { untilUnsplit } from '../patience.ts'
 import { enterFor } from './entrance.ts'
 import type { Operation } from './operation.ts'
 import { type Commit, type Pass, runInPass } from './pass.ts'
@@ -73,7 +74,10 @@ export class Unlocked {
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
     const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp)
     try {
-      const isFresh = (await this.#pass.isFresh()) && this.#conditions.every((condition) => condition())
+      const { timeoutMs } = PsLock.entry(this.#lock, 'exclusive', operation).patience
+      const isFresh =
+        (await untilUnsplit(timeoutMs, () => this.#pass.isFresh())) &&
+        this.#conditions.every((condition) => condition())
       if (!isFresh) throw conflict(this.#lock.path)
       return await this.#pass.commit()
     } finally {

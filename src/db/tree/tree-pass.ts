@@ -6,7 +6,7 @@ import { checkpointedSync, replayedSync } from '../journal/blocking.ts'
 import { checkpointed, replayed } from '../journal/closed.ts'
 import { hasJournal } from '../journal/journal.ts'
 import type { OpenOptions } from '../options.ts'
-import { untilUnsplit } from '../patience.ts'
+import { untilUnsplit, untilUnsplitSync } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { treeOf } from './text.ts'
@@ -55,7 +55,7 @@ export class TreePass {
     this.#begin()
     try {
       if (this.#hasJournal && this.#takeJournalSync(mode)) return
-      const news = this.file.news(mode)
+      const news = untilUnsplitSync(this.#timeoutMs, () => this.file.news(mode))
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
       else if (this.#format.io) this.#take(this.#format.io.read())
@@ -136,11 +136,11 @@ export class TreePass {
 
   #takeJournalSync(mode: LockMode): boolean {
     if (mode === 'exclusive') {
-      checkpointedSync(this.#path, this.#format)
+      untilUnsplitSync(this.#timeoutMs, () => checkpointedSync(this.#path, this.#format))
       return false
     }
     this.file.forget()
-    this.#take(replayedSync(this.#path, this.#format))
+    this.#take(untilUnsplitSync(this.#timeoutMs, () => replayedSync(this.#path, this.#format)))
     return true
   }
 
