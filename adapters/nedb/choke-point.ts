@@ -47,14 +47,12 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
   persistence.persistNewStateAsync = async (docs) => {
     const lines = docs.map((doc) => toLine(model, doc))
     if (lines.length === 0) return
-    if (session.running) session.append(lines)
-    else {
-      await session.perform('exclusive', () => {
-        // From outside, past the executor: memory does not know it yet, and the next compaction would drop it.
-        memory.adopt(lines)
-        session.append(lines)
-      })
-    }
+    if (session.running) return session.append(lines)
+    await session.perform('exclusive', () => {
+      // From outside, past the executor: memory does not know it yet, and the next compaction would drop it.
+      memory.adopt(lines)
+      return session.append(lines)
+    })
   }
   persistence.persistCachedDatabaseAsync = async () => {
     const compact = async () => {

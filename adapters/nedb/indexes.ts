@@ -44,7 +44,7 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
         })
       }
       provisional.delete(name)
-      session.append([toLine(model, { $$indexCreated: options })])
+      await session.append([toLine(model, { $$indexCreated: options })])
     }, true)
   } catch (error) {
     if (provisional.has(name)) delete inner.indexes[name]
@@ -79,6 +79,6 @@ export async function removeIndex(db: Nedb, at: Attached, name: string): Promise
       if (index) inner.indexes[name] = index
       if (ttl !== undefined) db.ttlIndexes[name] = ttl
     })
-    session.append([toLine(model, { $$indexRemoved: name })])
+    await session.append([toLine(model, { $$indexRemoved: name })])
   }, true)
 }

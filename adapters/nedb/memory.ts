@@ -3,7 +3,7 @@ import type { InspectLines } from '../../src/db/dump/log-format.ts'
 import type { LineCoder } from '../../src/db/log/unit.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 import { inspectNedbLines } from './inspect.ts'
-import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel } from './internals.ts'
+import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel, NedbPersistence } from './internals.ts'
 import type { OwnIndexes } from './own-indexes.ts'
 import { idIn, Pending } from './pending.ts'
 import { fromLine, isDocument, isForeign, toLine } from './records.ts'
@@ -55,11 +55,9 @@ export class NedbMemory implements LogMemory {
   async prepare(): Promise<void> {
     const { persistence } = this.#db
     const sample = '{"_id":"sample"}'
-    if ((await persistence.afterSerialization(sample)) === sample) return
-    this.coder = {
-      encode: (line) => persistence.afterSerialization(line),
-      decode: (line) => persistence.beforeDeserialization(line),
-    }
+    // What it throws is said of what is really written.
+    const encoded = await persistence.afterSerialization(sample).catch(() => undefined)
+    if (encoded !== sample) this.coder = new HookCoder(persistence)
   }
 
   apply(lines: readonly string[], anew: boolean): readonly string[] {
@@ -267,6 +265,33 @@ export class NedbMemory implements LogMemory {
         ),
         { errorType, key },
       )
+    }
+  }
+}
+
+/** NeDB's serialization hooks, where the user has given some. */
+class HookCoder implements LineCoder {
+  thrown: { readonly error: unknown } | undefined
+  readonly #persistence: NedbPersistence
+
+  constructor(persistence: NedbPersistence) {
+    this.#persistence = persistence
+  }
+
+  encode(line: string): Promise<string> {
+    return this.#watched(this.#persistence.afterSerialization(line))
+  }
+
+  decode(line: string): Promise<string> {
+    return this.#watched(this.#persistence.beforeDeserialization(line))
+  }
+
+  async #watched(line: Promise<string>): Promise<string> {
+    try {
+      return await line
+    } catch (error) {
+      this.thrown = { error }
+      throw error
     }
   }
 }

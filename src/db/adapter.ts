@@ -131,8 +131,11 @@ export interface LogSession extends Transacting<void> {
   readonly path: string
   /** Runs one operation of the store, memory caught up, all or nothing; under the lock, unless it can do without. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
-  /** In an operation: these lines are its change. They are written when it has ended, as one unit. */
-  append(lines: readonly string[]): void
+  /**
+   * In an operation: these lines are its change. They are written when it has ended, as one unit.
+   * @returns what to wait for where there are serialization hooks; it rejects with what a hook throws
+   */
+  append(lines: readonly string[]): Promise<void> | void
   /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */
   onUndo(undo: () => void): void
   /** In an exclusive operation: replaces the file by the memory's present lines. */

@@ -1,18 +1,24 @@
 import { CorruptStoreError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import type { PlacedLine } from './scan.ts'
+import type { LineCoder } from './unit.ts'
 
 /** How much of a log is readable: vanilla NeDB's tolerance for bad lines, without erasing the evidence. */
 export class LineHealth {
   goodLines = 0
   readonly #path: string
   readonly #threshold: () => number
+  readonly #thrown: () => LineCoder['thrown']
   #badLines: PlacedLine[] = []
 
-  /** @param threshold share of unreadable lines, 0 to 1, above which the file is refused */
-  constructor(path: string, threshold: () => number) {
+  /**
+   * @param threshold share of unreadable lines, 0 to 1, above which the file is refused
+   * @param thrown what a hook of the user's has thrown last, for want of which lines are unreadable
+   */
+  constructor(path: string, threshold: () => number, thrown: () => LineCoder['thrown'] = () => undefined) {
     this.#path = path
     this.#threshold = threshold
+    this.#thrown = thrown
   }
 
   /** Another file, of so many good lines. */
@@ -52,6 +58,7 @@ export class LineHealth {
     first: Pick<PlacedLine, 'line' | 'byte'> = { line: 1, byte: 0 },
   ): CorruptStoreError {
     const corruptionRate = corruptItems / dataLength
+    const thrown = this.#thrown()
     const error = new CorruptStoreError(
       `${Math.floor(100 * corruptionRate)}% of the data file is corrupt, more than given corruptAlertThreshold ` +
         `(${Math.floor(100 * this.#threshold())}%). Cautiously refusing to start NeDB to prevent dataloss.`,
@@ -59,14 +66,16 @@ export class LineHealth {
         path: this.#path,
         line: first.line,
         byte: first.byte,
-        // Its message is the vanilla library's to the letter.
+        // Its name and message are the vanilla library's to the letter.
         cause: new Error(
-          `the first unreadable line of ${this.#path} is line ${first.line}, byte ${first.byte}`,
+          `the first unreadable line of ${this.#path} is line ${first.line}, byte ${first.byte}. \`pslock check\` says more.`,
+          thrown && { cause: thrown.error },
         ),
       },
     )
     for (const key of ['code', 'path', 'line', 'byte'])
       Object.defineProperty(error, key, { enumerable: false })
+    Object.defineProperty(error, 'name', { value: 'Error' })
     return Object.assign(error, { corruptionRate, corruptItems, dataLength })
   }
 }

@@ -15,6 +15,7 @@ import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
 import { LogReader } from './log-reader.ts'
 import { LogWriter } from './log-writer.ts'
+import { isThrownByHook, type LineCoder } from './unit.ts'
 
 /**
  * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
@@ -55,7 +56,7 @@ export class LogStore implements LogSession, Pass {
   start(): void {
     this.#memory = this.#attach()
     this.#file = new LogFile(this.path, this.#memory.fileMode)
-    this.#health = new LineHealth(this.path, this.#memory.corruptThreshold)
+    this.#health = new LineHealth(this.path, this.#memory.corruptThreshold, () => this.#memory.coder?.thrown)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
     this.#writer = new LogWriter({
       file: this.#file,
@@ -90,8 +91,16 @@ export class LogStore implements LogSession, Pass {
     return this.queue.push(mode, run, traits)
   }
 
-  append(lines: readonly string[]): void {
-    this.#changes.append(lines)
+  append(lines: readonly string[]): Promise<void> | void {
+    const { coder } = this.#memory
+    return coder ? this.#appendWith(coder, lines) : this.#changes.append(lines)
+  }
+
+  /** Now, and not when they are written: what a hook throws is of this operation alone. */
+  async #appendWith(coder: LineCoder, lines: readonly string[]): Promise<void> {
+    const encoded: string[] = []
+    for (const line of lines) encoded.push(await coder.encode(line))
+    this.#changes.append(encoded)
   }
 
   onUndo(undo: () => void): void {
@@ -140,7 +149,7 @@ export class LogStore implements LogSession, Pass {
       if (this.#catchUpNow(mode, isBlind)) return
     } catch (error) {
       // The long way waits for its end.
-      if (!(error instanceof LockLostError)) throw storeFailure(this.path, 'read', error)
+      if (!(error instanceof LockLostError)) throw this.#readFailure(error)
     }
     return this.#catchUp(mode)
   }
@@ -155,8 +164,12 @@ export class LogStore implements LogSession, Pass {
       this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
       if (this.#mustReload) this.#memory.apply([], true)
-      throw storeFailure(this.path, 'read', error)
+      throw this.#readFailure(error)
     }
+  }
+
+  #readFailure(error: unknown): unknown {
+    return isThrownByHook(this.#memory.coder, error) ? error : storeFailure(this.path, 'read', error)
   }
 
   readNow<T>(look: () => T): { readonly value: T } | undefined {

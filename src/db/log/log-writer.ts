@@ -9,7 +9,7 @@ import { notSynced } from '../queue/refusals.ts'
 import type { Changes, Segment } from './changes.ts'
 import type { LineHealth } from './line-health.ts'
 import type { LogFile } from './log-file.ts'
-import { encodeUnits, encodeUnitsWith, type Units } from './unit.ts'
+import { encodeUnits, encodeUnitsWith, isThrownByHook, type Units } from './unit.ts'
 
 /** What a writer works with. */
 export interface WriterParts {
@@ -157,7 +157,7 @@ export class LogWriter {
     while (segments[committed]?.lines.length === 0) committed++
     const mark = segments[committed]?.undoMark
     if (mark !== undefined) this.#changes.rollBack(mark)
-    const error = storeFailure(this.#path, 'write', cause)
+    const error = isThrownByHook(this.#memory.coder, cause) ? cause : storeFailure(this.#path, 'write', cause)
     return { ...this.#committed(segments, committed), error }
   }
 

@@ -89,7 +89,6 @@ function withoutLast(lines: string[]): string[] {
 export async function scanUnitsWith(coder: LineCoder, bytes: Buffer): Promise<Scan> {
   const lines: string[] = []
   const textOf = reader(bytes)
-  const encodedClosing = await coder.encode(CLOSING)
   let end = 0
   let position = 0
   for (let newline = bytes.indexOf(NEWLINE); newline !== -1; newline = bytes.indexOf(NEWLINE, position)) {
@@ -99,7 +98,8 @@ export async function scanUnitsWith(coder: LineCoder, bytes: Buffer): Promise<Sc
       const text = await decoded(coder, raw)
       const opening = OPENING.exec(text)
       if (opening) {
-        const marked = readMarked(bytes, position, Number(opening[1]), Number(opening[2]), encodedClosing)
+        const closing = await coder.encode(CLOSING)
+        const marked = readMarked(bytes, position, Number(opening[1]), Number(opening[2]), closing)
         if (marked === undefined) return { lines, end, rest: 'torn' }
         for (const line of marked.body.split('\n')) if (line !== '') lines.push(await decoded(coder, line))
         position = marked.next

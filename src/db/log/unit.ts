@@ -31,6 +31,13 @@ export function isMarker(text: string): boolean {
 export interface LineCoder {
   encode(line: string): Promise<string>
   decode(line: string): Promise<string>
+  /** What a hook has thrown last: it is the user's, and is passed on as it is. */
+  readonly thrown?: { readonly error: unknown } | undefined
+}
+
+/** Whether a hook of the user's has thrown this. */
+export function isThrownByHook(coder: LineCoder | undefined, error: unknown): boolean {
+  return coder?.thrown !== undefined && coder.thrown.error === error
 }
 
 /** The bytes of one unit, as they must be written at `offset` of the file. */
@@ -69,7 +76,7 @@ export function encodeUnits(changes: readonly (readonly string[])[], offset: num
   return joined(units)
 }
 
-/** As `encodeUnits` for a store with hooks. */
+/** As `encodeUnits` for a store with hooks, by which the lines have come already. */
 export async function encodeUnitsWith(
   coder: LineCoder,
   changes: readonly (readonly string[])[],
@@ -96,14 +103,12 @@ function joined(units: readonly Buffer[]): Units {
   return { data: units.length === 1 ? (units[0] as Buffer) : Buffer.concat(units, end), ends }
 }
 
-/** As `encodeUnit` for a store with hooks; the crc is of the encoded body. */
+/** As `encodeUnit` for a store with hooks, by which the lines have come already; the crc is of the encoded body. */
 export async function encodeUnitWith(
   coder: LineCoder,
-  lines: readonly string[],
+  encoded: readonly string[],
   offset: number,
 ): Promise<Buffer> {
-  const encoded: string[] = []
-  for (const line of lines) encoded.push(await coder.encode(line))
   if (encoded.length === 1) return encodeUnit(encoded, offset)
   const body = Buffer.from(`${encoded.join('\n')}\n`)
   const opening = `{"_id":"${UNIT_ID}","$$unit":{"bytes":${body.length},"crc":${crc32(body)}}}`

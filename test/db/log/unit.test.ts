@@ -94,8 +94,9 @@ describe('a unit of an append log', () => {
 
   for (const [name, unit] of Object.entries({ small: SMALL, large: LARGE })) {
     it(`is read whole or not at all with serialization hooks (${name})`, async () => {
-      const before = await encodeUnitWith(hooks, ['{"_id":"first"}'], 0)
-      const bytes = await encodeUnitWith(hooks, unit, before.length)
+      const encoded = (lines: string[]) => Promise.all(lines.map((line) => hooks.encode(line)))
+      const before = await encodeUnitWith(hooks, await encoded(['{"_id":"first"}']), 0)
+      const bytes = await encodeUnitWith(hooks, await encoded(unit), before.length)
       const whole = await scanUnitsWith(hooks, Buffer.concat([before, bytes]))
       assert.deepEqual([whole.lines, whole.rest], [['{"_id":"first"}', ...unit], 'none'])
       for (let cut = 0; cut < bytes.length; cut++) {
