@@ -1,6 +1,7 @@
 import { statSync, writeFileSync } from 'node:fs'
 import { constants, copyFile, open } from 'node:fs/promises'
 import { errnoOf } from '../errors.ts'
+import { syncNames, syncNamesSync } from './data-io.ts'
 
 /**
  * Why something was kept: cut off after a crash; unreadable lines that a rewrite left out; what `repair` took out; the
@@ -17,6 +18,7 @@ export function keepAside(path: string, kind: Exclude<Aside, 'before-restore'>, 
     const name = `${path}.${kind}-${n}`
     try {
       writeFileSync(name, bytes, { flag: 'wx', flush: true, mode })
+      syncNamesSync(name)
       return name
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
@@ -36,6 +38,7 @@ export async function keepCopyAside(path: string): Promise<string> {
     }
     const copy = await open(name, 'r')
     await copy.sync().finally(() => copy.close())
+    await syncNames(name)
     return name
   }
 }

@@ -1,4 +1,5 @@
-import fs, { fsync, fsyncSync, openSync, read, readSync, write, writeSync } from 'node:fs'
+import fs, { fsync, fsyncSync, openSync, read, readSync, statSync, write, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import { errnoOf } from '../errors.ts'
 import { closeQuietly } from './descriptor.ts'
@@ -117,8 +118,57 @@ export async function sync(fd: number): Promise<void> {
   await fsyncAsync(fd)
 }
 
+/**
+ * Makes the name of a file survive power loss: its creation, replacement, or removal. So do the names of the folders above
+ * it, each once: one that is new would take everything in it along.
+ */
+export async function syncNames(path: string): Promise<void> {
+  await syncFolder(dirname(path))
+  for (const { folder, parent } of newFoldersOf(path)) {
+    await syncFolder(parent).catch(unlessForeign)
+    inFolders.add(folder)
+  }
+}
+
+export function syncNamesSync(path: string): void {
+  syncFolderSync(dirname(path))
+  for (const { folder, parent } of newFoldersOf(path)) {
+    try {
+      syncFolderSync(parent)
+    } catch (error) {
+      unlessForeign(error)
+    }
+    inFolders.add(folder)
+  }
+}
+
+/** Folders whose own names are known to be on the disk. */
+const inFolders = new Set<string>()
+
+/** The folders above a path, from below, up to one that is known, or a mount point. */
+function newFoldersOf(path: string): { folder: string; parent: string }[] {
+  const found: { folder: string; parent: string }[] = []
+  let at = dirname(path)
+  let here = statSync(at, { bigint: true })
+  for (;;) {
+    const parent = dirname(at)
+    // An inode number may come back, but not with the same time of birth.
+    const folder = `${here.dev}:${here.ino}:${here.birthtimeNs}`
+    const above = statSync(parent, { bigint: true })
+    if (inFolders.has(folder) || parent === at || above.dev !== here.dev) return found
+    found.push({ folder, parent })
+    at = parent
+    here = above
+  }
+}
+
+/** Where we may not even look somebody else has made the folders, and long ago. */
+function unlessForeign(error: unknown): void {
+  if (errnoOf(error) !== 'EACCES' || (error as NodeJS.ErrnoException).syscall !== 'open') throw error
+}
+
 /** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are passed over. */
-export async function syncFolder(path: string): Promise<void> {
+async function syncFolder(path: string): Promise<void> {
   const fd = openSync(path, 'r')
   try {
     await fsyncAsync(fd)
@@ -129,7 +179,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-export function syncFolderSync(path: string): void {
+function syncFolderSync(path: string): void {
   const fd = openSync(path, 'r')
   try {
     fsyncSync(fd)

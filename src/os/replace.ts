@@ -11,17 +11,8 @@ import {
   statSync,
   unlinkSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
-import {
-  sync,
-  syncFolder,
-  syncFolderSync,
-  type Written,
-  writeAt,
-  writeAtSync,
-  writeWhole,
-} from './data-io.ts'
+import { sync, syncNames, syncNamesSync, type Written, writeAt, writeAtSync, writeWhole } from './data-io.ts'
 import { closeLocked, orClose } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
 
@@ -62,7 +53,7 @@ export async function replaceFile(path: string, content: Buffer, how: Replacemen
     throw abandon(fd, path, how.temp, error)
   }
   try {
-    if (how.durable) await syncFolder(dirname(path))
+    if (how.durable) await syncNames(path)
     return fd
   } catch (error) {
     throw notDurable(fd, path, error)
@@ -80,7 +71,7 @@ export function replaceFileSync(path: string, content: Buffer, how: Replacement)
     throw abandon(fd, path, how.temp, error)
   }
   try {
-    if (how.durable) syncFolderSync(dirname(path))
+    if (how.durable) syncNamesSync(path)
     return fd
   } catch (error) {
     throw notDurable(fd, path, error)

@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
-import { readRange } from '../../os/data-io.ts'
+import { readRange, sync, syncNames } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
-import { replaceFile, replaceFileSync } from '../../os/replace.ts'
+import { replaceFile, replaceFileSync, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 
 /** What is new in the file. */
@@ -22,6 +22,10 @@ export class ImageFile {
   readonly #data: DataFile
   #known: (Pick<Named, 'size' | 'changedUs'> & { readonly generation: number }) | undefined
   #missing = false
+  /** The known version that is on the disk, its name included. */
+  #synced: object | undefined
+  /** The one whose fsync failed: the page cache no longer tells what is on the disk. */
+  #unsyncable: object | undefined
 
   constructor(path: string, durable: boolean) {
     this.path = path
@@ -76,11 +80,46 @@ export class ImageFile {
   async replace(text: string): Promise<void> {
     this.#requireUnchanged()
     this.#know(this.#data.adopt(await replaceFile(this.path, Buffer.from(text), this.#how()), true))
+    if (this.#durable) this.#synced = this.#known
   }
 
   replaceSync(text: string): void {
     this.#requireUnchanged()
     this.#know(this.#data.adopt(replaceFileSync(this.path, Buffer.from(text), this.#how()), true))
+    if (this.#durable) this.#synced = this.#known
+  }
+
+  /** Whether what was read or written last is known to be on the disk; where there is no file, that is never known. */
+  get isSynced(): boolean {
+    return this.#known !== undefined && this.#synced === this.#known
+  }
+
+  /**
+   * Makes what was read or written last survive power loss, or its removal. The lock need not be held.
+   * @throws StoreIoError; where fsync fails, again and again until the file is another one
+   */
+  async sync(): Promise<void> {
+    const known = this.#known
+    try {
+      if (known && this.#unsyncable === known) throw new Error('an fsync of this version has failed before')
+      if (known && this.#data.isOpen) await this.#syncContent(known)
+      await syncNames(this.path)
+      this.#synced = known
+    } catch (cause) {
+      throw storeFailure(this.path, 'sync', cause)
+    }
+  }
+
+  async #syncContent(known: object): Promise<void> {
+    const { generation, fd } = this.#data
+    try {
+      await sync(fd)
+    } catch (error) {
+      // Else it was replaced meanwhile, by what was synced before.
+      if (!this.#data.isOpen || this.#data.generation !== generation) return
+      this.#unsyncable = known
+      throw error
+    }
   }
 
   /** A mode without any write permission is respected. */

@@ -113,7 +113,9 @@ export class ImageStore<S extends object> implements Pass {
   }
 
   async commit(): Promise<Commit> {
-    if (this.#text === this.#saved || this.#text === undefined) return { committed: Number.POSITIVE_INFINITY }
+    const settle = this.#options.durability === 'disk' ? () => this.settle() : undefined
+    if (this.#text === this.#saved || this.#text === undefined)
+      return { committed: Number.POSITIVE_INFINITY, settle }
     try {
       await this.#file.replace(this.#text)
       this.#saved = this.#text
@@ -122,6 +124,10 @@ export class ImageStore<S extends object> implements Pass {
       this.#adapter.load(this.#store, this.#saved)
       return { committed: 0, error: storeFailure(this.#file.path, 'write', error) }
     }
+  }
+
+  async settle(): Promise<void> {
+    if (this.#options.durability === 'disk' && !this.#file.isSynced) await this.#file.sync()
   }
 
   /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */

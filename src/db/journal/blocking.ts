@@ -1,7 +1,6 @@
 import { unlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
 import type { LockMode } from '../../errors.ts'
-import { syncFolderSync, type Written } from '../../os/data-io.ts'
+import { syncNamesSync, type Written } from '../../os/data-io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat } from '../adapter.ts'
 import { ImageFile } from '../image/image-file.ts'
@@ -38,11 +37,11 @@ export function checkpointedSync(path: string, format: TreeFormat): void {
       if (bytes < unit.length) throw storeFailure(log.path, 'write', error)
       log.syncBlocking()
       base.replaceSync(text)
-    } else if (relation) syncFolderSync(dirname(path))
+    } else if (relation) syncNamesSync(path)
     if (!relation) return
     unlinkSync(log.path)
     // Else power loss could bring it back beside a later file.
-    syncFolderSync(dirname(path))
+    syncNamesSync(path)
   })
 }
 

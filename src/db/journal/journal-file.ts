@@ -1,7 +1,6 @@
 import { statSync, unlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { type LockLostError, type LockMode, LockUnsupportedError, StoreIoError } from '../../errors.ts'
-import { syncFolder } from '../../os/data-io.ts'
+import { syncNames } from '../../os/data-io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat } from '../adapter.ts'
 import { ImageFile } from '../image/image-file.ts'
@@ -48,8 +47,6 @@ export class JournalFile {
   #hasJournal = false
   /** All of it is in the file already: a crash has kept it from being removed. */
   #isSpent = false
-  /** The generation of the journal whose name is known to be on the disk. */
-  #named = -1
   #checkpointAt = SMALLEST_BYTES
 
   constructor(path: string, format: TreeFormat) {
@@ -76,7 +73,7 @@ export class JournalFile {
   }
 
   get isSynced(): boolean {
-    return !this.#hasJournal || (this.#log.isSynced && this.#named === this.#log.generation)
+    return !this.#hasJournal || this.#log.isSynced
   }
 
   /** @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content */
@@ -169,9 +166,7 @@ export class JournalFile {
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
   async sync(): Promise<void> {
-    const { generation } = this.#log
-    await this.#log.syncNow(generation !== this.#named)
-    this.#named = generation
+    await this.#log.syncNow()
   }
 
   changedMeanwhile(): LockLostError {
@@ -245,7 +240,7 @@ export class JournalFile {
 
   /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */
   async #removeJournal(): Promise<void> {
-    await syncFolder(dirname(this.#path))
+    await syncNames(this.#path)
     await this.#unlinkJournal()
   }
 
@@ -253,7 +248,7 @@ export class JournalFile {
     try {
       unlinkSync(journalOf(this.#path))
       // Else power loss could bring it back beside a later file.
-      await syncFolder(dirname(this.#path))
+      await syncNames(this.#path)
     } catch (cause) {
       throw new StoreIoError(
         `cannot remove ${journalOf(this.#path)}. Everything in it is in ${this.#path} now; the next operation tries again.`,

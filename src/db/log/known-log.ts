@@ -21,6 +21,7 @@ export class KnownLog {
   readonly #last = Buffer.alloc(REMEMBERED_BYTES)
   #remembered = 0
   #synced = 0
+  #isNameSynced = false
   /** The time of change at the last look; undefined after a change of our own, and where that was not asked for. */
   #changedUs: number | undefined
   /** The same, where it was old enough then to tell of every later change. */
@@ -37,9 +38,13 @@ export class KnownLog {
     return this.#end
   }
 
-  /** Whether everything up to the end is known to be on the disk. */
+  /** Whether everything up to the end, and the name of the file, is known to be on the disk. */
   get isSynced(): boolean {
-    return this.#synced >= this.#end
+    return this.#synced >= this.#end && this.#isNameSynced
+  }
+
+  get isNameSynced(): boolean {
+    return this.#isNameSynced
   }
 
   /** Where to begin to read: the last known bytes are compared. */
@@ -97,7 +102,10 @@ export class KnownLog {
 
   /** All of the file, from its beginning. */
   replaced(generation: number, bytes: Buffer): void {
-    if (this.#generation !== generation) this.#synced = 0
+    if (this.#generation !== generation) {
+      this.#synced = 0
+      this.#isNameSynced = false
+    }
     this.#generation = generation
     this.#applied = 0
     this.#remembered = 0
@@ -130,7 +138,9 @@ export class KnownLog {
     this.added(bytes)
   }
 
+  /** So much is on the disk, and the name of the file. */
   synced(upTo: number): void {
     this.#synced = Math.max(this.#synced, upTo)
+    this.#isNameSynced = true
   }
 }

@@ -1,8 +1,7 @@
 import { fsyncSync, ftruncateSync, type Stats, unlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { errnoOf } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
-import { sync, syncFolder, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
+import { sync, syncNames, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
 import { keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 import { KnownLog } from './known-log.ts'
@@ -38,9 +37,12 @@ export class LogFile {
     return this.#data.isOpen
   }
 
-  /** Whether everything that was read or written through this descriptor is known to be on the disk. */
+  /**
+   * Whether everything that was read or written through this descriptor is known to be on the disk, and its name; where
+   * there is no file, that is never known.
+   */
   get isSynced(): boolean {
-    return this.#known.isSynced
+    return this.exists && this.#known.isSynced
   }
 
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
@@ -131,8 +133,9 @@ export class LogFile {
   }
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
-  async syncNow(newName: boolean): Promise<void> {
-    if (!this.exists) return
+  async syncNow(): Promise<void> {
+    // That it is gone is a change of a name, too.
+    if (!this.exists) return syncNames(this.path)
     const upTo = this.#known.end
     const { generation, fd } = this.#data
     const isStillOpen = () => this.exists && this.generation === generation
@@ -142,7 +145,7 @@ export class LogFile {
       // Else it was replaced meanwhile, by what has all of it and was synced.
       if (isStillOpen()) throw error
     }
-    if (newName) await syncFolder(dirname(this.path))
+    if (!this.#known.isNameSynced) await syncNames(this.path)
     if (isStillOpen()) this.#known.synced(upTo)
   }
 

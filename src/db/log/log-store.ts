@@ -218,6 +218,10 @@ export class LogStore implements LogSession, Pass {
     return this.#writer.commit()
   }
 
+  settle(): Promise<void> {
+    return this.#writer.settle()
+  }
+
   end(): void {
     this.#file.unlockData()
   }

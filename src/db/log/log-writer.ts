@@ -33,8 +33,6 @@ export class LogWriter {
   readonly #distrustMemory: () => void
   /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
   #mustRewrite = false
-  /** Its name is not known to be on the disk. */
-  #created = false
 
   constructor({ file, memory, health, changes, durability, distrustMemory }: WriterParts) {
     this.#path = file.path
@@ -53,14 +51,13 @@ export class LogWriter {
 
   /** Whether a result may be given at once: with durability 'disk' everything it saw must be on the disk. */
   get isSettled(): boolean {
-    return this.#durability !== 'disk' || (this.#file.isSynced && !this.#created)
+    return this.#durability !== 'disk' || this.#file.isSynced
   }
 
   /** Makes sure that the file exists. @returns whether it did not */
   create(): boolean {
     if (this.#file.exists) return false
     this.#file.create()
-    this.#created = true
     return true
   }
 
@@ -174,17 +171,17 @@ export class LogWriter {
     const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
     if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
     const settle = async () => {
-      if (this.#durability === 'disk') await this.#sync()
+      await this.settle()
       for (const run of afterwards) callListener(run)
     }
     return { committed, settle }
   }
 
-  async #sync(): Promise<void> {
-    if (this.#file.isSynced && !this.#created) return
+  /** With durability 'disk' makes everything that is known of the file survive power loss. */
+  async settle(): Promise<void> {
+    if (this.isSettled) return
     try {
-      await this.#file.syncNow(this.#created)
-      this.#created = false
+      await this.#file.syncNow()
     } catch (cause) {
       this.#mustRewrite = true
       throw notSynced(this.#path, cause)

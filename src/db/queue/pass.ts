@@ -33,6 +33,11 @@ export interface Pass {
    * @returns undefined where that takes the lock, or time
    */
   readNow?<T>(look: () => T): { readonly value: T } | undefined
+  /**
+   * With durability 'disk' makes what memory was made equal to survive power loss, for what shows it without a commit. The
+   * lock need not be held.
+   */
+  settle?(): Promise<void>
   /** Undoes what was run and not committed. */
   abandon(): void
   /** Puts into the file what the operations did. Must not throw: it reports. */

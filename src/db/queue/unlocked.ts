@@ -37,6 +37,7 @@ export class Unlocked {
       await hold?.end()
     }
     if (operation.kind === 'optimistic') return this.#optimistically(operation)
+    await this.#pass.settle?.()
     return operation.inContext(() => Scope.run(this.#owner, mode, operation.run, operation.told))
   }
 

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { errnoOf, TransactionError } from '../../errors.ts'
 import { show } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
-import { sync, syncFolder } from '../../os/data-io.ts'
+import { sync, syncNames } from '../../os/data-io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
 import type { TransactionsOf } from '../transaction.ts'
@@ -146,7 +146,7 @@ export class Tables<S> {
   async #done(tables: Schemas['tables'], pending: Pending): Promise<void> {
     // The schema is durable: power loss must not take the records back behind it, nor the name of a file that was replaced.
     await syncFile(this.path)
-    await syncNames(this.path)
+    await syncNamesOf(this.path)
     await this.#file.write({ tables: after(tables, pending) })
   }
 
@@ -170,7 +170,7 @@ export class Tables<S> {
   async commit(): Promise<void> {
     await syncFile(this.path)
     await syncFile(this.#file.path)
-    await syncNames(this.path)
+    await syncNamesOf(this.path)
   }
 
   /** Removes the temporary files that only a crash leaves behind, and makes the file small. */
@@ -219,9 +219,9 @@ async function syncFile(path: string): Promise<void> {
 }
 
 /** Makes the names in the folder of a file durable. */
-async function syncNames(path: string): Promise<void> {
+async function syncNamesOf(path: string): Promise<void> {
   try {
-    await syncFolder(dirname(path))
+    await syncNames(path)
   } catch (error) {
     throw storeFailure(path, 'sync the folder of', error)
   }

@@ -16,7 +16,7 @@ describe('the fsync of a log', () => {
     }
     await add(Buffer.from(`{"_id":"${'x'.repeat(1000)}"}\n`))
     assert.equal(file.isSynced, false)
-    const syncing = file.syncNow(true)
+    const syncing = file.syncNow()
     writeFileSync(at('new'), '{"_id":"new"}\n')
     renameSync(at('new'), at('a.log'))
     const news = (await file.view.news('exclusive')) as Extract<News, { kind: 'replaced' }>
@@ -24,7 +24,7 @@ describe('the fsync of a log', () => {
     await add(Buffer.from('{"_id":"newer"}\n'))
     await syncing
     assert.equal(file.isSynced, false, 'what was added to the new file is not on the disk')
-    await file.syncNow(true)
+    await file.syncNow()
     assert.equal(file.isSynced, true)
     file.close()
   })
