@@ -7,7 +7,7 @@ import type { StoreOptions } from '../src/db/options.ts'
 import { callListener } from '../src/db/queue/outside.ts'
 import { type Transacting, type TransactionOptions, transactions } from '../src/db/transaction.ts'
 import type { AcquireOptions } from '../src/lock/options.ts'
-import { load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
+import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
@@ -76,7 +76,10 @@ class LockedDatastoreStore extends Lockable {
       const doors = transactions<void, Promises>(this.#onceLoaded, () => this)
       giveMembers(this, allMembers(members, tables, doors))
     }
-    if (options.autoload) this.#autoload(nedb, options.onload as Onload)
+    if (!options.autoload) return
+    const loading = this.load().then(() => {})
+    nedb.autoloadPromise = loading
+    autoload(nedb, loading, options.onload as Onload)
   }
 
   /** Loads once, without compacting the file. Vanilla remembers a failure for ever; here the next call tries again. */
@@ -137,21 +140,6 @@ class LockedDatastoreStore extends Lockable {
         return look(run, options)
       },
     }
-  }
-
-  #autoload(nedb: Nedb, onload: Onload): void {
-    const loading = this.load().then(() => {})
-    nedb.autoloadPromise = loading
-    loading.then(
-      () => onload?.(null),
-      (error: Error) => {
-        if (onload) onload(error)
-        else
-          process.emitWarning(
-            `autoload of ${nedb.filename} failed; every operation will say so: ${error.message}`,
-          )
-      },
-    )
   }
 }
 

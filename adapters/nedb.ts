@@ -3,7 +3,7 @@ import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { StoreOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
-import { load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
+import { autoload, load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 
@@ -37,28 +37,14 @@ class LockedNedbStore extends Lockable {
       const doors = transactions<void, Nedb>(onceLoaded(this), () => this)
       giveMembers(this, allMembers(members, tables, doors))
     }
-    if (this.autoload) this.autoloadPromise = this.#autoload(options.onload)
+    if (!this.autoload) return
+    this.autoloadPromise = this.lock ? load(this) : super.loadDatabaseAsync()
+    autoload(this, this.autoloadPromise, options.onload)
   }
 
   override async close(): Promise<void> {
     this.stopAutocompaction()
     await super.close()
-  }
-
-  /** Vanilla compacts the file here, and crashes the process when that fails. */
-  #autoload(onload: LockedNedbOptions['onload']): Promise<void> {
-    const loading = this.lock ? load(this, onload !== undefined) : super.loadDatabaseAsync()
-    loading.then(
-      () => onload?.(null),
-      (error: Error) => {
-        if (onload) onload(error)
-        else
-          process.emitWarning(
-            `autoload of ${this.filename} failed; every operation will say so: ${error.message}`,
-          )
-      },
-    )
-    return loading
   }
 }
 

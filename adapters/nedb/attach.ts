@@ -4,7 +4,7 @@ import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
 import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
-import { attached, locked, makeFolder } from './locked.ts'
+import { attached, loading, locked } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { OwnIndexes, settleWhenReached } from './own-indexes.ts'
 import { nedbRows } from './rows.ts'
@@ -23,7 +23,7 @@ export const nedbAdapter: LogAdapter<Nedb> = {
     const inner = settleWhenReached(db, () => memory.reached())
     const memory = new NedbMemory({ db, inner, model, indexes, session })
     becomeLocked(db)
-    const at = { session, memory, inner, model, indexes, beforeLoad: new BeforeLoad(session) }
+    const at = { session, memory, inner, model, indexes, beforeLoad: new BeforeLoad(session, () => load(db)) }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory
@@ -52,27 +52,46 @@ export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): 
 
 /**
  * Makes the store usable without compacting its file: creates folder and file where they are missing, and loads. What
- * was issued before runs then; should the load fail, it rejects too, or waits for a later load (`keepWaiting`).
+ * was issued before runs then; should the load fail, it rejects with the same error.
  */
-export async function load(db: Nedb, keepWaiting = false): Promise<void> {
-  const at = attached.get(db)
-  const call = { name: 'loadDatabase', args: [] }
-  try {
-    makeFolder(db)
-    await at?.session
-      .perform('exclusive', () => at.session.create(), { call })
+export function load(db: Nedb): Promise<void> {
+  return loading(db, async () => {
+    const session = attached.get(db)?.session
+    const call = { name: 'loadDatabase', args: [] }
+    await session
+      ?.perform('exclusive', () => session.create(), { call })
       .catch((error) => {
         // Where nothing can be written the store can still be read.
         if (!isReadOnlyFolder(error)) throw error
-        return at.session.perform('shared', () => {}, { call })
+        return session.perform('shared', () => {}, { call })
       })
-  } catch (error) {
-    if (keepWaiting) at?.beforeLoad.keep()
-    // After whoever waits for the load itself has been told.
-    else setImmediate(() => at?.beforeLoad.refuse(error))
-    throw error
-  }
-  db.executor.processBuffer()
+    db.executor.processBuffer()
+  })
+}
+
+/** Loads as the constructor does when asked to. A failure is told to `onload`, or is a warning: it ends no process. */
+export function autoload(
+  db: Nedb,
+  loading: Promise<void>,
+  onload: ((error: Error | null) => unknown) | undefined,
+): void {
+  loading.then(
+    () => onload?.(null),
+    (error) => {
+      if (onload) {
+        onload(error)
+        return
+      }
+      const { message = String(error), cause } = (error ?? {}) as {
+        message?: string
+        cause?: { message?: string }
+      }
+      const more = cause?.message ? ` (${cause.message})` : ''
+      process.emitWarning(
+        `autoload of ${db.filename} failed; every operation says so, and tries again: ${message}${more}`,
+      )
+    },
+  )
 }
 
 /** Transactions and views of a store: what is asked for before the load runs after it, like every operation. */

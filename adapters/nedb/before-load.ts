@@ -6,33 +6,50 @@ interface Waiting {
   readonly start: () => Promise<unknown>
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
-  readonly timer: NodeJS.Timeout | undefined
+  timer?: NodeJS.Timeout
 }
 
 /**
- * The operations issued before the store was loaded. Vanilla keeps them for ever should no load succeed; here they are
- * told when a load fails, or when none comes within the lock's timeout.
+ * The operations issued before the store was loaded. Vanilla keeps them for ever should no load succeed. Here they are
+ * told what a load fails with, and the next operation tries to load again: a damaged file may have been mended, and
+ * whoever held the lock may be gone. Where no load is asked for at all, they wait for it as long as for the lock.
  */
 export class BeforeLoad {
   readonly #session: LogSession
+  readonly #loadAgain: () => Promise<void>
   #waiting: Waiting[] = []
+  /** How many loads are under way. */
+  #loading = 0
+  #isAskedFor = false
 
-  constructor(session: LogSession) {
+  /** @param loadAgain what an operation does after a load that has failed; it is to pass `during` */
+  constructor(session: LogSession, loadAgain: () => Promise<void>) {
     this.#session = session
+    this.#loadAgain = loadAgain
+  }
+
+  /** Runs a load. Should it fail, and no other be under way, whoever waits is told so. */
+  async during(load: () => Promise<void>): Promise<void> {
+    this.#isAskedFor = true
+    this.#loading++
+    for (const { timer } of this.#waiting) clearTimeout(timer)
+    try {
+      await load()
+      this.#loading--
+    } catch (error) {
+      if (--this.#loading === 0) this.#refuse(error)
+      throw error
+    }
   }
 
   hold(run: () => Promise<unknown>): Promise<unknown> {
-    const { timeoutMs, path } = this.#session
     return new Promise((resolve, reject) => {
-      const refuse = () => {
-        this.#waiting = this.#waiting.filter((other) => other !== entry)
-        reject(notLoaded(path))
-      }
-      const timer = timeoutMs < 2 ** 31 ? setTimeout(refuse, timeoutMs) : undefined
       // In the context that issued it: it is no part of the load that lets it run.
-      const start = AsyncResource.bind(run)
-      const entry: Waiting = { start, resolve, reject, timer }
+      const entry: Waiting = { start: AsyncResource.bind(run), resolve, reject }
       this.#waiting.push(entry)
+      if (!this.#isAskedFor) this.#expectLoad(entry)
+      // What it fails with, the operation says.
+      else if (this.#loading === 0) this.#loadAgain().catch(() => {})
     })
   }
 
@@ -41,24 +58,31 @@ export class BeforeLoad {
     for (const { start, resolve, reject } of this.#take()) start().then(resolve, reject)
   }
 
-  /** The load failed. */
-  refuse(reason: unknown): void {
-    for (const { reject } of this.#take()) reject(reason)
-  }
-
-  /** The load failed, and the user's `onload` was told: they wait for a later load, as in vanilla. */
-  keep(): void {
-    for (const { timer } of this.#waiting) clearTimeout(timer)
-  }
-
   drop(): void {
     this.#take()
   }
 
+  #refuse(reason: unknown): void {
+    const waiting = this.#take()
+    // After whoever waits for the load itself has been told.
+    setImmediate(() => {
+      for (const { reject } of waiting) reject(reason)
+    })
+  }
+
+  #expectLoad(entry: Waiting): void {
+    const { timeoutMs, path } = this.#session
+    if (timeoutMs >= 2 ** 31) return
+    entry.timer = setTimeout(() => {
+      this.#waiting = this.#waiting.filter((other) => other !== entry)
+      entry.reject(notLoaded(path))
+    }, timeoutMs)
+  }
+
   #take(): Waiting[] {
-    this.keep()
     const taken = this.#waiting
     this.#waiting = []
+    for (const { timer } of taken) clearTimeout(timer)
     return taken
   }
 }

@@ -76,7 +76,6 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
       await persistence.persistCachedDatabaseAsync()
     } catch (error) {
       session.distrustMemory()
-      beforeLoad.refuse(error)
       throw error
     }
     executor.processBuffer()

@@ -48,9 +48,8 @@ type Class<T> = new (...args: never[]) => T
 export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
-    override async loadDatabaseAsync(): Promise<void> {
-      makeFolder(this)
-      return super.loadDatabaseAsync()
+    override loadDatabaseAsync(): Promise<void> {
+      return loading(this, () => super.loadDatabaseAsync())
     }
 
     override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {
@@ -179,10 +178,24 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
   return Locked as unknown as B
 }
 
+/** Runs a load: what was issued before it hears of its end. */
+export function loading(db: Nedb, load: () => Promise<void>): Promise<void> {
+  const at = attached.get(db)
+  if (!at) return load()
+  const attempt = at.beforeLoad.during(async () => {
+    makeFolder(db, at.session.path)
+    await load()
+  })
+  if (!db.executor.ready && db.autoload) {
+    // Whoever waits for it later hears how the last attempt went.
+    db.autoloadPromise = attempt
+    attempt.catch(() => {})
+  }
+  return attempt
+}
+
 /** The lock file stands beside the data, so the folder must be there before the lock is taken. */
-export function makeFolder(db: Nedb): void {
-  const path = attached.get(db)?.session.path
-  if (path === undefined) return
+function makeFolder(db: Nedb, path: string): void {
   const folder = dirname(path)
   try {
     mkdirSync(folder, { recursive: true, mode: db.persistence.modes.dirMode })
