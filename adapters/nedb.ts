@@ -38,7 +38,7 @@ class LockedNedbStore extends Lockable {
       giveMembers(this, allMembers(members, tables, doors))
     }
     if (!this.autoload) return
-    this.autoloadPromise = this.lock ? load(this) : super.loadDatabaseAsync()
+    this.autoloadPromise = this.lock ? load(this, options.onload !== undefined) : super.loadDatabaseAsync()
     autoload(this, this.autoloadPromise, options.onload)
   }
 

@@ -53,9 +53,10 @@ export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): 
 /**
  * Makes the store usable without compacting its file: creates folder and file where they are missing, and loads. What
  * was issued before runs then; should the load fail, it rejects with the same error.
+ * @param isTold see `BeforeLoad.during`
  */
-export function load(db: Nedb): Promise<void> {
-  return loading(db, async () => {
+export function load(db: Nedb, isTold = false): Promise<void> {
+  const read = async () => {
     const session = attached.get(db)?.session
     const call = { name: 'loadDatabase', args: [] }
     await session
@@ -66,7 +67,8 @@ export function load(db: Nedb): Promise<void> {
         return session.perform('shared', () => {}, { call })
       })
     db.executor.processBuffer()
-  })
+  }
+  return loading(db, read, isTold)
 }
 
 /** Loads as the constructor does when asked to. A failure is told to `onload`, or is a warning: it ends no process. */

@@ -1,11 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { LogSession } from '../../src/db/adapter.ts'
 import { StoreIoError } from '../../src/errors.ts'
+import { isWithCallback } from './calls.ts'
 
 interface Waiting {
   readonly start: () => Promise<unknown>
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
+  readonly hasCallback: boolean
   timer?: NodeJS.Timeout
 }
 
@@ -28,8 +30,12 @@ export class BeforeLoad {
     this.#loadAgain = loadAgain
   }
 
-  /** Runs a load. Should it fail, and no other be under way, whoever waits is told so. */
-  async during(load: () => Promise<void>): Promise<void> {
+  /**
+   * Runs a load. Should it fail, and no other be under way, whoever waits is told so.
+   * @param isTold whether the user's `onload` is told: then callbacks are not called before the next attempt has ended, as
+   * NeDB's own tests want it
+   */
+  async during(load: () => Promise<void>, isTold = false): Promise<void> {
     this.#isAskedFor = true
     this.#loading++
     for (const { timer } of this.#waiting) clearTimeout(timer)
@@ -37,7 +43,7 @@ export class BeforeLoad {
       await load()
       this.#loading--
     } catch (error) {
-      if (--this.#loading === 0) this.#refuse(error)
+      if (--this.#loading === 0) this.#refuse(error, isTold)
       throw error
     }
   }
@@ -45,7 +51,12 @@ export class BeforeLoad {
   hold(run: () => Promise<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
       // In the context that issued it: it is no part of the load that lets it run.
-      const entry: Waiting = { start: AsyncResource.bind(run), resolve, reject }
+      const entry: Waiting = {
+        start: AsyncResource.bind(run),
+        resolve,
+        reject,
+        hasCallback: isWithCallback(),
+      }
       this.#waiting.push(entry)
       if (!this.#isAskedFor) this.#expectLoad(entry)
       // What it fails with, the operation says.
@@ -62,11 +73,12 @@ export class BeforeLoad {
     this.#take()
   }
 
-  #refuse(reason: unknown): void {
+  #refuse(reason: unknown, exceptCallbacks: boolean): void {
     const waiting = this.#take()
+    if (exceptCallbacks) this.#waiting = waiting.filter(({ hasCallback }) => hasCallback)
     // After whoever waits for the load itself has been told.
     setImmediate(() => {
-      for (const { reject } of waiting) reject(reason)
+      for (const { reject, hasCallback } of waiting) if (!(exceptCallbacks && hasCallback)) reject(reason)
     })
   }
 

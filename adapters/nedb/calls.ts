@@ -7,6 +7,9 @@ import type { Nedb } from './internals.ts'
  */
 let current: { readonly db: object; readonly call: Call } | undefined
 
+/** Whether it was called by its form with a callback. */
+let hasCallback = false
+
 /** Runs a method by which `db` is asked for something. */
 export function calling<T>(db: object, name: string, args: readonly unknown[], run: () => T): T {
   const outer = current
@@ -21,6 +24,11 @@ export function calling<T>(db: object, name: string, args: readonly unknown[], r
 /** What is being called; undefined for a task that was given to the executor directly. */
 export function currentCall(db: object): Call | undefined {
   return current?.db === db ? current.call : undefined
+}
+
+/** Whether the caller of what is being called gets to know of its end by a callback. */
+export function isWithCallback(): boolean {
+  return hasCallback
 }
 
 /** The methods that reach the executor; their forms with a callback go through these. Cursors do so when executed. */
@@ -44,6 +52,22 @@ export function nameCalls(prototype: object): void {
       writable: true,
       value(this: Nedb, ...args: unknown[]) {
         return calling(this, name, args, () => method.apply(this, args))
+      },
+    })
+  }
+  for (const name of [...METHODS, 'find', 'findOne', 'count']) {
+    const method = Reflect.get(prototype, name) as (this: Nedb, ...args: unknown[]) => unknown
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      writable: true,
+      value(this: Nedb, ...args: unknown[]) {
+        const outer = hasCallback
+        hasCallback = typeof args.at(-1) === 'function'
+        try {
+          return method.apply(this, args)
+        } finally {
+          hasCallback = outer
+        }
       },
     })
   }

@@ -178,14 +178,14 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
   return Locked as unknown as B
 }
 
-/** Runs a load: what was issued before it hears of its end. */
-export function loading(db: Nedb, load: () => Promise<void>): Promise<void> {
+/** Runs a load: what was issued before it hears of its end. @param isTold see `BeforeLoad.during` */
+export function loading(db: Nedb, load: () => Promise<void>, isTold = false): Promise<void> {
   const at = attached.get(db)
   if (!at) return load()
   const attempt = at.beforeLoad.during(async () => {
     makeFolder(db, at.session.path)
     await load()
-  })
+  }, isTold)
   if (!db.executor.ready && db.autoload) {
     // Whoever waits for it later hears how the last attempt went.
     db.autoloadPromise = attempt

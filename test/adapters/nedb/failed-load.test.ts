@@ -165,6 +165,26 @@ describe('after a load that has failed', () => {
     })
   }
 
+  it('calls with a callback are told at once too; beside an onload those made before the failure hear of the next attempt', async () => {
+    writeFileSync(file('a.db'), 'garbage\n')
+    for (const onload of [undefined, () => {}]) {
+      const db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, ...(onload && { onload }) })
+      const told: unknown[] = []
+      const callback = (error: unknown) => told.push((error as { code?: string } | null)?.code ?? error)
+      db.find({}, callback)
+      db.insert({ _id: 'a' } as Doc, callback)
+      await assert.rejects(db.autoloadPromise as Promise<void>, { code: 'PSLOCK_CORRUPT' })
+      await setTimeout(20)
+      // NeDB has a test that fails should a callback be called here.
+      assert.deepEqual(told, onload ? [] : ['PSLOCK_CORRUPT', 'PSLOCK_CORRUPT'])
+      db.count({}, callback)
+      await assert.rejects(db.countAsync({}), { code: 'PSLOCK_CORRUPT' })
+      await setTimeout(20)
+      assert.deepEqual(told, Array(3).fill('PSLOCK_CORRUPT'))
+      await db.close()
+    }
+  })
+
   it('a store that nobody loads still says that it was not loaded', async () => {
     const db = new LockedNedb({ filename: file('a.db'), timeoutMs: 50 })
     await assert.rejects(db.insertAsync({ _id: 'a' }), {

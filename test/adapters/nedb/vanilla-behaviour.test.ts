@@ -29,7 +29,7 @@ interface Db {
   countAsync(query: object): Promise<number>
   updateAsync(query: object, update: object, options?: object): Promise<unknown>
   removeAsync(query: object, options?: object): Promise<number>
-  ensureIndex(options: object, callback?: Callback): void
+  ensureIndex(options: object, callback: Callback): void
   ensureIndexAsync(options: object): Promise<void>
   removeIndexAsync(field: string): Promise<void>
   compactDatafileAsync(): Promise<void>
@@ -101,7 +101,7 @@ const BEHAVIOURS: Record<string, Behaviour> = {
   'a document is in all indexes as soon as it is inserted, with callbacks': {
     run: async ({ open }) => {
       const db = open({ autoload: true })
-      for (const fieldName of ['z', 'ya']) db.ensureIndex({ fieldName })
+      for (const fieldName of ['z', 'ya']) await promisify(db.ensureIndex.bind(db))({ fieldName })
       await promisify(db.insert.bind(db))({ a: 5, z: 'yes', ya: 'indeed' })
       const { z, ya } = db.indexes
       return [z?.tree.getNumberOfKeys(), ya?.tree.getNumberOfKeys(), ya?.getMatching('indeed').length]
@@ -158,7 +158,7 @@ const BEHAVIOURS: Record<string, Behaviour> = {
     run: async ({ open, write }) => {
       write('{"_id":"1","z":"1"}', '{"_id":"2","z":"2"}')
       const db = open()
-      db.ensureIndex({ fieldName: 'z' })
+      db.ensureIndex({ fieldName: 'z' }, () => {})
       const { fieldName, unique, sparse } = db.indexes.z ?? {}
       const before = db.indexes.z?.tree.getNumberOfKeys()
       await promisify(db.loadDatabase.bind(db))()
