@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
 import { failed } from './failed.ts'
-import { holdAndRun } from './run/hold-and-run.ts'
+import { holdAndRun, LOCK_FD } from './run/hold-and-run.ts'
 import { endBy } from './run/signals.ts'
 
 interface RunFlags {
@@ -11,13 +11,16 @@ interface RunFlags {
   readonly timeout: number
   readonly wait: boolean
   readonly conflictExitCode: number
+  readonly close: boolean
   readonly quiet?: true
 }
 
 const NOTES = `
 The lock is that of new PsLock(file): flock(2) on <file>.lock, or on <file>
-itself where it ends in .lock. A command that takes the same lock again waits
-for its own parent, in vain.
+itself where it ends in .lock. What the command starts may take the same lock
+again through pslock (a store, a PsLock, pslock run): it is inside this hold, by
+turns. With --shared such a lock can only be shared. Other programs, such as
+flock(1), would wait for their own parent, in vain.
 
 The command has stdin, stdout and stderr to itself, so there is no --json. While
 it waits, pslock says on stderr for whom.
@@ -27,8 +30,11 @@ are passed on. Those that the terminal sends, such as Ctrl-C, reach the command
 from there, once.
 
 The lock is free when the command has ended, whatever that left running in the
-background. kill -9 of pslock frees the lock at once, and the command goes on
-without it.
+background; but kill -9 of pslock frees it at once, and the command goes on
+without it. With --no-close the command, and all that inherits its descriptor
+${LOCK_FD}, share the lock: it lasts until they have ended, whatever happens to pslock.
+Programs that close what they inherit, as Node and Python do for those that they
+start, do not pass it on to their own children.
 
 Exit codes: the command's own, and
   128 + n  (in a shell) signal n ended the command, or the wait: 130 is Ctrl-C
@@ -59,6 +65,8 @@ export function addRunCommand(root: Command): void {
       wholeNumber(0, 255),
       EXIT.conflict,
     )
+    .option('-o, --close', 'the command does not inherit the lock', true)
+    .option('--no-close', 'it does, as with flock(1): the lock lasts until all of it has ended')
     .option('-q, --quiet', 'say neither that it waits nor that it gave up')
     .addHelpText('after', NOTES)
     .action(run)
@@ -75,6 +83,7 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
       mode: flags.shared ? 'shared' : 'exclusive',
       timeoutMs: flags.wait ? flags.timeout : 0,
       conflictExitCode: flags.conflictExitCode,
+      close: flags.close,
       quiet: flags.quiet ?? false,
     })
     if ('signal' in ending) endBy(ending.signal)

@@ -96,7 +96,10 @@ export class LockUnsupportedError extends PsLockError {
   }
 }
 
-/** A blocking call would wait for a hold of its own process, which cannot end while the call blocks. */
+/**
+ * A blocking call would wait for a hold of its own process, which cannot end while the call blocks; or an ancestor,
+ * `pslock run`, holds the lock until this process ends, and cannot share its hold on this system.
+ */
 export class LockDeadlockError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_DEADLOCK', message, details)

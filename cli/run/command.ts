@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { errnoOf } from '../../src/errors.ts'
 import { EXIT } from '../exit-codes.ts'
 import { print } from './print.ts'
@@ -6,18 +6,25 @@ import { print } from './print.ts'
 /** How the command ended, or why it could not begin: as an exit code, or by a signal. */
 export type Ending = { readonly code: number } | { readonly signal: NodeJS.Signals }
 
+/** What the command gets from us besides stdin, stdout and stderr. Node opens every file O_CLOEXEC, so nothing else. */
+export interface Inheritance {
+  readonly environment: Record<string, string>
+  /** Descriptors of ours, by the number that each has in the command; from 3 on. */
+  readonly descriptors: ReadonlyMap<number, number>
+}
+
 /**
- * Starts the command with our own stdin, stdout and stderr and nothing else: Node opens every file O_CLOEXEC, so the
- * lock's descriptor stays here.
+ * Starts the command.
  * @param onStarted called when the process is there
  */
 export async function runCommand(
   [name = '', ...args]: readonly string[],
+  { environment, descriptors }: Inheritance,
   onStarted: (child: ChildProcess) => void,
 ): Promise<Ending> {
   let child: ChildProcess
   try {
-    child = spawn(name, args, { stdio: 'inherit' })
+    child = spawn(name, args, { stdio: stdioOf(descriptors), env: { ...process.env, ...environment } })
   } catch (error) {
     // An empty name, or an argument list that is too long.
     return notStarted(name, error)
@@ -30,6 +37,12 @@ export async function runCommand(
       else print(`pslock: cannot pass a signal on to ${name} (${child.pid}): ${error.message}\n`)
     })
   })
+}
+
+/** In between nothing is open: libuv opens /dev/null for what is ignored below 3 only. */
+function stdioOf(descriptors: ReadonlyMap<number, number>): StdioOptions {
+  const last = Math.max(2, ...descriptors.keys())
+  return Array.from({ length: last + 1 }, (_, fd) => (fd < 3 ? 'inherit' : (descriptors.get(fd) ?? 'ignore')))
 }
 
 /** The codes are those of shells. */

@@ -2,8 +2,9 @@ import { type LockMode, LockTimeoutError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { type Ending, runCommand } from './command.ts'
 import { heldBy, shortPath } from './held-by.ts'
+import { passOn } from './pass-on.ts'
 import { print } from './print.ts'
-import { endBy, isFatal, onSignals, passOn } from './signals.ts'
+import { endBy, isFatal, onSignals, relay } from './signals.ts'
 import { type WaitingNotice, waitingNotice } from './waiting-notice.ts'
 
 export interface RunOptions {
@@ -12,15 +13,20 @@ export interface RunOptions {
   readonly timeoutMs: number
   /** What it ends with when the lock was not free in time. */
   readonly conflictExitCode: number
+  /** Whether the command has no descriptor of the lock: then it is free when the command itself has ended. */
+  readonly close: boolean
   /** Neither says that it waits nor that it gave up; failures are still told. */
   readonly quiet: boolean
 }
 
 const NO_NOTICE: WaitingNotice = { stop: () => {} }
 
+/** The lock's own number in the command: above those that scripts use (`exec 3>log`, up to 9). */
+export const LOCK_FD = 10
+
 /**
  * Holds the lock of a file while a command runs, and says how that ended. The lock is free when the command itself has
- * ended, whatever it left running in the background.
+ * ended, whatever it left running in the background; without `close`, when all of that has ended.
  * @throws LockIoError, LockUnsupportedError
  */
 export async function holdAndRun(
@@ -39,8 +45,12 @@ export async function holdAndRun(
   onSignals((signal) => receive(signal))
   try {
     using _held = await lock.acquire(options).finally(notice.stop)
-    return await runCommand(words, (child) => {
-      receive = (signal) => passOn(child, signal)
+    using passedOn = passOn(lock, options.mode)
+    const { environment, fd } = passedOn
+    const descriptors = new Map<number, number>()
+    if (!options.close && fd !== undefined) descriptors.set(LOCK_FD, fd)
+    return await runCommand(words, { environment, descriptors }, (child) => {
+      receive = (signal) => relay(child, signal)
     })
   } catch (error) {
     if (!(error instanceof LockTimeoutError)) throw error

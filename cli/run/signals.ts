@@ -53,7 +53,7 @@ export function isFatal(signal: NodeJS.Signals): boolean {
  * Sends the command what we received. Ctrl-C in a terminal has reached it already, and programs take a second one for
  * impatience (they give up cleaning up), so what the terminal sends to its foreground is not sent twice.
  */
-export function passOn(child: ChildProcess, signal: NodeJS.Signals): void {
+export function relay(child: ChildProcess, signal: NodeJS.Signals): void {
   if (!FROM_THE_TERMINAL.has(signal) || !isInForeground()) child.kill(signal)
 }
 

@@ -3,6 +3,7 @@ import { localNetworkMount, warnOfLocalLocks } from '../os/file-system.ts'
 import { LockFile } from '../os/lock-file.ts'
 import { LockFolder } from '../os/lock-folder.ts'
 import type { Lockable } from '../os/lockable.ts'
+import { passedLock } from '../os/passed-lock.ts'
 import { type PsLockOptions, show } from './options.ts'
 
 /** What a lock is made of, checked. */
@@ -40,7 +41,7 @@ export function lockableOf(
   if (backend.kind === 'lockfile') return new LockFolder(path, backend.staleMs, onFailure)
   const mount = localNetworkMount(path)
   if (mount) warnOfLocalLocks(mount)
-  return new LockFile(path, guards)
+  return passedLock(path, guards) ?? new LockFile(path, guards)
 }
 
 export function isSameBackend(one: Backend, two: Backend): boolean {

@@ -71,6 +71,11 @@ export class Site {
     if (!this.#noting) this.#noteLater()
   }
 
+  /** For `pslock run`: see `Lockable.passOn`. Only while it is held. */
+  passOn(): number | undefined {
+    return this.#door.file.passOn?.()
+  }
+
   /** Looks whether the lock is still held; where it is not, every hold is told. */
   verify(): void {
     this.#door.file.verify?.()

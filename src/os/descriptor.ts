@@ -104,6 +104,12 @@ export class Descriptor {
     else closeLocked(old.fd, old.locked)
   }
 
+  /** Closes it without unlocking: what is locked on it stays so as long as other processes have copies of it. */
+  leaveToCopies(): void {
+    this.#slot.locked = undefined
+    this.close()
+  }
+
   /** Closes it, and drops what is locked on it. */
   close(): void {
     const { fd, locked } = this.#slot

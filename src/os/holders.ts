@@ -175,15 +175,33 @@ function linuxHolders(path: string): Found[] | undefined {
     const pid = Number(match[3])
     // The table's device numbers differ from stat's on overlayfs and btrfs, so the inode is matched first and the
     // holder then asked which file it has open. A pid of 0 or -1 lives in a namespace that cannot be seen from here.
-    if (pid > 0 && opensFile(pid, path, file.ino) === false) continue
-    const found: Found = {
-      pid: pid > 0 ? pid : undefined,
-      mode: match[2] === 'READ' ? 'shared' : 'exclusive',
-      state: match[1] ? 'waiting' : 'holding',
+    const isThere = pid > 0 ? opensFile(pid, path, file.ino) : undefined
+    // Whoever has locked it may have ended and left the descriptor to others: `pslock run --no-close`, flock(1).
+    const hasEnded = pid > 0 && isThere === undefined && !isAlive(pid, undefined)
+    const pids: (number | undefined)[] =
+      isThere === false || hasEnded ? heirs(path, file.ino) : [pid > 0 ? pid : undefined]
+    if (hasEnded && pids.length === 0 && isLocked(path)) pids.push(undefined)
+    for (const holder of pids) {
+      const found: Found = {
+        pid: holder,
+        mode: match[2] === 'READ' ? 'shared' : 'exclusive',
+        state: match[1] ? 'waiting' : 'holding',
+      }
+      holders.set(JSON.stringify(found), found)
     }
-    holders.set(JSON.stringify(found), found)
   }
   return [...holders.values()]
+}
+
+/** The processes that have inherited a locked descriptor of this file, as far as one may look. */
+function heirs(path: string, ino: bigint): number[] {
+  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
+  return pids.filter((pid) => opensFile(pid, path, ino, isLockedThrough))
+}
+
+/** Of the locks on a file the kernel lists here only those that were taken through this opening of it. */
+function isLockedThrough(pid: number, fd: string): boolean {
+  return /^lock:\s.*\bFLOCK\b/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))
 }
 
 /** Nothing where it cannot be looked up: no such file, no permission, a name that is too long to be one. */
@@ -196,12 +214,17 @@ function present(path: string): BigIntStats | undefined {
 }
 
 /** Whether that process has this very file open; undefined where it may not be asked (another user's). */
-function opensFile(pid: number, path: string, ino: bigint): boolean | undefined {
+function opensFile(
+  pid: number,
+  path: string,
+  ino: bigint,
+  isMeant: (pid: number, fd: string) => boolean = () => true,
+): boolean | undefined {
   try {
     const fds = `/proc/${pid}/fd`
     for (const fd of readdirSync(fds)) {
       try {
-        if (statSync(`${fds}/${fd}`, { bigint: true }).ino !== ino) continue
+        if (statSync(`${fds}/${fd}`, { bigint: true }).ino !== ino || !isMeant(pid, fd)) continue
         if (readlinkSync(`${fds}/${fd}`).replace(/ \(deleted\)$/, '') === path) return true
         const here = statSync(path, { bigint: true, throwIfNoEntry: false })
         if (here && here.dev === statSync(`${fds}/${fd}`, { bigint: true }).dev) return true

@@ -5,6 +5,7 @@ const require = createRequire(import.meta.url)
 interface Koffi {
   load(library: null): { func(signature: string): (...args: never[]) => number }
   errno(): number
+  address(memory: Buffer): bigint
   os: { errno: Record<string, number> }
 }
 
@@ -14,6 +15,8 @@ export interface Libc {
   func<F extends (...args: never[]) => number>(prototype: string): F
   /** The name of the error of the last call, e.g. `EAGAIN`. */
   errnoName(): string
+  /** Where a buffer is. It must have more than 64 bytes: V8 moves smaller ones about. */
+  addressOf(memory: Buffer): bigint
 }
 
 let loaded: Libc | undefined
@@ -27,6 +30,7 @@ export function libc(): Libc {
   loaded = {
     func: <F extends (...args: never[]) => number>(prototype: string) => library.func(prototype) as F,
     errnoName: () => names.get(koffi.errno()) ?? 'EIO',
+    addressOf: (memory) => koffi.address(memory),
   }
   return loaded
 }

@@ -15,13 +15,36 @@ export function commandOf(pid: number): string | undefined {
 
 /** Its start in clock ticks since boot (/proc/<pid>/stat, field 22): with it a reused pid is not mistaken. */
 export function startOf(pid: number): string | undefined {
+  return statOf(pid)?.[19]
+}
+
+/** The fields of /proc/<pid>/stat from the third on, its state. */
+function statOf(pid: number): string[] | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The second field is the name in parentheses and may hold anything, so count from its end.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   } catch {
     return undefined
   }
+}
+
+/**
+ * Whether a process is a child of another, or a child's child, and so on. One whose parent has ended belongs to init (or
+ * to the nearest subreaper) and descends from nobody else. False also where the system does not tell.
+ */
+export function descends(pid: number, ancestor: number): boolean {
+  const seen = new Set<number>()
+  for (let current = pid; !seen.has(current); ) {
+    seen.add(current)
+    const stat = statOf(current)
+    const parent = Number(stat?.[1])
+    // A parent is older than its child: else its pid was given to another while we looked.
+    if (!stat || !parent || Number(startOf(parent)) > Number(stat[19])) return false
+    if (parent === ancestor) return true
+    current = parent
+  }
+  return false
 }
 
 /** Whether this very process lives: the pid, and where it can be told the start too. */

@@ -30,6 +30,8 @@ export class LockFile implements Lockable {
   readonly #descriptor = new Descriptor()
   readonly #named: NamedFile
   readonly #guards: string | undefined
+  /** Other processes may have copies of the locked descriptor. */
+  #isPassedOn = false
 
   /** @param guards the data file whose mode and group a new lock file takes over */
   constructor(path: string, guards?: string) {
@@ -71,11 +73,20 @@ export class LockFile implements Lockable {
   }
 
   unlock(): void {
+    if (this.#isPassedOn) {
+      this.close()
+      return
+    }
     try {
       this.#descriptor.unlock()
     } catch {
       // Nothing relies on what was written to a lock file; it is closed, and the next lock opens it again.
     }
+  }
+
+  passOn(): number | undefined {
+    this.#isPassedOn = true
+    return this.fd
   }
 
   /** As the kernel knows them. A folder of this name is the lock of a process that uses the other backend. */
@@ -86,7 +97,9 @@ export class LockFile implements Lockable {
   /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
   close(): void {
     try {
-      this.#descriptor.close()
+      if (this.#isPassedOn) this.#descriptor.leaveToCopies()
+      else this.#descriptor.close()
+      this.#isPassedOn = false
     } catch {
       // Nothing relies on what was written to a lock file.
     }

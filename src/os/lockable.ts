@@ -5,12 +5,22 @@ export interface Lockable {
   readonly path: string
   /** The open descriptor that carries the lock; undefined where it is not open, or where none carries it. */
   readonly fd: number | undefined
+  /**
+   * Whether it is asked of an ancestor that holds it for this process too: nobody else can have it meanwhile, so there is
+   * no line to stand in.
+   */
+  readonly isPassedOn?: boolean
   /** Whether the path still names what is open, and locked, here. */
   readonly isCurrent: boolean
   /** Asks once, without waiting: true when it is ours now, false when it is busy. */
   tryLock(mode: LockMode, thorough?: boolean): boolean
   /** Gives it back, if it is ours. */
   unlock(): void
+  /**
+   * The descriptor that carries the lock, to be copied into other processes. From now on `unlock` only closes it: the
+   * lock lasts as long as any copy. Undefined where no descriptor carries it.
+   */
+  passOn?(): number | undefined
   /** As `unlock`, and closes what is open. */
   close(): void
   /** Who else holds it, as far as can be seen from here. */

@@ -157,6 +157,46 @@ describe('pslock run', () => {
       }
     })
 
+    it('--no-close: as long as the command, and all that has inherited it, whatever happens to pslock', async function () {
+      if (process.platform !== 'linux') this.skip()
+      const script = 'sleep 60 >/dev/null 2>&1 & echo $$ $!; while [ ! -e "$0" ]; do sleep 0.01; done'
+      for (const signal of ['SIGKILL', undefined] as const) {
+        const running = startPslock(
+          'run',
+          at('db'),
+          '--no-close',
+          '--',
+          'sh',
+          '-c',
+          script,
+          at(`go${signal}`),
+        )
+        await until('the command runs', () => running.output.stdout.endsWith('\n'))
+        const [command, background] = running.output.stdout.split(' ').map(Number)
+        const holders = () => new PsLock(at('db')).holders().map(({ pid }) => pid)
+        try {
+          if (signal) running.child.kill(signal)
+          else writeFileSync(at('goundefined'), '')
+          await once(running.child, 'exit')
+          assert.equal(isFree(), false)
+          if (signal) assert.ok(holders().includes(command))
+          assert.ok(holders().includes(background))
+          assert.ok(!holders().includes(running.child.pid))
+          writeFileSync(at(`go${signal}`), '')
+          await until('the command has ended', () => !holders().includes(command))
+          assert.equal(isFree(), false)
+        } finally {
+          process.kill(background!, 'SIGKILL')
+        }
+        await until('it is free', () => isFree())
+        assert.deepEqual(holders(), [])
+      }
+    })
+
+    it('--close is what it does anyhow, for those who know it from flock(1)', async () => {
+      assert.doesNotMatch((await run('-o', '--', 'ls', '-l', '/proc/self/fd')).stdout, /\.lock/)
+    })
+
     it('not a moment after kill -9, although the command goes on', async () => {
       const running = startPslock('run', at('db'), '--', 'sh', '-c', 'echo $$; exec sleep 60')
       await until('the command runs', () => running.output.stdout.endsWith('\n'))

@@ -1,0 +1,97 @@
+import { randomBytes } from 'node:crypto'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { LockMode } from '../../src/errors.ts'
+import { PsLock } from '../../src/lock/ps-lock.ts'
+import { answer, canPassDescriptors, listenAbstract, peerOf } from '../../src/os/descriptor-passing.ts'
+import { descends } from '../../src/os/live-process.ts'
+import { ANSWER, environmentWith, passedHold, QUESTION } from '../../src/os/passed-lock.ts'
+
+/** A connection that has asked nothing for so long is closed. */
+const SILENT_MS = 5000
+
+/** A hold that the command, and what it starts, may go into: src/os/passed-lock.ts says how. */
+export interface PassedOn extends Disposable {
+  /** The locked descriptor. */
+  readonly fd: number | undefined
+  /** What the command must have in its environment. */
+  readonly environment: Record<string, string>
+}
+
+/** @param lock is held, in that mode */
+export function passOn(lock: PsLock, mode: LockMode): PassedOn {
+  const fd = PsLock.entry(lock, mode).site.passOn()
+  const room = fd === undefined || !canPassDescriptors ? undefined : openRoom(fd, mode)
+  return {
+    fd,
+    environment: environmentWith(passedHold(lock.path, mode, room?.name)),
+    [Symbol.dispose]: () => room?.close(),
+  }
+}
+
+interface Room {
+  readonly name: string
+  close(): void
+}
+
+/** Undefined where there is no koffi for this platform: then whoever asks is told that it cannot be shared. */
+function openRoom(fd: number, mode: LockMode): Room | undefined {
+  const name = `pslock-${randomBytes(16).toString('hex')}`
+  let listening: number
+  try {
+    listening = listenAbstract(name)
+  } catch {
+    return undefined
+  }
+  const inside = new Map<Socket, LockMode>()
+  const connections = new Set<Socket>()
+
+  /** Those inside exclude each other as if this were the lock. */
+  const reply = (socket: Socket, asked: LockMode): void => {
+    const connection = descriptorOf(socket)
+    const peer = connection === undefined ? undefined : peerOf(connection)
+    if (connection === undefined || peer === undefined || !descends(peer, process.pid)) {
+      socket.end(ANSWER.stranger)
+    } else if (asked === 'exclusive' && mode === 'shared') {
+      socket.end(ANSWER.upgrade)
+    } else if (asked === 'exclusive' ? inside.size > 0 : [...inside.values()].includes('exclusive')) {
+      socket.end(ANSWER.busy)
+    } else if (answer(connection, ANSWER.granted, fd)) {
+      inside.set(socket, asked)
+    } else {
+      socket.destroy()
+    }
+  }
+
+  const server: Server = createServer((socket) => {
+    connections.add(socket)
+    socket.setTimeout(SILENT_MS, () => {
+      if (!inside.has(socket)) socket.destroy()
+    })
+    // Whoever asked was killed, or does not wait any longer: `close` follows.
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      inside.delete(socket)
+      connections.delete(socket)
+    })
+    socket.once('data', (bytes) => {
+      socket.resume()
+      const asked = bytes.toString('latin1') === QUESTION.shared ? 'shared' : 'exclusive'
+      reply(socket, asked)
+    })
+  })
+  server.on('error', () => {})
+  server.listen({ fd: listening })
+  return {
+    name,
+    close: () => {
+      server.close()
+      for (const socket of connections) socket.destroy()
+    },
+  }
+}
+
+/** Node tells it of no socket; where it does not have it here, nobody is let in. */
+function descriptorOf(socket: Socket): number | undefined {
+  const { _handle: handle } = socket as Socket & { readonly _handle?: { readonly fd?: number } | null }
+  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined
+}

@@ -1,0 +1,187 @@
+import { closeSync, writeSync } from 'node:fs'
+import { libc } from './libc.ts'
+
+/**
+ * Handing an open descriptor to another process: unix(7), SCM_RIGHTS. The receiver's is a copy of the same opening of the
+ * file, so a flock on it is held until the last copy is closed, whichever process ends first. The socket has an abstract
+ * name (no file, gone with its process), and the kernel says who is at its other end (SO_PEERCRED), as a pid of the
+ * reader's own namespace.
+ *
+ * All calls are made on our own descriptors, through koffi: Node can send handles to its own children only, and no files.
+ */
+
+/** The layouts and numbers below are those of 64-bit Linux on these: asm-generic/socket.h, linux/socket.h. */
+export const canPassDescriptors: boolean =
+  process.platform === 'linux' && (process.arch === 'x64' || process.arch === 'arm64')
+
+const AF_UNIX = 1
+const SOCK_STREAM = 1
+const SOCK_CLOEXEC = 0o2000000
+const SOCK_NONBLOCK = 0o4000
+const SOL_SOCKET = 1
+const SO_PEERCRED = 17
+const SO_RCVTIMEO = 20
+const SO_SNDTIMEO = 21
+const SCM_RIGHTS = 1
+const MSG_NOSIGNAL = 0x4000
+const MSG_CMSG_CLOEXEC = 0x40000000
+const BACKLOG = 511
+
+interface Calls {
+  socket(domain: number, type: number, protocol: number): number
+  bind(fd: number, address: Buffer, length: number): number
+  listen(fd: number, backlog: number): number
+  connect(fd: number, address: Buffer, length: number): number
+  setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number
+  getsockopt(fd: number, level: number, name: number, value: Buffer, length: Buffer): number
+  sendmsg(fd: number, message: Buffer, flags: number): number
+  recvmsg(fd: number, message: Buffer, flags: number): number
+}
+
+let bound: Calls | undefined
+
+/** @throws whatever keeps koffi from loading */
+function calls(): Calls {
+  const { func } = libc()
+  bound ??= {
+    socket: func('int socket(int domain, int type, int protocol)'),
+    bind: func('int bind(int fd, const void *address, unsigned int length)'),
+    listen: func('int listen(int fd, int backlog)'),
+    connect: func('int connect(int fd, const void *address, unsigned int length)'),
+    setsockopt: func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
+    getsockopt: func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
+    sendmsg: func('intptr_t sendmsg(int fd, const void *message, int flags)'),
+    recvmsg: func('intptr_t recvmsg(int fd, void *message, int flags)'),
+  }
+  return bound
+}
+
+/**
+ * One message of one byte with room for one descriptor, as the kernel wants it: struct msghdr, struct iovec, the byte,
+ * and struct cmsghdr with its descriptor. One for all calls, for none of them is asynchronous.
+ */
+const message = Buffer.alloc(256)
+const IOVEC_AT = 64
+const BYTE_AT = 96
+const CONTROL_AT = 128
+const CONTROL_BYTES = 24
+const CONTROL_LENGTH_AT = 40
+const DESCRIPTOR_AT = CONTROL_AT + 16
+
+function prepare(byte: string, withControl: boolean): Buffer {
+  const address = libc().addressOf(message)
+  message.fill(0)
+  message.writeBigUInt64LE(address + BigInt(IOVEC_AT), 16)
+  message.writeBigUInt64LE(1n, 24)
+  message.writeBigUInt64LE(address + BigInt(BYTE_AT), IOVEC_AT)
+  message.writeBigUInt64LE(1n, IOVEC_AT + 8)
+  message.write(byte, BYTE_AT, 'latin1')
+  if (!withControl) return message
+  message.writeBigUInt64LE(address + BigInt(CONTROL_AT), 32)
+  message.writeBigUInt64LE(BigInt(CONTROL_BYTES), CONTROL_LENGTH_AT)
+  return message
+}
+
+function addressOf(name: string): Buffer {
+  return Buffer.from(`\x01\0\0${name}`, 'latin1')
+}
+
+/**
+ * A listening socket of an abstract name, for `net.Server#listen({ fd })`.
+ * @throws what the system says
+ */
+export function listenAbstract(name: string): number {
+  const { socket, bind, listen } = calls()
+  const fd = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), 'socket')
+  const address = addressOf(name)
+  try {
+    checked(bind(fd, address, address.length), 'bind')
+    checked(listen(fd, BACKLOG), 'listen')
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** The process that has connected; undefined where it cannot be seen from this pid namespace. */
+export function peerOf(fd: number): number | undefined {
+  const credentials = Buffer.alloc(128)
+  const length = Buffer.alloc(128)
+  length.writeUInt32LE(12, 0)
+  if (calls().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length) !== 0) return undefined
+  return credentials.readInt32LE(0) || undefined
+}
+
+/** Answers with one byte, and a copy of a descriptor. @returns whether it is on its way */
+export function answer(fd: number, byte: string, descriptor?: number): boolean {
+  const prepared = prepare(byte, descriptor !== undefined)
+  if (descriptor !== undefined) {
+    prepared.writeBigUInt64LE(20n, CONTROL_AT)
+    prepared.writeInt32LE(SOL_SOCKET, CONTROL_AT + 8)
+    prepared.writeInt32LE(SCM_RIGHTS, CONTROL_AT + 12)
+    prepared.writeInt32LE(descriptor, DESCRIPTOR_AT)
+  }
+  return calls().sendmsg(fd, prepared, MSG_NOSIGNAL) === 1
+}
+
+/** What came back: one byte, perhaps a descriptor, and the connection, which the asker closes. */
+export interface Answer {
+  readonly byte: string
+  readonly descriptor: number | undefined
+  readonly connection: number
+}
+
+/**
+ * Connects, says one byte, and waits for the answer; it blocks the thread for `atMostMs`, a third of a millisecond as a rule.
+ * @returns `gone` where nobody listens there any more, `unanswered` where none came in time
+ * @throws what the system, or koffi, says
+ */
+export function ask(name: string, byte: string, atMostMs: number): Answer | 'gone' | 'unanswered' {
+  const { socket, connect, setsockopt, recvmsg } = calls()
+  const fd = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), 'socket')
+  let isKept = false
+  try {
+    const patience = Buffer.alloc(128)
+    patience.writeBigInt64LE(BigInt(Math.round(atMostMs * 1000)), 8)
+    for (const option of [SO_RCVTIMEO, SO_SNDTIMEO]) {
+      checked(setsockopt(fd, SOL_SOCKET, option, patience, 16), 'setsockopt')
+    }
+    const address = addressOf(name)
+    if (connect(fd, address, address.length) !== 0) return failed('connect')
+    writeSync(fd, byte)
+    const bytes = recvmsg(fd, prepare('', true), MSG_CMSG_CLOEXEC)
+    // The end of the stream: whoever closes without a word has ended.
+    if (bytes === 0) return 'gone'
+    if (bytes < 0) return failed('recvmsg')
+    const hasDescriptor = message.readBigUInt64LE(CONTROL_LENGTH_AT) > 0n
+    isKept = true
+    return {
+      byte: message.toString('latin1', BYTE_AT, BYTE_AT + 1),
+      descriptor: hasDescriptor ? message.readInt32LE(DESCRIPTOR_AT) : undefined,
+      connection: fd,
+    }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ECONNRESET'))
+      return 'gone'
+    throw error
+  } finally {
+    if (!isKept) closeSync(fd)
+  }
+}
+
+function failed(call: string): 'gone' | 'unanswered' {
+  const errno = libc().errnoName()
+  if (errno === 'ECONNREFUSED' || errno === 'ECONNRESET') return 'gone'
+  if (['EAGAIN', 'EWOULDBLOCK', 'EINTR', 'EINPROGRESS'].includes(errno)) return 'unanswered'
+  throw systemError(errno, call)
+}
+
+function checked(result: number, call: string): number {
+  if (result >= 0) return result
+  throw systemError(libc().errnoName(), call)
+}
+
+function systemError(errno: string, call: string): Error {
+  return Object.assign(new Error(`${errno}: ${call}`), { code: errno, syscall: call })
+}
