@@ -37,9 +37,14 @@ export class BlockingTree {
       // What an edit works on is the present state already.
       if (this.#draft) return
       this.#shared({}, () => {
-        this.#pass.lookSync('shared')
-        this.#pass.discardEdits = true
-        this.#pass.saveSync()
+        const seen = this.#pass.state.see()
+        try {
+          this.#pass.lookSync('shared')
+          this.#pass.state.drop(seen)
+          this.#pass.saveSync()
+        } finally {
+          this.#pass.state.released(seen)
+        }
       })
     })
   }

@@ -10,14 +10,12 @@ import { untilUnsplit, untilUnsplitSync } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { treeOf } from './text.ts'
-import { TreeState } from './tree-state.ts'
+import { type Snapshot, TreeState } from './tree-state.ts'
 
 /** One locked pass over a tree and its file: look, stage what shall be written, save. Asynchronous or blocking. */
 export class TreePass {
   readonly state: TreeState
   readonly file: ImageFile
-  /** An explicit read: memory's unsaved edits are dropped. */
-  discardEdits = false
   /** Grows with every operation that changes something; what is undone is taken back. */
   revision = 0
   /** At the beginning of this pass a journal was put into the file. */
@@ -72,7 +70,16 @@ export class TreePass {
 
   /** This is what the file shall hold. */
   stage(tree: Tree): void {
-    const changed = this.state.stage(tree) || this.file.isMissing
+    this.#stage(this.state.stage(tree))
+  }
+
+  /** The file shall hold these edits of memory besides. */
+  stageEdits(taken: Snapshot): void {
+    this.#stage(this.state.stageEdits(taken))
+  }
+
+  #stage(differs: boolean): void {
+    const changed = differs || this.file.isMissing
     this.#staged ||= changed
     if (changed) this.revision++
   }
@@ -86,7 +93,7 @@ export class TreePass {
         this.file.wrote()
       } else await this.file.replace(this.state.truthText)
     }
-    this.state.settle(this.discardEdits, this.file.isMissing)
+    this.state.settle(this.file.isMissing)
   }
 
   saveSync(): void {
@@ -95,7 +102,7 @@ export class TreePass {
     } catch (error) {
       throw this.writeFailure(error)
     }
-    this.state.settle(this.discardEdits, this.file.isMissing)
+    this.state.settle(this.file.isMissing)
   }
 
   #writeSync(): void {
@@ -147,8 +154,7 @@ export class TreePass {
   #begin(): void {
     this.#staged = false
     this.tookJournal = false
-    this.discardEdits = false
-    this.#rollBack = this.state.mark()
+    this.#rollBack = this.state.begin()
   }
 
   #unreadable(error: unknown): unknown {

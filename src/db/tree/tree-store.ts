@@ -15,7 +15,7 @@ import { BlockingTree } from './blocking-tree.ts'
 import { type Draft, Drafts, inTurn, transactOn } from './drafts.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { TreePass } from './tree-pass.ts'
-import type { TreeState } from './tree-state.ts'
+import type { Snapshot, TreeState } from './tree-state.ts'
 import { frozenMemory } from './view.ts'
 
 /**
@@ -66,17 +66,28 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   #refresh(issued: Issued): Promise<void> {
-    const discard = () => {
-      this.#pass.discardEdits = true
-    }
-    return this.queue.push('shared', discard, issued)
+    return this.#owning(this.#state.see(), (seen) =>
+      this.queue.push('shared', () => this.#state.drop(seen), issued),
+    )
   }
 
-  write(): Promise<void> {
+  async write(): Promise<void> {
     const call = { name: 'write', args: [] }
     const outer = this.#outer
-    if (outer) return this.#part('exclusive', call, outer, async () => this.#state.foldInto(outer.tree))
-    return this.queue.push('exclusive', () => this.#pass.stage(this.#state.fold()), { call })
+    await this.#owning(this.#state.take(true), (taken) =>
+      outer
+        ? this.#part('exclusive', call, outer, async () => this.#state.foldInto(outer.tree, taken))
+        : this.queue.push('exclusive', () => this.#pass.stageEdits(taken), { call }),
+    )
+  }
+
+  /** A snapshot of memory is somebody's until that one's operation has settled. */
+  async #owning<T>(snapshot: Snapshot, run: (snapshot: Snapshot) => Promise<T>): Promise<T> {
+    try {
+      return await run(snapshot)
+    } finally {
+      this.#state.released(snapshot)
+    }
   }
 
   update<T>(edit: (tree: Tree) => T): Promise<void> {
@@ -103,7 +114,7 @@ export class TreeStore implements TreeSession, Pass {
     return this.queue.push('shared', read, { ...options, kind: 'view' })
   }
 
-  #update(edit: (draft: Draft) => unknown, issued: Issued): Promise<void> {
+  async #update(edit: (draft: Draft) => unknown, issued: Issued): Promise<void> {
     const outer = joins(issued) ? this.#outer : undefined
     if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
@@ -113,12 +124,14 @@ export class TreeStore implements TreeSession, Pass {
         this.#state.join(outer.tree, copied, await this.#drafts.edit(edit, cloneTree(copied)))
       })
     }
-    return this.queue.push(
-      'exclusive',
-      async () => {
-        this.#pass.stage(await this.#drafts.edit(edit, cloneTree(this.#state.fold())))
-      },
-      issued,
+    await this.#owning(this.#state.take(false), (taken) =>
+      this.queue.push(
+        'exclusive',
+        async () => {
+          this.#pass.stage(await this.#drafts.edit(edit, cloneTree(this.#state.fold(taken))))
+        },
+        issued,
+      ),
     )
   }
 
