@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 
 /** A parser for whole numbers within these bounds. */
 export function wholeNumber(from: number, to: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -46,4 +46,15 @@ export function rate(text: string): number {
 /** A parser for a number, or a rate. */
 export function killsOrRate(text: string): number | { readonly perSecond: number } {
   return text.includes('/') ? { perSecond: rate(text) } : wholeNumber(0)(text)
+}
+
+/** For every command that takes the lock of a file, or looks at it. A new one each time: commander keeps values in it. */
+export function lockPathOption(): Option {
+  return new Option(
+    '--lock-path <path>',
+    'the lock file, where the store has one of its own (lockPath)',
+  ).argParser((text) => {
+    if (text !== '') return text
+    throw new InvalidArgumentError('It must be a path.')
+  })
 }

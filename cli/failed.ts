@@ -1,5 +1,5 @@
 import { EXIT } from './exit-codes.ts'
-import { print } from './run/print.ts'
+import { print } from './output.ts'
 
 /** Says what went wrong, and has the process end with the code for that. */
 export function failed(error: unknown): void {

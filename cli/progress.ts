@@ -1,4 +1,5 @@
 import { SingleBar } from 'cli-progress'
+import { tolerateClosedPipe } from './output.ts'
 import type { Progress } from './stress/crew.ts'
 
 /** Where a run's progress goes. */
@@ -20,6 +21,7 @@ const PHASES: Record<Progress['phase'], string> = {
 
 /** A live bar on a terminal, plain lines now and then elsewhere; always on stderr, since stdout has the result. */
 export function progressDisplay(title: string, stream: NodeJS.WriteStream = process.stderr): ProgressDisplay {
+  tolerateClosedPipe(stream)
   return stream.isTTY ? bar(title, stream) : lines(title, stream)
 }
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { seconds, wholeNumber } from './arguments.ts'
+import { lockPathOption, seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
 import { failed } from './failed.ts'
 import { addFileCommands } from './files/commands.ts'
 import { abortWhenInterrupted, interrupted } from './interruption.ts'
+import { print, writeOut } from './output.ts'
 import { addRunCommand } from './run.ts'
 import { anySeed, MAX_SEED } from './seed.ts'
 import { watchStatus } from './status/watch.ts'
@@ -24,6 +25,7 @@ function program(): Command {
     .description('A lock between processes on any file, and process-safe embedded databases.')
     .version(packageVersion())
     .exitOverride()
+    .configureOutput({ writeOut, writeErr: print })
     .showHelpAfterError('(pslock --help, or pslock <command> --help, says what there is)')
 
   addRunCommand(root)
@@ -37,6 +39,7 @@ function program(): Command {
       'again and again until Ctrl-C, every second unless given',
       seconds(0.1, 86_400, 'Write --watch behind the file, or --watch=2.'),
     )
+    .addOption(lockPathOption())
     .option('--json', 'as one JSON object; with --watch one a line')
     .addHelpText('after', STATUS_NOTES)
     .action(runStatus)
@@ -85,7 +88,7 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
   abortWhenInterrupted()
   const runs: StressRun[] = []
   const result = await demo(flags.seed ?? anySeed(), flags.procs, interrupted, (run) => runs.push(run))
-  print(flags.json ? JSON.stringify(result, undefined, 2) : demoText(result))
+  line(flags.json ? JSON.stringify(result, undefined, 2) : demoText(result))
   process.exitCode = result.clean ? EXIT.clean : EXIT.damaged
   if (path !== undefined) await reported(path, paired(runs))
 }
@@ -99,22 +102,31 @@ function paired(runs: readonly StressRun[]): Compared<StressRun>[] {
   })
 }
 
-async function runStatus(file: string, flags: { json?: true; watch?: number | true }): Promise<void> {
+interface StatusFlags {
+  readonly json?: true
+  /** In milliseconds. */
+  readonly watch?: number | true
+  readonly lockPath?: string
+}
+
+async function runStatus(file: string, flags: StatusFlags): Promise<void> {
   try {
     if (flags.watch !== undefined) {
-      await watchStatus(file, flags.watch === true ? WATCH_EVERY_MS : flags.watch, flags.json ?? false)
+      const everyMs = flags.watch === true ? WATCH_EVERY_MS : flags.watch
+      await watchStatus(() => status(file, flags.lockPath), everyMs, flags.json ?? false)
       return
     }
-    const found = await status(file)
-    print(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found, process.stdout.columns))
+    const found = await status(file, flags.lockPath)
+    const columns = process.stdout.isTTY ? process.stdout.columns || 80 : undefined
+    line(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found, columns))
     process.exitCode = found.held ? EXIT.held : EXIT.free
   } catch (error) {
     failed(error)
   }
 }
 
-function print(text: string): void {
-  process.stdout.write(`${text}\n`)
+function line(text: string): void {
+  writeOut(`${text}\n`)
 }
 
 function packageVersion(): string {
@@ -127,7 +139,7 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT.usage
   else if (!interrupted.aborted) {
-    process.stderr.write(`pslock: ${error instanceof Error ? error.message : String(error)}\n`)
+    print(`pslock: ${error instanceof Error ? error.message : String(error)}\n`)
     process.exitCode = EXIT.damaged
   }
 }

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { seconds, wholeNumber } from './arguments.ts'
+import { lockPathOption, seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
 import { failed } from './failed.ts'
 import { holdAndRun, LOCK_FD } from './run/hold-and-run.ts'
@@ -12,6 +12,7 @@ interface RunFlags {
   readonly wait: boolean
   readonly conflictExitCode: number
   readonly close: boolean
+  readonly lockPath?: string
   readonly quiet?: true
 }
 
@@ -65,6 +66,7 @@ export function addRunCommand(root: Command): void {
       wholeNumber(0, 255),
       EXIT.conflict,
     )
+    .addOption(lockPathOption())
     .option('-o, --close', 'the command does not inherit the lock', true)
     .option('--no-close', 'it does, as with flock(1): the lock lasts until all of it has ended')
     .option('-q, --quiet', 'say neither that it waits nor that it gave up')
@@ -84,6 +86,7 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
       timeoutMs: flags.wait ? flags.timeout : 0,
       conflictExitCode: flags.conflictExitCode,
       close: flags.close,
+      lockPath: flags.lockPath,
       quiet: flags.quiet ?? false,
     })
     if ('signal' in ending) endBy(ending.signal)

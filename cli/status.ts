@@ -2,11 +2,13 @@ import { statSync } from 'node:fs'
 import type { LockHolder } from '../src/errors.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
 import { table } from './table.ts'
-import { age, cut, printable } from './terminal-text.ts'
+import { age, cut, cutFront, printable } from './terminal-text.ts'
 
 /** Who holds the lock of a file and who waits for it. */
 export interface Status {
   readonly lock: string
+  /** Whether the file that was asked about exists; it need not, to be locked. */
+  readonly exists: boolean
   readonly held: boolean
   readonly holders: readonly LockHolder[]
 }
@@ -15,15 +17,19 @@ export interface Status {
  * Looks without locking, and without creating a lock file where there is none.
  * @throws the system's error where it may not look: that is not "free"
  */
-export async function status(file: string): Promise<Status> {
-  const lock = new PsLock(file)
+export async function status(file: string, lockPath?: string): Promise<Status> {
+  const lock = new PsLock(file, { lockPath })
   try {
-    const exists = statSync(lock.path, { throwIfNoEntry: false }) !== undefined
-    const holders = exists ? lock.holders() : []
-    return { lock: lock.path, held: holders.some(({ state }) => state === 'holding'), holders }
+    const holders = isThere(lock.path) ? lock.holders() : []
+    const held = holders.some(({ state }) => state === 'holding')
+    return { lock: lock.path, exists: isThere(file), held, holders }
   } finally {
     await lock.close()
   }
+}
+
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
 const HEADER = ['PID', 'COMMAND', 'MODE', 'STATE', 'SINCE']
@@ -36,10 +42,11 @@ const LEAST_COMMAND_COLUMNS = 8
  * @param columns of the terminal: longer commands are cut, so that each holder keeps to its line
  */
 export function statusText(
-  { lock, held, holders }: Status,
+  { lock, exists, held, holders }: Status,
   columns: number = Number.POSITIVE_INFINITY,
 ): string {
-  const head = cut(`${lock}: ${held ? 'held' : 'free'}`, columns)
+  const verdict = `: ${held ? 'held' : 'free'}${exists ? '' : ' (no such file)'}`
+  const head = cutFront(printable(lock), columns - verdict.length) + verdict
   if (holders.length === 0) return head
   const rows = [HEADER, ...holders.map(row)]
   const others = table(rows.map((cells) => cells.with(COMMAND, '-'.padEnd(LEAST_COMMAND_COLUMNS))))

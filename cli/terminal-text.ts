@@ -19,6 +19,12 @@ export function cut(text: string, columns: number): string {
   return text
 }
 
+/** As `cut`, but it is the end that stays: of a path, say. One column at least. */
+export function cutFront(text: string, columns: number): string {
+  const turned = [...text].reverse().join('')
+  return [...cut(turned, Math.max(columns, 1))].reverse().join('')
+}
+
 /** How long something has lasted, as people read it: "3.2 s", "2 min 5 s", "3 h 20 min", "2 d 4 h". */
 export function age(ms: number): string {
   const s = ms / 1000

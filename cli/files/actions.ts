@@ -41,13 +41,13 @@ export async function repair(file: string, flags: FileFlags): Promise<Report> {
 async function locked<T>(
   file: string,
   like: string,
-  { store, timeout }: FileFlags,
+  { store, timeout, lockPath }: FileFlags,
   run: (store: StoreFile) => Promise<T>,
 ): Promise<T> {
   statSync(like)
   const path = canonicalPath(file)
   const format = formatOf(like, store)
-  const lock = new PsLock(path, { timeoutMs: timeout })
+  const lock = new PsLock(path, { timeoutMs: timeout, lockPath })
   try {
     return await run(closedFile(path, lock, timeout, format))
   } finally {

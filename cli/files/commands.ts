@@ -1,10 +1,10 @@
 import { type Command, Option } from 'commander'
 import { CorruptStoreError, LockTimeoutError } from '../../src/errors.ts'
 import { DEFAULTS } from '../../src/lock/options.ts'
-import { seconds } from '../arguments.ts'
+import { lockPathOption, seconds } from '../arguments.ts'
 import { EXIT } from '../exit-codes.ts'
 import { failed } from '../failed.ts'
-import { print } from '../run/print.ts'
+import { print, writeOut } from '../output.ts'
 import { KINDS, type Kind } from './kind.ts'
 import type { Report } from './report.ts'
 
@@ -13,6 +13,7 @@ export interface FileFlags {
   readonly store?: Kind
   /** In milliseconds. */
   readonly timeout: number
+  readonly lockPath?: string
   readonly json?: true
 }
 
@@ -104,6 +105,7 @@ function fileCommand(root: Command, name: string): Command {
         .argParser(seconds(0))
         .default(DEFAULTS.timeoutMs, String(DEFAULTS.timeoutMs / 1000)),
     )
+    .addOption(lockPathOption())
     .option('--json', 'as one JSON object')
 }
 
@@ -114,7 +116,7 @@ async function end(
 ): Promise<void> {
   try {
     const { text, found, ...report } = await run(await import('./actions.ts'))
-    process.stdout.write(`${flags.json ? JSON.stringify({ found, ...report }, undefined, 2) : text}\n`)
+    writeOut(`${flags.json ? JSON.stringify({ found, ...report }, undefined, 2) : text}\n`)
     process.exitCode = found ? EXIT.damaged : EXIT.clean
   } catch (error) {
     if (!(error instanceof CorruptStoreError || error instanceof LockTimeoutError)) return failed(error)

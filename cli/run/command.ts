@@ -1,7 +1,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { errnoOf } from '../../src/errors.ts'
 import { EXIT } from '../exit-codes.ts'
-import { print } from './print.ts'
+import { print } from '../output.ts'
 
 /** How the command ended, or why it could not begin: as an exit code, or by a signal. */
 export type Ending = { readonly code: number } | { readonly signal: NodeJS.Signals }

@@ -1,9 +1,9 @@
 import { type LockMode, LockTimeoutError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { print } from '../output.ts'
 import { type Ending, runCommand } from './command.ts'
 import { heldBy, shortPath } from './held-by.ts'
 import { passOn } from './pass-on.ts'
-import { print } from './print.ts'
 import { endBy, isFatal, onSignals, relay } from './signals.ts'
 import { type WaitingNotice, waitingNotice } from './waiting-notice.ts'
 
@@ -13,6 +13,8 @@ export interface RunOptions {
   readonly timeoutMs: number
   /** What it ends with when the lock was not free in time. */
   readonly conflictExitCode: number
+  /** Where the lock file is, if not at its usual place. */
+  readonly lockPath: string | undefined
   /** Whether the command has no descriptor of the lock: then it is free when the command itself has ended. */
   readonly close: boolean
   /** Neither says that it waits nor that it gave up; failures are still told. */
@@ -34,7 +36,7 @@ export async function holdAndRun(
   words: readonly string[],
   options: RunOptions,
 ): Promise<Ending> {
-  await using lock = new PsLock(file)
+  await using lock = new PsLock(file, { lockPath: options.lockPath })
   const notice = options.quiet ? NO_NOTICE : waitingNotice(lock)
   let receive = (signal: NodeJS.Signals) => {
     if (!isFatal(signal)) return

@@ -1,9 +1,9 @@
 import { isatty } from 'node:tty'
 import { styleText } from 'node:util'
 import type { PsLock } from '../../src/lock/ps-lock.ts'
-import { cut, isRewritable } from '../terminal-text.ts'
+import { print, STDERR } from '../output.ts'
+import { cut, cutFront, isRewritable } from '../terminal-text.ts'
 import { heldBy, shortPath } from './held-by.ts'
-import { print, STDERR } from './print.ts'
 
 /** A wait shorter than this is not worth a flicker; in a log, not worth a line. */
 const FIRST_AFTER_MS = { terminal: 200, log: 1000 }
@@ -26,7 +26,7 @@ function onTerminal(lock: PsLock): WaitingNotice {
   const draw = () => {
     const columns = process.stderr.columns || 80
     // One column stays free: some terminals wrap as soon as the last one is written.
-    const text = cut(waitingText(lock), columns - 1)
+    const text = cut(waitingText(lock, columns - 1), columns - 1)
     // Not picocolors: it opens stdout, which is the command's. This honours NO_COLOR as well.
     print(CLEAR_LINE + text.replace(/^waiting/, styleText('yellow', 'waiting', { stream: process.stderr })))
     drawn = true
@@ -46,7 +46,10 @@ function inLog(lock: PsLock): WaitingNotice {
   return { stop: () => clearTimeout(timer) }
 }
 
-function waitingText(lock: PsLock): string {
+/** A long path is cut so that half of the columns are left for who it is. */
+function waitingText(lock: PsLock, columns: number = Number.POSITIVE_INFINITY): string {
   const who = heldBy(lock.holders())
-  return `waiting for ${shortPath(lock.path)}${who === undefined ? '' : `: ${who}`}`
+  const [before, path, after] = ['waiting for ', shortPath(lock.path), who === undefined ? '' : `: ${who}`]
+  const room = columns - before.length - Math.min(after.length, Math.ceil(columns / 2))
+  return before + cutFront(path, room) + after
 }

@@ -41,7 +41,8 @@ export class Screen {
 
   show(found: Status): void {
     this.#last = found
-    const { columns = 80, rows = 24 } = process.stdout
+    const columns = process.stdout.columns || 80
+    const rows = process.stdout.rows || 24
     const lines = [
       statusText(found, columns),
       '',

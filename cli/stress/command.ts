@@ -2,6 +2,7 @@ import { tmpdir } from 'node:os'
 import { type Command, Option } from 'commander'
 import { killsOrRate, milliseconds, rate, wholeNumber } from '../arguments.ts'
 import { abortWhenInterrupted, interrupted } from '../interruption.ts'
+import { writeOut } from '../output.ts'
 import { anySeed, MAX_SEED } from '../seed.ts'
 import { DEFAULTS, STORES, type StressOptions } from './options.ts'
 import { reported, reportPathFor } from './page/option.ts'
@@ -117,7 +118,7 @@ async function runStress(given: StressFlags, command: Command): Promise<void> {
   abortWhenInterrupted()
   const display = progressDisplay(`${options.store}${options.unlocked ? ' unlocked' : ''}`)
   const run = await stress(options, display.show, interrupted).finally(display.stop)
-  process.stdout.write(`${given.json ? JSON.stringify(run.verdict, undefined, 2) : report(run)}\n`)
+  writeOut(`${given.json ? JSON.stringify(run.verdict, undefined, 2) : report(run)}\n`)
   // The signal that interrupted it has set the code already.
   if (!run.verdict.interrupted) process.exitCode = run.verdict.exitCode
   if (path !== undefined) {

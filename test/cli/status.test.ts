@@ -5,6 +5,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import type { Status } from '../../cli/status.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
+import { needsPseudoTerminal, pslockInTerminal } from './pseudo-terminal.ts'
 import { pslock } from './run-pslock.ts'
 
 describe('pslock status', () => {
@@ -65,6 +66,34 @@ describe('pslock status', () => {
       new RegExp(`^ *${flock.pid}  flock .*echo in read line #  \\[31m  exclusive  holding  -$`),
     )
     assert.deepEqual(more, [])
+  })
+
+  it('adds that there is no such file: it may be a typing error', async () => {
+    writeFileSync(folder('db'), '')
+    assert.equal((await pslock('status', folder('db'))).stdout, `${folder('db.lock')}: free\n`)
+    const { code, stdout } = await pslock('status', folder('bd'))
+    assert.deepEqual([code, stdout], [0, `${folder('bd.lock')}: free (no such file)\n`])
+    const { exists } = JSON.parse((await pslock('status', '--json', folder('bd'))).stdout) as Status
+    assert.equal(exists, false)
+    // What is locked need not exist.
+    await using lock = new PsLock(folder('bd'))
+    await using _held = await lock.acquire()
+    assert.match((await pslock('status', folder('bd'))).stdout, /bd\.lock: held \(no such file\)\n/)
+  })
+
+  describe('on a terminal', () => {
+    needsPseudoTerminal()
+
+    for (const [columns, line] of [
+      [0, /^\/.*db\.lock: free \(no such file\)\r?$/m],
+      [30, /^….*lock: free \(no such file\)\r?$/m],
+      [12, /^…: free \(no such file\)\r?$/m],
+    ] as const) {
+      it(`of ${columns} columns: the path is cut where it must be, the verdict never`, async () => {
+        const { outcome } = pslockInTerminal(['status', folder('db')], { columns })
+        assert.match((await outcome).stdout, line)
+      })
+    }
   })
 
   it('does not take what it cannot look at for free: 125', async () => {

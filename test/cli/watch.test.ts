@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import type { Status } from '../../cli/status.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
@@ -20,6 +20,7 @@ describe('pslock status --watch', () => {
   })
 
   it('prints a block each time where stdout is no terminal, and exits 0 at Ctrl-C', async () => {
+    writeFileSync(at('db'), '')
     const running = startPslock('status', at('db'), '--watch', '0.1')
     const holder = await crew.process()
     await until('it says free', () => running.output.stdout.includes('db.lock: free'))

@@ -1,4 +1,5 @@
 import { arch, availableParallelism, platform } from 'node:os'
+import { print } from '../../output.ts'
 import type { StressRun } from '../stress.ts'
 import { page } from './page.ts'
 import { saveReport } from './save.ts'
@@ -13,5 +14,5 @@ export function writeReport(path: string, runs: readonly Compared<StressRun>[]):
   const cores = availableParallelism()
   const where = `Node ${process.version}, ${platform()} ${arch()}, ${cores} cores`
   saveReport(path, page(runs, `Made by pslock stress, ${where}, ${new Date().toISOString().slice(0, 10)}.`))
-  process.stderr.write(`the report is in ${path}\n`)
+  print(`the report is in ${path}\n`)
 }
