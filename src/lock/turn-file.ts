@@ -55,13 +55,16 @@ function spaceNumber(): number {
 let ownSpace: number | undefined
 let ownStart: number | undefined
 
-/** All that the file says at this moment. */
-export function readTurns(fd: number): {
-  preference: Preference
-  unreachableMs: number
-  seats: Seat[]
-  size: number
-} {
+/** All that the file says. */
+export interface Turns {
+  readonly preference: Preference
+  /** When somebody in line could not be rung. */
+  readonly unreachableMs: number
+  readonly seats: readonly Seat[]
+}
+
+/** All that the file says at this moment. @throws what read(2) says */
+export function readTurns(fd: number): Turns {
   ownSpace ??= spaceNumber()
   const size = readInto(fd, content, 0)
   const seats: Seat[] = []
@@ -87,7 +90,6 @@ export function readTurns(fd: number): {
     preference: { untilMs: known ? content.readDoubleLE(0) : 0, ticket: known ? content.readDoubleLE(8) : 0 },
     unreachableMs: known ? content.readDoubleLE(UNREACHABLE_AT) : 0,
     seats,
-    size,
   }
 }
 

@@ -10,6 +10,7 @@ import {
   type Preference,
   readTurns,
   type Seat,
+  type Turns,
   writePreference,
   writeSeat,
   writeSeen,
@@ -27,6 +28,9 @@ const UNREACHABLE_MS = 10_000
 /** How soon to try again where no line can be stood in (read-only, full disk, too many open files). */
 const PAUSE_MS = 1_000
 
+/** A line that nobody stands in. */
+const NO_TURNS: Turns = { preference: { untilMs: 0, ticket: 0 }, unreachableMs: 0, seats: [] }
+
 /** What a waiter finds when it looks at the line. */
 export interface Outlook {
   /** Who stands before us and is in earnest, in their order. */
@@ -39,7 +43,8 @@ export interface Outlook {
 
 /**
  * The line of the processes that wait for one lock, first come first served, in a file beside it. To stand in it is a
- * priority, never a lock: whoever does not ask any more (stopped, busy, killed) is passed by.
+ * priority, never a lock: whoever does not ask any more (stopped, busy, killed) is passed by. Nothing here throws: where
+ * the file cannot be read, written or opened, there is no line for a second, and who waits asks by itself.
  */
 export class WaitingLine {
   readonly #file: LockFile
@@ -79,7 +84,7 @@ export class WaitingLine {
     const fd = this.#fdOfSeat()
     if (fd === undefined) return { ahead: [], leftToOtherMs: this.#leftToOtherMs(), canHear: false }
     const now = monotonicMs()
-    const { seats, preference, unreachableMs } = readTurns(fd)
+    const { seats, preference, unreachableMs } = this.#read(fd)
     const own =
       this.#seat &&
       seats.find(({ index, ticket }) => index === this.#seat?.index && ticket === this.#seat.ticket)
@@ -118,7 +123,7 @@ export class WaitingLine {
   isClear(): boolean {
     const fd = this.#fdIfAny()
     if (fd === undefined) return true
-    const { seats, preference } = readTurns(fd)
+    const { seats, preference } = this.#read(fd)
     const now = monotonicMs()
     return (
       leftMs(preference, now) <= 0 &&
@@ -131,7 +136,7 @@ export class WaitingLine {
     const fd = this.#fdIfAny()
     if (fd === undefined) return false
     const now = monotonicMs()
-    for (const seat of inEarnest(readTurns(fd).seats, now)) {
+    for (const seat of inEarnest(this.#read(fd).seats, now)) {
       if (seat.ticket === this.#seat?.ticket) continue
       if (!mayWake(seat.mode)) return true
       // Before the ring: it must find the lock left to it when it looks.
@@ -156,7 +161,7 @@ export class WaitingLine {
     if (fd === undefined) return []
     const now = monotonicMs()
     const waiting: LockHolder[] = []
-    for (const seat of readTurns(fd).seats.sort((a, b) => a.ticket - b.ticket)) {
+    for (const seat of [...this.#read(fd).seats].sort((a, b) => a.ticket - b.ticket)) {
       if (seat.ticket === this.#seat?.ticket) continue
       const start = seat.start === 0 ? undefined : String(seat.start)
       const lives = seat.isOfThisPidSpace ? isAlive(seat.pid, start) : now - seat.seenMs < EARNEST_MS
@@ -186,7 +191,7 @@ export class WaitingLine {
   /** As one finds it who stands in no line. */
   #leftToOtherMs(): number {
     const { fd } = this.#file
-    return fd === undefined ? 0 : leftMs(readTurns(fd).preference, monotonicMs())
+    return fd === undefined ? 0 : leftMs(this.#read(fd).preference, monotonicMs())
   }
 
   #fdOfSeat(): number | undefined {
@@ -215,6 +220,17 @@ export class WaitingLine {
     } catch {
       // No turn file can be made here (read-only folder, full disk): wait without a line, by asking alone.
       this.#pause()
+    }
+  }
+
+  /** Where it cannot be read, it is as if nobody stood there, and it is tried again with the file opened anew. */
+  #read(fd: number): Turns {
+    try {
+      return readTurns(fd)
+    } catch {
+      this.close()
+      this.#pause()
+      return NO_TURNS
     }
   }
 
