@@ -1,14 +1,18 @@
-import { accessSync, constants, openSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../errors.ts'
 import { closeLocked, Descriptor } from '../os/descriptor.ts'
 import { type Named, NamedFile } from '../os/named-file.ts'
+import { openFile } from '../os/open-files.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
 
 /**
  * The data file of a store, held open.
  *
  * "Is it still the file I know?" is asked of the *held* descriptor: as long as it is open its inode number cannot be
- * given to another file (bare numbers came back in 10 of 20 replacements).
+ * given to another file (bare numbers came back in 10 of 20 replacements). Between two operations it may be closed (see
+ * open-files.ts). What is known of the file stays good then if the one that is opened next is provably the same
+ * (`NamedFile`) and either unchanged or, where others append to it, longer; the end of what is known is compared then, as
+ * ever. Where that is not certain it is another file.
  *
  * Under an exclusive lock the data file itself is locked too: a deleted lock file, a hard link or a bind mount give two
  * lock files for one data file, and this is where that shows.
@@ -16,21 +20,33 @@ import { noWritePermission, storeFailure } from '../os/replace.ts'
 export class DataFile {
   readonly path: string
   readonly #appends: boolean
-  readonly #descriptor = new Descriptor()
+  readonly #descriptor: Descriptor
   readonly #named: NamedFile
+  #isInUse = false
   #readOnly = false
   /** It was opened for reading only, since writing was not permitted. */
   #isFallback = false
   #generation = 0
 
-  constructor(path: string, appends: boolean) {
+  /** @param mayClose asked whether it may be closed between two operations */
+  constructor(path: string, appends: boolean, mayClose: () => boolean = () => true) {
     this.path = path
     this.#named = new NamedFile(path)
     this.#appends = appends
+    this.#descriptor = new Descriptor({
+      mayClose: () => !this.#isInUse && mayClose(),
+      closing: () => this.#closing(),
+      closeFailed: (error) => this.#closeFailed(error),
+    })
   }
 
   get isOpen(): boolean {
     return this.#descriptor.fd !== undefined
+  }
+
+  /** Whether there was one at the last look. */
+  get exists(): boolean {
+    return this.isOpen || this.#named.isClosed
   }
 
   /** The open descriptor. Only while `isOpen`. */
@@ -44,14 +60,18 @@ export class DataFile {
   }
 
   /**
-   * Opens the file that the path names now, if it is not the one that is open; undefined where there is none.
+   * Opens the file that the path names now, if it is not the one that is open; undefined where there is none. It stays open
+   * until `unlock`.
    * @param withTime see `NamedFile.look`
    * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
    */
   look(mode: LockMode, withTime = true): Named | undefined {
     // The permission to write may have come back meanwhile.
     if (this.#isFallback && mode === 'exclusive' && isWritable(this.path)) this.close()
+    this.#isInUse = true
+    this.#descriptor.used()
     for (;;) {
+      if (!this.isOpen) this.#open()
       if (this.isOpen && mode === 'exclusive') this.#lock()
       const found = this.#stat(() => this.#named.look(withTime))
       if (!found) {
@@ -63,7 +83,6 @@ export class DataFile {
         return found
       }
       this.close()
-      this.#open()
     }
   }
 
@@ -71,7 +90,7 @@ export class DataFile {
   create(mode: number): void {
     try {
       const { O_RDWR, O_APPEND, O_CREAT, O_EXCL } = constants
-      this.adopt(openSync(this.path, O_RDWR | O_APPEND | O_CREAT | O_EXCL, mode), false)
+      this.adopt(openFile(this.path, O_RDWR | O_APPEND | O_CREAT | O_EXCL, mode), false)
     } catch (error) {
       throw storeFailure(this.path, 'create', error)
     }
@@ -95,7 +114,8 @@ export class DataFile {
     this.#descriptor.replace(fd, locked ? this.path : undefined)
     this.#readOnly = false
     this.#isFallback = false
-    this.#generation++
+    const { since } = this.#named
+    if (since !== 'unchanged' && !(this.#appends && since === 'longer')) this.#generation++
     return found
   }
 
@@ -104,18 +124,53 @@ export class DataFile {
     if (this.isOpen && this.#readOnly) throw storeFailure(this.path, 'write', noWritePermission(this.path))
   }
 
-  /** The last act of a writer under the lock. */
+  /** Opens what was closed between two operations, if it is there still. @throws as `look` */
+  reopen(): void {
+    if (this.isOpen || !this.exists) return
+    this.look('shared')
+    this.#isInUse = false
+  }
+
+  /** It stays open, unless it is replaced or closed by `close`, until what this returns is called. */
+  keepOpen(): () => void {
+    return this.#descriptor.keepOpen()
+  }
+
+  /** The end of what began with `look`: the last act under the lock, and of who only looks. */
   unlock(): void {
+    this.#isInUse = false
     this.#descriptor.unlock()
   }
 
   close(): void {
     this.#isFallback = false
+    this.#named.forget()
     try {
       this.#descriptor.close()
     } catch (error) {
       throw storeFailure(this.path, 'close', error)
     }
+  }
+
+  #closing(): void {
+    try {
+      this.#named.closing(this.fd)
+    } catch {
+      // Then it is another file that is opened next.
+      this.#named.forget()
+    }
+  }
+
+  /** A network file system may say only now that something could not be written. */
+  #closeFailed(cause: unknown): void {
+    this.#named.forget()
+    process.emitWarning(
+      `${storeFailure(this.path, 'close', cause).message} What was written last may be lost.`,
+      {
+        type: 'PsLockWarning',
+        code: 'PSLOCK_CLOSE',
+      },
+    )
   }
 
   #lock(): void {
@@ -141,13 +196,13 @@ export class DataFile {
     // O_NONBLOCK: to open a FIFO for reading would block the thread until somebody writes into it.
     const { O_RDWR, O_RDONLY, O_APPEND, O_NONBLOCK } = constants
     try {
-      this.adopt(openSync(this.path, (this.#appends ? O_RDWR | O_APPEND : O_RDONLY) | O_NONBLOCK), false)
+      this.adopt(openFile(this.path, (this.#appends ? O_RDWR | O_APPEND : O_RDONLY) | O_NONBLOCK), false)
     } catch (error) {
       const code = errnoOf(error) ?? ''
       if (code === 'ENOENT') return
       // A read-only file can be read; a write to it fails with what the system says.
       if (this.#appends && ['EACCES', 'EROFS', 'EPERM'].includes(code)) {
-        this.adopt(openSync(this.path, O_RDONLY | O_NONBLOCK), false)
+        this.adopt(openFile(this.path, O_RDONLY | O_NONBLOCK), false)
         this.#isFallback = true
         return
       }

@@ -54,10 +54,11 @@ export class WaitingLine {
   #looks = 0
 
   constructor(path: string, guards: string | undefined) {
-    this.#file = new LockFile(path, guards)
+    // Who stands in line has its place in that very file.
+    this.#file = new LockFile(path, guards, { mayClose: () => this.#seat === undefined })
   }
 
-  /** Whether the file is open here: somebody has waited since this process knows the lock. */
+  /** Whether the file is open here: somebody has waited not long ago. */
   get isOpen(): boolean {
     return this.#file.fd !== undefined
   }

@@ -1,7 +1,9 @@
 import { statSync, writeFileSync } from 'node:fs'
-import { constants, copyFile, open } from 'node:fs/promises'
+import { constants, copyFile } from 'node:fs/promises'
 import { errnoOf } from '../errors.ts'
-import { syncNames, syncNamesSync } from './data-io.ts'
+import { sync, syncNames, syncNamesSync } from './data-io.ts'
+import { closeQuietly } from './descriptor.ts'
+import { hasMadeRoom, openFile } from './open-files.ts'
 
 /**
  * Why something was kept: cut off after a crash; unreadable lines that a rewrite left out; what `repair` took out; the
@@ -21,7 +23,8 @@ export function keepAside(path: string, kind: Exclude<Aside, 'before-restore'>, 
       syncNamesSync(name)
       return name
     } catch (error) {
-      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      if (hasMadeRoom(error)) n--
+      else if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
     }
   }
 }
@@ -33,11 +36,12 @@ export async function keepCopyAside(path: string): Promise<string> {
     try {
       await copyFile(path, name, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
     } catch (error) {
-      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      if (hasMadeRoom(error)) n--
+      else if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
       continue
     }
-    const copy = await open(name, 'r')
-    await copy.sync().finally(() => copy.close())
+    const copy = openFile(name, 'r')
+    await sync(copy).finally(() => closeQuietly(copy))
     await syncNames(name)
     return name
   }

@@ -1,8 +1,9 @@
-import fs, { fsync, fsyncSync, openSync, read, readSync, statSync, write, writeSync } from 'node:fs'
+import fs, { fsync, fsyncSync, read, readSync, statSync, write, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import { errnoOf } from '../errors.ts'
 import { closeQuietly } from './descriptor.ts'
+import { openFile } from './open-files.ts'
 
 /**
  * Reading and writing by numeric descriptor. Never a FileHandle: a collected FileHandle closes itself, and the lock on
@@ -169,7 +170,7 @@ function unlessForeign(error: unknown): void {
 
 /** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are passed over. */
 async function syncFolder(path: string): Promise<void> {
-  const fd = openSync(path, 'r')
+  const fd = openFile(path, 'r')
   try {
     await fsyncAsync(fd)
   } catch (error) {
@@ -180,7 +181,7 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 function syncFolderSync(path: string): void {
-  const fd = openSync(path, 'r')
+  const fd = openFile(path, 'r')
   try {
     fsyncSync(fd)
   } catch (error) {

@@ -1,18 +1,7 @@
 import { closeSync } from 'node:fs'
 import type { LockMode } from '../errors.ts'
 import { tryFlock, unflock } from './flock.ts'
-
-/** What a `Descriptor` has open; apart from it, so that the descriptor of a forgotten one can still be closed. */
-interface Slot {
-  fd: number | undefined
-  /** The file that is locked (flock) through it. */
-  locked: string | undefined
-}
-
-/** Stores that are forgotten without `close()` give their descriptors back; none of these carries a lock then. */
-const forgotten = new FinalizationRegistry<Slot>(({ fd }) => {
-  if (fd !== undefined) closeSync(fd)
-})
+import { add, type OpenFile, remove, used } from './open-files.ts'
 
 /**
  * Closes a descriptor through which nothing was written, or nothing that is not synced or given up. Whatever close(2) says
@@ -53,39 +42,82 @@ export function orClose<T>(fd: number, run: () => T): T {
   }
 }
 
+/** Whom a descriptor belongs to. */
+export interface Owner {
+  /** Asked before it is closed because nobody uses it. */
+  mayClose(): boolean
+  /** Told right before that. */
+  closing?(): void
+  /** The system has failed to close it. */
+  closeFailed?(error: unknown): void
+}
+
 /**
  * A numeric descriptor that belongs to an object, and the flock on it. Not a FileHandle: one of those may be collected,
  * and closed, while its number is still in use and locked. It is never closed locked, see `closeLocked`.
+ *
+ * It may be closed at any time while it is not in use, see open-files.ts: not while it is locked, or kept open, or its
+ * owner objects.
  */
-export class Descriptor {
-  readonly #slot: Slot = { fd: undefined, locked: undefined }
+export class Descriptor implements OpenFile {
+  readonly #owner: Owner
+  #fd: number | undefined
+  /** The file that is locked (flock) through it. */
+  #locked: string | undefined
+  #users = 0
+  usedAt = 0
 
-  constructor() {
-    forgotten.register(this, this.#slot, this.#slot)
+  constructor(owner: Owner) {
+    this.#owner = owner
   }
 
   get fd(): number | undefined {
-    return this.#slot.fd
+    return this.#fd
   }
 
   get isLocked(): boolean {
-    return this.#slot.locked !== undefined
+    return this.#locked !== undefined
+  }
+
+  /** It is used now, and would be one of the last to be closed. */
+  used(): void {
+    used(this)
+  }
+
+  /** It stays open, unless it is closed by `close` or `replace`, until what this returns is called. */
+  keepOpen(): () => void {
+    this.#users++
+    return () => {
+      this.#users--
+    }
+  }
+
+  closeIfIdle(): boolean {
+    if (this.#fd === undefined) return true
+    if (this.#locked !== undefined || this.#users > 0 || !this.#owner.mayClose()) return false
+    try {
+      this.#owner.closing?.()
+      this.close()
+    } catch (error) {
+      this.#owner.closeFailed?.(error)
+    }
+    return true
   }
 
   /** Locks the file that is open, if nobody else has it locked. @throws what `tryFlock` throws */
   tryLock(mode: LockMode, path: string): boolean {
-    if (!tryFlock(this.#slot.fd as number, mode, path)) return false
-    this.#slot.locked = path
+    if (!tryFlock(this.#fd as number, mode, path)) return false
+    this.#locked = path
     return true
   }
 
   /** Where the system refuses, the file is closed, which drops the lock as well. */
   unlock(): void {
-    const { fd, locked } = this.#slot
-    if (fd === undefined || locked === undefined) return
-    this.#slot.locked = undefined
+    if (this.#fd === undefined || this.#locked === undefined) return
+    const locked = this.#locked
+    this.#locked = undefined
     try {
-      unflock(fd, locked)
+      unflock(this.#fd, locked)
     } catch {
       this.close()
     }
@@ -96,12 +128,12 @@ export class Descriptor {
    * @param locked the file that is locked through the new one already
    */
   replace(fd: number, locked?: string): void {
-    const old = { ...this.#slot }
-    this.#slot.fd = fd
-    this.#slot.locked = locked
-    if (old.fd === undefined) return
-    if (old.locked === undefined) closeQuietly(old.fd)
-    else closeLocked(old.fd, old.locked)
+    const [oldFd, oldLocked] = [this.#fd, this.#locked]
+    this.#fd = fd
+    this.#locked = locked
+    if (oldFd === undefined) add(this)
+    else if (oldLocked === undefined) closeQuietly(oldFd)
+    else closeLocked(oldFd, oldLocked)
   }
 
   /** Closes it without unlocking: what is locked on it stays so as long as other processes have copies of it. */
@@ -112,10 +144,11 @@ export class Descriptor {
 
   /** Closes it, and drops what is locked on it. */
   close(): void {
-    const { fd, locked } = this.#slot
-    this.#slot.fd = undefined
-    this.#slot.locked = undefined
+    const [fd, locked] = [this.#fd, this.#locked]
+    this.#fd = undefined
+    this.#locked = undefined
     if (fd === undefined) return
+    remove(this)
     if (locked !== undefined) unlockQuietly(fd, locked)
     closeSync(fd)
   }

@@ -19,6 +19,7 @@ import { kernelHolders } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
 import type { Lockable } from './lockable.ts'
 import { NamedFile } from './named-file.ts'
+import { openFile } from './open-files.ts'
 
 /**
  * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
@@ -27,17 +28,24 @@ import { NamedFile } from './named-file.ts'
  */
 export class LockFile implements Lockable {
   readonly path: string
-  readonly #descriptor = new Descriptor()
+  readonly #descriptor: Descriptor
   readonly #named: NamedFile
   readonly #guards: string | undefined
   /** Other processes may have copies of the locked descriptor. */
   #isPassedOn = false
+  readonly #isCourtesy: boolean
 
-  /** @param guards the data file whose mode and group a new lock file takes over */
-  constructor(path: string, guards?: string) {
+  /**
+   * @param guards the data file whose mode and group a new lock file takes over
+   * @param courtesy what is in it is of use, but not needed: where there is no descriptor left, it is not opened; and
+   * `mayClose` is asked whether it may be closed while nothing is locked
+   */
+  constructor(path: string, guards?: string, courtesy?: { mayClose(): boolean }) {
     this.path = path
     this.#named = new NamedFile(path)
     this.#guards = guards
+    this.#isCourtesy = courtesy !== undefined
+    this.#descriptor = new Descriptor(courtesy ?? { mayClose: () => true })
   }
 
   /** The open descriptor, if any. Locks live on it: closing it drops them. */
@@ -55,6 +63,7 @@ export class LockFile implements Lockable {
    * @throws LockIoError, LockUnsupportedError
    */
   tryLock(mode: LockMode, thorough = true): boolean {
+    this.#descriptor.used()
     // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
     for (let attempt = 0; attempt < 100; attempt++) {
       if (this.fd === undefined) this.#open()
@@ -113,7 +122,7 @@ export class LockFile implements Lockable {
   #open(): void {
     // Before a file is made that only stands in the way of the other backend.
     requireFlock(this.path)
-    this.#descriptor.replace(openLockFile(this.#named, this.#guards))
+    this.#descriptor.replace(openLockFile(this.#named, this.#guards, this.#isCourtesy ? openSync : openFile))
   }
 }
 
@@ -122,9 +131,13 @@ export class LockFile implements Lockable {
  * Never through a symbolic link, and never anything but a regular file.
  * @throws LockIoError, LockUnsupportedError
  */
-export function openLockFile(file: NamedFile, guards: string | undefined): number {
+export function openLockFile(
+  file: NamedFile,
+  guards: string | undefined,
+  open: typeof openFile = openFile,
+): number {
   const { path } = file
-  const fd = openOrCreate(path, guards)
+  const fd = openOrCreate(path, guards, open)
   const { mode } = orClose(fd, () => {
     try {
       return file.opened(fd)
@@ -153,19 +166,19 @@ function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsu
  * Opens without O_CREAT first: in a sticky folder such as /tmp Linux refuses O_CREAT on other users' files
  * (fs.protected_regular). Read-only is enough for flock, so a lock file made by root still serves everybody.
  */
-function openOrCreate(path: string, guards: string | undefined): number {
+function openOrCreate(path: string, guards: string | undefined, open: typeof openFile): number {
   const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
   for (let attempt = 0; ; attempt++) {
     try {
       try {
-        return openSync(path, O_RDWR | O_NOFOLLOW)
+        return open(path, O_RDWR | O_NOFOLLOW)
       } catch (error) {
         const code = errnoOf(error)
         if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM')
-          return openSync(path, O_RDONLY | O_NOFOLLOW)
+          return open(path, O_RDONLY | O_NOFOLLOW)
         if (code !== 'ENOENT') throw error
       }
-      return createLike(path, guards, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+      return createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
     } catch (error) {
       // EEXIST: another process created it between our two calls. ENOENT on the second call: no such folder.
       if (errnoOf(error) === 'EEXIST' && attempt < 100) continue
@@ -175,10 +188,10 @@ function openOrCreate(path: string, guards: string | undefined): number {
 }
 
 /** A lock file that the data's readers can open: same permission bits, same group. */
-function createLike(path: string, guards: string | undefined, flags: number): number {
+function createLike(path: string, guards: string | undefined, open: typeof openFile, flags: number): number {
   const data = guards === undefined ? undefined : statSync(guards, { throwIfNoEntry: false })
-  if (!data?.isFile()) return openSync(path, flags, 0o666)
-  const fd = openSync(path, flags, data.mode & 0o666)
+  if (!data?.isFile()) return open(path, flags, 0o666)
+  const fd = open(path, flags, data.mode & 0o666)
   orClose(fd, () => {
     try {
       // Not left to the umask: who can read the data must be able to open its lock.

@@ -1,10 +1,11 @@
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, constants, fstatSync } from 'node:fs'
 import { errnoOf, LockIoError } from '../errors.ts'
 import { readRange, writeAtSync } from './data-io.ts'
 import { orClose } from './descriptor.ts'
 import { openLockFile } from './lock-file.ts'
 import { NamedFile } from './named-file.ts'
 import { type Range, unlockRange } from './ofd.ts'
+import { openFile } from './open-files.ts'
 
 /** A power of two that divides a page, so that no write of one record is ever torn by kill -9. */
 const RECORD_BYTES = 512
@@ -53,7 +54,7 @@ export class RecordFile {
       new LockIoError(`cannot open the lock file ${path}: ${why}.`, { path, cause })
     let fd: number
     try {
-      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      fd = openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     } catch (cause) {
       if (errnoOf(cause) === 'ENOENT') return undefined
       throw failure(errnoOf(cause) ?? String(cause), cause)

@@ -5,7 +5,6 @@ import {
   fsyncSync,
   ftruncateSync,
   linkSync,
-  openSync,
   renameSync,
   type Stats,
   statSync,
@@ -15,6 +14,7 @@ import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../e
 import { sync, syncNames, syncNamesSync, type Written, writeAt, writeAtSync, writeWhole } from './data-io.ts'
 import { closeLocked, orClose } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
+import { openFile } from './open-files.ts'
 
 /** How a file is replaced as a whole. */
 export interface Replacement {
@@ -95,7 +95,7 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
   const mode = old ? old.mode & 0o7777 : newMode
   let fd: number
   try {
-    fd = openSync(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)
+    fd = openFile(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)
     orClose(fd, () => lockTemp(fd, path, temp))
   } catch (error) {
     throw storeFailure(path, 'write', error)

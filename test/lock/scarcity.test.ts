@@ -154,6 +154,7 @@ describe('scarcity', () => {
       // The binding is loaded and the code is compiled while there are descriptors.
       await mate.call('acquire', at('warm'))
       await mate.call('release')
+      await mate.call('closeIdleFiles')
       const before = await mate.call('openDescriptors')
       await mate.call('exhaustDescriptors')
       for (let i = 0; i < 3; i++) {

@@ -1,9 +1,10 @@
-import { constants, openSync, readdirSync } from 'node:fs'
+import { constants, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../../errors.ts'
 import { ASIDE } from '../../os/aside.ts'
 import { closeLocked } from '../../os/descriptor.ts'
 import { tryFlock } from '../../os/flock.ts'
+import { openFile } from '../../os/open-files.ts'
 import type { Finding } from './finding.ts'
 
 /**
@@ -52,7 +53,7 @@ function isAside(name: string, other: string): boolean {
 
 function isInUse(file: string): boolean {
   try {
-    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
+    const fd = openFile(file, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       return !tryFlock(fd, 'shared', file)
     } finally {

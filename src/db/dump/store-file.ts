@@ -1,9 +1,10 @@
-import { constants, existsSync, fstatSync, openSync } from 'node:fs'
+import { constants, existsSync, fstatSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import { readRange } from '../../os/data-io.ts'
 import { closeQuietly, orClose } from '../../os/descriptor.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
+import { openFile } from '../../os/open-files.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 import { untilUnsplit } from '../patience.ts'
@@ -57,7 +58,7 @@ export interface Written {
 /** @throws StoreIoError */
 export function openWhole(path: string): Written {
   try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const fd = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const found = orClose(fd, () => fstatSync(fd))
     // A FIFO would pass for an empty file.
     if (!found.isFile()) {

@@ -1,9 +1,10 @@
-import { closeSync, constants, openSync } from 'node:fs'
+import { closeSync, constants } from 'node:fs'
 import { errnoOf, LockIoError } from '../../errors.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import { monotonicMs } from '../../os/clock.ts'
 import { readRange, writeAtSync } from '../../os/data-io.ts'
 import { bootId } from '../../os/live-process.ts'
+import { openFile } from '../../os/open-files.ts'
 import type { HookEvent } from './hook.ts'
 
 /** How fast writes may come: one in so many milliseconds, and this much ahead of that after a quiet time. */
@@ -74,7 +75,7 @@ export class SharedAllowance {
 
   #take(pace: Pace, limitMs: number): number {
     try {
-      const fd = openSync(this.#path, constants.O_RDWR | constants.O_NOFOLLOW)
+      const fd = openFile(this.#path, constants.O_RDWR | constants.O_NOFOLLOW)
       try {
         const nowMs = monotonicMs()
         const turn = takeTurn(nextTurn(readAtSync(fd), nowMs), nowMs, pace, limitMs)

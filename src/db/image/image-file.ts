@@ -102,7 +102,7 @@ export class ImageFile {
     const known = this.#known
     try {
       if (known && this.#unsyncable === known) throw new Error('an fsync of this version has failed before')
-      if (known && this.#data.isOpen) await this.#syncContent(known)
+      if (known) await this.#syncContent(known)
       await syncNames(this.path)
       this.#synced = known
     } catch (cause) {
@@ -111,14 +111,20 @@ export class ImageFile {
   }
 
   async #syncContent(known: object): Promise<void> {
-    const { generation, fd } = this.#data
+    const { generation } = this.#data
+    this.#data.reopen()
+    // It was replaced meanwhile, by what was synced before.
+    if (!this.#data.isOpen || this.#data.generation !== generation) return
+    const done = this.#data.keepOpen()
     try {
-      await sync(fd)
+      await sync(this.#data.fd)
     } catch (error) {
       // Else it was replaced meanwhile, by what was synced before.
       if (!this.#data.isOpen || this.#data.generation !== generation) return
       this.#unsyncable = known
       throw error
+    } finally {
+      done()
     }
   }
 

@@ -69,7 +69,7 @@ function read(
 
 function withFiles<T>(path: string, run: (base: ImageFile, log: LogFile) => T): T {
   const base = new ImageFile(path, true)
-  const log = new LogFile(journalOf(path), 0o600)
+  const log = new LogFile(journalOf(path), 0o600, true)
   try {
     return run(base, log)
   } finally {

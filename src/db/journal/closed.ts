@@ -87,7 +87,7 @@ async function withFile<T>(
   format: TreeFormat,
   run: (file: JournalFile) => Promise<T>,
 ): Promise<T> {
-  const file = new JournalFile(path, format)
+  const file = new JournalFile(path, format, true)
   try {
     return await run(file)
   } finally {

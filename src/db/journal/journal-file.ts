@@ -49,11 +49,12 @@ export class JournalFile {
   #isSpent = false
   #checkpointAt = SMALLEST_BYTES
 
-  constructor(path: string, format: TreeFormat) {
+  /** @param durable see `LogFile` */
+  constructor(path: string, format: TreeFormat, durable: boolean) {
     this.#path = path
     this.#format = format
     this.#base = new ImageFile(path, true)
-    this.#log = new LogFile(journalOf(path), 0o600)
+    this.#log = new LogFile(journalOf(path), 0o600, durable)
   }
 
   get isMissing(): boolean {

@@ -37,7 +37,7 @@ export class JournalPass implements Pass {
     this.#options = options
     this.#live = memory
     this.#format = format
-    this.#file = new JournalFile(path, format)
+    this.#file = new JournalFile(path, format, options.durability === 'disk')
     // Not the caller's own object, which other stores may share, and as JSON keeps it.
     this.#defaults = this.#text(memory.get())
     memory.set(format.parse(this.#defaults))

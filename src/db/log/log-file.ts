@@ -16,10 +16,11 @@ export class LogFile {
   readonly #data: DataFile
   readonly #known = new KnownLog()
 
-  constructor(path: string, fileMode: number) {
+  /** @param durable whether what is written is synced: then it stays open until that is done, for it tells what has failed */
+  constructor(path: string, fileMode: number, durable: boolean) {
     this.path = path
     this.#fileMode = fileMode
-    this.#data = new DataFile(path, true)
+    this.#data = new DataFile(path, true, () => !durable || this.#known.isSynced)
     this.view = new LogView(this.#data, this.#known)
   }
 
@@ -34,7 +35,7 @@ export class LogFile {
   }
 
   get exists(): boolean {
-    return this.#data.isOpen
+    return this.#data.exists
   }
 
   /**
@@ -134,16 +135,20 @@ export class LogFile {
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
   async syncNow(): Promise<void> {
+    this.#data.reopen()
     // That it is gone is a change of a name, too.
     if (!this.exists) return syncNames(this.path)
     const upTo = this.#known.end
     const { generation, fd } = this.#data
     const isStillOpen = () => this.exists && this.generation === generation
+    const done = this.#data.keepOpen()
     try {
       await sync(fd)
     } catch (error) {
       // Else it was replaced meanwhile, by what has all of it and was synced.
       if (isStillOpen()) throw error
+    } finally {
+      done()
     }
     if (!this.#known.isNameSynced) await syncNames(this.path)
     if (isStillOpen()) this.#known.synced(upTo)
@@ -155,7 +160,7 @@ export class LogFile {
     this.#known.synced(this.#known.end)
   }
 
-  /** Drops the lock on the data file; the last act of a writer under the lock. */
+  /** The end of what began with a look: drops the lock on the data file, which may be closed from now on. */
   unlockData(): void {
     this.#data.unlock()
   }

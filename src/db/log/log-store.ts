@@ -55,7 +55,7 @@ export class LogStore implements LogSession, Pass {
   /** Wires the store to this session. Apart from the constructor, so that the adapter may already use the session. */
   start(): void {
     this.#memory = this.#attach()
-    this.#file = new LogFile(this.path, this.#memory.fileMode)
+    this.#file = new LogFile(this.path, this.#memory.fileMode, this.#options.durability === 'disk')
     this.#health = new LineHealth(this.path, this.#memory.corruptThreshold, () => this.#memory.coder?.thrown)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
     this.#writer = new LogWriter({
@@ -179,6 +179,8 @@ export class LogStore implements LogSession, Pass {
     } catch {
       // Under the lock it is met again, or was of this moment.
       return undefined
+    } finally {
+      this.#file.unlockData()
     }
     return { value: this.#changes.looking(look) }
   }

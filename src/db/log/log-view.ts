@@ -82,11 +82,11 @@ export class LogView {
 
   /** Whether the file is, to its end, what was read or written here. */
   async isFresh(): Promise<boolean> {
-    const { isOpen } = this.#data
+    const { exists } = this.#data
     const { kind } = await this.news('exclusive')
     // What was rewritten in place has been looked at now, but not read.
     if (kind === 'replaced') this.#known.forget()
-    return kind === 'none' || (kind === 'missing' && !isOpen)
+    return kind === 'none' || (kind === 'missing' && !exists)
   }
 
   /** Whether something is known of the file that is open. */

@@ -46,6 +46,8 @@ export class SchemaFile {
     } catch (error) {
       this.#file.forget()
       throw storeFailure(this.path, 'read', error)
+    } finally {
+      this.#file.unlockData()
     }
     return this.#schemas
   }

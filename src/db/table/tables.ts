@@ -1,9 +1,10 @@
-import { closeSync, openSync, unlinkSync } from 'node:fs'
+import { closeSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, TransactionError } from '../../errors.ts'
 import { show } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
 import { sync, syncNames } from '../../os/data-io.ts'
+import { openFile } from '../../os/open-files.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
 import type { TransactionsOf } from '../transaction.ts'
@@ -207,7 +208,7 @@ export class Tables<S> {
 /** Makes what is in a file durable, where there is one. */
 async function syncFile(path: string): Promise<void> {
   try {
-    const fd = openSync(path, 'r')
+    const fd = openFile(path, 'r')
     try {
       await sync(fd)
     } finally {

@@ -149,6 +149,8 @@ export class BlockingTree {
     } catch (error) {
       if (!isReadOnlyFolder(error)) throw error
       run()
+    } finally {
+      this.#pass.file.unlockData()
     }
   }
 }

@@ -9,7 +9,7 @@ describe('the fsync of a log', () => {
   const at = useFolder()
 
   it('that ends after the file was replaced does not pass for one of the new file', async () => {
-    const file = new LogFile(at('a.log'), 0o600)
+    const file = new LogFile(at('a.log'), 0o600, true)
     const add = async (bytes: Buffer) => {
       await file.append(bytes)
       file.appended(bytes, bytes.length, bytes.length)

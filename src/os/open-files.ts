@@ -1,0 +1,150 @@
+import { AsyncResource } from 'node:async_hooks'
+import { openSync, readFileSync } from 'node:fs'
+import { isMainThread } from 'node:worker_threads'
+import { errnoOf } from '../errors.ts'
+
+/**
+ * The files that are held open from one operation to the next, for speed only: each can be closed at any time while it
+ * is in no operation, and is opened again by the next one. Those that were used least recently are closed
+ *
+ *  - when there are many, well below what the process may have open (see `mostOpen`),
+ *  - when the system has no descriptor left, for ours or in the whole (EMFILE, ENFILE): all that are idle, once,
+ *  - after some seconds, so that nobody's file system is kept from being unmounted.
+ *
+ * One for each thread: who has the descriptor must close it. Two copies of the package share it.
+ */
+interface OpenFiles {
+  readonly files: Set<OpenFile>
+  /** Counts uses. */
+  clock: number
+  /** More than this are not held open, unless they are in use. */
+  most: number
+  /** With so many it is looked again whether some can be closed. */
+  lookAt: number
+  timer: NodeJS.Timeout | undefined
+  /** The count of uses when the timer ran last. */
+  clockBefore: number
+}
+
+/** A file that is held open. */
+export interface OpenFile {
+  /** The count of uses when it was used last. */
+  usedAt: number
+  /** Closes it, unless it is in use. Must not throw. @returns whether it is closed */
+  closeIfIdle(): boolean
+}
+
+/** A file that was not used for so long is closed, at the latest after twice that. Opening it again takes 10 us. */
+const IDLE_MS = 1500
+
+/** Where the system does not tell: as macOS has it. */
+const USUAL_LIMIT = 256
+
+const KEY = Symbol.for('pslock/1/open-files')
+
+const globals = globalThis as typeof globalThis & { [KEY]?: OpenFiles }
+
+globals[KEY] ??= { files: new Set(), clock: 0, most: 0, lookAt: 0, timer: undefined, clockBefore: 0 }
+
+const all: OpenFiles = globals[KEY]
+
+/** The timer belongs to no caller: it would keep what theirs know (AsyncLocalStorage) in memory. */
+const nobody = new AsyncResource('PSLOCK')
+
+/** It is used now. */
+export function used(file: OpenFile): void {
+  file.usedAt = ++all.clock
+}
+
+/** It has been opened: it will be closed when it is idle, unless `remove` comes first. */
+export function add(file: OpenFile): void {
+  all.most ||= mostOpen()
+  if (all.files.size >= Math.max(all.most, all.lookAt)) makeRoom()
+  used(file)
+  all.files.add(file)
+  if (!all.timer) nobody.runInAsyncScope(startTimer)
+}
+
+/** It has been closed. */
+export function remove(file: OpenFile): void {
+  all.files.delete(file)
+  if (all.files.size > 0) return
+  clearTimeout(all.timer)
+  all.timer = undefined
+}
+
+/**
+ * As `fs.openSync`, with idle files closed where there is no descriptor left.
+ * @throws what open(2) says
+ */
+export function openFile(path: string, flags: string | number, mode?: number): number {
+  try {
+    return openSync(path, flags, mode)
+  } catch (error) {
+    if (!hasMadeRoom(error)) throw error
+    return openSync(path, flags, mode)
+  }
+}
+
+/** Whether something failed for want of a descriptor, and some have been closed now: then it is worth another try. */
+export function hasMadeRoom(error: unknown): boolean {
+  return isShortage(error) && closeIdleFiles() > 0
+}
+
+/** Closes all that are idle. @returns how many */
+export function closeIdleFiles(): number {
+  return closeIdle(all.files.size)
+}
+
+/** Whether there was no descriptor left. */
+function isShortage(error: unknown): boolean {
+  const code = errnoOf(error)
+  return code === 'EMFILE' || code === 'ENFILE'
+}
+
+/**
+ * How many are held open: a quarter of what the process may have open at all, for the rest of it needs some, too; a
+ * worker thread, of which there may be many, a sixteenth. No more than 1024, which are some ten megabytes in the kernel.
+ */
+function mostOpen(): number {
+  return Math.max(8, Math.min(1024, Math.floor(openFilesLimit() / (isMainThread ? 4 : 16))))
+}
+
+/** The soft limit of the process (RLIMIT_NOFILE), see proc(5). */
+function openFilesLimit(): number {
+  try {
+    const [, soft] = /^Max open files +(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
+    return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft) || USUAL_LIMIT
+  } catch {
+    return USUAL_LIMIT
+  }
+}
+
+/** Some at once, so that not every new file has to look through all of them. */
+function makeRoom(): void {
+  const step = Math.ceil(all.most / 4)
+  closeIdle(all.files.size - all.most + step)
+  // Where most of them are in use, not at each new one.
+  all.lookAt = all.files.size + step
+}
+
+/** Closes so many that are idle, the least recently used ones. @returns how many */
+function closeIdle(count: number): number {
+  let closed = 0
+  for (const file of [...all.files].sort((one, other) => one.usedAt - other.usedAt)) {
+    if (closed >= count) break
+    if (file.closeIfIdle()) closed++
+  }
+  return closed
+}
+
+function startTimer(): void {
+  all.timer = setTimeout(() => {
+    all.timer = undefined
+    for (const file of [...all.files]) if (file.usedAt <= all.clockBefore) file.closeIfIdle()
+    all.clockBefore = all.clock
+    all.lookAt = 0
+    if (all.files.size > 0) startTimer()
+  }, IDLE_MS)
+  all.timer.unref()
+}
