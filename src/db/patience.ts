@@ -1,8 +1,12 @@
 import { LockLostError } from '../errors.ts'
+import { willPass } from '../os/open-files.ts'
+
+/** So long is waited for a descriptor, under the lock, where other files of ours are in use. */
+const SHORTAGE_MS = 1_000
 
 /**
  * Two lock files for one data file may be a passing state: somebody deleted the first while its holder was still
- * writing. Tries again until then, and reports the split at the end.
+ * writing. So may be a shortage of descriptors. Tries again until then, and reports it at the end.
  */
 export async function untilUnsplit<T>(timeoutMs: number, look: () => T): Promise<Awaited<T>> {
   for (const start = performance.now(); ; ) {
@@ -30,7 +34,9 @@ export function untilUnsplitSync<T>(timeoutMs: number, look: () => T): T {
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 function mayPass(error: unknown, start: number, timeoutMs: number): boolean {
-  return error instanceof LockLostError && performance.now() - start < timeoutMs
+  const waitedMs = performance.now() - start
+  if (error instanceof LockLostError) return waitedMs < timeoutMs
+  return willPass(error) && waitedMs < Math.min(timeoutMs, SHORTAGE_MS)
 }
 
 /** Random, so that no two stay in step. */

@@ -1,4 +1,5 @@
 import type { LockMode } from '../errors.ts'
+import { freed, whenFreed, willPass } from '../os/open-files.ts'
 import type { Turnstile } from './turnstile.ts'
 
 /** How long somebody is ready to wait, and what to throw when that ends. */
@@ -20,6 +21,9 @@ interface Waiter {
 /** setTimeout's own limit; a longer patience has no timer at all (24 days). */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
+/** How often it is tried again where there is no descriptor left. */
+const SHORTAGE_PACE_MS = 100
+
 /**
  * The queue inside one process: many readers or one writer, strictly first come first served. A room with a
  * turnstile is a whole lock: its door is the kernel's, and only the head of the queue waits there. One without is
@@ -31,6 +35,9 @@ export class Room {
   #writing = false
   #readers = 0
   #poll: NodeJS.Timeout | undefined
+  /** Why the lock file could not be opened when it was tried last, if that will pass. */
+  #shortage: unknown
+  #isToldWhenFreed = false
 
   constructor(door?: Turnstile) {
     this.#door = door
@@ -52,9 +59,20 @@ export class Room {
   /** Goes in at once if that is possible, past nobody of this process who waits. */
   tryEnter(mode: LockMode, sliceMs: number): boolean {
     if (this.#queue.length > 0 || !this.admits(mode)) return false
-    if (this.#door && this.#readers === 0) return this.#door.tryBarge(mode, sliceMs) && this.#count(mode)
+    if (this.#door && this.#readers === 0)
+      return this.#tryBarge(this.#door, mode, sliceMs) && this.#count(mode)
     if (this.#door && !this.#mayJoin()) return false
     return this.#take(mode)
+  }
+
+  #tryBarge(door: Turnstile, mode: LockMode, sliceMs: number): boolean {
+    try {
+      return door.tryBarge(mode, sliceMs)
+    } catch (error) {
+      // Then it waits, also for that.
+      if (willPass(error)) return false
+      throw error
+    }
   }
 
   /** Goes in at once if the kernel lets it, past everybody who waits. */
@@ -118,7 +136,7 @@ export class Room {
           this.#queue.shift()
           waiter.grant()
           this.#advance()
-        } else leaveQueue(patience.onTimeout(performance.now() - waiter.since))
+        } else leaveQueue(this.#shortage ?? patience.onTimeout(performance.now() - waiter.since))
       }
       if (timeoutMs <= LONGEST_TIMER_MS) timer = setTimeout(giveUp, timeoutMs)
       signal?.addEventListener('abort', abort, { once: true })
@@ -173,11 +191,16 @@ export class Room {
       let answer = head.grant
       try {
         const step = this.#ask(head)
+        this.#shortage = undefined
         if (step !== true) {
           this.#pollAfter(step)
           return
         }
       } catch (error) {
+        if (willPass(error)) {
+          this.#askWhenFreed(error)
+          return
+        }
         answer = () => head.refuse(error)
       }
       this.#queue.shift()
@@ -196,6 +219,20 @@ export class Room {
     const step = this.#door.step(head.mode, head.patience.sliceMs, true)
     if (step === true) this.#count(head.mode)
     return step
+  }
+
+  /** There is no descriptor for the lock file, until another lock or store of this process ends what it does. */
+  #askWhenFreed(shortage: unknown): void {
+    // Not everything that gives one back says so.
+    this.#pollAfter(SHORTAGE_PACE_MS * (1 + Math.random()))
+    this.#shortage = shortage
+    if (this.#isToldWhenFreed) return
+    this.#isToldWhenFreed = true
+    whenFreed(() => {
+      this.#isToldWhenFreed = false
+      if (this.#queue.length > 0) this.#advance()
+      else freed()
+    })
   }
 
   #pollAfter(ms: number): void {

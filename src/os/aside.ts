@@ -3,7 +3,7 @@ import { constants, copyFile } from 'node:fs/promises'
 import { errnoOf } from '../errors.ts'
 import { sync, syncNames, syncNamesSync } from './data-io.ts'
 import { closeQuietly } from './descriptor.ts'
-import { hasMadeRoom, openFile } from './open-files.ts'
+import { openFile } from './open-files.ts'
 
 /**
  * Why something was kept: cut off after a crash; unreadable lines that a rewrite left out; what `repair` took out; the
@@ -18,26 +18,33 @@ export function keepAside(path: string, kind: Exclude<Aside, 'before-restore'>, 
   const mode = (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
   for (let n = 1; ; n++) {
     const name = `${path}.${kind}-${n}`
+    let fd: number
     try {
-      writeFileSync(name, bytes, { flag: 'wx', flush: true, mode })
-      syncNamesSync(name)
-      return name
+      fd = openFile(name, 'wx', mode)
     } catch (error) {
-      if (hasMadeRoom(error)) n--
-      else if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      continue
     }
+    try {
+      writeFileSync(fd, bytes, { flush: true })
+    } finally {
+      closeQuietly(fd)
+    }
+    syncNamesSync(name)
+    return name
   }
 }
 
 /** Keeps a copy of the whole file, synced, in `<file>.before-restore-<n>`; its mode is the file's. @returns the name */
 export async function keepCopyAside(path: string): Promise<string> {
+  // Where there is no descriptor left, this makes room for what copyFile opens.
+  closeQuietly(openFile(path, 'r'))
   for (let n = 1; ; n++) {
     const name = `${path}.before-restore-${n}`
     try {
       await copyFile(path, name, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
     } catch (error) {
-      if (hasMadeRoom(error)) n--
-      else if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
       continue
     }
     const copy = openFile(name, 'r')

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import type { LockMode } from '../errors.ts'
 import { tryFlock, unflock } from './flock.ts'
-import { add, type OpenFile, remove, used } from './open-files.ts'
+import { add, freed, type OpenFile, remove, used } from './open-files.ts'
 
 /**
  * Closes a descriptor through which nothing was written, or nothing that is not synced or given up. Whatever close(2) says
@@ -121,6 +121,7 @@ export class Descriptor implements OpenFile {
     } catch {
       this.close()
     }
+    freed()
   }
 
   /**
@@ -138,7 +139,7 @@ export class Descriptor implements OpenFile {
 
   /** Closes it without unlocking: what is locked on it stays so as long as other processes have copies of it. */
   leaveToCopies(): void {
-    this.#slot.locked = undefined
+    this.#locked = undefined
     this.close()
   }
 

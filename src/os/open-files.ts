@@ -24,6 +24,8 @@ interface OpenFiles {
   timer: NodeJS.Timeout | undefined
   /** The count of uses when the timer ran last. */
   clockBefore: number
+  /** Those who wait for a descriptor, first come, first served. */
+  readonly waiting: (() => void)[]
 }
 
 /** A file that is held open. */
@@ -44,7 +46,15 @@ const KEY = Symbol.for('pslock/1/open-files')
 
 const globals = globalThis as typeof globalThis & { [KEY]?: OpenFiles }
 
-globals[KEY] ??= { files: new Set(), clock: 0, most: 0, lookAt: 0, timer: undefined, clockBefore: 0 }
+globals[KEY] ??= {
+  files: new Set(),
+  clock: 0,
+  most: 0,
+  lookAt: 0,
+  timer: undefined,
+  clockBefore: 0,
+  waiting: [],
+}
 
 const all: OpenFiles = globals[KEY]
 
@@ -68,6 +78,7 @@ export function add(file: OpenFile): void {
 /** It has been closed. */
 export function remove(file: OpenFile): void {
   all.files.delete(file)
+  freed()
   if (all.files.size > 0) return
   clearTimeout(all.timer)
   all.timer = undefined
@@ -81,14 +92,9 @@ export function openFile(path: string, flags: string | number, mode?: number): n
   try {
     return openSync(path, flags, mode)
   } catch (error) {
-    if (!hasMadeRoom(error)) throw error
+    if (!isShortage(error) || closeIdleFiles() === 0) throw error
     return openSync(path, flags, mode)
   }
-}
-
-/** Whether something failed for want of a descriptor, and some have been closed now: then it is worth another try. */
-export function hasMadeRoom(error: unknown): boolean {
-  return isShortage(error) && closeIdleFiles() > 0
 }
 
 /** Closes all that are idle. @returns how many */
@@ -96,10 +102,35 @@ export function closeIdleFiles(): number {
   return closeIdle(all.files.size)
 }
 
+/** Whether something failed for want of a descriptor, and there will be one: ours are in use now, and not for ever. */
+export function willPass(error: unknown): boolean {
+  return (isShortage(error) || (error instanceof Error && isShortage(error.cause))) && all.files.size > 0
+}
+
+/** Calls it as soon as one of our files has been closed, or may be. First come, first served. */
+export function whenFreed(ask: () => void): void {
+  all.waiting.push(ask)
+}
+
+/** One of our files has been closed, or may be. */
+export function freed(): void {
+  const ask = all.waiting.shift()
+  if (ask) nobody.runInAsyncScope(setImmediate, undefined, ask)
+}
+
+/**
+ * So many operations at once cannot run out of descriptors together, where each needs up to four, besides what is held
+ * open.
+ */
+export function operationsAtOnce(): number {
+  all.most ||= mostOpen()
+  return Math.max(2, Math.floor(all.most / 4))
+}
+
 /** Whether there was no descriptor left. */
 function isShortage(error: unknown): boolean {
   const code = errnoOf(error)
-  return code === 'EMFILE' || code === 'ENFILE'
+  return (code === 'EMFILE' || code === 'ENFILE') && (error as NodeJS.ErrnoException).syscall === 'open'
 }
 
 /**

@@ -216,7 +216,7 @@ describe('files that are not in use', () => {
     file.unlockData()
     closeIdleFiles()
     assert.deepEqual(openNames(at()), ['log'])
-    await file.syncNow(true)
+    await file.syncNow()
     closeIdleFiles()
     assert.deepEqual(openNames(at()), [])
     rmSync(at('log'))

@@ -8,6 +8,7 @@ import type { Patience } from '../../lock/room.ts'
 import type { Call } from '../hooks/hook.ts'
 import { Hooks } from '../hooks/hooks.ts'
 import type { Told } from '../hooks/told.ts'
+import { beginPass, endPass } from './at-once.ts'
 import { enterFor, enterNow, refuseWaiting } from './entrance.ts'
 import { OneAtATime } from './one-at-a-time.ts'
 import { type Issued, Operation } from './operation.ts'
@@ -181,11 +182,15 @@ export class OperationQueue {
   }
 
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0) {
+    for (let head = this.#queue[0]; head; head = this.#queue[0]) {
+      const turn = beginPass(() => !head?.isInHold)
+      if (turn) await turn
       try {
         await this.#onePass()
       } catch (error) {
         refuseWaiting(this.#queue, error)
+      } finally {
+        endPass()
       }
     }
     this.#draining = undefined

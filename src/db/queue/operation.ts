@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { LockMode } from '../../errors.ts'
 import type { AcquireOptions } from '../../lock/options.ts'
+import { shared } from '../../lock/shared-state.ts'
 import type { Call } from '../hooks/hook.ts'
 import type { Told } from '../hooks/told.ts'
 
@@ -75,6 +76,11 @@ export class Operation {
   /** Whether it still waits behind others of this process. */
   get isWaiting(): boolean {
     return this.#giveUp !== undefined
+  }
+
+  /** Whether it was issued inside a hold of any lock. */
+  get isInHold(): boolean {
+    return this.inContext(() => shared.context.get() !== undefined)
   }
 
   /** Runs as if it were called where the operation was issued. */
