@@ -3,7 +3,7 @@ import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
-import type { StoreOptions } from '../src/db/options.ts'
+import type { LogOptions } from '../src/db/options.ts'
 import { callListener } from '../src/db/queue/outside.ts'
 import { type Transacting, type TransactionOptions, transactions } from '../src/db/transaction.ts'
 import type { AcquireOptions } from '../src/lock/options.ts'
@@ -16,7 +16,7 @@ import { nedbRows } from './nedb/rows.ts'
 type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
 
 /** The options of nedb-promises, and pslock's. */
-export interface LockedDatastoreOptions extends VanillaOptions, StoreOptions {}
+export interface LockedDatastoreOptions extends VanillaOptions, LogOptions {}
 
 /** What every document has besides the caller's fields. */
 export interface StoredId {

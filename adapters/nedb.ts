@@ -1,7 +1,7 @@
 import type Vanilla from '@seald-io/nedb'
 import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
-import type { StoreOptions } from '../src/db/options.ts'
+import type { LogOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
 import { autoload, load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
@@ -10,7 +10,7 @@ import { locked } from './nedb/locked.ts'
 export { nedbAdapter }
 
 /** The options of @seald-io/nedb's Datastore, and pslock's. */
-export interface LockedNedbOptions extends Vanilla.default.DataStoreOptions, StoreOptions {}
+export interface LockedNedbOptions extends Vanilla.default.DataStoreOptions, LogOptions {}
 
 /** A @seald-io/nedb Datastore that any number of processes may open. */
 export interface LockedNedb<Schema = Record<string, unknown>>

@@ -54,11 +54,11 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
       return session.append(lines)
     })
   }
-  persistence.persistCachedDatabaseAsync = async () => {
+  persistence.persistCachedDatabaseAsync = async (ifStale = false) => {
     const compact = async () => {
       // A find of everything deletes what has expired.
       if (executor.ready) await db._getCandidatesAsync({})
-      await session.compact()
+      await session.compact(ifStale)
       session.afterwards(() => db.emit('compaction.done'))
     }
     if (session.running) return compact()

@@ -15,6 +15,7 @@ export interface NedbIndex {
   insert(docs: Doc | Doc[]): void
   getMatching(value: unknown): Doc[]
   getAll(): Doc[]
+  readonly tree: { getNumberOfKeys(): number }
 }
 
 export interface IndexOptions {
@@ -39,7 +40,8 @@ export interface NedbPersistence {
   afterSerialization(line: string): Promise<string>
   beforeDeserialization(line: string): Promise<string>
   persistNewStateAsync(docs: Doc[]): Promise<void>
-  persistCachedDatabaseAsync(): Promise<void>
+  /** @param ifStale of ours: only where the file has more than what is in memory */
+  persistCachedDatabaseAsync(ifStale?: boolean): Promise<void>
   loadDatabaseAsync(): Promise<void>
   dropDatabaseAsync(): Promise<void>
 }

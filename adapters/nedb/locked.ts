@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { LogSession } from '../../src/db/adapter.ts'
+import { warnOfCompaction } from '../../src/db/log/compaction.ts'
 import { storeFailure } from '../../src/os/replace.ts'
 import type { BeforeLoad } from './before-load.ts'
 import { calling, nameCalls } from './calls.ts'
@@ -38,6 +39,9 @@ export interface Attached {
 
 /** The attached stores. One that is not here works as vanilla does: a store in memory only. */
 export const attached: WeakMap<Nedb, Attached> = new WeakMap()
+
+/** As NeDB has it. */
+const SHORTEST_INTERVAL_MS = 5000
 
 type Class<T> = new (...args: never[]) => T
 
@@ -170,8 +174,23 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
 
     override setAutocompactionInterval(interval: number): void {
       super.setAutocompactionInterval(interval)
+      const at = attached.get(this)
+      if (!at) return
+      // Vanilla's own leaves what fails in it as an unhandled rejection.
+      const realInterval = Math.max(Number(interval), SHORTEST_INTERVAL_MS)
+      this.stopAutocompaction()
+      let isRunning = false
+      const compact = async () => {
+        if (isRunning) return
+        isRunning = true
+        const task = () => this.persistence.persistCachedDatabaseAsync(true)
+        await calling(this, 'compactDatafile', [], () => this.executor.pushAsync(task)).catch((error) =>
+          warnOfCompaction(at.session.path, error),
+        )
+        isRunning = false
+      }
       // An idle store does not keep the process alive.
-      if (attached.has(this)) this._autocompactionIntervalId?.unref()
+      this._autocompactionIntervalId = setInterval(compact, realInterval).unref()
     }
   }
   nameCalls(Locked.prototype)

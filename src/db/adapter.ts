@@ -138,8 +138,11 @@ export interface LogSession extends Transacting<void> {
   append(lines: readonly string[]): Promise<void> | void
   /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */
   onUndo(undo: () => void): void
-  /** In an exclusive operation: replaces the file by the memory's present lines. */
-  compact(): Promise<void>
+  /**
+   * In an exclusive operation: replaces the file by the memory's present lines.
+   * @param ifStale only where the file has others besides
+   */
+  compact(ifStale?: boolean): Promise<void>
   /** In an exclusive operation: makes sure that the file exists. */
   create(): void
   /** In an exclusive operation: removes the file. */
@@ -176,6 +179,16 @@ export interface LogMemory {
   apply(lines: readonly string[], anew: boolean): readonly string[]
   /** Everything in memory as lines, for compaction. */
   lines(): string[]
+  /**
+   * How many lines `lines` would give.
+   * @default unknown: the file is compacted whenever that is asked for
+   */
+  lineCount?(): number
+  /**
+   * About how many bytes `lines` would give, found in some ten milliseconds at most.
+   * @default unknown: the file is never compacted by itself
+   */
+  liveBytes?(): number
   /**
    * What is wrong with lines of a file, for dumps and restores; memory is not touched.
    * @default every line must be a JSON object

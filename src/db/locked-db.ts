@@ -17,7 +17,13 @@ import { ImageStore } from './image/image-store.ts'
 import { JournalStore } from './journal/journal-store.ts'
 import { LogStore } from './log/log-store.ts'
 import type { LockedMembers, OpenedMembers } from './members.ts'
-import { openOptions, type StoreOptions, type TreeOptions } from './options.ts'
+import {
+  type LogOptions,
+  openLogOptions,
+  openOptions,
+  type StoreOptions,
+  type TreeOptions,
+} from './options.ts'
 import { lockedProxy } from './proxy.ts'
 import type { OperationQueue } from './queue/operation-queue.ts'
 import type { TableRows } from './table/rows.ts'
@@ -42,7 +48,8 @@ export type LockedDb<S extends object> = Omit<S, keyof LockedMembers> & LockedMe
 interface LockedDbClass {
   /** The methods of an image store return promises from now on, since they wait for the lock. */
   new <S extends object>(store: S, options: LockedDbOptions<ImageAdapter<S>>): LockedDb<Promised<S>>
-  new <S extends object>(store: S, options: LockedDbOptions<TreeAdapter<S> | LogAdapter<S>>): LockedDb<S>
+  new <S extends object>(store: S, options: LockedDbOptions<TreeAdapter<S>>): LockedDb<S>
+  new <S extends object>(store: S, options: LockedDbOptions<LogAdapter<S>> & LogOptions): LockedDb<S>
 }
 
 /** A store that is wired to its file and its lock. */
@@ -57,10 +64,10 @@ export function openLog<S extends object>(
   store: S,
   adapter: LogAdapter<S>,
   path: string,
-  options: StoreOptions,
+  options: LogOptions,
 ): Opened<S, LogSession> {
   const real = canonicalPath(requirePath(path, 'path'))
-  const opened = openOptions(real, options)
+  const opened = openLogOptions(real, options)
   const log = new LogStore(real, opened, (session) => adapter.attach(store, session))
   log.start()
   return { session: log, ...parts(real, opened.lock, log, adapter.rows) }

@@ -29,6 +29,17 @@ export interface StoreOptions {
   readonly sliceMs?: number | undefined
 }
 
+/** Options of stores whose file is a log of lines, which grows until it is compacted. */
+export interface LogOptions extends StoreOptions {
+  /**
+   * `auto`: the file is rewritten when as many of its bytes are stale as are live, and it has a mebibyte; by one process,
+   * beside its operations. `manual`: only where the program asks for it (NeDB: `compactDatafile`, `loadDatabase`, a timer
+   * of `setAutocompactionInterval`, which does nothing where nothing is stale).
+   * @default 'auto'
+   */
+  readonly compaction?: 'auto' | 'manual' | undefined
+}
+
 /** Options of stores whose memory is one JSON tree. */
 export interface TreeOptions extends StoreOptions {
   /**
@@ -45,6 +56,19 @@ export interface OpenOptions {
   readonly lock: PsLock
   readonly timeoutMs: number
   readonly durability: Durability
+}
+
+export interface OpenLogOptions extends OpenOptions {
+  readonly compaction: 'auto' | 'manual'
+}
+
+/** @throws TypeError that shows the wrong value */
+export function openLogOptions(path: string, options: LogOptions): OpenLogOptions {
+  const { compaction = 'auto' } = options
+  if (compaction !== 'auto' && compaction !== 'manual') {
+    throw new TypeError(`compaction must be 'auto' or 'manual', got ${show(compaction)}`)
+  }
+  return { ...openOptions(path, options), compaction }
 }
 
 /** @throws TypeError that shows the wrong value */

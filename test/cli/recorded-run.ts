@@ -29,6 +29,7 @@ export class RecordedRun {
           unlocked: false,
           sliceMs: undefined,
           durability: 'process',
+          chaos: { compactionsPerSecond: 0 },
         }),
         ledger: new Ledger(`${path}.ledger-${worker}`),
         operations,

@@ -1,12 +1,12 @@
 import Vanilla from 'nedb-promises'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { documentSubject } from './documents.ts'
-import { lockOptions, type Subject, type SubjectOptions } from './subject.ts'
+import { logOptions, type Subject, type SubjectOptions } from './subject.ts'
 
 export async function open(options: SubjectOptions): Promise<Subject> {
   const db = options.unlocked
     ? Vanilla.create({ filename: options.path })
-    : LockedDatastore.create({ filename: options.path, ...lockOptions(options) })
+    : LockedDatastore.create({ filename: options.path, ...logOptions(options) })
   await db.load()
   await db.ensureIndex({ fieldName: 'key', unique: true, sparse: true })
   return documentSubject(

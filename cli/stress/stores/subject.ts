@@ -10,6 +10,7 @@ export interface SubjectOptions {
   readonly unlocked: boolean
   readonly sliceMs: number | undefined
   readonly durability: 'process' | 'disk'
+  readonly chaos: { readonly compactionsPerSecond: number }
 }
 
 /** A store object of a worker's own, able to do what a plan may ask. */
@@ -53,6 +54,14 @@ export async function chore(
 export function slowly(store: object): Subject['slowly'] {
   return (run) =>
     ('transaction' in store ? (store as Locked).transaction(run) : run()) as ReturnType<typeof run>
+}
+
+/** The same, of a store whose file is compacted: where no worker is told to, the order of what is in the file is judged. */
+export function logOptions(options: SubjectOptions): ReturnType<typeof lockOptions> & {
+  compaction: 'auto' | 'manual'
+} {
+  const compaction = options.chaos.compactionsPerSecond > 0 ? 'auto' : 'manual'
+  return { ...lockOptions(options), compaction }
 }
 
 /** The options that only a locked store knows; an option that was not given is left out. */

@@ -46,6 +46,11 @@ export class Changes {
     return this.#segments.at(-1)
   }
 
+  /** Whether there is something that is not written yet. */
+  get hasLines(): boolean {
+    return this.#segments.some(({ lines }) => lines.length > 0)
+  }
+
   append(lines: readonly string[]): void {
     const { segment } = this
     if (!segment || this.#running !== 'exclusive') throw new Error('append() outside an exclusive operation')

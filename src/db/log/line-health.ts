@@ -21,6 +21,10 @@ export class LineHealth {
     this.#thrown = thrown
   }
 
+  get hasBadLines(): boolean {
+    return this.#badLines.length > 0
+  }
+
   /** Another file, of so many good lines. */
   reset(goodLines: number): void {
     this.goodLines = goodLines

@@ -3,7 +3,7 @@ import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
 import { inspectJsonLines, logFormat } from '../dump/log-format.ts'
-import type { OpenOptions } from '../options.ts'
+import type { OpenLogOptions } from '../options.ts'
 import { untilUnsplit } from '../patience.ts'
 import { OperationQueue } from '../queue/operation-queue.ts'
 import { callListener } from '../queue/outside.ts'
@@ -11,6 +11,7 @@ import type { Commit, Pass } from '../queue/pass.ts'
 import { removalInTransaction } from '../queue/refusals.ts'
 import { type Transacting, transacting } from '../transaction.ts'
 import { Changes } from './changes.ts'
+import { Compaction } from './compaction.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
 import { LogReader } from './log-reader.ts'
@@ -24,7 +25,7 @@ import { isThrownByHook, type LineCoder } from './unit.ts'
  */
 export class LogStore implements LogSession, Pass {
   readonly path: string
-  readonly #options: OpenOptions
+  readonly #options: OpenLogOptions
   readonly timeoutMs: number
   readonly queue: OperationQueue
   readonly transact: Transacting<void>['transact']
@@ -37,11 +38,12 @@ export class LogStore implements LogSession, Pass {
   #health!: LineHealth
   #reader!: LogReader
   #writer!: LogWriter
+  #compaction!: Compaction
   /** Memory may differ from the file (a failed catch-up): read everything at the next look. */
   #mustReload = true
   #prepared = false
 
-  constructor(path: string, options: OpenOptions, attach: (session: LogSession) => LogMemory) {
+  constructor(path: string, options: OpenLogOptions, attach: (session: LogSession) => LogMemory) {
     this.path = path
     this.#options = options
     this.timeoutMs = options.timeoutMs
@@ -66,6 +68,16 @@ export class LogStore implements LogSession, Pass {
       durability: this.#options.durability,
       distrustMemory: () => this.distrustMemory(),
     })
+    this.#compaction = new Compaction(
+      {
+        file: this.#file,
+        memory: this.#memory,
+        health: this.#health,
+        queue: this.queue,
+        rewrite: () => this.#writer.rewrite(),
+      },
+      this.#options.compaction === 'manual',
+    )
     this.copyable = copyable(this.path, this.#options, this.queue, {
       format: logFormat('log', this.#memory.inspect ?? inspectJsonLines, async () => {
         await this.#prepare()
@@ -128,7 +140,9 @@ export class LogStore implements LogSession, Pass {
     this.#changes.written()
   }
 
-  async compact(): Promise<void> {
+  async compact(ifStale = false): Promise<void> {
+    // What was not written yet is more lines in memory than in the file.
+    if (ifStale && !this.#changes.hasLines && !this.#writer.mustRewrite && this.#compaction.isCompact) return
     this.#changes.revision++
     // The file must stay as it is until the transaction has ended well.
     if (this.#changes.isNested) this.#changes.compactAtCommit = true
@@ -136,6 +150,7 @@ export class LogStore implements LogSession, Pass {
   }
 
   async close(): Promise<void> {
+    await this.#compaction.close()
     await this.queue.idle()
     this.#file.close()
     this.#mustReload = true
@@ -160,6 +175,7 @@ export class LogStore implements LogSession, Pass {
       if (this.#mustReload) this.#file.forget()
       const news = await untilUnsplit(this.timeoutMs, () => this.#file.view.news(mode))
       if (news.kind === 'none') return
+      if (news.kind !== 'tail') this.#compaction.reset()
       this.#mustReload = true
       this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
@@ -226,6 +242,7 @@ export class LogStore implements LogSession, Pass {
 
   end(): void {
     this.#file.unlockData()
+    this.#compaction.passed()
   }
 
   async #prepare(): Promise<void> {

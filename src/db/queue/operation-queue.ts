@@ -145,7 +145,7 @@ export class OperationQueue {
       return operation.promise
     }
     const timedOut = () => patience.onTimeout(operation.waitedMs)
-    if (issued.timeoutMs === 0 && this.#isBusy) throw timedOut()
+    if (issued.timeoutMs === 0 && this.#isBusy && !issued.mayQueue) throw timedOut()
     operation.waitBehind((reason) => {
       const index = this.#queue.indexOf(operation)
       if (index !== -1) this.#queue.splice(index, 1)

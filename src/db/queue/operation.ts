@@ -23,6 +23,8 @@ export interface Issued extends AcquireOptions {
   readonly told?: Told | undefined
   /** Asked when it is about to run: whether it needs nothing of what others have written. Its changes are right anyhow. */
   readonly isBlind?: (() => boolean) | undefined
+  /** With `timeoutMs: 0`: it may wait behind others of this process, only not for the lock. */
+  readonly mayQueue?: boolean
   /**
    * It runs nothing but the store's own code, which issues no operations; where it only reads, it takes what it needs
    * from memory before it first waits.
