@@ -58,12 +58,12 @@ export function statusText(
 }
 
 /** What is unknown is "-". */
-function row({ pid, command, mode, state, sinceMs }: LockHolder): string[] {
+function row({ pid, command, mode, state, stopped, sinceMs }: LockHolder): string[] {
   return [
     pid === undefined ? '-' : String(pid),
     command === undefined ? '-' : printable(command),
     mode,
-    state,
+    stopped ? `${state}, stopped` : state,
     sinceMs === undefined ? '-' : age(sinceMs),
   ]
 }

@@ -16,6 +16,8 @@ export interface LockHolder {
   /** Milliseconds it has held (or waited); undefined for a hold too young to have left its note. */
   readonly sinceMs: number | undefined
   readonly state: 'holding' | 'waiting'
+  /** Whether its process is stopped (Ctrl-Z, SIGSTOP, a debugger); only there where it is known to be. */
+  readonly stopped?: true | undefined
   /** For a hold of this very process made by `acquire()`: the stack of that call. */
   readonly acquiredAt?: string | undefined
 }

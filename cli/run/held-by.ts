@@ -2,7 +2,7 @@ import { relative } from 'node:path'
 import type { LockHolder } from '../../src/errors.ts'
 import { age, printable } from '../terminal-text.ts'
 
-type Who = Pick<LockHolder, 'pid' | 'command' | 'sinceMs' | 'state'>
+type Who = Pick<LockHolder, 'pid' | 'command' | 'sinceMs' | 'state' | 'stopped'>
 
 /** "held by 4711 (node worker.js) for 3.2 s and 2 others"; undefined where no holder is known. */
 export function heldBy(holders: readonly Who[]): string | undefined {
@@ -12,10 +12,10 @@ export function heldBy(holders: readonly Who[]): string | undefined {
   return `held by ${holderText(first)}${more}`
 }
 
-function holderText({ pid, command, sinceMs }: Who): string {
+function holderText({ pid, command, sinceMs, stopped }: Who): string {
   const who = pid === undefined ? 'a process that cannot be seen from here' : String(pid)
   const what = command === undefined ? '' : ` (${printable(command)})`
-  return who + what + (sinceMs === undefined ? '' : ` for ${age(sinceMs)}`)
+  return who + what + (sinceMs === undefined ? '' : ` for ${age(sinceMs)}`) + (stopped ? ', stopped' : '')
 }
 
 /** A path as short as it can be said from here. */

@@ -11,16 +11,24 @@ export function timeoutError(site: Site, mode: LockMode, waitedMs: number): Lock
       : `Held by ${holding.map(describeHolder).join(' and by ')}.`
   const own = holding.find((holder) => holder.acquiredAt !== undefined)
   const where = own ? `\nAcquired in this very process:\n${own.acquiredAt}` : ''
+  const advice = holding.some(({ pid }) => pid === process.pid)
+    ? 'Give it more time with timeoutMs. If that hold waits for this very call, directly or by a queue of jobs, no time is ' +
+      'enough: make the call in the context of the hold, or do not await it there.'
+    : 'Give it more time with timeoutMs, or see who it is with "pslock status".'
   return new LockTimeoutError(
-    `no ${mode} lock of ${site.path} within ${Math.round(waitedMs)} ms. ${who} ` +
-      `Give it more time with timeoutMs, or see who it is with "pslock status".${where}`,
+    `no ${mode} lock of ${site.path} within ${Math.round(waitedMs)} ms. ${who} ${advice}${where}`,
     { path: site.path, mode, waitedMs, holders },
   )
 }
 
-/** "4711 (node worker.js, exclusive) for 3.2 s" */
+/** Of a holder, or a waiter, that is. */
+export const STOPPED = 'stopped (until it gets SIGCONT: fg, or kill -CONT)'
+
+/** "4711 (node worker.js, exclusive) for 3.2 s, stopped" */
 function describeHolder(holder: LockHolder): string {
-  const who = holder.pid === undefined ? 'a process that cannot be seen from here' : String(holder.pid)
+  const { pid, stopped } = holder
+  const own = pid === process.pid ? 'this very process, ' : ''
+  const who = pid === undefined ? 'a process that cannot be seen from here' : `${own}${pid}`
   const since = holder.sinceMs === undefined ? '' : ` for ${(holder.sinceMs / 1000).toFixed(1)} s`
-  return `${who} (${holder.command ?? 'unknown command'}, ${holder.mode})${since}`
+  return `${who} (${holder.command ?? 'unknown command'}, ${holder.mode})${since}${stopped ? `, ${STOPPED}` : ''}`
 }

@@ -2,7 +2,7 @@ import type { LockHolder, LockMode } from '../errors.ts'
 import { monotonicMs } from '../os/clock.ts'
 import type { Bell } from '../os/doorbell.ts'
 import { ring } from '../os/doorbell.ts'
-import { commandOf, isAlive } from '../os/live-process.ts'
+import { commandOf, isAlive, stoppedness } from '../os/live-process.ts'
 import { LockFile } from '../os/lock-file.ts'
 import {
   clearSeat,
@@ -170,7 +170,7 @@ export class WaitingLine {
       const pid = seat.isOfThisPidSpace ? seat.pid : undefined
       const command = pid === undefined ? undefined : commandOf(pid)
       const sinceMs = Math.max(0, Math.round(now - seat.sinceMs))
-      waiting.push({ pid, command, mode: seat.mode, sinceMs, state: 'waiting' })
+      waiting.push({ pid, command, mode: seat.mode, sinceMs, state: 'waiting', ...stoppedness(pid) })
     }
     return waiting
   }

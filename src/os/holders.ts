@@ -14,7 +14,7 @@ import type { LockHolder, LockMode } from '../errors.ts'
 import { monotonicMs } from './clock.ts'
 import { closeLocked } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
-import { commandOf, isAlive, pidSpace, startOf } from './live-process.ts'
+import { commandOf, isAlive, pidSpace, startOf, stoppedness } from './live-process.ts'
 
 /**
  * Who has a lock file locked. On Linux the kernel's own table is the truth (/proc/locks): no ghosts after kill -9,
@@ -153,6 +153,7 @@ function describe({ pid, mode, state }: Found, note: Note | undefined): LockHold
     mode,
     sinceMs: isNoted ? ageOf(note) : undefined,
     state,
+    ...stoppedness(pid),
   }
 }
 

@@ -18,6 +18,16 @@ export function startOf(pid: number): string | undefined {
   return statOf(pid)?.[19]
 }
 
+/** Whether it is stopped, by a signal or a debugger (proc_pid_stat(5), states T and t). False where that cannot be told. */
+function isStopped(pid: number): boolean {
+  return /^t$/i.test(statOf(pid)?.[0] ?? '')
+}
+
+/** What `holders()` says of a process that is stopped, and of no other. */
+export function stoppedness(pid: number | undefined): { readonly stopped?: true } {
+  return pid !== undefined && isStopped(pid) ? { stopped: true } : {}
+}
+
 /** The fields of /proc/<pid>/stat from the third on, its state. */
 function statOf(pid: number): string[] | undefined {
   try {

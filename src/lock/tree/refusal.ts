@@ -1,5 +1,6 @@
 import { LockTimeoutError, LockUpgradeError, type TreeLockHolder } from '../../errors.ts'
 import { shared } from '../shared-state.ts'
+import { STOPPED } from '../timeout-error.ts'
 import { nameOf, type Request } from './acquisition.ts'
 import { isInTheWay, type Noted, notedHolders } from './tree-holders.ts'
 
@@ -55,12 +56,15 @@ function describeAll(holders: readonly Noted[]): string {
   return `${holders[0]?.reason === undefined ? ' ' : ': '}${[...texts.values()].join(', and ')}`
 }
 
-function describe({ reason, pid, command, sinceMs = 0, state, name }: TreeLockHolder): string {
+function describe({ reason, pid, command, sinceMs = 0, state, stopped, name }: TreeLockHolder): string {
   const what = reason === undefined ? '' : `'${reason}' `
-  const who = pid === undefined ? 'a process that cannot be seen from here' : `pid ${pid}`
+  const who =
+    pid === undefined
+      ? 'a process that cannot be seen from here'
+      : `pid ${pid}${pid === process.pid ? ', this very process' : ''}`
   const how = command === undefined ? '' : ` (${shorten(command)})`
   const waits = state === 'waiting' ? `, waiting for ${name}` : ''
-  return `${what}by ${who}${how}${waits} since ${seconds(sinceMs)}`
+  return `${what}by ${who}${how}${waits} since ${seconds(sinceMs)}${stopped ? `, ${STOPPED}` : ''}`
 }
 
 /** Whether somebody in the way waits, in whichever tree, for what this very process holds. */

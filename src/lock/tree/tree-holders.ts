@@ -1,6 +1,6 @@
 import type { TreeLockHolder, TreeLockMode } from '../../errors.ts'
 import { monotonicMs } from '../../os/clock.ts'
-import { commandOf } from '../../os/live-process.ts'
+import { commandOf, stoppedness } from '../../os/live-process.ts'
 import { isRangeBlocked } from '../../os/ofd.ts'
 import { RecordFile } from '../../os/record-file.ts'
 import { shared } from '../shared-state.ts'
@@ -56,6 +56,7 @@ function describe(tree: string, slot: number, name: string, note: Note): Noted {
     pid,
     command: pid === undefined ? undefined : commandOf(pid),
     sinceMs: Math.max(0, Math.round(monotonicMs() - note.since)),
+    ...stoppedness(pid),
     ...(own?.acquiredAt ? { acquiredAt: own.acquiredAt.stack?.split('\n').slice(2).join('\n') } : {}),
   }
 }
