@@ -1,10 +1,12 @@
+import { existsSync } from 'node:fs'
 import type { LogAdapter } from '../../src/db/adapter.ts'
 import type { Transacting } from '../../src/db/transaction.ts'
+import { errnoOf } from '../../src/errors.ts'
 import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
 import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
-import { attached, loading, locked } from './locked.ts'
+import { attached, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { OwnIndexes, settleWhenReached } from './own-indexes.ts'
 import { nedbRows } from './rows.ts'
@@ -51,21 +53,25 @@ export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): 
 }
 
 /**
- * Makes the store usable without compacting its file: creates folder and file where they are missing, and loads. What
- * was issued before runs then; should the load fail, it rejects with the same error.
+ * Makes the store usable without compacting its file, and without the lock where nobody changes the file meanwhile: whoever
+ * holds it for long does not keep others from reading. Folder and file are created where they are missing; the file not
+ * beside a holder, but with the first write. What was issued before runs then; should the load fail, it rejects with
+ * the same error.
  * @param isTold see `BeforeLoad.during`
  */
 export function load(db: Nedb, isTold = false): Promise<void> {
   const read = async () => {
     const session = attached.get(db)?.session
-    const call = { name: 'loadDatabase', args: [] }
-    await session
-      ?.perform('exclusive', () => session.create(), { call })
-      .catch((error) => {
-        // Where nothing can be written the store can still be read.
-        if (!isReadOnlyFolder(error)) throw error
-        return session.perform('shared', () => {}, { call })
-      })
+    if (!session) return
+    await readIn(session)
+    if (!existsSync(session.path)) {
+      await session
+        .perform('exclusive', () => session.create(), { timeoutMs: 0, isInternal: true })
+        .catch((error) => {
+          // Where nothing can be written the store can still be read.
+          if (!isReadOnlyFolder(error) && errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
+        })
+    }
     db.executor.processBuffer()
   }
   return loading(db, read, isTold)

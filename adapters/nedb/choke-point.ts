@@ -16,6 +16,9 @@ const SELF_CONTAINED: ReadonlySet<string> = new Set([
   'count',
 ])
 
+/** So long an explicit load, which has read the file by then, waits for its turn to compact it. */
+const COMPACTION_MS = 1000
+
 /**
  * Everything that NeDB does passes `Executor.pushAsync`, and everything that it writes passes three methods of its
  * persistence: hooked there, the hidden writers (the constructor's autoload, the rewrite at each load, the compaction
@@ -34,7 +37,8 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
       makesIds && call?.name === 'insert' ? () => isBlindInsert(db, memory, call.args[0]) : undefined
     const run = isBlind ? () => memory.run(task, isBlind()) : task
     const isSelfContained = call !== undefined && SELF_CONTAINED.has(call.name)
-    const perform = () => session.perform(mode, run, { call, isBlind, isSelfContained })
+    const timeoutMs = call?.name === 'loadDatabase' ? Math.min(session.timeoutMs, COMPACTION_MS) : undefined
+    const perform = () => session.perform(mode, run, { call, isBlind, isSelfContained, timeoutMs })
     return executor.ready || forceQueuing ? perform() : beforeLoad.hold(perform)
   }
   // Vanilla runs what was issued before the load beside what is issued after it; here it goes first, in order.

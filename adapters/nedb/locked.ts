@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { LogSession } from '../../src/db/adapter.ts'
 import { warnOfCompaction } from '../../src/db/log/compaction.ts'
+import { errnoOf } from '../../src/errors.ts'
 import { storeFailure } from '../../src/os/replace.ts'
 import type { BeforeLoad } from './before-load.ts'
 import { calling, nameCalls } from './calls.ts'
@@ -52,8 +53,18 @@ type Class<T> = new (...args: never[]) => T
 export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
   class Locked extends Vanilla {
+    /** In two steps: who reads waits for nobody, and the compaction not for long. */
     override loadDatabaseAsync(): Promise<void> {
-      return loading(this, () => super.loadDatabaseAsync())
+      const session = attached.get(this)?.session
+      if (!session) return super.loadDatabaseAsync()
+      return loading(this, async () => {
+        await readIn(session, true)
+        this.executor.processBuffer()
+        await super.loadDatabaseAsync().catch((error) => {
+          // Beside a holder it is left to a later load, or to the writer who finds that it is time for it.
+          if (errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
+        })
+      })
     }
 
     override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {
@@ -211,6 +222,12 @@ export function loading(db: Nedb, load: () => Promise<void>, isTold = false): Pr
     attempt.catch(() => {})
   }
   return attempt
+}
+
+/** Makes memory what the file says; without the lock, where that can be done. */
+export function readIn(session: LogSession, isInternal = false): Promise<void> {
+  const call = { name: 'loadDatabase', args: [] }
+  return session.perform('shared', () => {}, { call, isInternal, isSelfContained: true })
 }
 
 /** The lock file stands beside the data, so the folder must be there before the lock is taken. */

@@ -123,6 +123,16 @@ export interface OperationTraits {
    * @default false
    */
   readonly isSelfContained?: boolean | undefined
+  /**
+   * How long it may wait for the lock.
+   * @default that of the store
+   */
+  readonly timeoutMs?: number | undefined
+  /**
+   * A step of something that hooks are told of as a whole.
+   * @default false
+   */
+  readonly isInternal?: boolean
 }
 
 /** What the core offers to a log store. */

@@ -11,6 +11,11 @@ const NOTHING = Buffer.alloc(0)
  */
 const QUIET_MS = 20
 
+/** Whether a time of change tells of every change from now on. */
+export function isQuiet(changedUs: number): boolean {
+  return changedUs / 1000 + QUIET_MS < Date.now()
+}
+
 /** What is known here of a log: which version of the file, how far it was applied, how it ends. */
 export class KnownLog {
   /** The generation of the data file that this is about; -1: nothing is known. */
@@ -81,8 +86,7 @@ export class KnownLog {
   looked({ changedUs }: Named): void {
     this.#changedUs = changedUs
     this.#isJustChanged = false
-    const isQuiet = changedUs !== undefined && changedUs / 1000 + QUIET_MS < Date.now()
-    this.#quietUs = isQuiet ? changedUs : undefined
+    this.#quietUs = changedUs !== undefined && isQuiet(changedUs) ? changedUs : undefined
   }
 
   /** A change of our own is no edit of others. */

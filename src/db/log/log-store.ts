@@ -169,6 +169,30 @@ export class LogStore implements LogSession, Pass {
     return this.#catchUp(mode)
   }
 
+  async catchUpUnlocked(): Promise<boolean> {
+    this.#changes.take()
+    if (this.#writer.mustRewrite) return false
+    try {
+      if (this.#catchUpNow('shared', false)) return true
+    } catch {
+      // It is met again.
+    }
+    const { view } = this.#file
+    const before = view.stamp()
+    if (before === undefined) return false
+    try {
+      await this.#catchUp('shared')
+    } catch (error) {
+      // What is wrong with a file that nobody has touched is so under the lock as well.
+      if (view.stamp() === before) throw error
+      return false
+    }
+    // A last line without its line feed may be the beginning of more.
+    if (!this.#mustReload && view.stamp() === before) return true
+    this.#mustReload = true
+    return false
+  }
+
   async #catchUp(mode: LockMode): Promise<void> {
     try {
       await this.#prepare()

@@ -18,7 +18,8 @@ export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Op
 
 /**
  * Takes the lock for the operation that is first in its queue.
- * @param giveUp ends the wait; given by what comes to commit what it did without the lock
+ * @param giveUp ends the wait
+ * @param waitedBeforeMs how long it has waited for it already: nothing, where it comes to commit what it did without the lock
  * @returns undefined where a reader may go without, because no lock file can be made in this folder
  */
 export async function enterFor(
@@ -26,6 +27,7 @@ export async function enterFor(
   mode: LockMode,
   head: Operation,
   giveUp?: AbortSignal,
+  waitedBeforeMs: number = head.waitedMs,
 ): Promise<Hold | undefined> {
   const { timeoutMs, signal } = head
   const { site, patience } = PsLock.entry(lock, mode, {
@@ -35,8 +37,7 @@ export async function enterFor(
   let waitedMs = 0
   try {
     if (!site.room.tryEnter(mode, patience.sliceMs)) {
-      // What comes to commit has worked in the meantime, and not waited.
-      const left = giveUp ? patience.timeoutMs : Math.max(1, patience.timeoutMs - head.waitedMs)
+      const left = Math.max(1, patience.timeoutMs - waitedBeforeMs)
       const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
       waitedMs = await queueUp(site, site.room, mode, patient)
     }

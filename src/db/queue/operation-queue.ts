@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../../errors.ts'
 import { Context } from '../../lock/context.ts'
 import { during, enclosing } from '../../lock/enter.ts'
@@ -23,6 +24,20 @@ import { Unlocked } from './unlocked.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
+
+/** What only looks at memory, at once: it can do without the lock. */
+function onlyLooks({ mode, kind, isSelfContained }: Operation): boolean {
+  return mode === 'shared' && kind === 'call' && isSelfContained
+}
+
+/**
+ * So often a reader that waits for the lock looks whether it can do without, more and more rarely: after 40 ms, 200, 840 and
+ * 3,400. Who writes all the time hands the lock over within that; one who has been stopped does not write.
+ */
+const UNLOCKED_TRIES = 4
+
+/** As long as a file must not have been changed for that to be seen. */
+const QUIET_MS = 20
 
 /**
  * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
@@ -202,7 +217,10 @@ export class OperationQueue {
     if (!head) return
     head.stopWaiting()
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
-    const hold = enterNow(this.#lock, mode, head) ?? (await enterFor(this.#lock, mode, head))
+    // No lock file is made for those who only look.
+    if (mode === 'shared' && (await this.#readUnlocked())) return
+    const hold = enterNow(this.#lock, mode, head) ?? (await this.#enter(mode, head))
+    if (hold === 'unlocked') return
     let settle: Settle
     try {
       settle = await this.#passes.run(() => this.#underLock(this.#queue, mode, hold))
@@ -211,6 +229,60 @@ export class OperationQueue {
       if (ended) await ended
     }
     await settle()
+  }
+
+  /** @returns 'unlocked' where what came first only looked, and it has been run while somebody else held the lock */
+  async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
+    if (!this.#canReadUnlocked) return enterFor(this.#lock, mode, head)
+    if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
+    const served = new AbortController()
+    const entering = enterFor(this.#lock, mode, head, served.signal)
+    const entered = entering.then(
+      () => true,
+      () => true,
+    )
+    for (let tries = 0, pauseMs = 2 * QUIET_MS; tries < UNLOCKED_TRIES; tries++, pauseMs *= 4) {
+      const pause = new AbortController()
+      const paused = setTimeout(pauseMs, false, { signal: pause.signal }).catch(() => false)
+      const isOver = await Promise.race([entered, paused])
+      pause.abort()
+      if (isOver) break
+      if (!(await this.#readUnlocked())) continue
+      served.abort()
+      const hold = await entering.catch(() => undefined)
+      await hold?.end()
+      return 'unlocked'
+    }
+    return entering
+  }
+
+  /** Whether what comes first only looks, and can do without the lock. */
+  get #canReadUnlocked(): boolean {
+    const head = this.#queue[0]
+    return head !== undefined && this.#pass.catchUpUnlocked !== undefined && onlyLooks(head)
+  }
+
+  /** Runs those that come first and only look without the lock. @returns false where they need it */
+  async #readUnlocked(): Promise<boolean> {
+    if (!this.#canReadUnlocked || PsLock.isClosing(this.#lock) || this.#queue[0]?.signal?.aborted)
+      return false
+    const settle = await this.#passes.run(async () => {
+      try {
+        if (!(await this.#pass.catchUpUnlocked?.())) return undefined
+        return await this.#runQueued(this.#queue, 'shared', undefined, onlyLooks)
+      } catch (error) {
+        const refused: Operation[] = []
+        while (this.#queue[0] && onlyLooks(this.#queue[0])) refused.push(this.#queue.shift() as Operation)
+        return () => {
+          for (const operation of refused) operation.reject(error)
+        }
+      } finally {
+        this.#pass.end()
+      }
+    })
+    if (!settle) return false
+    await settle()
+    return true
   }
 
   /** Runs on one state: the lock is free again as soon as that state is in memory, which nobody else touches. */
@@ -237,42 +309,54 @@ export class OperationQueue {
     return hold ? hold.run(run) : run()
   }
 
-  /** Runs what is queued now; returns what settles it, to be called once the lock is released. */
+  /** Catches up, and runs what is queued now; returns what settles it, to be called once the lock is released. */
   async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<Settle> {
-    const outcomes = new Outcomes()
     if (hold && mode === 'exclusive') hold.owner = this
     try {
       const isBlind = queue[0]?.isBlind?.() ?? false
       const caughtUp = this.#pass.catchUp(mode, isBlind)
       if (caughtUp) await caughtUp
-      const until = performance.now() + PASS_MS
-      for (let left = queue.length; left > 0 && (outcomes.isEmpty || performance.now() < until); left--) {
-        const next = queue[0]
-        if (!next || (mode === 'shared' && next.mode === 'exclusive')) break
-        // The user's code may take its time: nothing of others shall wait for its end to be written.
-        if (next.kind !== 'call' && !outcomes.isEmpty) break
-        // It needs what those before it could pass over: the next pass is its own.
-        if (isBlind && !next.isBlind?.()) break
-        queue.shift()
-        next.stopWaiting()
-        try {
-          outcomes.succeeded(next, await next.inContext(() => this.#run(next, hold)))
-        } catch (error) {
-          outcomes.failed(next, error)
-        }
-        if (next.kind !== 'call') break
-      }
-      const commit = this.#pass.commit()
-      outcomes.commit = commit instanceof Promise ? await commit : commit
+      // What a blind one could pass over the others need: the next pass is their own.
+      return await this.#runQueued(queue, mode, hold, (next) => !isBlind || Boolean(next.isBlind?.()))
     } catch (error) {
       // Catching up failed: nothing was run, and every operation of this pass would fail the same way.
       const refused = queue.splice(0, queue.length)
       return () => {
-        outcomes.rejectAll(error)
         for (const operation of refused) operation.reject(error)
       }
     } finally {
       this.#pass.end()
+    }
+  }
+
+  /** Runs what is queued now, as far as it `fits`, on memory that is caught up, and commits it. */
+  async #runQueued(
+    queue: Operation[],
+    mode: LockMode,
+    hold: Hold | undefined,
+    fits: (next: Operation) => boolean,
+  ): Promise<Settle> {
+    const outcomes = new Outcomes()
+    const until = performance.now() + PASS_MS
+    for (let left = queue.length; left > 0 && (outcomes.isEmpty || performance.now() < until); left--) {
+      const next = queue[0]
+      if (!next || (mode === 'shared' && next.mode === 'exclusive') || !fits(next)) break
+      // The user's code may take its time: nothing of others shall wait for its end to be written.
+      if (next.kind !== 'call' && !outcomes.isEmpty) break
+      queue.shift()
+      next.stopWaiting()
+      try {
+        outcomes.succeeded(next, await next.inContext(() => this.#run(next, hold)))
+      } catch (error) {
+        outcomes.failed(next, error)
+      }
+      if (next.kind !== 'call') break
+    }
+    try {
+      const commit = this.#pass.commit()
+      outcomes.commit = commit instanceof Promise ? await commit : commit
+    } catch (error) {
+      return () => outcomes.rejectAll(error)
     }
     return () => outcomes.settle((again) => this.#again(again))
   }

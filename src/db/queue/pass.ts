@@ -19,6 +19,11 @@ export interface Pass {
    * the pass; nothing was run.
    */
   catchUp(mode: LockMode, isBlind: boolean): Promise<void> | void
+  /**
+   * As `catchUp` for operations that only look, without the lock, where nobody changes the file meanwhile.
+   * @returns false where that cannot be had: take the lock
+   */
+  catchUpUnlocked?(): Promise<boolean>
   /** Runs one operation. When it throws, what it did is undone and nothing of it will be written. */
   run(operation: () => unknown, mode: LockMode): unknown
   /** Runs an operation that is part of one that runs already. When it throws, its own part is undone. */

@@ -73,7 +73,7 @@ export class Unlocked {
   }
 
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
-    const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp)
+    const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp, 0)
     try {
       const { timeoutMs } = PsLock.entry(this.#lock, 'exclusive', operation).patience
       const isFresh =

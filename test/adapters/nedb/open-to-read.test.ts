@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
+import { LockedNedb } from '../../../adapters/nedb.ts'
+import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
+import { PsLock } from '../../../src/index.ts'
+import { type Doc, Peer, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
+
+type Opened = { count(): Promise<number>; close(): Promise<void> }
+
+/** The ways to open a store for a first read. */
+const WAYS: Record<string, (filename: string) => Promise<Opened>> = {
+  async autoload(filename) {
+    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 400 })
+    await db.autoloadPromise
+    return { count: async () => db.countAsync({}), close: () => db.close() }
+  },
+  async 'a read at once, while it loads by itself'(filename) {
+    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 400 })
+    return { count: async () => db.countAsync({}), close: () => db.close() }
+  },
+  async loadDatabaseAsync(filename) {
+    const db = new LockedNedb<Doc>({ filename, timeoutMs: 400 })
+    await db.loadDatabaseAsync()
+    return { count: async () => db.countAsync({}), close: () => db.close() }
+  },
+  async 'the find of nedb-promises'(filename) {
+    const db = LockedDatastore.create({ filename, timeoutMs: 400 })
+    return { count: async () => (await db.find({})).length, close: () => db.close() }
+  },
+  async 'the count of nedb-promises with autoload'(filename) {
+    const db = LockedDatastore.create({ filename, autoload: true, timeoutMs: 400 })
+    return { count: async () => db.count({}), close: () => db.close() }
+  },
+}
+
+describe('opening a NeDB file to read', () => {
+  const file = temporaryFolder()
+  const warned = warnings()
+
+  /** A process that holds the lock, and has perhaps been stopped. */
+  async function holder(isStopped: boolean): Promise<Peer> {
+    const peer = await Peer.start('locked', { filename: file('a.db') })
+    peer.outcome('hold', 60_000).catch(() => {})
+    while (new PsLock(file('a.db')).holders().every(({ pid }) => pid !== peer.pid)) await setTimeout(1)
+    if (isStopped) process.kill(peer.pid, 'SIGSTOP')
+    return peer
+  }
+
+  for (const [way, open] of Object.entries(WAYS)) {
+    it(`waits for no holder: ${way}`, async () => {
+      writeFileSync(file('a.db'), '{"_id":"1","n":1}\n{"_id":"1","n":2}\n{"_id":"2"}\n')
+      for (const isStopped of [true, false]) {
+        const peer = await holder(isStopped)
+        const db = await open(file('a.db'))
+        assert.equal(await db.count(), 2)
+        await peer.kill()
+        await db.close()
+      }
+    })
+
+    it(`waits for no holder where there is no file yet: ${way}`, async () => {
+      await holder(true)
+      const db = await open(file('a.db'))
+      assert.equal(await db.count(), 0)
+      writeFileSync(file('a.db'), '{"_id":"1"}\n')
+      assert.equal(await db.count(), 1)
+      await db.close()
+    })
+  }
+
+  it('needs no lock file, and leaves none', async () => {
+    writeFileSync(file('a.db'), '{"_id":"1"}\n')
+    for (const way of ['autoload', 'the find of nedb-promises', 'the count of nedb-promises with autoload']) {
+      // A file that was written this moment is looked at under the lock: it may be changed again at the same time.
+      await setTimeout(50)
+      const db = await (WAYS[way] as (typeof WAYS)[string])(file('a.db'))
+      assert.equal(await db.count(), 1)
+      assert.equal(await db.count(), 1)
+      await db.close()
+      assert.deepEqual(readdirSync(file('.')), ['a.db'])
+    }
+  })
+
+  it('finds a file that was written a moment ago, beside a holder', async () => {
+    await holder(true)
+    for (let n = 1; n <= 5; n++) {
+      appendFileSync(file('a.db'), `{"_id":"${n}"}\n`)
+      await using db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, timeoutMs: 400 })
+      assert.equal(await db.countAsync({}), n)
+    }
+  })
+
+  it('tells at once of a damaged file, beside a holder', async () => {
+    writeFileSync(file('a.db'), 'garbage\n{"_id":"1"}\n')
+    await holder(true)
+    const db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true })
+    await assert.rejects(db.countAsync({}), { code: 'PSLOCK_CORRUPT' })
+    await db.close()
+  })
+
+  it('passes over a torn end, which it leaves to the next writer', async () => {
+    const text = '{"_id":"1"}\n {"_id":"2"} \n{"_id":'
+    writeFileSync(file('a.db'), text)
+    const peer = await holder(true)
+    const db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, timeoutMs: 400 })
+    assert.equal(await db.countAsync({}), 1)
+    assert.equal(readFileSync(file('a.db'), 'utf8'), text)
+    await peer.kill()
+    await db.insertAsync({ _id: '3' })
+    assert.equal(await db.countAsync({}), 2)
+    await setTimeout(1)
+    assert.ok(warned().some(({ code }) => code === 'PSLOCK_TORN_TAIL'))
+    await db.close()
+  })
+
+  it('an explicit load beside a holder reads at once, and leaves the compaction to later', async () => {
+    const text = '{"_id":"1","n":1}\n{"_id":"1","n":2}\n'
+    writeFileSync(file('a.db'), text)
+    const peer = await holder(true)
+    const db = new LockedNedb<Doc>({ filename: file('a.db') })
+    const start = performance.now()
+    const counted = db.countAsync({}).then((count) => [count, performance.now() - start] as const)
+    await db.loadDatabaseAsync()
+    const [count, tookMs] = await counted
+    assert.equal(count, 1)
+    assert.ok(tookMs < performance.now() - start - 200, `${tookMs} ms`)
+    assert.equal(readFileSync(file('a.db'), 'utf8'), text)
+    await peer.kill()
+    await db.loadDatabaseAsync()
+    assert.equal(readFileSync(file('a.db'), 'utf8'), '{"_id":"1","n":2}\n')
+    await db.close()
+  })
+
+  it('a write that waits for the holder does not keep the reads before it waiting, but those after it', async () => {
+    writeFileSync(file('a.db'), '{"_id":"1"}\n')
+    const peer = await holder(true)
+    const db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true })
+    const before = db.countAsync({}).execAsync()
+    const inserting = db.insertAsync({ _id: '2' })
+    const after = db.countAsync({}).execAsync()
+    assert.equal(await before, 1)
+    await peer.kill()
+    await inserting
+    assert.equal(await after, 2)
+    await db.close()
+  })
+
+  it('sees whole states only, while others write, compact and hold', async () => {
+    const peers = await Promise.all(
+      [0, 1, 2].map(() => Peer.start('locked', { filename: file('a.db'), autoload: true })),
+    )
+    await peers[0]?.call('insertAsync', { _id: 'pairs', of: [0, 0] })
+    let isOver = false
+    const writing = peers.map(async (peer, by) => {
+      for (let n = 0; !isOver; n++) {
+        await peer.call(
+          'insertAsync',
+          Array.from({ length: 40 }, (_, i) => ({ _id: `${by}.${n}.${i}`, by, n, text: 'x'.repeat(200) })),
+        )
+        if (n % 5 === by) await peer.call('compactDatafileAsync')
+        if (n % 7 === by) await peer.call('hold', 5)
+      }
+    })
+    let opened = 0
+    let least = 0
+    const until = performance.now() + 2500
+    while (performance.now() < until) {
+      const db = new LockedNedb<Doc & { by: number; n: number }>({ filename: file('a.db'), autoload: true })
+      const docs = await db.findAsync({ by: { $exists: true } })
+      const batches = new Map<string, number>()
+      for (const { by, n } of docs) batches.set(`${by}.${n}`, (batches.get(`${by}.${n}`) ?? 0) + 1)
+      for (const [batch, count] of batches) assert.equal(count, 40, `a part of ${batch}`)
+      assert.ok(docs.length >= least, `${docs.length} after ${least}`)
+      least = docs.length
+      opened++
+      await db.close()
+    }
+    isOver = true
+    await Promise.all(writing)
+    assert.ok(opened > 20, `${opened}`)
+  })
+})
