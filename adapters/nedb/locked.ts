@@ -60,7 +60,8 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       return loading(this, async () => {
         await readIn(session, true)
         this.executor.processBuffer()
-        await super.loadDatabaseAsync().catch((error) => {
+        const compacting = calling(this, 'loadDatabase', [], () => super.loadDatabaseAsync())
+        await compacting.catch((error) => {
           // Beside a holder it is left to a later load, or to the writer who finds that it is time for it.
           if (errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
         })
