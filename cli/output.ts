@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { errnoOf } from '../src/errors.ts'
+import { errnoOf, harmless } from '../src/errors.ts'
 import { EXIT } from './exit-codes.ts'
 
 export const STDERR = 2
@@ -15,6 +15,11 @@ export function print(text: string): void {
     // Nobody listens, or somebody else made it non-blocking and it is full: the command matters more.
     if (!['EPIPE', 'EAGAIN', 'EIO', 'EBADF', 'ENOSPC'].includes(errnoOf(error) ?? '')) throw error
   }
+}
+
+/** Text of several lines, each of them harmless to show. What stands between line feeds must be so already. */
+export function harmlessLines(text: string): string {
+  return text.split('\n').map(harmless).join('\n')
 }
 
 /** Writes results to stdout. The exit code is the same where nobody reads them (`pslock status db | true`). */

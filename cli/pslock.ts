@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { lockPathOption, seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
-import { failed } from './failed.ts'
+import { failed, words } from './failed.ts'
 import { addFileCommands } from './files/commands.ts'
 import { abortWhenInterrupted, interrupted } from './interruption.ts'
-import { print, writeOut } from './output.ts'
+import { harmlessLines, print, writeOut } from './output.ts'
 import { addRunCommand } from './run.ts'
 import { anySeed, MAX_SEED } from './seed.ts'
 import { watchStatus } from './status/watch.ts'
@@ -25,7 +25,7 @@ function program(): Command {
     .description('A lock between processes on any file, and process-safe embedded databases.')
     .version(packageVersion())
     .exitOverride()
-    .configureOutput({ writeOut, writeErr: print })
+    .configureOutput({ writeOut, writeErr: (text) => print(harmlessLines(text)) })
     .showHelpAfterError('(pslock --help, or pslock <command> --help, says what there is)')
 
   addRunCommand(root)
@@ -139,7 +139,7 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT.usage
   else if (!interrupted.aborted) {
-    print(`pslock: ${error instanceof Error ? error.message : String(error)}\n`)
+    print(`pslock: ${words(error)}\n`)
     process.exitCode = EXIT.damaged
   }
 }

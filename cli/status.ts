@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs'
-import type { LockHolder } from '../src/errors.ts'
+import { harmless, type LockHolder } from '../src/errors.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
 import { table } from './table.ts'
-import { age, cut, cutFront, printable } from './terminal-text.ts'
+import { age, cut, cutFront } from './terminal-text.ts'
 
 /** Who holds the lock of a file and who waits for it. */
 export interface Status {
@@ -46,7 +46,7 @@ export function statusText(
   columns: number = Number.POSITIVE_INFINITY,
 ): string {
   const verdict = `: ${held ? 'held' : 'free'}${exists ? '' : ' (no such file)'}`
-  const head = cutFront(printable(lock), columns - verdict.length) + verdict
+  const head = cutFront(harmless(lock), columns - verdict.length) + verdict
   if (holders.length === 0) return head
   const rows = [HEADER, ...holders.map(row)]
   const others = table(rows.map((cells) => cells.with(COMMAND, '-'.padEnd(LEAST_COMMAND_COLUMNS))))
@@ -61,7 +61,7 @@ export function statusText(
 function row({ pid, command, mode, state, stopped, sinceMs }: LockHolder): string[] {
   return [
     pid === undefined ? '-' : String(pid),
-    command === undefined ? '-' : printable(command),
+    command === undefined ? '-' : harmless(command),
     mode,
     stopped ? `${state}, stopped` : state,
     sinceMs === undefined ? '-' : age(sinceMs),

@@ -1,8 +1,3 @@
-/** A command line as one line of harmless text: a newline or an escape sequence in it must not reach the terminal. */
-export function printable(text: string): string {
-  return text.replace(/\p{Cc}+/gu, ' ').trim()
-}
-
 /**
  * Text cut to that many columns, with an ellipsis. Everything from the first wide script on (Hangul Jamo, U+1100) counts
  * as two columns, which some of it does not take: a line may end early, but never wraps.

@@ -38,18 +38,36 @@ export interface TreeLockHolder extends Omit<LockHolder, 'mode'> {
   readonly reason: string | undefined
 }
 
+/**
+ * Text that others may have written (a command line, a reason, a path, what is in a file) as one line that does nothing to
+ * a terminal or a log: control characters and line ends become a blank; characters that nobody sees, or that turn the
+ * direction of writing (Unicode's general category Cf), and half surrogate pairs are shown as `\u202e`.
+ */
+export function harmless(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').replace(/[\p{Cf}\p{Cs}]/gu, escaped)
+}
+
+function escaped(character: string): string {
+  const number = (character.codePointAt(0) as number).toString(16)
+  return number.length > 4 ? `\\u{${number}}` : `\\u${number.padStart(4, '0')}`
+}
+
 /** What every pslock error carries besides its message. */
 export interface PsLockErrorDetails {
   readonly path: string
   readonly cause?: unknown
 }
 
-/** The base of all errors below; `code` is stable, `path` names the file. */
+/**
+ * The base of all errors below; `code` is stable, `path` names the file. The message is harmless to show, see `harmless`;
+ * the other properties are as they are.
+ */
 export class PsLockError extends Error {
   readonly code: string
   readonly path: string
-  constructor(code: string, message: string, details: PsLockErrorDetails) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+  /** @param lines of our own, such as a stack, to go below the message */
+  constructor(code: string, message: string, details: PsLockErrorDetails, lines = '') {
+    super(harmless(message) + lines, details.cause === undefined ? undefined : { cause: details.cause })
     Object.defineProperty(this, 'name', {
       value: new.target.name,
       enumerable: false,
@@ -74,7 +92,9 @@ export class LockTimeoutError extends PsLockError {
       holders: readonly (LockHolder | TreeLockHolder)[]
     },
   ) {
-    super('PSLOCK_TIMEOUT', message, details)
+    const own = details.holders.find(({ acquiredAt }) => acquiredAt !== undefined)
+    const where = own ? `\nAcquired in this very process:\n${own.acquiredAt}` : ''
+    super('PSLOCK_TIMEOUT', message, details, where)
     this.mode = details.mode
     this.waitedMs = details.waitedMs
     this.holders = details.holders

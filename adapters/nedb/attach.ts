@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import type { LogAdapter } from '../../src/db/adapter.ts'
 import type { Transacting } from '../../src/db/transaction.ts'
-import { errnoOf } from '../../src/errors.ts'
+import { errnoOf, harmless } from '../../src/errors.ts'
 import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
@@ -96,7 +96,9 @@ export function autoload(
       }
       const more = cause?.message ? ` (${cause.message})` : ''
       process.emitWarning(
-        `autoload of ${db.filename} failed; every operation says so, and tries again: ${message}${more}`,
+        harmless(
+          `autoload of ${db.filename} failed; every operation says so, and tries again: ${message}${more}`,
+        ),
       )
     },
   )

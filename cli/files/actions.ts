@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { check as checkFile, repair as repairFile } from '../../src/db/dump/check.ts'
 import { dump as dumpFile, restore as restoreFile } from '../../src/db/dump/dump.ts'
 import { closedFile, type StoreFile } from '../../src/db/dump/store-file.ts'
+import { harmless } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { canonicalPath } from '../../src/os/lock-file.ts'
 import type { FileFlags } from './commands.ts'
@@ -17,7 +18,7 @@ export async function dump(
 ): Promise<Report> {
   await locked(file, file, flags, (store) => dumpFile(store, to, { overwrite: flags.overwrite ?? false }))
   const bytes = statSync(to).size
-  return { text: `${to}: ${bytes} bytes`, found: false, file: to, bytes }
+  return { text: harmless(`${to}: ${bytes} bytes`), found: false, file: to, bytes }
 }
 
 export async function restore(file: string, from: string, flags: FileFlags): Promise<Report> {
@@ -25,7 +26,7 @@ export async function restore(file: string, from: string, flags: FileFlags): Pro
   // The store may be damaged beyond recognition, or gone: the dump says what kind it is.
   await locked(file, from, flags, (store) => restoreFile(store, from))
   const bytes = statSync(file).size
-  return { text: `${file}: restored, ${bytes} bytes`, found: false, file, bytes }
+  return { text: harmless(`${file}: restored, ${bytes} bytes`), found: false, file, bytes }
 }
 
 export async function check(file: string, flags: FileFlags): Promise<Report> {

@@ -1,4 +1,5 @@
 import { type Finding, findingText, isDamage } from '../../src/db/dump/finding.ts'
+import { harmless } from '../../src/errors.ts'
 
 /** What a command has to say. */
 export interface Report {
@@ -14,19 +15,21 @@ export interface Report {
 
 export function checkReport(file: string, findings: readonly Finding[]): Report {
   const damage = findings.filter(isDamage)
-  const head = damage.length === 0 ? `${file}: whole` : `${file}: ${things(damage.length)} to mend`
+  const name = harmless(file)
+  const head = damage.length === 0 ? `${name}: whole` : `${name}: ${things(damage.length)} to mend`
   return { text: [head, ...findings.map(entry)].join('\n'), found: damage.length > 0, file, findings }
 }
 
 export function repairReport(file: string, mended: readonly Finding[], kept: readonly string[]): Report {
-  const head = mended.length === 0 ? `${file}: whole, nothing was changed` : `${file}: mended`
-  const lines = mended.map((finding) => `  ${findingText(finding)}`)
-  const where = kept.map((name) => `  kept in ${name}`)
+  const name = harmless(file)
+  const head = mended.length === 0 ? `${name}: whole, nothing was changed` : `${name}: mended`
+  const lines = mended.map((finding) => `  ${harmless(findingText(finding))}`)
+  const where = kept.map((other) => `  kept in ${harmless(other)}`)
   return { text: [head, ...lines, ...where].join('\n'), found: false, file, findings: mended, kept }
 }
 
 function entry(finding: Finding): string {
-  return `  ${findingText(finding)}\n    ${finding.mend}`
+  return `  ${harmless(findingText(finding))}\n    ${harmless(finding.mend)}`
 }
 
 function things(count: number): string {

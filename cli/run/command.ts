@@ -1,5 +1,5 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
-import { errnoOf } from '../../src/errors.ts'
+import { errnoOf, harmless } from '../../src/errors.ts'
 import { EXIT } from '../exit-codes.ts'
 import { print } from '../output.ts'
 
@@ -34,7 +34,7 @@ export async function runCommand(
     child.once('exit', (code, signal) => resolve(signal === null ? { code: code ?? 0 } : { signal }))
     child.on('error', (error) => {
       if (child.pid === undefined) resolve(notStarted(name, error))
-      else print(`pslock: cannot pass a signal on to ${name} (${child.pid}): ${error.message}\n`)
+      else print(`pslock: cannot pass a signal on to ${harmless(name)} (${child.pid}): ${error.message}\n`)
     })
   })
 }
@@ -49,10 +49,10 @@ function stdioOf(descriptors: ReadonlyMap<number, number>): StdioOptions {
 function notStarted(name: string, error: unknown): Ending {
   const code = errnoOf(error)
   if (code === 'ENOENT' || name === '') {
-    print(`pslock: ${name || '(an empty name)'}: command not found\n`)
+    print(`pslock: ${harmless(name) || '(an empty name)'}: command not found\n`)
     return { code: EXIT.notFound }
   }
   const why = code === 'EACCES' ? 'permission denied' : error instanceof Error ? error.message : String(error)
-  print(`pslock: ${name}: cannot be executed: ${why}\n`)
+  print(`pslock: ${harmless(`${name}: cannot be executed: ${why}`)}\n`)
   return { code: EXIT.notExecutable }
 }

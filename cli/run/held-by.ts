@@ -1,6 +1,6 @@
 import { relative } from 'node:path'
-import type { LockHolder } from '../../src/errors.ts'
-import { age, printable } from '../terminal-text.ts'
+import { harmless, type LockHolder } from '../../src/errors.ts'
+import { age } from '../terminal-text.ts'
 
 type Who = Pick<LockHolder, 'pid' | 'command' | 'sinceMs' | 'state' | 'stopped'>
 
@@ -14,12 +14,12 @@ export function heldBy(holders: readonly Who[]): string | undefined {
 
 function holderText({ pid, command, sinceMs, stopped }: Who): string {
   const who = pid === undefined ? 'a process that cannot be seen from here' : String(pid)
-  const what = command === undefined ? '' : ` (${printable(command)})`
+  const what = command === undefined ? '' : ` (${harmless(command)})`
   return who + what + (sinceMs === undefined ? '' : ` for ${age(sinceMs)}`) + (stopped ? ', stopped' : '')
 }
 
-/** A path as short as it can be said from here. */
+/** A path as short as it can be said from here, harmless to show. */
 export function shortPath(path: string): string {
   const short = relative('', path)
-  return short.startsWith('..') ? path : short
+  return harmless(short.startsWith('..') ? path : short)
 }

@@ -1,3 +1,5 @@
+import { harmless } from '../errors.ts'
+
 /** How long to wait for a lock, and what may end the wait. */
 export interface AcquireOptions {
   /**
@@ -95,7 +97,7 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 /** A value as an error message shows it. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'string') return harmless(JSON.stringify(value))
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`
   if (typeof value === 'object' && value !== null)
     return `an object of type ${value.constructor?.name ?? 'null prototype'}`

@@ -1,6 +1,7 @@
 import { type LockHolder, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { monotonicMs } from '../os/clock.ts'
 import { eraseNote, leaveNote } from '../os/holders.ts'
+import { ownCommand } from '../os/live-process.ts'
 import { type Backend, describeBackend, isSameBackend, lockableOf } from './backend.ts'
 import type { Hold } from './hold.ts'
 import { Room } from './room.ts'
@@ -101,7 +102,7 @@ export class Site {
 
   #ownHolders(): LockHolder[] {
     const now = performance.now()
-    const command = [process.argv0, ...process.argv.slice(1)].join(' ')
+    const command = ownCommand()
     const describe = (
       mode: LockMode,
       since: number,

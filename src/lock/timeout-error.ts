@@ -9,14 +9,12 @@ export function timeoutError(site: Site, mode: LockMode, waitedMs: number): Lock
     holding.length === 0
       ? 'Who holds it cannot be seen from here (another container?), or let go just now.'
       : `Held by ${holding.map(describeHolder).join(' and by ')}.`
-  const own = holding.find((holder) => holder.acquiredAt !== undefined)
-  const where = own ? `\nAcquired in this very process:\n${own.acquiredAt}` : ''
   const advice = holding.some(({ pid }) => pid === process.pid)
     ? 'Give it more time with timeoutMs. If that hold waits for this very call, directly or by a queue of jobs, no time is ' +
       'enough: make the call in the context of the hold, or do not await it there.'
     : 'Give it more time with timeoutMs, or see who it is with "pslock status".'
   return new LockTimeoutError(
-    `no ${mode} lock of ${site.path} within ${Math.round(waitedMs)} ms. ${who} ${advice}${where}`,
+    `no ${mode} lock of ${site.path} within ${Math.round(waitedMs)} ms. ${who} ${advice}`,
     { path: site.path, mode, waitedMs, holders },
   )
 }

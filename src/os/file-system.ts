@@ -1,5 +1,6 @@
 import { readFileSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { harmless } from '../errors.ts'
 
 /**
  * Which file system a path is on, for the messages of errors and one warning. Nothing is refused by its name: NFS and
@@ -91,7 +92,7 @@ export function warnOfLocalLocks(mount: Mount): void {
   if (warned.has(mount.point)) return
   warned.add(mount.point)
   process.emitWarning(
-    `flock(2) on ${describeMount(mount)} excludes the processes of this machine only, since ${localReason(mount)}. ` +
+    `flock(2) on ${harmless(describeMount(mount))} excludes the processes of this machine only, since ${localReason(mount)}. ` +
       "If other machines use the same data, mount it with shared locks, or see { backend: 'lockfile' }.",
     { type: 'PsLockWarning', code: 'PSLOCK_NETWORK_FILE_SYSTEM' },
   )

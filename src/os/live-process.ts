@@ -1,16 +1,35 @@
-import { readFileSync, readlinkSync } from 'node:fs'
-import { errnoOf } from '../errors.ts'
+import { closeSync, constants, openSync, readFileSync, readlinkSync, readSync } from 'node:fs'
+import { errnoOf, harmless } from '../errors.ts'
 
 /** What the system tells about a process. Only Linux has /proc; elsewhere most of it is undefined. */
 
-/** Its command line; undefined where it has ended or may not be seen. */
+/** This much of a command line is read, in bytes: it may be megabytes long, and is shown to people. */
+const COMMAND_BYTES = 4096
+
+/** The beginning of its command line, harmless to show; undefined where it has ended or may not be seen. */
 export function commandOf(pid: number): string | undefined {
   try {
-    const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '').replaceAll('\0', ' ')
-    return line === '' ? undefined : line
+    const fd = openSync(`/proc/${pid}/cmdline`, constants.O_RDONLY)
+    try {
+      const bytes = Buffer.alloc(COMMAND_BYTES)
+      const length = readSync(fd, bytes)
+      const line = shown(bytes.toString('utf8', 0, length).split('\0').join(' '))
+      return line === '' ? undefined : line
+    } finally {
+      closeSync(fd)
+    }
   } catch {
-    return pid === process.pid ? process.argv.join(' ') : undefined
+    return pid === process.pid ? ownCommand() : undefined
   }
+}
+
+/** As node was started, harmless to show. */
+export function ownCommand(): string {
+  return shown([process.argv0, ...process.argv.slice(1)].join(' ').slice(0, COMMAND_BYTES))
+}
+
+function shown(line: string): string {
+  return harmless(line).trimEnd()
 }
 
 /** Its start in clock ticks since boot (/proc/<pid>/stat, field 22): with it a reused pid is not mistaken. */

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs'
 import type { LockMode } from '../../errors.ts'
+import { harmless } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
 import type { Content } from '../dump/file-format.ts'
@@ -164,10 +165,13 @@ export class JournalPass implements Pass {
       await this.#checkpoint()
     } catch (error) {
       this.#file.postpone()
-      process.emitWarning(`the journal of ${this.#path} could not be put into the file: ${String(error)}`, {
-        type: 'PsLockWarning',
-        code: 'PSLOCK_CHECKPOINT',
-      })
+      process.emitWarning(
+        harmless(`the journal of ${this.#path} could not be put into the file: ${String(error)}`),
+        {
+          type: 'PsLockWarning',
+          code: 'PSLOCK_CHECKPOINT',
+        },
+      )
     }
   }
 

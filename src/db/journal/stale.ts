@@ -1,5 +1,5 @@
 import { renameSync, unlinkSync } from 'node:fs'
-import { errnoOf, StaleWriteError } from '../../errors.ts'
+import { errnoOf, harmless, StaleWriteError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogFile } from '../log/log-file.ts'
@@ -41,8 +41,8 @@ export function putAside(path: string): string | undefined {
 export function cutTorn(log: LogFile, torn: Buffer): void {
   const kept = log.cutTail(torn)
   process.emitWarning(
-    `${log.path} ended in ${torn.length} bytes of an operation that was cut short by a crash. They were never acknowledged; ` +
-      `they are kept in ${kept}.`,
+    `${harmless(log.path)} ended in ${torn.length} bytes of an operation that was cut short by a crash. They were never acknowledged; ` +
+      `they are kept in ${harmless(kept)}.`,
     { type: 'PsLockWarning', code: 'PSLOCK_TORN_TAIL' },
   )
 }
