@@ -19,7 +19,7 @@ export class Site {
   readonly #door: Turnstile
   readonly #holds = new Set<Hold>()
   #users = 0
-  #noting = false
+  #noteTimer: NodeJS.Timeout | undefined
   #noted = false
 
   /**
@@ -69,7 +69,7 @@ export class Site {
     // Readers share one lock: who joins those that have lost it has none.
     const { failure } = this.#door.file
     if (failure) hold.fail(failure)
-    if (!this.#noting) this.#noteLater()
+    if (!this.#noteTimer) this.#noteLater()
   }
 
   /** For `pslock run`: see `Lockable.passOn`. Only while it is held. */
@@ -124,9 +124,8 @@ export class Site {
   }
 
   #noteLater(): void {
-    this.#noting = true
-    setTimeout(() => {
-      this.#noting = false
+    this.#noteTimer = setTimeout(() => {
+      this.#noteTimer = undefined
       const [oldest] = this.#holds
       if (!oldest) return
       const fd = this.#door.file.fd
@@ -136,7 +135,8 @@ export class Site {
         leaveNote(fd, oldest.mode, monotonicMs() - ageMs)
         this.#noted = true
       }
-    }, NOTE_AFTER_MS).unref()
+    }, NOTE_AFTER_MS)
+    this.#noteTimer.unref()
   }
 
   /** Else the next hold of this process, too young for a note of its own, would be shown with the age of this one. */
@@ -148,6 +148,8 @@ export class Site {
 
   #closeIfUnused(): void {
     if (this.#users > 0 || !this.room.isEmpty || this.room.waiters.length > 0) return
+    clearTimeout(this.#noteTimer)
+    this.#noteTimer = undefined
     this.#door.close()
     if (shared.sites.get(this.path) === this) shared.sites.delete(this.path)
   }

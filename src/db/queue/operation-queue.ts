@@ -117,6 +117,7 @@ export class OperationQueue {
     await this.hooks.idle()
     while (this.#draining) await this.#draining
     await this.#passes.idle()
+    if (!this.#isBusy) this.#watch.stop()
   }
 
   get #isBusy(): boolean {

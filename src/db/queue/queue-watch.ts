@@ -28,4 +28,10 @@ export class QueueWatch {
     }, inMs)
     this.#timer.unref()
   }
+
+  /** Nobody waits: it would keep the store in memory until the next time it looks. */
+  stop(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
 }
