@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer'
+import { fsyncSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
-import { readRange, sync, syncNames } from '../../os/data-io.ts'
+import { readRange, sync, syncNames, syncNamesSync } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
 import { replaceFile, replaceFileSync, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
@@ -101,12 +102,37 @@ export class ImageFile {
   async sync(): Promise<void> {
     const known = this.#known
     try {
-      if (known && this.#unsyncable === known) throw new Error('an fsync of this version has failed before')
+      if (known && this.#unsyncable === known) throw unsyncable()
       if (known) await this.#syncContent(known)
       await syncNames(this.path)
       this.#synced = known
     } catch (cause) {
       throw storeFailure(this.path, 'sync', cause)
+    }
+  }
+
+  /** As `sync`, blocking the thread. */
+  syncBlocking(): void {
+    const known = this.#known
+    try {
+      if (known && this.#unsyncable === known) throw unsyncable()
+      if (known) this.#syncContentBlocking(known)
+      syncNamesSync(this.path)
+      this.#synced = known
+    } catch (cause) {
+      throw storeFailure(this.path, 'sync', cause)
+    }
+  }
+
+  #syncContentBlocking(known: object): void {
+    const { generation } = this.#data
+    this.#data.reopen()
+    if (!this.#data.isOpen || this.#data.generation !== generation) return
+    try {
+      fsyncSync(this.#data.fd)
+    } catch (error) {
+      this.#unsyncable = known
+      throw error
     }
   }
 
@@ -188,6 +214,10 @@ export class ImageFile {
     const temp = join(dirname(this.path), `.${basename(this.path)}.pslock.tmp`)
     return { temp, newMode: 0o666, durable: this.#durable }
   }
+}
+
+function unsyncable(): Error {
+  return new Error('an fsync of this version has failed before')
 }
 
 /** Where the first bytes are that are no UTF-8: behind the longest beginning that is, decoded as far as it goes. */

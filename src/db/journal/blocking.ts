@@ -21,8 +21,13 @@ import { cutTorn, keepStale } from './stale.ts'
 
 /** As those of `closed`, blocking the thread: for stores whose calls are synchronous. */
 
-export function replayedSync(path: string, format: TreeFormat): Tree {
-  return withFiles(path, (base, log) => read(path, format, base, log, 'shared').tree)
+export function replayedSync(path: string, format: TreeFormat, durable: boolean): Tree {
+  return withFiles(path, (base, log) => {
+    const { tree, relation } = read(path, format, base, log, 'shared')
+    if (durable && relation) log.syncBlocking()
+    if (durable) base.syncBlocking()
+    return tree
+  })
 }
 
 export function checkpointedSync(path: string, format: TreeFormat): void {

@@ -14,9 +14,17 @@ import { putAside } from './stale.ts'
  * the lock of the data file.
  */
 
-/** The tree of a file that has a journal, with what is in that. @throws as `JournalFile#news` */
-export async function replayed(path: string, format: TreeFormat, mode: LockMode): Promise<Tree> {
-  return withFile(path, format, async (file) => treeIn(file, mode))
+/**
+ * The tree of a file that has a journal, with what is in that.
+ * @param durable both files shall survive power loss as they were read
+ * @throws as `JournalFile#news`
+ */
+export async function replayed(path: string, format: TreeFormat, durable: boolean): Promise<Tree> {
+  return withFile(path, format, async (file) => {
+    const tree = await treeIn(file, 'shared')
+    if (durable) await file.sync()
+    return tree
+  })
 }
 
 /** Puts a journal into its file, under the exclusive lock. */
@@ -34,7 +42,7 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
     read: async (path) => {
       const content = await readFile(path)
       if (!hasJournal(path)) return content
-      return { ...content, bytes: Buffer.from(tree.stringify(await replayed(path, tree, 'shared'))) }
+      return { ...content, bytes: Buffer.from(tree.stringify(await replayed(path, tree, false))) }
     },
     beside: async (path) => findingsOf(path),
     settle: async (path) => {

@@ -73,8 +73,9 @@ export class JournalFile {
     return this.#hasJournal && this.#log.end > this.#checkpointAt
   }
 
+  /** Whether both are on the disk as they were read or written last; where there is no file, that is never known. */
   get isSynced(): boolean {
-    return !this.#hasJournal || this.#log.isSynced
+    return this.#base.isSynced && (!this.#hasJournal || this.#log.isSynced)
   }
 
   /** @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content */
@@ -148,7 +149,7 @@ export class JournalFile {
       const { bytes, error } = await this.#log.append(unit)
       this.#log.appended(unit, bytes === unit.length ? bytes : 0, bytes)
       if (bytes < unit.length) throw storeFailure(journalOf(this.#path), 'write', error)
-      await this.sync()
+      await this.#log.syncNow()
     }
     await this.#base.replace(text)
     this.#hash = hash
@@ -165,9 +166,10 @@ export class JournalFile {
     this.#checkpointAt = 2 * this.#log.end
   }
 
-  /** Makes what is written so far survive power loss. It may run after the lock is released. */
+  /** Makes what was read or written so far survive power loss. It may run after the lock is released. */
   async sync(): Promise<void> {
-    await this.#log.syncNow()
+    if (this.#hasJournal && !this.#log.isSynced) await this.#log.syncNow()
+    if (!this.#base.isSynced) await this.#base.sync()
   }
 
   changedMeanwhile(): LockLostError {

@@ -195,6 +195,10 @@ export class JournalPass implements Pass {
     return { committed, settle: () => this.#sync() }
   }
 
+  async settle(): Promise<void> {
+    if (this.#options.durability === 'disk' && !this.#file.isSynced) await this.#sync()
+  }
+
   async #sync(): Promise<void> {
     try {
       await this.#file.sync()

@@ -140,6 +140,7 @@ export class BlockingTree {
       })
     }
     this.#lock.exclusiveSync(run, options)
+    if (!this.#draft) this.#pass.settleSync()
   }
 
   /** A reader may go without the lock where no lock file can be made. */
@@ -152,6 +153,7 @@ export class BlockingTree {
     } finally {
       this.#pass.file.unlockData()
     }
+    this.#pass.settleSync()
   }
 }
 

@@ -22,6 +22,7 @@ export class TreePass {
   tookJournal = false
   readonly #path: string
   readonly #timeoutMs: number
+  readonly #durable: boolean
   readonly #format: TreeFormat
   #staged = false
   #rollBack: () => void = () => {}
@@ -30,7 +31,8 @@ export class TreePass {
     this.#path = path
     this.#timeoutMs = options.timeoutMs
     this.#format = format
-    this.file = new ImageFile(path, options.durability === 'disk')
+    this.#durable = options.durability === 'disk'
+    this.file = new ImageFile(path, this.#durable)
     this.state = new TreeState(path, memory, format)
   }
 
@@ -96,6 +98,20 @@ export class TreePass {
     this.state.settle(this.file.isMissing)
   }
 
+  /** With durability 'disk': whether what memory was made equal to is known to be on the disk. */
+  get isSettled(): boolean {
+    return !this.#durable || this.file.isSynced
+  }
+
+  /** Makes it so. The lock need not be held. @throws StoreIoError */
+  async settle(): Promise<void> {
+    if (!this.isSettled) await this.file.sync()
+  }
+
+  settleSync(): void {
+    if (!this.isSettled) this.file.syncBlocking()
+  }
+
   saveSync(): void {
     try {
       if (this.#staged) this.#writeSync()
@@ -137,7 +153,7 @@ export class TreePass {
       return false
     }
     this.file.forget()
-    this.#take(await news(() => replayed(this.#path, this.#format, mode)))
+    this.#take(await news(() => replayed(this.#path, this.#format, this.#durable)))
     return true
   }
 
@@ -147,7 +163,7 @@ export class TreePass {
       return false
     }
     this.file.forget()
-    this.#take(untilUnsplitSync(this.#timeoutMs, () => replayedSync(this.#path, this.#format)))
+    this.#take(untilUnsplitSync(this.#timeoutMs, () => replayedSync(this.#path, this.#format, this.#durable)))
     return true
   }
 

@@ -190,11 +190,18 @@ export class TreeStore implements TreeSession, Pass {
   async commit(): Promise<Commit> {
     try {
       await this.#pass.save()
-      return { committed: Number.POSITIVE_INFINITY }
+      return {
+        committed: Number.POSITIVE_INFINITY,
+        settle: this.#pass.isSettled ? undefined : () => this.settle(),
+      }
     } catch (error) {
       this.#pass.undo()
       return { committed: 0, error: this.#pass.writeFailure(error) }
     }
+  }
+
+  settle(): Promise<void> {
+    return this.#pass.settle()
   }
 
   end(): void {
