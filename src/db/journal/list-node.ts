@@ -14,6 +14,9 @@ const MOVES: ReadonlySet<string | symbol> = new Set([
   'fill',
 ])
 
+/** In the place of an element that was deleted: as in an array, it is not there, and reads as undefined. JSON has null. */
+const HOLE: unique symbol = Symbol('hole')
+
 /**
  * A list of which single elements were replaced, and the end was changed (as by `push`), keeps just that; one that was
  * changed otherwise keeps a copy of its elements.
@@ -50,7 +53,9 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
 
   /** of which these were replaced, */
   get replaced(): [index: number, value: unknown][] {
-    return [...(this.#changed ?? [])].filter(([index]) => index < this.#kept)
+    return [...(this.#changed?.keys() ?? [])]
+      .filter((index) => index < this.#kept)
+      .map((index) => [index, this.current(index)])
   }
 
   /** and these follow them. */
@@ -65,8 +70,16 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
   /** An element, as it is kept. */
   current(index: number): unknown {
     if (this.#copy) return this.#copy[index]
-    if (this.#changed?.has(index)) return this.#changed.get(index)
+    const changed = this.#changed?.get(index)
+    if (changed !== undefined || this.#changed?.has(index)) return changed === HOLE ? undefined : changed
     return index < this.#kept ? this.base[index] : undefined
+  }
+
+  /** Whether there is an element: an array may have holes. */
+  #has(index: number): boolean {
+    if (this.#copy) return index in this.#copy
+    if (this.#changed?.has(index)) return this.#changed.get(index) !== HOLE
+    return index < this.#kept && index in this.base
   }
 
   get(target: object, key: string | symbol): unknown {
@@ -80,18 +93,20 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
 
   has(target: object, key: string | symbol): boolean {
     const index = indexOf(key)
-    return index === undefined ? Reflect.has(target, key) : index < this.length
+    return index === undefined ? Reflect.has(target, key) : this.#has(index)
   }
 
   ownKeys(): string[] {
-    return [...Array.from({ length: this.length }, (_, index) => String(index)), 'length']
+    const keys: string[] = []
+    for (let index = 0; index < this.length; index++) if (this.#has(index)) keys.push(String(index))
+    return [...keys, 'length']
   }
 
   getOwnPropertyDescriptor(_: object, key: string | symbol): PropertyDescriptor | undefined {
     if (key === 'length')
       return { value: this.length, writable: true, enumerable: false, configurable: false }
     const index = indexOf(key)
-    if (index === undefined || index >= this.length) return undefined
+    if (index === undefined || !this.#has(index)) return undefined
     return member(this.recorder.draft(this.current(index), this, key as string))
   }
 
@@ -117,11 +132,16 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
     return true
   }
 
-  deleteProperty(target: object, key: string | symbol): boolean {
+  deleteProperty(_: object, key: string | symbol): boolean {
     const index = indexOf(key)
-    return (
-      index === undefined || index >= this.length || this.defineProperty(target, key, { value: undefined })
-    )
+    if (index === undefined || !this.#has(index)) return true
+    this.touch()
+    if (this.#copy) delete this.#copy[index]
+    else {
+      this.#changed ??= new Map()
+      this.#changed.set(index, HOLE)
+    }
+    return true
   }
 
   setPrototypeOf(): boolean {
@@ -151,7 +171,10 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
     if (this.#copy) return this.#copy
     const copy = this.base.slice(0, this.#kept)
     copy.length = this.#length
-    for (const [index, value] of this.#changed ?? []) copy[index] = value
+    for (const [index, value] of this.#changed ?? []) {
+      if (value === HOLE) delete copy[index]
+      else copy[index] = value
+    }
     this.#copy = copy
     return copy
   }

@@ -143,6 +143,68 @@ describe('the changes of a tree', () => {
     assert.equal(({} as Any).polluted, undefined)
   })
 
+  it('are made on lists whose holes look as those of an array, whatever makes them', () => {
+    const makes: ((list: Any) => unknown)[] = [
+      (list) => delete list[1],
+      (list) => delete list[9],
+      (list) => (list.length = 6),
+      (list) => (list[5] = 'x'),
+      (list) => list.push(delete list[0]),
+      (list) => [delete list[1], list.reverse()],
+      (list) => [list.reverse(), delete list[1]],
+      (list) => [delete list[1], Object.assign(list, { 1: undefined })],
+      (list) => [delete list[2], Object.assign(list, { length: 2 }), Object.assign(list, { length: 4 })],
+      (list) => [delete list[0], list.shift(), list.unshift('y')],
+      (list) => list.splice(1, 1, ...new Array(2)),
+    ]
+    const looks: ((list: Any) => unknown)[] = [
+      (list) => Array.from({ length: 8 }, (_, index) => index in list),
+      (list) => Object.keys(list),
+      (list) => Object.entries(list).length,
+      (list) => Object.hasOwn(list, 1) || Object.hasOwn(list, 4),
+      (list) => {
+        const seen: number[] = []
+        list.forEach((_: unknown, index: number) => void seen.push(index))
+        return seen
+      },
+      (list) => Object.keys(list.map(() => 1)),
+      (list) => list.filter(() => true).length,
+      (list) => list.reduce((count: number) => count + 1, 0),
+      (list) => list.some((value: unknown) => value === undefined),
+      (list) => list.every((value: unknown) => value !== undefined),
+      (list) => [
+        list.indexOf(undefined),
+        list.includes(undefined),
+        list.findIndex((v: Any) => v === undefined),
+      ],
+      (list) => [Object.keys(list.slice(0, 4)), Object.keys(list.concat(['z'])), list.flat().length],
+      (list) => [[...list].length, list.join(), JSON.stringify(list), list.at(1)],
+      (list) => Object.keys(list.sort()),
+      (list) => Object.keys(list.splice(0, 3)),
+    ]
+    for (const make of makes)
+      for (const look of looks) {
+        const plain = { list: ['a', 'b', 'c', { d: 1 }] }
+        let seen: unknown
+        const edit = (d: Any) => {
+          make(d.list)
+          seen = json(look(d.list))
+        }
+        edit(plain)
+        const right = seen
+        const says = `${make} ${look}`
+        assert.deepEqual(json(edited({ list: ['a', 'b', 'c', { d: 1 }] }, edit)), json(plain), says)
+        assert.deepEqual(seen, right, says)
+        // In an edit of an edit, too.
+        const inner = { list: ['a', 'b', 'c', { d: 1 }] }
+        changes(inner, (d) => {
+          make(d.list)
+          changes(d, (deeper) => (seen = json(look(deeper.list))))
+        })
+        assert.deepEqual(seen, right, `${says}, in another edit`)
+      }
+  })
+
   it('are what an edit without drafts would have made, whatever it does', () => {
     const seed = Number(process.env.PSLOCK_SEED ?? Math.floor(Math.random() * 2 ** 31))
     const next = random(seed)
