@@ -202,11 +202,20 @@ export class DataFile {
       if (code === 'ENOENT') return
       // A read-only file can be read; a write to it fails with what the system says.
       if (this.#appends && ['EACCES', 'EROFS', 'EPERM'].includes(code)) {
-        this.adopt(openFile(this.path, O_RDONLY | O_NONBLOCK), false)
-        this.#isFallback = true
+        this.#openToRead()
         return
       }
       throw storeFailure(this.path, 'open', error)
+    }
+  }
+
+  #openToRead(): void {
+    try {
+      this.adopt(openFile(this.path, constants.O_RDONLY | constants.O_NONBLOCK), false)
+      this.#isFallback = true
+    } catch (error) {
+      // Removed since the first try.
+      if (errnoOf(error) !== 'ENOENT') throw storeFailure(this.path, 'open', error)
     }
   }
 }

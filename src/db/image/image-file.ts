@@ -13,6 +13,9 @@ export type ImageNews =
   | { readonly kind: 'missing' }
   | { readonly kind: 'changed'; readonly size: number }
 
+/** A version of the file. */
+type Known = Pick<Named, 'size' | 'changedUs'> & { readonly generation: number }
+
 /**
  * The data file of an image or tree store: which version of it is loaded. Size and ctime tell rewriting in place
  * (never mtime: `cp -p`, rsync and tar set it).
@@ -21,16 +24,20 @@ export class ImageFile {
   readonly path: string
   readonly #durable: boolean
   readonly #data: DataFile
-  #known: (Pick<Named, 'size' | 'changedUs'> & { readonly generation: number }) | undefined
+  #known: Known | undefined
   #missing = false
   /** The known version that is on the disk, its name included. */
   #synced: object | undefined
   /** The one whose fsync failed: the page cache no longer tells what is on the disk. */
   #unsyncable: object | undefined
 
-  constructor(path: string, durable: boolean) {
+  readonly #isKnownText: (text: string) => boolean
+
+  /** @param isKnownText whether this is the text that was read or written last */
+  constructor(path: string, durable: boolean, isKnownText: (text: string) => boolean) {
     this.path = path
     this.#durable = durable
+    this.#isKnownText = isKnownText
     this.#data = new DataFile(path, false)
   }
 
@@ -61,6 +68,42 @@ export class ImageFile {
     return { kind: 'changed', size: found.size }
   }
 
+  /**
+   * Whether the file still is what was read or written last; one of which only times or mode were changed (touch, chmod) is.
+   * Where it is not, the next look reports it as changed.
+   */
+  isFresh(mode: LockMode): boolean | Promise<boolean> {
+    const touched = this.#touched(mode)
+    if (typeof touched === 'boolean') return touched
+    const text = this.read(touched.size)
+    return text instanceof Promise
+      ? text.then((all) => this.#isSame(all, touched))
+      : this.#isSame(text, touched)
+  }
+
+  #isFreshSync(): boolean {
+    const touched = this.#touched('exclusive')
+    return typeof touched === 'boolean' ? touched : this.#isSame(this.readSync(touched.size), touched)
+  }
+
+  /** The version that is there now, if it may have the text that is known. */
+  #touched(mode: LockMode): boolean | Known {
+    const known = this.#known
+    const { kind } = this.news(mode)
+    if (kind === 'none') return true
+    const now = this.#known
+    this.forget()
+    return kind === 'changed' && now && known?.generation === now.generation && known.size === now.size
+      ? now
+      : false
+  }
+
+  #isSame(text: string, now: Known): boolean {
+    if (!this.#isKnownText(text)) return false
+    this.#known = now
+    return true
+  }
+
   /** The text of the version that `news` reported as changed. */
   read(size: number): string | Promise<string> {
     const bytes = readRange(this.#data.fd, 0, size)
@@ -77,15 +120,20 @@ export class ImageFile {
     this.#missing = false
   }
 
-  /** Replaces the file. Only under the exclusive lock, after `news`. */
+  /**
+   * Replaces the file. Only under the exclusive lock, after `news`. There is one more look, at the last moment: what was
+   * written meanwhile would be lost.
+   */
   async replace(text: string): Promise<void> {
-    this.#requireUnchanged()
+    if (!(await this.isFresh('exclusive'))) throw this.changedMeanwhile()
+    this.requireWritable()
     this.#know(this.#data.adopt(await replaceFile(this.path, Buffer.from(text), this.#how()), true))
     if (this.#durable) this.#synced = this.#known
   }
 
   replaceSync(text: string): void {
-    this.#requireUnchanged()
+    if (!this.#isFreshSync()) throw this.changedMeanwhile()
+    this.requireWritable()
     this.#know(this.#data.adopt(replaceFileSync(this.path, Buffer.from(text), this.#how()), true))
     if (this.#durable) this.#synced = this.#known
   }
@@ -180,14 +228,6 @@ export class ImageFile {
   close(): void {
     this.forget()
     this.#data.close()
-  }
-
-  /** One more look, at the last moment: what was written meanwhile would be lost. */
-  #requireUnchanged(): void {
-    this.#data.requireWritable()
-    if (this.news('exclusive').kind === 'none') return
-    this.forget()
-    throw this.changedMeanwhile()
   }
 
   /** Bytes that are no text would be read as U+FFFD, and the next write would make that final. */

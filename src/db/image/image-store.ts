@@ -36,7 +36,7 @@ export class ImageStore<S extends object> implements Pass {
     this.#store = store
     this.#adapter = adapter
     this.#options = options
-    this.#file = new ImageFile(path, options.durability === 'disk')
+    this.#file = new ImageFile(path, options.durability === 'disk', (text) => text === this.#saved)
     this.queue = new OperationQueue(options.lock, this, path)
     this.doors = transacting(this.queue)
     this.copyable = copyable(path, options, this.queue, {
@@ -101,8 +101,8 @@ export class ImageStore<S extends object> implements Pass {
     return this.run(operation, mode)
   }
 
-  isFresh(): boolean {
-    return this.#file.news('exclusive').kind === 'none'
+  isFresh(): boolean | Promise<boolean> {
+    return this.#file.isFresh('exclusive')
   }
 
   abandon(): void {

@@ -17,7 +17,8 @@ import {
   relationTo,
   requireJournal,
 } from './journal.ts'
-import { cutTorn, keepStale } from './stale.ts'
+import { MOST_ATTEMPTS } from './journal-file.ts'
+import { cutTorn, keepStale, neverStill } from './stale.ts'
 
 /** As those of `closed`, blocking the thread: for stores whose calls are synchronous. */
 
@@ -50,30 +51,57 @@ export function checkpointedSync(path: string, format: TreeFormat): void {
   })
 }
 
-function read(
+interface Replayed {
+  readonly tree: Tree | undefined
+  /** Left out where there is no journal. */
+  readonly relation: Relation | undefined
+}
+
+/** See `JournalFile#load`. */
+function read(path: string, format: TreeFormat, base: ImageFile, log: LogFile, mode: LockMode): Replayed {
+  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+    const replayed = readOnce(path, format, base, log, mode)
+    if (replayed) return replayed
+  }
+  throw neverStill(path)
+}
+
+function readOnce(
   path: string,
   format: TreeFormat,
   base: ImageFile,
   log: LogFile,
   mode: LockMode,
-): { tree: Tree | undefined; relation: Relation | undefined } {
+): Replayed | undefined {
+  base.forget()
   const found = base.news(mode)
   const text = found.kind === 'changed' ? base.readSync(found.size) : undefined
-  const tree = text === undefined ? undefined : treeOf(text, path, format)
   const bytes = log.view.readBlocking(mode)
+  if (mode === 'shared' && base.news(mode).kind !== 'none') return undefined
+  const tree = text === undefined ? undefined : treeOf(text, path, format)
   // Another process has just put it into the file.
   if (!bytes) return { tree, relation: undefined }
   const entries = entriesOf(bytes)
   requireJournal(path, bytes, entries)
-  const relation = relationTo(text === undefined ? undefined : hashOf(text), entries)
-  if (relation === 'stale') throw keepStale(path, entries, tree)
+  const hash = text === undefined ? undefined : hashOf(text)
+  const relation = relationTo(hash, entries)
+  if (relation === 'stale') {
+    if (mode === 'shared' && !isStillStale(hash, base, log)) return undefined
+    throw keepStale(path, entries, tree)
+  }
   log.apply(bytes, 'replaced', entries.end)
   if (mode === 'exclusive' && entries.end < bytes.length) cutTorn(log, bytes.subarray(entries.end))
   return { tree: relation === 'current' ? apply(tree, entries.changes, path) : tree, relation }
 }
 
+function isStillStale(hash: string | undefined, base: ImageFile, log: LogFile): boolean {
+  if (base.news('exclusive').kind !== 'none') return false
+  const bytes = log.view.readBlocking('exclusive')
+  return bytes !== undefined && relationTo(hash, entriesOf(bytes)) === 'stale'
+}
+
 function withFiles<T>(path: string, run: (base: ImageFile, log: LogFile) => T): T {
-  const base = new ImageFile(path, true)
+  const base = new ImageFile(path, true, () => false)
   const log = new LogFile(journalOf(path), 0o600, true)
   try {
     return run(base, log)

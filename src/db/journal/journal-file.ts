@@ -20,10 +20,13 @@ import {
   requireJournal,
   unitOf,
 } from './journal.ts'
-import { cutTorn, keepStale } from './stale.ts'
+import { cutTorn, journalGone, keepStale, neverStill } from './stale.ts'
 
 /** A journal is put into its file when it is longer than that, and than this. */
 const SMALLEST_BYTES: number = 64 * 1024
+
+/** So often a reader without the lock looks again, each time because a journal was put into its file meanwhile. */
+export const MOST_ATTEMPTS = 100
 
 /** What is new in the two files. */
 export type JournalNews =
@@ -53,7 +56,7 @@ export class JournalFile {
   constructor(path: string, format: TreeFormat, durable: boolean) {
     this.#path = path
     this.#format = format
-    this.#base = new ImageFile(path, true)
+    this.#base = new ImageFile(path, true, (text) => hashOf(text) === this.#hash)
     this.#log = new LogFile(journalOf(path), 0o600, durable)
   }
 
@@ -80,14 +83,15 @@ export class JournalFile {
 
   /** @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content */
   async news(mode: LockMode): Promise<JournalNews> {
-    const base = this.#base.news(mode)
+    if (!this.#isLoaded || !(await this.#base.isFresh(mode))) return this.#load(mode)
     const log = await this.#log.view.news(mode)
-    if (!this.#isLoaded || base.kind !== 'none') return this.#load(mode)
-    if (log.kind === 'missing') return this.#hasJournal ? this.#load(mode) : NONE
+    if (log.kind === 'missing') return this.#hasJournal ? this.#withoutJournal(mode) : NONE
     if (log.kind === 'none') {
       if (this.#isSpent && mode === 'exclusive') await this.#removeJournal()
       return NONE
     }
+    if (log.kind === 'replaced' && this.#hasJournal && !this.#log.isBeginningOf(log.bytes))
+      return this.#withoutJournal(mode)
     const entries = entriesOf(log.bytes)
     const isNext = log.kind === 'tail' ? this.#hasJournal && !this.#isSpent : !this.#hasJournal
     if (!isNext || (log.kind === 'replaced' && entries.base !== this.#hash)) return this.#load(mode)
@@ -97,9 +101,13 @@ export class JournalFile {
 
   /** Whether both are, to their ends, what was read or written here. */
   async isFresh(): Promise<boolean> {
-    const base = this.#base.news('exclusive').kind
+    const isBase = await this.#base.isFresh('exclusive')
     const log = await this.#log.view.news('exclusive')
-    const isFresh = base === 'none' && (log.kind === 'none' || (log.kind === 'missing' && !this.#hasJournal))
+    const isLog =
+      log.kind === 'none' ||
+      (log.kind === 'missing' && !this.#hasJournal) ||
+      (log.kind === 'replaced' && this.#log.isOnlyTouched(log.bytes))
+    const isFresh = isBase && isLog
     if (!isFresh) this.forget()
     return isFresh
   }
@@ -190,21 +198,50 @@ export class JournalFile {
     }
   }
 
+  /** The journal that was loaded is not there any more. */
+  async #withoutJournal(mode: LockMode): Promise<JournalNews> {
+    // It was put into the file, or nothing of it was ever whole.
+    if (this.#isSpent || this.#log.end === 0 || !(await this.#base.isFresh(mode))) return this.#load(mode)
+    throw journalGone(this.#path)
+  }
+
   async #load(mode: LockMode): Promise<JournalNews> {
+    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+      const news = await this.#loadOnce(mode)
+      if (news) return news
+    }
+    throw neverStill(this.#path)
+  }
+
+  /**
+   * @returns undefined where a writer came between: who reads without the lock must have both files of one moment. The data
+   * file is looked at again after the journal, since with each journal that is put into it it becomes another file.
+   */
+  async #loadOnce(mode: LockMode): Promise<JournalNews | undefined> {
     this.#isLoaded = false
     this.#base.forget()
     this.#log.forget()
     const base = this.#base.news(mode)
     const text = base.kind === 'changed' ? await this.#base.read(base.size) : undefined
     const log = await this.#log.view.news(mode)
+    if (mode === 'shared' && this.#base.news(mode).kind !== 'none') return undefined
     this.#hash = text === undefined ? undefined : hashOf(text)
     this.#measure(text ?? '')
     this.#hasJournal = false
     this.#isSpent = false
     const tree = text === undefined ? undefined : treeOf(text, this.#path, this.#format)
+    const isStale = log.kind === 'replaced' && relationTo(this.#hash, entriesOf(log.bytes)) === 'stale'
+    if (mode === 'shared' && isStale && !(await this.#isStillStale())) return undefined
     const news = log.kind === 'replaced' ? await this.#replay(tree, log.bytes, mode) : tree
     this.#isLoaded = true
     return { kind: 'all', tree: news }
+  }
+
+  /** Asked before a reader puts a journal aside: with both files locked nobody else does anything about them meanwhile. */
+  async #isStillStale(): Promise<boolean> {
+    if (this.#base.news('exclusive').kind !== 'none') return false
+    const log = await this.#log.view.news('exclusive')
+    return log.kind === 'replaced' && relationTo(this.#hash, entriesOf(log.bytes)) === 'stale'
   }
 
   /** The tree with what is in the journal. */

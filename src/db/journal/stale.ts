@@ -1,5 +1,5 @@
 import { renameSync, unlinkSync } from 'node:fs'
-import { errnoOf, harmless, StaleWriteError } from '../../errors.ts'
+import { CorruptStoreError, errnoOf, harmless, StaleWriteError, StoreIoError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogFile } from '../log/log-file.ts'
@@ -11,13 +11,37 @@ import { type Entries, journalOf } from './journal.ts'
  * nothing of journals. Under the shared lock, too: nobody writes meanwhile, and of two readers one renames.
  */
 export function keepStale(path: string, entries: Entries, tree: Tree): StaleWriteError {
-  const kept = putAside(path)
-  const where = kept === undefined ? 'another process has put it aside' : `it is kept in ${kept}`
+  let where: string
+  try {
+    const kept = putAside(path)
+    where = `${kept === undefined ? 'another process has put it aside' : `it is kept in ${kept}`}. The next call works on the file as it is`
+  } catch (error) {
+    const code = error instanceof StoreIoError ? (errnoOf(error.cause) ?? '') : ''
+    if (!['EACCES', 'EPERM', 'EROFS'].includes(code)) throw error
+    where = `it is still ${journalOf(path)}, since this process may not put it aside (${code}). The next call of one that may does so`
+  }
   return new StaleWriteError(
     `${path} was replaced by a program that does not lock (an editor, the vanilla library) while changes of it were in its ` +
-      `journal. They are not of what is in the file now: ${where}. The next call works on the file as it is; look ` +
-      'whether you miss what is in the journal.',
+      `journal. They are not of what is in the file now: ${where}; look whether you miss what is in the journal.`,
     { path, paths: ['(root)'], base: undefined, mine: entries.changes, theirs: tree },
+  )
+}
+
+/** A journal was taken away that was not in its file yet. */
+export function journalGone(path: string): CorruptStoreError {
+  return new CorruptStoreError(
+    `${journalOf(path)} is gone, or another one, and ${path} is as it was: what was changed since that was written, and ` +
+      'acknowledged, is in neither. A journal is data. Nothing was written: put it back from a copy; or, to go on without ' +
+      'those changes, run `pslock repair` on the file, and open the store anew.',
+    { path },
+  )
+}
+
+export function neverStill(path: string): StoreIoError {
+  return new StoreIoError(
+    `cannot read ${path} and its journal: they are replaced again and again, and without access to the lock file nobody waits ` +
+      'for this reader. Give it read permission on the lock file.',
+    { path },
   )
 }
 
@@ -30,10 +54,9 @@ export function putAside(path: string): string | undefined {
     renameSync(journalOf(path), kept)
     return kept
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT' || kept === undefined)
-      throw storeFailure(journalOf(path), 'put aside', error)
-    unlinkSync(kept)
-    return undefined
+    if (kept !== undefined) unlinkSync(kept)
+    if (errnoOf(error) === 'ENOENT' && kept !== undefined) return undefined
+    throw storeFailure(journalOf(path), 'put aside', error)
   }
 }
 

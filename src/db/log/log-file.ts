@@ -46,6 +46,17 @@ export class LogFile {
     return this.exists && this.#known.isSynced
   }
 
+  /** Whether these bytes, all of a file, begin with what is known, as far as the last known bytes tell. */
+  isBeginningOf(bytes: Buffer): boolean {
+    const { compareFrom, end } = this.#known
+    return bytes.length >= end && this.#known.behind(bytes.subarray(compareFrom)) !== undefined
+  }
+
+  /** Whether the file that is open is known, and these bytes, all of it, say that only its times or mode have changed. */
+  isOnlyTouched(bytes: Buffer): boolean {
+    return this.#known.isOf(this.#data.generation) && bytes.length === this.end && this.isBeginningOf(bytes)
+  }
+
   /** The complete units of the news end after `length` bytes; what follows is not applied. */
   apply(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
     const whole = firstOf(bytes, length)

@@ -34,7 +34,7 @@ export class SchemaFile {
 
   constructor(dataPath: string) {
     this.path = `${dataPath}.schema`
-    this.#file = new ImageFile(this.path, true)
+    this.#file = new ImageFile(this.path, true, () => false)
   }
 
   /** The present schemas: the same object for as long as nobody has written. @throws CorruptStoreError, StoreIoError */

@@ -32,8 +32,8 @@ export class TreePass {
     this.#timeoutMs = options.timeoutMs
     this.#format = format
     this.#durable = options.durability === 'disk'
-    this.file = new ImageFile(path, this.#durable)
     this.state = new TreeState(path, memory, format)
+    this.file = new ImageFile(path, this.#durable, (text) => text === this.state.savedText)
   }
 
   /** Begins, and takes in what is in the file. */
@@ -66,8 +66,8 @@ export class TreePass {
   }
 
   /** Whether the file is still what memory was made equal to. */
-  get isFresh(): boolean {
-    return this.file.news('exclusive').kind === 'none' && !this.#hasJournal
+  async isFresh(): Promise<boolean> {
+    return (await this.file.isFresh('exclusive')) && !this.#hasJournal
   }
 
   /** This is what the file shall hold. */

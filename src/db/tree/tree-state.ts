@@ -87,6 +87,11 @@ export class TreeState {
     this.#truth = this.#saved
   }
 
+  /** What the file holds. */
+  get savedText(): string {
+    return this.#saved.text
+  }
+
   /** The tree to be written, as text and as a tree. */
   get truthText(): string {
     return this.#truth.text

@@ -178,8 +178,8 @@ export class TreeStore implements TreeSession, Pass {
     return this.run(operation)
   }
 
-  isFresh(): boolean {
-    return this.#pass.isFresh
+  isFresh(): Promise<boolean> {
+    return this.#pass.isFresh()
   }
 
   abandon(): void {

@@ -21,7 +21,7 @@ describe('image file', () => {
   const at = useFolder()
   let file: ImageFile
   beforeEach(() => {
-    file = new ImageFile(at('data'), false)
+    file = new ImageFile(at('data'), false, () => false)
   })
   afterEach(() => {
     file.unlockData()
@@ -98,7 +98,7 @@ describe('image file', () => {
   it('replaces as a whole, leaves nothing beside it, and has it locked until unlockData', async () => {
     file.news('exclusive')
     await file.replace('x'.repeat(300_000))
-    const other = new ImageFile(at('data'), false)
+    const other = new ImageFile(at('data'), false, () => false)
     assert.ok((await failing(() => other.news('exclusive'))) instanceof LockLostError)
     assert.equal(other.news('shared').kind, 'changed', 'readers are not kept out')
     file.unlockData()
@@ -111,7 +111,7 @@ describe('image file', () => {
 
   it('a writer with another lock file is noticed before it overwrites', async () => {
     writeFileSync(at('data'), 'one')
-    const other = new ImageFile(at('data'), false)
+    const other = new ImageFile(at('data'), false, () => false)
     other.news('exclusive')
     assert.ok((await failing(() => file.news('exclusive'))) instanceof LockLostError)
     other.unlockData()
