@@ -15,6 +15,8 @@ export class Pending {
   readonly #model: NedbModel
   readonly #path: string
   readonly #docs = new Map<unknown, Doc | string | undefined>()
+  /** Of those that are no text, the ids which may have been there before. */
+  readonly #parsed = new Set<unknown>()
   /** Of the lines that are here, and of all that came since they were last copied. */
   #chars = 0
   #keptChars = 0
@@ -28,6 +30,32 @@ export class Pending {
     return this.#docs.size === 0
   }
 
+  get size(): number {
+    return this.#docs.size
+  }
+
+  /** The ids of some of them. */
+  first(count: number): unknown[] {
+    const ids: unknown[] = []
+    for (const id of this.#docs.keys()) {
+      if (ids.length === count) break
+      ids.push(id)
+    }
+    return ids
+  }
+
+  /** How many documents more there are with them. @param isKnown whether there is a document of this id without them */
+  growth(isKnown: (id: unknown) => boolean): number {
+    let growth = 0
+    for (const [id, doc] of this.#docs) {
+      const isRemoval = doc === undefined || (typeof doc === 'string' && doc.startsWith(REMOVAL))
+      if (isRemoval) growth -= isKnown(id) ? 1 : 0
+      else if (typeof doc !== 'string' && !this.#parsed.has(id)) growth++
+      else growth += isKnown(id) ? 0 : 1
+    }
+    return growth
+  }
+
   /** A document that was not here, and not anywhere. */
   addNew(doc: Doc): void {
     this.#docs.set(doc._id, doc)
@@ -38,7 +66,10 @@ export class Pending {
     const old = this.#docs.get(id)
     if (typeof old === 'string') this.#chars -= old.length
     this.#docs.set(id, doc)
-    if (typeof doc !== 'string') return
+    if (typeof doc !== 'string') {
+      this.#parsed.add(id)
+      return
+    }
     this.#chars += doc.length
     this.#keptChars += doc.length
     if (this.#keptChars > KEPT_CHARS + 2 * this.#chars) this.#copy()
@@ -50,7 +81,7 @@ export class Pending {
    */
   take(ids?: readonly unknown[]): Map<unknown, Doc | undefined> {
     const docs = new Map<unknown, Doc | undefined>()
-    for (const id of ids ?? this.#docs.keys()) if (this.#docs.has(id)) docs.set(id, this.#parsed(id))
+    for (const id of ids ?? this.#docs.keys()) if (this.#docs.has(id)) docs.set(id, this.#documentOf(id))
     if (ids) for (const id of docs.keys()) this.delete(id)
     else this.clear()
     return docs
@@ -60,11 +91,13 @@ export class Pending {
   delete(id: unknown): boolean {
     const doc = this.#docs.get(id)
     if (typeof doc === 'string') this.#chars -= doc.length
+    else if (this.#parsed.size > 0) this.#parsed.delete(id)
     return this.#docs.delete(id)
   }
 
   clear(): void {
     this.#docs.clear()
+    this.#parsed.clear()
     this.#chars = 0
     this.#keptChars = 0
   }
@@ -76,7 +109,7 @@ export class Pending {
     this.#keptChars = this.#chars
   }
 
-  #parsed(id: unknown): Doc | undefined {
+  #documentOf(id: unknown): Doc | undefined {
     const pending = this.#docs.get(id)
     if (typeof pending !== 'string') return pending
     const doc = fromLine(this.#model, pending)
@@ -88,6 +121,9 @@ export class Pending {
     )
   }
 }
+
+/** As NeDB begins the line of a removal. */
+const REMOVAL = '{"$$deleted":true,'
 
 const FIRST = '{"_id":"'
 const LAST = ',"_id":"'

@@ -194,6 +194,10 @@ export interface LogMemory {
    * @default unknown: the file is compacted whenever that is asked for
    */
   lineCount?(): number
+  /** Called without the lock before a compaction by need: what can be done for it in advance, with turns for other work. */
+  prepareToCompact?(): Promise<void>
+  /** Nothing is asked for any more. */
+  close?(): void
   /**
    * About how many bytes `lines` would give, found in some ten milliseconds at most.
    * @default unknown: the file is never compacted by itself

@@ -64,7 +64,7 @@ export class Compaction {
     })
   }
 
-  /** Whether the file has exactly the lines that a rewrite would give it. Only in an operation, with memory caught up. */
+  /** Whether the file has, as far as it is known, exactly the lines that a rewrite would give it. */
   get isCompact(): boolean {
     const { file, memory, health } = this.#parts
     return file.exists && !health.hasBadLines && health.goodLines === memory.lineCount?.()
@@ -80,6 +80,12 @@ export class Compaction {
     const { signal } = this.#closing
     while (!signal.aborted) {
       try {
+        const { file, memory } = this.#parts
+        if (this.isCompact || !memory.liveBytes) {
+          this.#lookAt = 2 * file.end
+          return
+        }
+        await memory.prepareToCompact?.()
         // At once: a program that awaits one operation after the other may leave the event loop no turn for long.
         const run = () => this.#ifNeeded()
         await this.#parts.queue.push('exclusive', run, APART)
@@ -96,11 +102,11 @@ export class Compaction {
     const { file, memory, rewrite } = this.#parts
     // Somebody else was first.
     if (!file.exists || file.end < this.#lookAt) return
-    if (this.isCompact || !memory.liveBytes) {
+    if (this.isCompact) {
       this.#lookAt = 2 * file.end
       return
     }
-    const live = memory.liveBytes()
+    const live = memory.liveBytes?.() ?? file.end
     if (file.end >= 2 * live) await rewrite()
     this.#lookAt = Math.max(SMALLEST_BYTES, 2 * live)
   }

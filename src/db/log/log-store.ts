@@ -153,6 +153,7 @@ export class LogStore implements LogSession, Pass {
     await this.#compaction.close()
     await this.queue.idle()
     this.#file.close()
+    this.#memory.close?.()
     this.#mustReload = true
   }
 
