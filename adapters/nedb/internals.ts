@@ -75,6 +75,7 @@ export interface Nedb extends EventEmitter {
   insertAsync(docs: Doc[]): Promise<unknown>
   updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
   removeAsync(query: Query, options: { multi: boolean }): Promise<number>
+  compactDatafile(callback?: (error: Error | null) => void): void
   compactDatafileAsync(): Promise<void>
   _createNewId(): string
   _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]>

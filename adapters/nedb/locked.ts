@@ -195,10 +195,14 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       const compact = async () => {
         if (isRunning) return
         isRunning = true
-        const task = () => this.persistence.persistCachedDatabaseAsync(true)
-        await calling(this, 'compactDatafile', [], () => this.executor.pushAsync(task)).catch((error) =>
-          warnOfCompaction(at.session.path, error),
-        )
+        try {
+          const task = () => this.persistence.persistCachedDatabaseAsync(true)
+          // One of the user's own is what vanilla's timer calls.
+          if (this.compactDatafile !== compactDatafile) await this.compactDatafile()
+          else await calling(this, 'compactDatafile', [], () => this.executor.pushAsync(task))
+        } catch (error) {
+          warnOfCompaction(at.session.path, error)
+        }
         isRunning = false
       }
       // An idle store does not keep the process alive.
@@ -206,6 +210,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
   }
   nameCalls(Locked.prototype)
+  const { compactDatafile } = Locked.prototype
   return Locked as unknown as B
 }
 

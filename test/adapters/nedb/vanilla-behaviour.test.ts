@@ -32,7 +32,10 @@ interface Db {
   ensureIndex(options: object, callback: Callback): void
   ensureIndexAsync(options: object): Promise<void>
   removeIndexAsync(field: string): Promise<void>
+  compactDatafile: (callback?: Callback) => unknown
   compactDatafileAsync(): Promise<void>
+  setAutocompactionInterval(interval: unknown): void
+  stopAutocompaction(): void
   getAllData(): Doc[]
   on(event: string, listener: () => void): void
 }
@@ -278,6 +281,30 @@ const BEHAVIOURS: Record<string, Behaviour> = {
       return [lines(), told]
     },
     gives: [[{ _id: '1', n: 2 }], 1],
+  },
+  'the compaction timer calls the compactDatafile that the store has then': {
+    run: async ({ open }) => {
+      const db = open({ autoload: true })
+      await db.insertAsync({ a: 1 })
+      const { setInterval } = globalThis
+      const timers: [run: () => unknown, ms: number][] = []
+      globalThis.setInterval = ((run: () => unknown, ms: number) => {
+        timers.push([run, ms])
+        return setInterval(() => {}, 60_000)
+      }) as typeof setInterval
+      try {
+        db.setAutocompactionInterval('0')
+      } finally {
+        globalThis.setInterval = setInterval
+      }
+      let called = 0
+      db.compactDatafile = () => called++
+      const last = timers.at(-1)
+      await last?.[0]()
+      db.stopAutocompaction()
+      return [last?.[1], called]
+    },
+    gives: [5000, 1],
   },
   'what was issued before the load runs once it is loaded': {
     run: async ({ open, write }) => {
