@@ -11,6 +11,7 @@ export class LogReader {
   readonly #file: LogFile
   readonly #memory: LogMemory
   readonly #health: LineHealth
+  #isTaken = false
 
   constructor(file: LogFile, memory: LogMemory, health: LineHealth) {
     this.#file = file
@@ -18,8 +19,14 @@ export class LogReader {
     this.#health = health
   }
 
+  /** Whether memory has what was last taken, though mending the end of the file may have failed. */
+  get isTaken(): boolean {
+    return this.#isTaken
+  }
+
   /** @returns whether the whole file must be read again next time */
   async take(news: News, mode: LockMode): Promise<boolean> {
+    this.#isTaken = false
     if (news.kind === 'none') return false
     if (news.kind === 'missing') {
       this.#memory.apply([], true)
@@ -40,6 +47,7 @@ export class LogReader {
       scan.lines.push(coder ? await coder.decode(text) : text)
     }
     await this.#load(scan.lines, anew, bytes)
+    this.#isTaken = true
     if (scan.rest === 'none' || mode === 'shared') {
       this.#file.apply(bytes, kind, scan.end)
       // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.

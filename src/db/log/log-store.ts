@@ -1,4 +1,4 @@
-import { LockLostError, type LockMode } from '../../errors.ts'
+import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
@@ -175,8 +175,8 @@ export class LogStore implements LogSession, Pass {
     if (this.#writer.mustRewrite) return false
     try {
       if (this.#catchUpNow('shared', false)) return true
-    } catch {
-      // It is met again.
+    } catch (error) {
+      throw this.#readFailure(error)
     }
     const { view } = this.#file
     const before = view.stamp()
@@ -185,7 +185,7 @@ export class LogStore implements LogSession, Pass {
       await this.#catchUp('shared')
     } catch (error) {
       // What is wrong with a file that nobody has touched is so under the lock as well.
-      if (view.stamp() === before) throw error
+      if (!(error instanceof CorruptStoreError) || view.stamp() === before) throw error
       return false
     }
     // A last line without its line feed may be the beginning of more.
@@ -204,7 +204,7 @@ export class LogStore implements LogSession, Pass {
       this.#mustReload = true
       this.#mustReload = await this.#reader.take(news, mode)
     } catch (error) {
-      if (this.#mustReload) this.#memory.apply([], true)
+      if (this.#mustReload && !this.#reader.isTaken) this.#memory.apply([], true)
       throw this.#readFailure(error)
     }
   }

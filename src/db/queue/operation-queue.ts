@@ -126,7 +126,8 @@ export class OperationQueue {
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
   #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
-    if (mode === 'exclusive' || !issued.isSelfContained || this.#isBusy) return undefined
+    // A step of something else is not run here: what fails in it is not tried again, but said.
+    if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
     if (this.hooks.isUsed || Scope.enclosing(this) || PsLock.isClosing(this.#lock)) return undefined
     Context.rest()
     const read = this.#pass.readNow?.(run)
