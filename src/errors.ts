@@ -256,7 +256,17 @@ export class StoreIoError extends PsLockError {
   }
 }
 
-/** The system's error code of anything thrown, or undefined. */
+/**
+ * The system's error code of anything thrown, or undefined. Not by `instanceof`: under Jest and others that run tests in a
+ * context of their own (`node:vm`), the errors of node:fs are of another `Error` than ours.
+ */
 export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  const code = (error as { code?: unknown } | null | undefined)?.code
+  return typeof code === 'string' ? code : undefined
+}
+
+/** Anything thrown as an error, of whichever context it is. */
+export function asError(thrown: unknown): Error {
+  const message = (thrown as { message?: unknown } | null | undefined)?.message
+  return typeof message === 'string' ? (thrown as Error) : new Error(String(thrown))
 }

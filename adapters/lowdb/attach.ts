@@ -4,7 +4,7 @@ import { openTree } from '../../src/db/locked-db.ts'
 import type { TreeOptions } from '../../src/db/options.ts'
 import { requireFunction, show } from '../../src/lock/options.ts'
 import { JSON_FORMAT } from './file-format.ts'
-import { JSONFile, JSONFileSync, pathOf } from './json-file.ts'
+import { isUrl, JSONFile, JSONFileSync, pathOf } from './json-file.ts'
 import { lowdbRows } from './rows.ts'
 
 export type AnyLow = Low<unknown> | LowSync<unknown>
@@ -87,7 +87,7 @@ export function updateSync(blocking: BlockingTreeSession, edit: Edit): void {
 export type WithPath<A> = A & { readonly path?: string | undefined }
 
 export function isPath(target: unknown): target is string | URL {
-  return typeof target === 'string' || target instanceof URL
+  return typeof target === 'string' || isUrl(target)
 }
 
 export function openLow(
@@ -98,7 +98,7 @@ export function openLow(
   const { adapter } = low
   if (adapter instanceof InMemory) return undefined
   const path: unknown = 'path' in adapter ? adapter.path : undefined
-  if (typeof path !== 'string' && !(path instanceof URL)) {
+  if (typeof path !== 'string' && !isUrl(path)) {
     throw new TypeError(
       `a locked lowdb store must know its file: pass a path, or an adapter with a path property such as the JSONFile of ` +
         `'pslock/lowdb' (lowdb's own hides it). Got ${show(adapter)}`,

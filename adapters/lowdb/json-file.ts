@@ -6,7 +6,13 @@ import { requirePath } from '../../src/lock/options.ts'
 
 /** A file name in any of the forms that `fs` takes. */
 export function pathOf(filename: PathLike): string {
-  return filename instanceof URL ? fileURLToPath(filename) : String(filename)
+  return isUrl(filename) ? fileURLToPath(filename) : String(filename)
+}
+
+/** A URL of any context. */
+export function isUrl(value: unknown): value is URL {
+  const { href, protocol } = (value ?? {}) as Partial<URL>
+  return typeof value === 'object' && typeof href === 'string' && typeof protocol === 'string'
 }
 
 /** lowdb's own `JSONFile`, which also knows its path, resolved when it is made; it is private in the original. */

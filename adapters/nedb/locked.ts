@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { types } from 'node:util'
 import type { LogSession } from '../../src/db/adapter.ts'
 import { warnOfCompaction } from '../../src/db/log/compaction.ts'
 import { errnoOf } from '../../src/errors.ts'
@@ -147,7 +148,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       return docs.filter((doc) =>
         ttls.every(([field, seconds]) => {
           const since = doc[field]
-          return !(since instanceof Date) || now <= since.getTime() + seconds * 1000
+          return !types.isDate(since) || now <= since.getTime() + seconds * 1000
         }),
       )
     }

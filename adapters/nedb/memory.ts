@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { LogMemory, LogSession } from '../../src/db/adapter.ts'
 import type { InspectLines } from '../../src/db/dump/log-format.ts'
 import type { LineCoder } from '../../src/db/log/unit.ts'
@@ -99,7 +100,7 @@ export class NedbMemory implements LogMemory {
   }
 
   #idOf({ _id }: Doc): unknown {
-    if (!(_id instanceof Date)) return _id
+    if (!types.isDate(_id)) return _id
     const known = this.#dates.get(_id.getTime())
     if (!known) this.#dates.set(_id.getTime(), _id)
     return known ?? _id

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { UNIT_ID } from '../../src/db/log/unit.ts'
 import type { Doc, NedbModel } from './internals.ts'
 
@@ -82,7 +83,7 @@ function asInFile(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : null
   if (typeof value === 'function' || typeof value === 'symbol') return undefined
   if (typeof value !== 'object' || value === null) return value
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value
+  if (types.isDate(value)) return Number.isNaN(value.getTime()) ? null : value
   // Not `map`, which leaves holes as they are.
   if (Array.isArray(value)) return Array.from(value, (element) => asInFile(element) ?? null)
   const copy: Doc = {}

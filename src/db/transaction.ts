@@ -1,5 +1,5 @@
 import { ConflictError, TransactionError } from '../errors.ts'
-import { type AcquireOptions, requireFunction, show } from '../lock/options.ts'
+import { type AcquireOptions, isThenable, requireFunction, show } from '../lock/options.ts'
 import type { OperationQueue } from './queue/operation-queue.ts'
 
 export interface TransactionOptions extends AcquireOptions {
@@ -138,7 +138,7 @@ export function syncTransactions<M, S>(
         kind.edit((memory) => {
           value = run(tx(memory))
           // A promise is refused there.
-          if (value instanceof Promise) return value
+          if (isThenable(value)) return value
           throw undo
         }, options)
       } catch (error) {

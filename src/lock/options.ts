@@ -74,7 +74,9 @@ export function requireFunction(value: unknown, name: string): void {
 
 /** An AbortSignal or nothing, or a TypeError that shows what came instead. */
 export function requireSignal(value: unknown): void {
-  if (value === undefined || value instanceof AbortSignal) return
+  // One of another library (jsdom) or context will do.
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>
+  if (value === undefined || (typeof aborted === 'boolean' && typeof addEventListener === 'function')) return
   throw new TypeError(`signal must be an AbortSignal, got ${show(value)}`)
 }
 

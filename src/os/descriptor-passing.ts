@@ -1,4 +1,5 @@
 import { closeSync, writeSync } from 'node:fs'
+import { errnoOf } from '../errors.ts'
 import { libc } from './libc.ts'
 
 /**
@@ -162,8 +163,7 @@ export function ask(name: string, byte: string, atMostMs: number): Answer | 'gon
       connection: fd,
     }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ECONNRESET'))
-      return 'gone'
+    if (['EPIPE', 'ECONNRESET'].includes(errnoOf(error) ?? '')) return 'gone'
     throw error
   } finally {
     if (!isKept) closeSync(fd)

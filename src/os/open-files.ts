@@ -104,7 +104,7 @@ export function closeIdleFiles(): number {
 
 /** Whether something failed for want of a descriptor, and there will be one: ours are in use now, and not for ever. */
 export function willPass(error: unknown): boolean {
-  return (isShortage(error) || (error instanceof Error && isShortage(error.cause))) && all.files.size > 0
+  return (isShortage(error) || isShortage((error as Error | undefined)?.cause)) && all.files.size > 0
 }
 
 /** Calls it as soon as one of our files has been closed, or may be. First come, first served. */

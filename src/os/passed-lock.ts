@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs'
 import {
+  asError,
   errnoOf,
   LockDeadlockError,
   type LockHolder,
@@ -146,7 +147,7 @@ export class PassedLock implements Lockable {
       // No descriptors left, for one, passes; without koffi it never will.
       if (errnoOf(cause) === 'MODULE_NOT_FOUND') return this.#tryBeside(hold, mode, thorough, cause)
       throw new LockIoError(
-        `cannot take part in the hold of ${this.path} by ${who(hold)}: ${cause instanceof Error ? cause.message : cause}`,
+        `cannot take part in the hold of ${this.path} by ${who(hold)}: ${asError(cause).message}`,
         { path: this.path, cause },
       )
     }

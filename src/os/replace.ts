@@ -188,14 +188,8 @@ export function noWritePermission(path: string): Error {
 
 /** Any failure of the data file as a typed error that says what was done and what to do. */
 export function storeFailure(path: string, operation: string, cause: unknown): Error {
-  if (
-    cause instanceof Error &&
-    'path' in cause &&
-    'code' in cause &&
-    String(cause.code).startsWith('PSLOCK_')
-  )
-    return cause
   const code = errnoOf(cause)
+  if (code?.startsWith('PSLOCK_') && 'path' in (cause as object)) return cause as Error
   return new StoreIoError(
     `cannot ${operation} ${path}: ${ADVICE[code ?? ''] ?? `${code ?? String(cause)}.`}`,
     { path, cause },

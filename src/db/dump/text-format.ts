@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
+import { asError } from '../../errors.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
 
@@ -62,7 +63,7 @@ function failureOf(parse: (text: string) => unknown, text: string): Error | unde
     parse(text)
     return undefined
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return asError(error)
   }
 }
 

@@ -1,7 +1,7 @@
 import { LockDeadlockError, type LockMode } from '../../errors.ts'
 import { enclosing } from '../../lock/enter.ts'
 import type { Hold } from '../../lock/hold.ts'
-import { requireFunction, requireObject } from '../../lock/options.ts'
+import { isThenable, requireFunction, requireObject } from '../../lock/options.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import type { Patience } from '../../lock/room.ts'
 import { outsideHolds } from '../../lock/shared-state.ts'
@@ -178,8 +178,8 @@ export class Hooks {
     try {
       for (const hook of this.#hooks) {
         const asked = outsideHolds(() => Scope.outside(() => hook.before?.(told.event)))
-        if (asked instanceof Promise) {
-          asked.catch(() => {})
+        if (isThenable(asked)) {
+          asked.then(undefined, () => {})
           throw new TypeError(
             `a before hook must not return a promise where the call blocks the thread (event.blocking): ${told.event.path}`,
           )

@@ -1,3 +1,4 @@
+import { isThenable } from '../../lock/options.ts'
 import { outsideHolds } from '../../lock/shared-state.ts'
 import { Scope } from '../queue/scope.ts'
 import type { Hook, HookEvent } from './hook.ts'
@@ -69,7 +70,7 @@ function callAfter(run: () => unknown): void {
     })
   try {
     const done = outsideHolds(() => Scope.outside(run))
-    if (done instanceof Promise) done.catch(asUncaught)
+    if (isThenable(done)) done.then(undefined, asUncaught)
   } catch (error) {
     asUncaught(error)
   }

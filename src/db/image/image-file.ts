@@ -107,7 +107,7 @@ export class ImageFile {
   /** The text of the version that `news` reported as changed. */
   read(size: number): string | Promise<string> {
     const bytes = readRange(this.#data.fd, 0, size)
-    return bytes instanceof Promise ? bytes.then((all) => this.#decode(all)) : this.#decode(bytes)
+    return 'then' in bytes ? bytes.then((all) => this.#decode(all)) : this.#decode(bytes)
   }
 
   readSync(size: number): string {

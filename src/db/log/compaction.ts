@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ClosedError, errnoOf, LockTimeoutError } from '../../errors.ts'
+import { asError, ClosedError, errnoOf, LockTimeoutError } from '../../errors.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
 import { outsideAll } from '../queue/outside.ts'
@@ -124,7 +124,7 @@ export class Compaction {
 /** A compaction that nobody has asked for cannot reject anybody's call. To silence it: `node --disable-warning=PSLOCK_COMPACTION`. */
 export function warnOfCompaction(path: string, error: unknown): void {
   process.emitWarning(
-    `${path} could not be compacted: ${error instanceof Error ? error.message : error}. It is tried again later; no data is ` +
+    `${path} could not be compacted: ${asError(error).message}. It is tried again later; no data is ` +
       'lost meanwhile, but the file grows.',
     { type: 'PsLockWarning', code: 'PSLOCK_COMPACTION' },
   )

@@ -32,7 +32,7 @@ export async function enterFor(
   const { timeoutMs, signal } = head
   const { site, patience } = PsLock.entry(lock, mode, {
     timeoutMs,
-    signal: giveUp && signal ? AbortSignal.any([signal, giveUp]) : (giveUp ?? signal),
+    signal: giveUp && signal ? either(signal, giveUp) : (giveUp ?? signal),
   })
   let waitedMs = 0
   try {
@@ -46,6 +46,16 @@ export async function enterFor(
     throw error
   }
   return new Hold(site, mode, waitedMs)
+}
+
+/** As `AbortSignal.any`, which refuses signals of other libraries. */
+function either(one: AbortSignal, other: AbortSignal): AbortSignal {
+  const both = new AbortController()
+  for (const signal of [one, other]) {
+    if (signal.aborted) both.abort(signal.reason)
+    signal.addEventListener('abort', () => both.abort(signal.reason), { once: true, signal: both.signal })
+  }
+  return both.signal
 }
 
 /** The lock was not granted: those who have waited long enough are told, the others go on. */

@@ -1,5 +1,5 @@
 import { type LockMode, TransactionError } from '../../errors.ts'
-import { type AcquireOptions, joins } from '../../lock/options.ts'
+import { type AcquireOptions, isThenable, joins } from '../../lock/options.ts'
 import type { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
@@ -168,8 +168,8 @@ function draftOf(tree: Tree): TreeMemory {
 }
 
 function notAPromise<T>(result: T): T {
-  if (!(result instanceof Promise)) return result
-  result.catch(() => {})
+  if (!isThenable(result)) return result
+  result.then(undefined, () => {})
   throw new TypeError(
     'update(fn), transaction(fn): fn must not return a promise here, since the lock ends when it returns',
   )

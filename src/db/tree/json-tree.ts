@@ -1,3 +1,5 @@
+import { types } from 'node:util'
+
 /** A JSON value. What is not JSON (maps, functions, objects with a `toJSON`) is a leaf: kept as it is. */
 export type Tree = unknown
 export type TreeObject = Record<string, unknown>
@@ -5,7 +7,9 @@ export type TreeObject = Record<string, unknown>
 export function isObject(value: unknown): value is TreeObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
+  if (prototype === Object.prototype || prototype === null) return true
+  // That of objects of another context (node:vm, Jest) has none above it either.
+  return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, '__lookupGetter__')
 }
 
 /** Sets an own property, also where its name is `__proto__`. */
@@ -31,9 +35,9 @@ export function isRecord(value: unknown): value is TreeObject {
 
 /** A copy of all containers, and of dates, which can be changed in place too; other leaves are shared. */
 export function cloneTree<T>(tree: T): T {
+  if (typeof tree !== 'object' || tree === null) return tree
   if (Array.isArray(tree)) return tree.map((element) => cloneTree(element) as unknown) as T
-  if (tree instanceof Date) return new Date(tree) as T
-  if (!isRecord(tree)) return tree
+  if (!isRecord(tree)) return types.isDate(tree) ? (new Date(tree) as T) : tree
   const copy = (isObject(tree) ? {} : Object.create(Object.getPrototypeOf(tree))) as TreeObject
   for (const key of Object.keys(tree)) setOwn(copy, key, cloneTree(tree[key]))
   return copy as T

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { byId, equalTrees, idOf, isObject, isRecord, setOwn, type TreeObject } from './json-tree.ts'
 
 /**
@@ -12,12 +13,12 @@ export function patch(target: unknown, source: unknown): unknown {
 
 function patchAt(target: unknown, source: unknown, patched: Set<unknown>): unknown {
   if (target === source) return target
-  if (target instanceof Date && source instanceof Date && Number(target) === Number(source)) return target
   if (patched.has(target)) return equalTrees(target, source) ? target : source
   if (Array.isArray(target) && Array.isArray(source)) return patchArray(target, source, patched.add(target))
   if (isRecord(target) && isRecord(source) && sameClass(target, source))
     return patchObject(target, source, patched.add(target))
-  return source
+  const isSameDate = types.isDate(target) && types.isDate(source) && Number(target) === Number(source)
+  return isSameDate ? target : source
 }
 
 function sameClass(a: object, b: object): boolean {

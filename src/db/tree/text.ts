@@ -1,4 +1,4 @@
-import { CorruptStoreError } from '../../errors.ts'
+import { asError, CorruptStoreError } from '../../errors.ts'
 import type { TreeFormat } from '../adapter.ts'
 import { failurePlace } from '../dump/text-format.ts'
 import type { Tree } from './json-tree.ts'
@@ -14,7 +14,7 @@ export function treeOf(text: string, path: string, { name, parse }: TreeFormat):
   try {
     return parse(text)
   } catch (cause) {
-    const failure = cause instanceof Error ? cause : new Error(String(cause))
+    const failure = asError(cause)
     const place = failurePlace(parse, failure, text)
     const where = place ? `line ${place.line}, byte ${place.byte}: ` : ''
     throw new CorruptStoreError(

@@ -136,7 +136,9 @@ export class TreePass {
   }
 
   writeFailure(error: unknown): unknown {
-    return error instanceof TypeError ? error : storeFailure(this.#path, 'write', error)
+    return (error as Error | undefined)?.name === 'TypeError'
+      ? error
+      : storeFailure(this.#path, 'write', error)
   }
 
   /** Somebody keeps a journal beside this file, which counts for all. */
