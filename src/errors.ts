@@ -261,8 +261,8 @@ export class StoreIoError extends PsLockError {
  * context of their own (`node:vm`), the errors of node:fs are of another `Error` than ours.
  */
 export function errnoOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null | undefined)?.code
-  return typeof code === 'string' ? code : undefined
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown }
+  return typeof code === 'string' && typeof message === 'string' ? code : undefined
 }
 
 /** Anything thrown as an error, of whichever context it is. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { runInNewContext } from 'node:vm'
 import * as errors from '../src/errors.ts'
 
 const cause = new Error('the system said no')
@@ -81,6 +82,9 @@ describe('errors', () => {
 
   it("errnoOf finds the system's code of anything thrown, and nothing where there is none", () => {
     assert.equal(errors.errnoOf(Object.assign(new Error('x'), { code: 'ENOENT' })), 'ENOENT')
+    const ofAnotherContext = runInNewContext("Object.assign(new Error('x'), { code: 'ENOENT' })")
+    assert.equal(ofAnotherContext instanceof Error, false)
+    assert.equal(errors.errnoOf(ofAnotherContext), 'ENOENT')
     for (const thrown of [undefined, null, 'ENOENT', { code: 'ENOENT' }, new Error('x')]) {
       assert.equal(errors.errnoOf(thrown), undefined)
     }

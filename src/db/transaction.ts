@@ -66,7 +66,7 @@ export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): 
       try {
         return await kind.transact(async (memory) => {
           const value = await run(tx(memory))
-          options.signal?.throwIfAborted()
+          if (options.signal?.aborted) throw options.signal.reason
           return value
         }, options)
       } catch (error) {

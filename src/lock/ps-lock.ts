@@ -184,7 +184,7 @@ export class PsLock {
 
   #patience(site: Site, mode: LockMode, options: AcquireOptions): Patience {
     requireSignal(options.signal)
-    options.signal?.throwIfAborted()
+    if (options.signal?.aborted) throw options.signal.reason
     return {
       timeoutMs: durationMs(options.timeoutMs, 'timeoutMs', this.#timeoutMs),
       sliceMs: this.#sliceMs,

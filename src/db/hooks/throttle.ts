@@ -85,7 +85,7 @@ async function delay(delayMs: number, signal: AbortSignal | undefined): Promise<
   try {
     await sleep(delayMs, undefined, { signal })
   } catch (error) {
-    signal?.throwIfAborted()
+    if (signal?.aborted) throw signal.reason
     throw error
   }
 }

@@ -186,7 +186,7 @@ export class LockTree {
     signal: AbortSignal | undefined
   } {
     requireSignal(signal)
-    signal?.throwIfAborted()
+    if (signal?.aborted) throw signal.reason
     return { timeoutMs: durationMs(timeoutMs, 'timeoutMs', this.#timeoutMs), signal }
   }
 
