@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { lockPathOption, seconds, wholeNumber } from './arguments.ts'
+import { addCleanCommand } from './clean.ts'
 import { EXIT } from './exit-codes.ts'
 import { failed, words } from './failed.ts'
 import { addFileCommands } from './files/commands.ts'
@@ -64,6 +65,7 @@ function program(): Command {
     .action(runDemo)
 
   addFileCommands(root)
+  addCleanCommand(root)
 
   return root
 }

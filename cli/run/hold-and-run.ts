@@ -1,5 +1,6 @@
-import { type LockMode, LockTimeoutError } from '../../src/errors.ts'
+import { type LockMode, LockTimeoutError, LockUnsupportedError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { isInGitFolder } from '../git-folder.ts'
 import { print } from '../output.ts'
 import { type Ending, runCommand } from './command.ts'
 import { heldBy, shortPath } from './held-by.ts'
@@ -37,6 +38,7 @@ export async function holdAndRun(
   options: RunOptions,
 ): Promise<Ending> {
   await using lock = new PsLock(file, { lockPath: options.lockPath })
+  requireNotGits(lock.path)
   const notice = options.quiet ? NO_NOTICE : waitingNotice(lock)
   let receive = (signal: NodeJS.Signals) => {
     if (!isFatal(signal)) return
@@ -59,6 +61,16 @@ export async function holdAndRun(
     if (!options.quiet) print(`pslock: ${notFree(error)}\n`)
     return { code: options.conflictExitCode }
   }
+}
+
+/** @throws where the lock file would stand in git's way */
+function requireNotGits(path: string): void {
+  if (!isInGitFolder(path)) return
+  throw new LockUnsupportedError(
+    `${shortPath(path)} is in a folder of git: git locks its files by creating <file>.lock, and refuses as long as one is ` +
+      'there. Lock something outside, or put the lock file elsewhere by --lock-path.',
+    { path },
+  )
 }
 
 function notFree({ path, holders, waitedMs }: LockTimeoutError): string {

@@ -49,7 +49,27 @@ export function leaveNote(fd: number, mode: LockMode, since: number): void {
 
 /** Takes back the note of this process, if it is still the one there. */
 export function eraseNote(fd: number): void {
-  if (parseNote(head(fd))?.pid === process.pid) write(fd, '')
+  if (parseNote(head(fd))?.pid === process.pid) markAsOurs(fd)
+}
+
+/** A note of nobody: what a new lock file says, so that it is known later on whose it is. */
+const MARK = '{"pid":0,"by":"pslock"}'
+
+/** Says in a new, empty lock file that it is pslock's. Where that fails, nobody removes it but by hand. */
+export function markAsOurs(fd: number): void {
+  write(fd, MARK)
+}
+
+/**
+ * Whose a lock file is, by its content: ours is one that we have marked, or that has a note of ours or the blanks which
+ * earlier versions left behind one. An empty one may be anybody's: earlier versions of ours, git's, a mail program's.
+ */
+export function ownerOf(fd: number): 'ours' | 'nobody' | 'others' {
+  const { size } = fstatSync(fd)
+  if (size === 0) return 'nobody'
+  const text = head(fd)
+  const isNote = size === NOTE_BYTES && text.endsWith('\n') && !text.slice(0, -1).includes('\n')
+  return isNote && (/^ +\n$/.test(text) || text.startsWith(MARK) || parseNote(text)) ? 'ours' : 'others'
 }
 
 /** Only over nothing or a note: what others have written there (a pid, a package manager's own lock) stays. */

@@ -15,7 +15,7 @@ import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedEr
 import { creationAdvice } from './creation-advice.ts'
 import { Descriptor, orClose } from './descriptor.ts'
 import { requireFlock } from './flock.ts'
-import { kernelHolders } from './holders.ts'
+import { kernelHolders, markAsOurs } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
 import type { Lockable } from './lockable.ts'
 import { NamedFile } from './named-file.ts'
@@ -122,7 +122,8 @@ export class LockFile implements Lockable {
   #open(): void {
     // Before a file is made that only stands in the way of the other backend.
     requireFlock(this.path)
-    this.#descriptor.replace(openLockFile(this.#named, this.#guards, this.#isCourtesy ? openSync : openFile))
+    const [open, marks] = this.#isCourtesy ? [openSync, false] : [openFile, true]
+    this.#descriptor.replace(openLockFile(this.#named, this.#guards, open, marks))
   }
 }
 
@@ -135,9 +136,10 @@ export function openLockFile(
   file: NamedFile,
   guards: string | undefined,
   open: typeof openFile = openFile,
+  marks = false,
 ): number {
   const { path } = file
-  const fd = openOrCreate(path, guards, open)
+  const fd = openOrCreate(path, guards, open, marks)
   const { mode } = orClose(fd, () => {
     try {
       return file.opened(fd)
@@ -166,7 +168,12 @@ function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsu
  * Opens without O_CREAT first: in a sticky folder such as /tmp Linux refuses O_CREAT on other users' files
  * (fs.protected_regular). Read-only is enough for flock, so a lock file made by root still serves everybody.
  */
-function openOrCreate(path: string, guards: string | undefined, open: typeof openFile): number {
+function openOrCreate(
+  path: string,
+  guards: string | undefined,
+  open: typeof openFile,
+  marks: boolean,
+): number {
   const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
   for (let attempt = 0; ; attempt++) {
     try {
@@ -178,7 +185,9 @@ function openOrCreate(path: string, guards: string | undefined, open: typeof ope
           return open(path, O_RDONLY | O_NOFOLLOW)
         if (code !== 'ENOENT') throw error
       }
-      return createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+      const fd = createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+      if (marks) markAsOurs(fd)
+      return fd
     } catch (error) {
       // EEXIST: another process created it between our two calls. ENOENT on the second call: no such folder.
       if (errnoOf(error) === 'EEXIST' && attempt < 100) continue
