@@ -2,8 +2,9 @@ import { type Command, Option } from 'commander'
 import { lockPathOption, seconds, wholeNumber } from './arguments.ts'
 import { EXIT } from './exit-codes.ts'
 import { failed } from './failed.ts'
+import { descriptorList, jobserver, notInherited } from './run/descriptors.ts'
 import { holdAndRun, LOCK_FD } from './run/hold-and-run.ts'
-import { endBy } from './run/signals.ts'
+import { endBy, isStartedByNohup } from './run/signals.ts'
 
 interface RunFlags {
   readonly shared?: true
@@ -13,6 +14,8 @@ interface RunFlags {
   readonly conflictExitCode: number
   readonly close: boolean
   readonly lockPath?: string
+  readonly passFds?: readonly number[]
+  readonly nohup?: true
   readonly quiet?: true
 }
 
@@ -23,17 +26,21 @@ again through pslock (a store, a PsLock, pslock run): it is inside this hold, by
 turns. With --shared such a lock can only be shared. Other programs, such as
 flock(1), would wait for their own parent, in vain.
 
-The command has stdin, stdout and stderr to itself, so there is no --json. While
-it waits, pslock says on stderr for whom.
+The command has stdin, stdout and stderr to itself, so there is no --json; of
+other descriptors those of --pass-fds, and make's jobserver. While it waits,
+pslock says on stderr for whom.
 
 SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT and SIGWINCH
-are passed on. Those that the terminal sends, such as Ctrl-C, reach the command
-from there, once.
+are passed on. Those that the terminal sends, such as Ctrl-C, or somebody to the
+whole process group, reach the command from there, once: for that a small shell
+watches in the group. Started by nohup, or with --nohup, SIGHUP is ignored; nohup is
+known by the shell's variable "_" or by a parent that ignores SIGHUP itself.
 
 The lock is free when the command has ended, whatever that left running in the
 background; but kill -9 of pslock frees it at once, and the command goes on
 without it. With --no-close the command, and all that inherits its descriptor
-${LOCK_FD}, share the lock: it lasts until they have ended, whatever happens to pslock.
+${LOCK_FD}, (or the next free one), share the lock until they have ended, whatever happens
+to pslock.
 Programs that close what they inherit, as Node and Python do for those that they
 start, do not pass it on to their own children.
 
@@ -69,6 +76,8 @@ export function addRunCommand(root: Command): void {
     .addOption(lockPathOption())
     .option('-o, --close', 'the command does not inherit the lock', true)
     .option('--no-close', 'it does, as with flock(1): the lock lasts until all of it has ended')
+    .option('--pass-fds <list>', 'more descriptors for the command: 3, or 3,4', descriptorList)
+    .option('--nohup', 'SIGHUP is ignored, here and by the command (as if started by nohup)')
     .option('-q, --quiet', 'say neither that it waits nor that it gave up')
     .addHelpText('after', NOTES)
     .action(run)
@@ -80,6 +89,9 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
   if (!process.argv.includes('--') || behind.length !== words.length) {
     command.error('error: put "--" between the file and the command: pslock run db.json -- make report')
   }
+  const passFds = [...new Set([...(flags.passFds ?? []), ...jobserver()])]
+  const closed = notInherited(passFds)
+  if (closed !== undefined) command.error(`error: descriptor ${closed} of --pass-fds is not open`)
   try {
     const ending = await holdAndRun(file, words, {
       mode: flags.shared ? 'shared' : 'exclusive',
@@ -87,6 +99,8 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
       conflictExitCode: flags.conflictExitCode,
       close: flags.close,
       lockPath: flags.lockPath,
+      passFds,
+      nohup: flags.nohup ?? isStartedByNohup(),
       quiet: flags.quiet ?? false,
     })
     if ('signal' in ending) endBy(ending.signal)

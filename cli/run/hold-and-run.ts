@@ -3,9 +3,10 @@ import { PsLock } from '../../src/lock/ps-lock.ts'
 import { isInGitFolder } from '../git-folder.ts'
 import { print } from '../output.ts'
 import { type Ending, runCommand } from './command.ts'
+import { GroupWitness } from './group-witness.ts'
 import { heldBy, shortPath } from './held-by.ts'
 import { passOn } from './pass-on.ts'
-import { endBy, isFatal, onSignals, relay } from './signals.ts'
+import { endBy, isFatal, onSignals, PASSED_ON, relay } from './signals.ts'
 import { type WaitingNotice, waitingNotice } from './waiting-notice.ts'
 
 export interface RunOptions {
@@ -14,6 +15,10 @@ export interface RunOptions {
   readonly timeoutMs: number
   /** What it ends with when the lock was not free in time. */
   readonly conflictExitCode: number
+  /** Whether SIGHUP is ignored, here and by the command. */
+  readonly nohup: boolean
+  /** Descriptors that the command gets besides stdin, stdout and stderr, under the same numbers. */
+  readonly passFds: readonly number[]
   /** Where the lock file is, if not at its usual place. */
   readonly lockPath: string | undefined
   /** Whether the command has no descriptor of the lock: then it is free when the command itself has ended. */
@@ -26,6 +31,9 @@ const NO_NOTICE: WaitingNotice = { stop: () => {} }
 
 /** The lock's own number in the command: above those that scripts use (`exec 3>log`, up to 9). */
 export const LOCK_FD = 10
+
+/** Node gives the command all signals back as they were; the shell leaves them so, but this one. */
+const IGNORING_SIGHUP = ['sh', '-c', `trap '' HUP; exec "$@"`, 'sh']
 
 /**
  * Holds the lock of a file while a command runs, and says how that ended. The lock is free when the command itself has
@@ -46,21 +54,35 @@ export async function holdAndRun(
     notice.stop()
     endBy(signal)
   }
-  onSignals((signal) => receive(signal))
+  onSignals((signal) => {
+    if (signal !== 'SIGHUP' || !options.nohup) receive(signal)
+  })
   try {
     using _held = await lock.acquire(options).finally(notice.stop)
     using passedOn = passOn(lock, options.mode)
     const { environment, fd } = passedOn
-    const descriptors = new Map<number, number>()
-    if (!options.close && fd !== undefined) descriptors.set(LOCK_FD, fd)
-    return await runCommand(words, { environment, descriptors }, (child) => {
-      receive = (signal) => relay(child, signal)
+    const descriptors = new Map(options.passFds.map((passed) => [passed, passed]))
+    if (!options.close && fd !== undefined) descriptors.set(freeFrom(LOCK_FD, descriptors), fd)
+    const program = options.nohup ? [...IGNORING_SIGHUP, ...words] : words
+    let witness: GroupWitness | undefined
+    const ending = await runCommand(program, { environment, descriptors }, (child) => {
+      const known = new GroupWitness(PASSED_ON)
+      witness = known
+      receive = (signal) => void relay(child, signal, known)
     })
+    witness?.close()
+    return ending
   } catch (error) {
     if (!(error instanceof LockTimeoutError)) throw error
     if (!options.quiet) print(`pslock: ${notFree(error)}\n`)
     return { code: options.conflictExitCode }
   }
+}
+
+function freeFrom(first: number, taken: ReadonlyMap<number, number>): number {
+  let fd = first
+  while (taken.has(fd)) fd++
+  return fd
 }
 
 /** @throws where the lock file would stand in git's way */

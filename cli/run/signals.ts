@@ -1,13 +1,15 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
+import { basename } from 'node:path'
 import { isatty } from 'node:tty'
+import type { GroupWitness } from './group-witness.ts'
 
 /**
  * What is passed on to the command. Not SIGTSTP: Ctrl-Z stops the command by itself, and must stop us too, so that the
  * shell has its terminal back (the lock stays held). SIGKILL and SIGSTOP cannot be caught.
  */
-const PASSED_ON = [
+export const PASSED_ON = [
   'SIGHUP',
   'SIGINT',
   'SIGQUIT',
@@ -51,10 +53,33 @@ export function isFatal(signal: NodeJS.Signals): boolean {
 
 /**
  * Sends the command what we received. Ctrl-C in a terminal has reached it already, and programs take a second one for
- * impatience (they give up cleaning up), so what the terminal sends to its foreground is not sent twice.
+ * impatience (they give up cleaning up), so what the terminal sends to its foreground is not sent twice, nor what was sent
+ * to our whole group.
  */
-export function relay(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (!FROM_THE_TERMINAL.has(signal) || !isInForeground()) child.kill(signal)
+export async function relay(
+  child: ChildProcess,
+  signal: NodeJS.Signals,
+  witness: GroupWitness,
+): Promise<void> {
+  if (FROM_THE_TERMINAL.has(signal) && isInForeground()) return
+  if (await witness.hasSeen(signal)) return
+  child.kill(signal)
+}
+
+/**
+ * Whether we were started with SIGHUP ignored, by nohup(1) or `trap '' HUP`. Node has taken that back before any of our
+ * code runs and tells nobody, so this is what shows it: the shell's note of what it has started, and the parent's own
+ * state on Linux. To be sure there is --nohup.
+ */
+export function isStartedByNohup(): boolean {
+  if (basename(process.env._ ?? '') === 'nohup') return true
+  try {
+    const status = readFileSync(`/proc/${process.ppid}/status`, 'utf8')
+    const ignored = /^SigIgn:\s*([0-9a-f]+)$/m.exec(status)?.[1]
+    return (BigInt(`0x${ignored ?? 0}`) & (1n << BigInt(constants.signals.SIGHUP - 1))) !== 0n
+  } catch {
+    return false
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { needsPseudoTerminal, pslockInTerminal } from './pseudo-terminal.ts'
@@ -53,6 +54,101 @@ describe('signals to pslock run', () => {
     }
     assert.equal((await running.outcome).code, 9)
     assert.ok(isFree())
+  })
+
+  it('sent to the whole group reach the command once, sent to pslock alone too', async () => {
+    const running = startApart(...listener())
+    await until('the command runs', () => lines().length === 1)
+    const group = -running.child.pid!
+    const count = (name: string) => lines().filter((line) => line === name).length
+    let sent = 0
+    for (const to of [group, running.child.pid!, group]) {
+      for (const name of ['SIGHUP', 'SIGINT', 'SIGUSR1', 'SIGALRM'] as const) process.kill(to, name)
+      sent++
+      for (const name of ['SIGHUP', 'SIGINT', 'SIGUSR1', 'SIGALRM']) {
+        await until(`${name} has arrived`, () => count(name) >= sent)
+      }
+      // Whatever pslock had to pass on before is through when this one is.
+      running.child.kill('SIGUSR2')
+      await until('another signal is through', () => count('SIGUSR2') === sent)
+    }
+    for (const name of ['SIGHUP', 'SIGINT', 'SIGUSR1', 'SIGALRM']) assert.equal(count(name), sent, name)
+    process.kill(group, 'SIGTERM')
+    assert.equal((await running.outcome).code, 9)
+    assert.equal(count('SIGTERM'), 1)
+  })
+
+  it('leave nothing behind: the process that watches the group ends with pslock, however that ends', async function () {
+    if (process.platform !== 'linux') this.skip()
+    const group = (pid: number) =>
+      readdirSync('/proc').filter((name) => /^\d+$/.test(name) && groupOf(name) === String(pid))
+    for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+      const running = startApart(at('db'), '--', 'sh', '-c', 'echo in; exec sleep 60')
+      await until('the command runs', () => running.output.stdout !== '')
+      await until('all of it is there', () => group(running.child.pid!).length === 3)
+      running.child.kill(signal)
+      await once(running.child, 'exit')
+      // After SIGKILL the command goes on.
+      await until(
+        'the rest has ended',
+        () => group(running.child.pid!).length === (signal === 'SIGKILL' ? 1 : 0),
+      )
+      if (signal === 'SIGKILL') process.kill(-running.child.pid!, 'SIGKILL')
+      await running.outcome
+    }
+  })
+
+  describe('SIGHUP that is ignored', () => {
+    const script =
+      'echo in; trap "echo told" USR1; while [ ! -e "$0" ]; do sleep 0.02; done; kill -HUP $$; echo "went on"'
+    const command = () => ['sh', '-c', script, at('go')]
+    const ways: [what: string, program: () => [string, string[]]][] = [
+      ['by --nohup', () => [process.execPath, [PSLOCK, 'run', at('db'), '--nohup', '--', ...command()]]],
+      [
+        'by nohup(1) from a shell',
+        () => [
+          'bash',
+          ['-c', 'nohup "$@"', 'bash', process.execPath, PSLOCK, 'run', at('db'), '--', ...command()],
+        ],
+      ],
+      [
+        "by the shell that starts it (trap '' HUP)",
+        () => [
+          'sh',
+          [
+            '-c',
+            `trap '' HUP; "$@"; exit $?`,
+            'sh',
+            process.execPath,
+            PSLOCK,
+            'run',
+            at('db'),
+            '--',
+            ...command(),
+          ],
+        ],
+      ],
+    ]
+    for (const [what, program] of ways) {
+      it(`${what} stays ignored, by pslock and by the command`, async () => {
+        const running = start(...program(), { detached: true })
+        await until('the command runs', () => running.output.stdout === 'in\n')
+        const holder = new PsLock(at('db')).holders()[0]?.pid as number
+        process.kill(holder, 'SIGHUP')
+        // Whatever it had to pass on is through when this one is.
+        process.kill(holder, 'SIGUSR1')
+        await until('the command was told', () => running.output.stdout.includes('told'))
+        assert.equal(isFree(), false)
+        writeFileSync(at('go'), '')
+        const { code, stdout } = await running.outcome
+        assert.deepEqual([code, stdout], [0, 'in\ntold\nwent on\n'])
+      })
+    }
+
+    it('with --nohup a command that is not there is 127 as ever', async () => {
+      const { code } = await startApart(at('db'), '--nohup', '--', 'no-such-command').outcome
+      assert.equal(code, 127)
+    })
   })
 
   it('end it by the signal that ended the command', async () => {
@@ -172,3 +268,14 @@ describe('signals to pslock run', () => {
     assert.equal((await running.outcome).stdout, 'in\n')
   })
 })
+
+/** The process group; zombies have none here. */
+function groupOf(pid: string): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return state === 'Z' ? undefined : group
+  } catch {
+    return undefined
+  }
+}

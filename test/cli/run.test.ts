@@ -63,6 +63,49 @@ describe('pslock run', () => {
       assert.equal(stderr, 'and this\n')
     })
 
+    it('more descriptors, by --pass-fds', async () => {
+      const script = `"$@" 3>${at('three')} 7>${at('seven')} </dev/null`
+      const command = ['--', 'sh', '-c', 'echo 3 >&3; echo 7 >&7; ls /proc/self/fd']
+      const args = ['-c', script, 'sh', process.execPath, PSLOCK, 'run', at('db')]
+      const { code, stderr } = await start('sh', [...args, '--pass-fds', '3,7', ...command]).outcome
+      assert.deepEqual([code, stderr], [0, ''])
+      assert.deepEqual([readFileSync(at('three'), 'utf8'), readFileSync(at('seven'), 'utf8')], ['3\n', '7\n'])
+      const inherit = ['--no-close', '--pass-fds', '3']
+      const both = await start('sh', [
+        ...args,
+        ...inherit,
+        '--',
+        'readlink',
+        '/proc/self/fd/3',
+        '/proc/self/fd/10',
+      ]).outcome
+      assert.equal(both.stdout, `${at('three')}\n${at('db.lock')}\n`)
+      assert.equal((await start('sh', [...args, '--', 'sh', '-c', 'echo 3 >&3']).outcome).code, 2)
+    })
+
+    it('but none of Node’s own: a descriptor that pslock was not given is wrong usage', async () => {
+      for (let fd = 3; fd < 21; fd += 6) {
+        const fds = [0, 1, 2, 3, 4, 5].map((more) => fd + more).join()
+        const { code, stderr } = await run('--pass-fds', fds, '--', 'true')
+        assert.equal(code, 2, fds)
+        assert.match(stderr, /descriptor \d+ of --pass-fds is not open/)
+      }
+      assert.equal((await run('--pass-fds', 'x', '--', 'true')).code, 2)
+      assert.equal((await run('--pass-fds', '1', '--', 'true')).code, 2)
+    })
+
+    it('the job slots of make', async function () {
+      if (spawnSync('make', ['--version'], { stdio: 'ignore' }).status !== 0) this.skip()
+      const inner = `${process.execPath} ${PSLOCK} run ${at('db')} -- sh -c '$(MAKE) -f ${at('Makefile')} inner'`
+      const rules = ['all:', `\t+${inner}`, 'inner: one two', 'one two:', '\techo $@']
+      writeFileSync(at('Makefile'), rules.join('\n'))
+      const env = { MAKEFLAGS: '', MAKELEVEL: '' }
+      const made = await start('make', ['-f', at('Makefile'), '-j3', 'all'], { env }).outcome
+      assert.equal(made.code, 0, made.stderr)
+      assert.doesNotMatch(made.stderr, /jobserver/)
+      assert.match(made.stdout, /^one$/m)
+    })
+
     it('a pipe stays blocking for whoever shares it, while we wait and while the command runs', async function () {
       if (process.platform !== 'linux') this.skip()
       const isBlocking = (pid: number) =>
