@@ -1,9 +1,10 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, unlinkSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, unlinkSync } from 'node:fs'
 import { errnoOf, LockIoError } from '../errors.ts'
 import { monotonicMs } from '../os/clock.ts'
 import { closeLocked } from '../os/descriptor.ts'
 import { tryFlock } from '../os/flock.ts'
 import { kernelHolders, ownerOf } from '../os/holders.ts'
+import { openFile } from '../os/open-files.ts'
 import { readTurns } from './turn-file.ts'
 
 /**
@@ -65,7 +66,7 @@ function openPlain(path: string): number | 'foreign' | undefined {
   try {
     const found = lstatSync(path)
     if (!found.isFile() || found.nlink !== 1) return 'foreign'
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    const fd = openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     if (fstatSync(fd).ino === found.ino) return fd
     closeSync(fd)
     return 'foreign'
