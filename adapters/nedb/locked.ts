@@ -136,7 +136,8 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override async _getCandidatesAsync(query: Query, dontExpireStaleDocs = false): Promise<Doc[]> {
-      const reading = attached.get(this)?.session.running === 'shared'
+      const { session } = attached.get(this) ?? {}
+      const reading = session?.running === 'shared'
       if (!reading && !dontExpireStaleDocs) return super._getCandidatesAsync(query)
       // Vanilla's own way passes the documents as arguments, which a stack of common size has no room for above 120,000.
       const docs = [...this._getRawCandidates(query)]
@@ -144,7 +145,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       // A read only passes over what has expired; deleting it is left to the next write.
       const ttls = Object.entries(this.ttlIndexes)
       if (ttls.length === 0) return docs
-      const now = Date.now()
+      const { now } = session
       return docs.filter((doc) =>
         ttls.every(([field, seconds]) => {
           const since = doc[field]

@@ -168,6 +168,8 @@ export interface LogSession extends Transacting<void> {
   readonly timeoutMs: number
   /** What the operation that runs now may do; undefined outside one. */
   readonly running: LockMode | undefined
+  /** The time by which what the caller sees has expired or not: of a transaction or a view, when it began. */
+  readonly now: number
   /** Whether the caller is part of an operation: one of the store's own, or a transaction or view of the user's. */
   readonly isInside: boolean
 }

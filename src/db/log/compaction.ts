@@ -12,6 +12,9 @@ import type { LogFile } from './log-file.ts'
  */
 const SMALLEST_BYTES = 2 ** 20
 
+/** To rewrite so much takes about a second. More is rewritten only at a moment when nobody waits for the lock. */
+const LONG_BYTES = 64 * 2 ** 20
+
 /** Where the lock was busy it is tried again so much later. */
 const AGAIN_MS = 250
 
@@ -25,6 +28,7 @@ interface CompactionParts {
   readonly queue: OperationQueue
   /** In an operation: replaces the file by what is in memory. */
   rewrite(): Promise<void>
+  doOthersWait(): boolean
 }
 
 /**
@@ -99,7 +103,7 @@ export class Compaction {
   }
 
   async #ifNeeded(): Promise<void> {
-    const { file, memory, rewrite } = this.#parts
+    const { file, memory, rewrite, doOthersWait } = this.#parts
     // Somebody else was first.
     if (!file.exists || file.end < this.#lookAt) return
     if (this.isCompact) {
@@ -107,7 +111,14 @@ export class Compaction {
       return
     }
     const live = memory.liveBytes?.() ?? file.end
-    if (file.end >= 2 * live) await rewrite()
+    if (file.end >= 2 * live) {
+      // It takes longer than some of them may be ready to wait: looked at again when the file has grown by a part.
+      if (live > LONG_BYTES && doOthersWait()) {
+        this.#lookAt = file.end + live / 16
+        return
+      }
+      await rewrite()
+    }
     this.#lookAt = Math.max(SMALLEST_BYTES, 2 * live)
   }
 

@@ -75,6 +75,7 @@ export class LogStore implements LogSession, Pass {
         health: this.#health,
         queue: this.queue,
         rewrite: () => this.#writer.rewrite(),
+        doOthersWait: () => this.#options.lock.holders().some(({ state }) => state === 'waiting'),
       },
       this.#options.compaction === 'manual',
     )
@@ -89,6 +90,10 @@ export class LogStore implements LogSession, Pass {
 
   get running(): LockMode | undefined {
     return this.#changes.running
+  }
+
+  get now(): number {
+    return this.queue.now
   }
 
   get isInside(): boolean {

@@ -82,6 +82,11 @@ export class OperationQueue {
     return scope !== undefined && (mode ?? scope.mode) === scope.mode
   }
 
+  /** The time of the state that the caller sees: one for all of a transaction or a view. */
+  get now(): number {
+    return Scope.clock(this)
+  }
+
   /** In an operation: should it be optimistic, it is a conflict where this is no longer so when it is written. */
   provided(condition: () => boolean): void {
     this.#unlocked.provided(condition)

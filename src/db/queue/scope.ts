@@ -10,6 +10,8 @@ export class Scope {
   readonly mode: LockMode
   /** What hooks are told of it, where there are any. */
   readonly told: Told | undefined
+  /** When it began, in milliseconds since 1970. */
+  readonly #since: number = Date.now()
   /** Whose operation it is: two stores of one process do not join each other. */
   readonly #owner: object
   readonly #outer: Scope | undefined
@@ -28,6 +30,15 @@ export class Scope {
     let scope = current.get()
     while (scope && !(scope.#owner === owner && scope.#isOpen)) scope = scope.#outer
     return scope
+  }
+
+  /** When the outermost scope of this owner began that the caller runs in; outside of all, the present time. */
+  static clock(owner: object): number {
+    let since: number | undefined
+    for (let scope = current.get(); scope; scope = scope.#outer) {
+      if (scope.#owner === owner && scope.#isOpen) since = scope.#since
+    }
+    return since ?? Date.now()
   }
 
   /** Runs with a scope of its own; ends when everything that was issued inside has ended too. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync, statSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { idsOf, recordsOf, seenByVanilla, temporaryFolder } from '../../fixtures/nedb-tools.ts'
 
@@ -31,6 +32,32 @@ describe('expiring documents (TTL indexes)', () => {
     assert.deepEqual(await db.findAsync({ at: past }), [])
     const after = statSync(file('a.db'), { bigint: true })
     assert.deepEqual([after.size, after.mtimeNs], [before.size, before.mtimeNs])
+  })
+
+  it('one that expires during a view, or a transaction, stays to its end in what that reads', async () => {
+    await using db = open()
+    await db.ensureIndexAsync({ fieldName: 'at', expireAfterSeconds: 0 })
+    const looks = async () => {
+      const counts = [await db.countAsync({}), (await db.findAsync({})).length]
+      await setTimeout(450)
+      return [
+        ...counts,
+        await db.countAsync({}),
+        (await db.findAsync({})).length,
+        await db.countAsync({ _id: 'soon' }),
+      ]
+    }
+    const all = [2, 2, 2, 2, 1]
+    for (const around of [
+      () => db.view(looks),
+      () => db.transaction(looks),
+      () => db.transaction(looks, { retry: 1 }),
+    ]) {
+      await db.insertAsync([{ _id: 'soon', at: new Date(Date.now() + 400) }, { _id: 'for ever' }])
+      assert.deepEqual(await around(), all)
+      assert.equal(await db.countAsync({}), 1)
+      await db.removeAsync({}, { multi: true })
+    }
   })
 
   it('are deleted by the next write that comes across them', async () => {
