@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Low, LowSync } from 'lowdb'
+import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
 import { JSONFile, JSONFileSync, LockedLow, LockedLowSync } from '../../../adapters/lowdb.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { fileOf } from '../../fixtures/lowdb-tools.ts'
@@ -113,6 +114,26 @@ describe('LockedLow and LockedLowSync as drop-ins', () => {
     db.data.n = 1
     await db.write()
     assert.deepEqual(fileOf(at('db.json')), { n: 1, stamp: 'me' })
+  })
+
+  it('JSONFile and JSONFileSync give null for no file, undefined for a write, and the data then, as lowdb’s do', async () => {
+    const [async, vanilla] = [new JSONFile<object>(at('a.json')), new VanillaJSONFile<object>(at('b.json'))]
+    for (const adapter of [async, vanilla]) {
+      assert.equal(await adapter.read(), null)
+      assert.equal(await adapter.write({ a: 1 }), undefined)
+      assert.deepEqual(await adapter.read(), { a: 1 })
+    }
+    const [sync, vanillaSync] = [
+      new JSONFileSync<object>(at('c.json')),
+      new VanillaJSONFileSync<object>(at('d.json')),
+    ]
+    for (const adapter of [sync, vanillaSync]) {
+      assert.equal(adapter.read(), null)
+      assert.equal(adapter.write({ a: 1 }), undefined)
+      assert.deepEqual(adapter.read(), { a: 1 })
+    }
+    const texts = ['a', 'b', 'c', 'd'].map((name) => readFileSync(at(`${name}.json`), 'utf8'))
+    assert.equal(new Set(texts).size, 1)
   })
 
   it('has the members adapter and data, enumerable as in lowdb, and lock beside them', () => {
