@@ -118,7 +118,8 @@ export class LogFile {
 
   /** Creates an empty file. Only under the exclusive lock. @param like the file that it belongs to */
   create(like?: Stats): void {
-    this.#data.create(this.#fileMode)
+    // Who may read that one may do so from the first moment on; its group is given by `keepOwner`.
+    this.#data.create(like ? like.mode & 0o707 : this.#fileMode)
     if (like) keepOwner(this.#data.fd, like, like.mode & 0o7777)
     this.#known.changing()
     this.apply(Buffer.alloc(0), 'replaced', 0)
