@@ -92,7 +92,8 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
     )
   }
   const { O_RDWR, O_CREAT, O_APPEND, O_NOFOLLOW } = constants
-  const mode = old ? old.mode & 0o7777 : newMode
+  // Without the sticky bit: see journal/mark.
+  const mode = old ? old.mode & 0o6777 : newMode
   let fd: number
   try {
     fd = openFile(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)

@@ -11,6 +11,7 @@ export type FindingKind =
   | 'unreadable'
   | 'trailing-bytes'
   | 'foreign'
+  | 'journal-gone'
   | 'stale-journal'
   | 'leftover'
   | 'kept-aside'

@@ -26,6 +26,7 @@ export class ImageFile {
   readonly #data: DataFile
   #known: Known | undefined
   #missing = false
+  #mode = 0
   /** The known version that is on the disk, its name included. */
   #synced: object | undefined
   /** The one whose fsync failed: the page cache no longer tells what is on the disk. */
@@ -46,12 +47,24 @@ export class ImageFile {
     return this.#missing
   }
 
+  /** Type and permission bits of the file at the last look. */
+  get mode(): number {
+    return this.#mode
+  }
+
+  /** Does something with the open file that changes no content. Under the exclusive lock. */
+  withOpen(run: (fd: number) => void): void {
+    run(this.#data.fd)
+    this.wrote()
+  }
+
   /**
    * Looks whether the file is still the version that was read last.
    * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
    */
   news(mode: LockMode): ImageNews {
     const found = this.#data.look(mode)
+    this.#mode = found?.mode ?? 0
     const wasMissing = this.#missing
     this.#missing = !found
     if (!found) return wasMissing ? { kind: 'none' } : { kind: 'missing' }
@@ -210,6 +223,7 @@ export class ImageFile {
   /** Somebody else (the store's own driver) has just written the file under our lock: this is the known version now. */
   wrote(): void {
     const found = this.#data.look('exclusive')
+    this.#mode = found?.mode ?? 0
     if (found) this.#know(found)
   }
 

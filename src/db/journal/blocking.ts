@@ -18,7 +18,8 @@ import {
   requireJournal,
 } from './journal.ts'
 import { MOST_ATTEMPTS } from './journal-file.ts'
-import { cutTorn, keepStale, neverStill } from './stale.ts'
+import { isMarked } from './mark.ts'
+import { cutTorn, journalGone, keepStale, neverStill } from './stale.ts'
 
 /** As those of `closed`, blocking the thread: for stores whose calls are synchronous. */
 
@@ -80,9 +81,11 @@ function readOnce(
   if (mode === 'shared' && base.news(mode).kind !== 'none') return undefined
   const tree = text === undefined ? undefined : treeOf(text, path, format)
   // Another process has just put it into the file.
+  if (!bytes && isMarked(base)) throw journalGone(path)
   if (!bytes) return { tree, relation: undefined }
   const entries = entriesOf(bytes)
   requireJournal(path, bytes, entries)
+  if (entries.base === undefined && isMarked(base)) throw journalGone(path)
   const hash = text === undefined ? undefined : hashOf(text)
   const relation = relationTo(hash, entries)
   if (relation === 'stale') {

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import type { LockMode } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat } from '../adapter.ts'
 import type { FileFormat } from '../dump/file-format.ts'
 import type { Finding } from '../dump/finding.ts'
@@ -7,7 +8,8 @@ import { readFile } from '../dump/store-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './journal.ts'
 import { JournalFile } from './journal-file.ts'
-import { putAside } from './stale.ts'
+import { isMarked, unmark } from './mark.ts'
+import { journalGone, putAside } from './stale.ts'
 
 /**
  * What stores without a journal of their own, and the command line, do about one that is there. All of it is called under
@@ -41,13 +43,18 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
     ...format,
     read: async (path) => {
       const content = await readFile(path)
-      if (!hasJournal(path)) return content
+      if (!hasJournal(path)) {
+        if (isWithoutJournal(path)) throw journalGone(path)
+        return content
+      }
       return { ...content, bytes: Buffer.from(tree.stringify(await replayed(path, tree, false))) }
     },
     beside: async (path) => findingsOf(path),
     settle: async (path) => {
       const findings = findingsOf(path)
-      const kept = findings.some(({ what }) => what !== 'torn-tail') ? putAside(path) : undefined
+      const isOther = findings.some(({ what }) => what !== 'torn-tail')
+      const kept = isOther && hasJournal(path) ? putAside(path) : undefined
+      if (isOther) unmarkFile(path)
       if (hasJournal(path)) await checkpointed(path, tree)
       return { findings, kept: kept === undefined ? [] : [kept] }
     },
@@ -56,10 +63,11 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
 
 function findingsOf(path: string): Finding[] {
   const file = journalOf(path)
-  if (!hasJournal(path)) return []
+  if (!hasJournal(path)) return isWithoutJournal(path) ? [GONE] : []
   const bytes = readFileSync(file)
   const entries = entriesOf(bytes)
   const { end } = entries
+  if (entries.base === undefined && isWithoutJournal(path)) return [{ ...GONE, file }]
   if (!isJournal(bytes, entries)) {
     return [
       {
@@ -81,6 +89,26 @@ function findingsOf(path: string): Finding[] {
   return [
     { what: 'torn-tail', message, mend: 'The next writer cuts them off and keeps them.', file, byte: end },
   ]
+}
+
+/** Whether the file had a journal when it was last written to. */
+function isWithoutJournal(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found !== undefined && isMarked(found)
+}
+
+function unmarkFile(path: string): void {
+  try {
+    unmark(path)
+  } catch (cause) {
+    throw storeFailure(path, 'change the mode of', cause)
+  }
+}
+
+const GONE: Finding = {
+  what: 'journal-gone',
+  message: 'its journal is gone, or emptied: what was changed since this file was written is in neither',
+  mend: 'Put the journal back from a copy. `pslock repair` goes on without it.',
 }
 
 const PUT_ASIDE = '`pslock repair` puts it aside; look whether you miss something that is in it.'

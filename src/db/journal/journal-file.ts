@@ -20,6 +20,7 @@ import {
   requireJournal,
   unitOf,
 } from './journal.ts'
+import { isMarked, mark } from './mark.ts'
 import { cutTorn, journalGone, keepStale, neverStill } from './stale.ts'
 
 /** A journal is put into its file when it is longer than that, and than this. */
@@ -51,6 +52,8 @@ export class JournalFile {
   /** All of it is in the file already: a crash has kept it from being removed. */
   #isSpent = false
   #checkpointAt = SMALLEST_BYTES
+  /** The file that is loaded is marked, or cannot be. */
+  #isMarkTried = false
 
   /** @param durable see `LogFile` */
   constructor(path: string, format: TreeFormat, durable: boolean) {
@@ -145,6 +148,18 @@ export class JournalFile {
     return { done: Math.max(0, whole - (units.length - changes.length)), error }
   }
 
+  /** Marks the file, once, as one that has a journal; see `mark`. Under the exclusive lock, after `append`. @throws StoreIoError */
+  async mark(): Promise<void> {
+    if (this.#isMarkTried || isMarked(this.#base) || this.#log.end === 0) return
+    await this.#log.syncNow()
+    try {
+      this.#base.withOpen(mark)
+    } catch (cause) {
+      throw storeFailure(this.#path, 'change the mode of', cause)
+    }
+    this.#isMarkTried = true
+  }
+
   /**
    * Replaces the data file by its new content, and removes the journal, whose changes are in it.
    * @param text what is loaded, and was added
@@ -162,6 +177,7 @@ export class JournalFile {
     await this.#base.replace(text)
     this.#hash = hash
     this.#isLoaded = true
+    this.#isMarkTried = false
     this.#measure(text)
     if (!this.#hasJournal) return
     // The file has everything: whoever comes next would remove it, too.
@@ -229,10 +245,14 @@ export class JournalFile {
     this.#measure(text ?? '')
     this.#hasJournal = false
     this.#isSpent = false
+    this.#isMarkTried = false
+    const entries = log.kind === 'replaced' ? entriesOf(log.bytes) : undefined
+    if (isMarked(this.#base) && entries?.base === undefined) throw journalGone(this.#path)
     const tree = text === undefined ? undefined : treeOf(text, this.#path, this.#format)
-    const isStale = log.kind === 'replaced' && relationTo(this.#hash, entriesOf(log.bytes)) === 'stale'
+    const isStale = entries !== undefined && relationTo(this.#hash, entries) === 'stale'
     if (mode === 'shared' && isStale && !(await this.#isStillStale())) return undefined
-    const news = log.kind === 'replaced' ? await this.#replay(tree, log.bytes, mode) : tree
+    const news =
+      log.kind === 'replaced' && entries ? await this.#replay(tree, log.bytes, entries, mode) : tree
     this.#isLoaded = true
     return { kind: 'all', tree: news }
   }
@@ -245,8 +265,12 @@ export class JournalFile {
   }
 
   /** The tree with what is in the journal. */
-  async #replay(tree: Tree | undefined, bytes: Buffer, mode: LockMode): Promise<Tree | undefined> {
-    const entries = entriesOf(bytes)
+  async #replay(
+    tree: Tree | undefined,
+    bytes: Buffer,
+    entries: Entries,
+    mode: LockMode,
+  ): Promise<Tree | undefined> {
     requireJournal(this.#path, bytes, entries)
     const relation = relationTo(this.#hash, entries)
     if (relation === 'stale') throw keepStale(this.#path, entries, tree)

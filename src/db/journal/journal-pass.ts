@@ -138,6 +138,12 @@ export class JournalPass implements Pass {
     if (done > 0) this.#hasWritten = true
     const failed = writers[done]
     if (failed) return this.#failed(segments, segments.indexOf(failed), error)
+    try {
+      await this.#file.mark()
+    } catch {
+      // The journal could not be synced, or the file not be marked: it is written anew.
+      this.#mustCheckpoint = true
+    }
     if (this.#mustCheckpoint) return this.#checkpointOrUnknown(segments.length)
     if (this.#file.isOutgrown) await this.#checkpointIfPossible()
     return this.#committed(segments.length)

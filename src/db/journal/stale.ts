@@ -5,6 +5,7 @@ import { storeFailure } from '../../os/replace.ts'
 import type { LogFile } from '../log/log-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { type Entries, journalOf } from './journal.ts'
+import { unmark } from './mark.ts'
 
 /**
  * Puts a journal aside whose changes are of another content than the file has now: somebody replaced the file who knows
@@ -49,6 +50,7 @@ export function neverStill(path: string): StoreIoError {
 export function putAside(path: string): string | undefined {
   let kept: string | undefined
   try {
+    unmark(path)
     // The name stands for it first: nothing of that name is replaced.
     kept = keepAside(path, 'journal', Buffer.alloc(0))
     renameSync(journalOf(path), kept)

@@ -120,7 +120,7 @@ export class LogFile {
   create(like?: Stats): void {
     // Who may read that one may do so from the first moment on; its group is given by `keepOwner`.
     this.#data.create(like ? like.mode & 0o707 : this.#fileMode)
-    if (like) keepOwner(this.#data.fd, like, like.mode & 0o7777)
+    if (like) keepOwner(this.#data.fd, like, like.mode & 0o6777)
     this.#known.changing()
     this.apply(Buffer.alloc(0), 'replaced', 0)
   }

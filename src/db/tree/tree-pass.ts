@@ -5,6 +5,8 @@ import { ImageFile } from '../image/image-file.ts'
 import { checkpointedSync, replayedSync } from '../journal/blocking.ts'
 import { checkpointed, replayed } from '../journal/closed.ts'
 import { hasJournal } from '../journal/journal.ts'
+import { isMarked } from '../journal/mark.ts'
+import { journalGone } from '../journal/stale.ts'
 import type { OpenOptions } from '../options.ts'
 import { untilUnsplit, untilUnsplitSync } from '../patience.ts'
 import { readFailure } from '../read-failure.ts'
@@ -42,6 +44,7 @@ export class TreePass {
     try {
       if (this.#hasJournal && (await this.#takeJournal(mode))) return
       const news = await untilUnsplit(this.#timeoutMs, () => this.file.news(mode))
+      this.#requireWhole(mode)
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
       else if (this.#format.io) this.#take(await this.#format.io.read())
@@ -56,6 +59,7 @@ export class TreePass {
     try {
       if (this.#hasJournal && this.#takeJournalSync(mode)) return
       const news = untilUnsplitSync(this.#timeoutMs, () => this.file.news(mode))
+      this.#requireWhole(mode)
       if (news.kind === 'none') return
       if (news.kind === 'missing') this.#take(null)
       else if (this.#format.io) this.#take(this.#format.io.read())
@@ -144,6 +148,14 @@ export class TreePass {
   /** Somebody keeps a journal beside this file, which counts for all. */
   get #hasJournal(): boolean {
     return !this.#format.io && hasJournal(this.#path)
+  }
+
+  /** @throws CorruptStoreError for a file whose journal was taken away, but not put into it since we looked */
+  #requireWhole(mode: LockMode): void {
+    if (this.#format.io || !isMarked(this.file) || this.#hasJournal) return
+    if (this.file.news(mode).kind === 'none' && isMarked(this.file)) throw journalGone(this.#path)
+    // Else the next look shall read what is there now.
+    this.file.forget()
   }
 
   /** A writer puts it into the file; a reader reads both, as often as it looks. @returns whether there is no more to read */
