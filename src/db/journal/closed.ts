@@ -93,8 +93,12 @@ function findingsOf(path: string): Finding[] {
 
 /** Whether the file had a journal when it was last written to. */
 function isWithoutJournal(path: string): boolean {
-  const found = statSync(path, { throwIfNoEntry: false })
-  return found !== undefined && isMarked(found)
+  try {
+    const found = statSync(path, { throwIfNoEntry: false })
+    return found !== undefined && isMarked(found)
+  } catch (error) {
+    throw storeFailure(path, 'look at', error)
+  }
 }
 
 function unmarkFile(path: string): void {

@@ -296,10 +296,10 @@ export class JournalFile {
         { path: this.#path },
       )
     }
-    this.#isSpent = false
-    this.#hasJournal = true
     // Who may read and write the file may do so with its journal.
     this.#log.create(file)
+    this.#isSpent = false
+    this.#hasJournal = true
   }
 
   /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */

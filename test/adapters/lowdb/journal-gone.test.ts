@@ -19,7 +19,7 @@ describe('a journal of lowdb that was taken away', () => {
   const path = () => at('db.json')
   const journal = () => `${path()}.journal`
   const count = (data: Data) => void data.n++
-  const [other] = useProcesses(1)
+  const processes = useProcesses(1)
   const mode = () => statSync(path()).mode & 0o7777
   let left: LockedLow<Data>
 
@@ -70,6 +70,7 @@ describe('a journal of lowdb that was taken away', () => {
     }
 
   it('is missed by other processes, and not by an unmodified file', async () => {
+    const [other] = processes
     renameSync(journal(), at('copy'))
     await assert.rejects(
       async () => {
