@@ -9,6 +9,8 @@ export type FindingKind =
   | 'damaged-dump'
   | 'not-text'
   | 'unreadable'
+  | 'too-large'
+  | 'byte-order-mark'
   | 'trailing-bytes'
   | 'foreign'
   | 'journal-gone'

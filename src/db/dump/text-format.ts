@@ -1,6 +1,6 @@
-import { isUtf8 } from 'node:buffer'
+import { constants, isUtf8 } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
-import { asError } from '../../errors.ts'
+import { asError, errnoOf } from '../../errors.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
 
@@ -29,13 +29,27 @@ export const jsonFormat: FileFormat = textFormat('JSON', JSON.parse)
 
 function inspectText(name: string, parse: (text: string) => unknown, bytes: Buffer): Inspection {
   if (!isUtf8(bytes)) return hopeless({ what: 'not-text', message: 'it is not valid UTF-8', mend: RESTORE })
-  const text = bytes.toString()
+  const text = textOf(bytes)
+  if (text === undefined) {
+    const mend = 'It may be whole all the same, and was left as it is.'
+    return hopeless({ what: 'too-large', message: TOO_LARGE, mend })
+  }
   if (text.trim() === '') {
     const mend = `${RESTORE} Or remove it, to begin with the default data.`
     return hopeless({ what: 'unreadable', message: 'it is empty', mend, byte: 0 })
   }
   const failure = failureOf(parse, text)
   if (failure === undefined) return { findings: [], content: bytes, removed: NOTHING }
+  if (text.startsWith(BYTE_ORDER_MARK)) {
+    const message = `it begins with a byte order mark, which is not ${name}`
+    const mend = '`pslock repair` removes it.'
+    const content = bytes.subarray(Buffer.byteLength(BYTE_ORDER_MARK))
+    return {
+      findings: [{ what: 'byte-order-mark', message, mend, line: 1, byte: 0 }],
+      content,
+      removed: bytes.subarray(0, bytes.length - content.length),
+    }
+  }
   const position = positionOf(parse, failure, text)
   const whole = position === undefined ? '' : text.slice(0, position).trimEnd()
   const at = position === undefined ? {} : placeOf(text, position)
@@ -52,6 +66,27 @@ function inspectText(name: string, parse: (text: string) => unknown, bytes: Buff
     mend: `${RESTORE} Or mend it by hand.`,
     ...at,
   })
+}
+
+/** Some editors write it at the beginning of a file. */
+export const BYTE_ORDER_MARK = '\ufeff'
+
+/** What is said of more than one string of JavaScript holds: 2 ** 29 - 24 characters (V8, 64 bit). */
+export const TOO_LARGE: string = `it is too large for one text in Node.js (${Math.round(constants.MAX_STRING_LENGTH / 2 ** 20)} MB)`
+
+/** The text of bytes that are UTF-8; undefined where they are too many for one string. */
+export function textOf(bytes: Buffer): string | undefined {
+  try {
+    return bytes.toString()
+  } catch (error) {
+    if (isTooLong(error)) return undefined
+    throw error
+  }
+}
+
+/** Whether a string would have been longer than one can be: of bytes that were decoded, or of JSON. */
+export function isTooLong(error: unknown): boolean {
+  return errnoOf(error) === 'ERR_STRING_TOO_LONG' || /^RangeError: Invalid string length/.test(String(error))
 }
 
 function hopeless(finding: Finding): Inspection {

@@ -1,17 +1,21 @@
-import { isUtf8 } from 'node:buffer'
+import { constants, isUtf8 } from 'node:buffer'
 import { fsyncSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
+import { CorruptStoreError, LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
 import { readRange, sync, syncNames, syncNamesSync } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
 import { replaceFile, replaceFileSync, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
+import { TOO_LARGE, textOf } from '../dump/text-format.ts'
 
 /** What is new in the file. */
 export type ImageNews =
   | { readonly kind: 'none' }
   | { readonly kind: 'missing' }
   | { readonly kind: 'changed'; readonly size: number }
+
+/** More cannot be one string, whatever the characters: one of its units takes three bytes at most. */
+const MOST_BYTES = 3 * constants.MAX_STRING_LENGTH
 
 /** A version of the file. */
 type Known = Pick<Named, 'size' | 'changedUs'> & { readonly generation: number }
@@ -54,8 +58,10 @@ export class ImageFile {
 
   /** Does something with the open file that changes no content. Under the exclusive lock. */
   withOpen(run: (fd: number) => void): void {
+    const { isSynced } = this
     run(this.#data.fd)
     this.wrote()
+    if (isSynced) this.#synced = this.#known
   }
 
   /**
@@ -105,6 +111,9 @@ export class ImageFile {
     const { kind } = this.news(mode)
     if (kind === 'none') return true
     const now = this.#known
+    // Of the same content: what is on the disk of it, and what is not, is so still.
+    if (known && this.#synced === known) this.#synced = now
+    if (known && this.#unsyncable === known) this.#unsyncable = now
     this.forget()
     return kind === 'changed' && now && known?.generation === now.generation && known.size === now.size
       ? now
@@ -119,11 +128,13 @@ export class ImageFile {
 
   /** The text of the version that `news` reported as changed. */
   read(size: number): string | Promise<string> {
+    if (size > MOST_BYTES) throw this.#tooLarge(size)
     const bytes = readRange(this.#data.fd, 0, size)
     return 'then' in bytes ? bytes.then((all) => this.#decode(all)) : this.#decode(bytes)
   }
 
   readSync(size: number): string {
+    if (size > MOST_BYTES) throw this.#tooLarge(size)
     return this.#decode(readRange(this.#data.fd, 0, size, true) as Buffer)
   }
 
@@ -156,6 +167,11 @@ export class ImageFile {
     return this.#known !== undefined && this.#synced === this.#known
   }
 
+  /** An fsync of it has failed: only when it is written anew can it be known to be on the disk. */
+  get isUnsyncable(): boolean {
+    return this.#known !== undefined && this.#unsyncable === this.#known
+  }
+
   /**
    * Makes what was read or written last survive power loss, or its removal. The lock need not be held.
    * @throws StoreIoError; where fsync fails, again and again until the file is another one
@@ -163,7 +179,7 @@ export class ImageFile {
   async sync(): Promise<void> {
     const known = this.#known
     try {
-      if (known && this.#unsyncable === known) throw unsyncable()
+      if (this.isUnsyncable) throw unsyncable()
       if (known) await this.#syncContent(known)
       await syncNames(this.path)
       this.#synced = known
@@ -176,7 +192,7 @@ export class ImageFile {
   syncBlocking(): void {
     const known = this.#known
     try {
-      if (known && this.#unsyncable === known) throw unsyncable()
+      if (this.isUnsyncable) throw unsyncable()
       if (known) this.#syncContentBlocking(known)
       syncNamesSync(this.path)
       this.#synced = known
@@ -246,7 +262,11 @@ export class ImageFile {
 
   /** Bytes that are no text would be read as U+FFFD, and the next write would make that final. */
   #decode(bytes: Buffer): string {
-    if (isUtf8(bytes)) return String(bytes)
+    if (isUtf8(bytes)) {
+      const text = textOf(bytes)
+      if (text === undefined) throw this.#tooLarge(bytes.length)
+      return text
+    }
     const { line, byte } = firstNoText(bytes)
     throw new CorruptStoreError(
       `${this.path} is not valid UTF-8 (line ${line}, byte ${byte}). It was left as it is; mend or remove it.`,
@@ -255,6 +275,14 @@ export class ImageFile {
         line,
         byte,
       },
+    )
+  }
+
+  #tooLarge(size: number): StoreIoError {
+    return new StoreIoError(
+      `cannot read ${this.path}: with ${Math.round(size / 2 ** 20)} MB ${TOO_LARGE}. It was left as it is, and may be whole; ` +
+        'divide it, or keep so much in a store of lines (NeDB).',
+      { path: this.path },
     )
   }
 

@@ -6,7 +6,7 @@ import type { TreeFormat } from '../adapter.ts'
 import { ImageFile } from '../image/image-file.ts'
 import { LogFile } from '../log/log-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
-import { treeOf } from '../tree/text.ts'
+import { treeOf, treeText } from '../tree/text.ts'
 import { apply } from './apply.ts'
 import {
   entriesOf,
@@ -36,7 +36,7 @@ export function checkpointedSync(path: string, format: TreeFormat): void {
   withFiles(path, (base, log) => {
     const { tree, relation } = read(path, format, base, log, 'exclusive')
     if (relation === 'current') {
-      const text = format.stringify(tree)
+      const text = treeText(tree, path, format)
       const unit = lastUnit(hashOf(text))
       // So little is written at once.
       const { bytes, error } = log.append(unit) as Written

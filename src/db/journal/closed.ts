@@ -6,6 +6,7 @@ import type { FileFormat } from '../dump/file-format.ts'
 import type { Finding } from '../dump/finding.ts'
 import { readFile } from '../dump/store-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
+import { treeText } from '../tree/text.ts'
 import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './journal.ts'
 import { JournalFile } from './journal-file.ts'
 import { isMarked, unmark } from './mark.ts'
@@ -33,7 +34,7 @@ export async function replayed(path: string, format: TreeFormat, durable: boolea
 export async function checkpointed(path: string, format: TreeFormat): Promise<void> {
   await withFile(path, format, async (file) => {
     const tree = await treeIn(file, 'exclusive')
-    if (file.hasJournal) await file.checkpoint(format.stringify(tree))
+    if (file.hasJournal) await file.checkpoint(treeText(tree, path, format))
   })
 }
 
@@ -47,7 +48,7 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
         if (isWithoutJournal(path)) throw journalGone(path)
         return content
       }
-      return { ...content, bytes: Buffer.from(tree.stringify(await replayed(path, tree, false))) }
+      return { ...content, bytes: Buffer.from(treeText(await replayed(path, tree, false), path, tree)) }
     },
     beside: async (path) => findingsOf(path),
     settle: async (path) => {

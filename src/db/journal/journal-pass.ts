@@ -13,6 +13,7 @@ import { notSynced } from '../queue/refusals.ts'
 import { readFailure } from '../read-failure.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { patch } from '../tree/patch.ts'
+import { treeText } from '../tree/text.ts'
 import { apply } from './apply.ts'
 import type { Change } from './changes.ts'
 import { JournalFile, type JournalNews } from './journal-file.ts'
@@ -31,7 +32,7 @@ export class JournalPass implements Pass {
   readonly #changes = new Changes(() => this.#file.forget())
   #hasWritten = false
   /** An fsync failed: the page cache can no longer be trusted, so the file is written anew. */
-  #mustCheckpoint = false
+  mustCheckpoint = false
 
   constructor(path: string, options: OpenOptions, memory: TreeMemory, format: TreeFormat) {
     this.#path = path
@@ -118,7 +119,8 @@ export class JournalPass implements Pass {
       if (isChanged && !(await this.#file.isFresh())) throw this.#file.changedMeanwhile()
       // A new file is written as a whole: there must be something that the journal is of.
       if (isChanged && !this.#file.isMissing) return await this.#append(segments)
-      if (isChanged || (isCheckpoint && this.#file.hasJournal)) await this.#checkpoint()
+      const isRewritten = this.#file.hasJournal || (this.mustCheckpoint && !this.#file.isMissing)
+      if (isChanged || (isCheckpoint && isRewritten)) await this.#checkpoint()
       return this.#committed(segments.length)
     } catch (error) {
       return this.#failed(segments, 0, error)
@@ -142,9 +144,9 @@ export class JournalPass implements Pass {
       await this.#file.mark()
     } catch {
       // The journal could not be synced, or the file not be marked: it is written anew.
-      this.#mustCheckpoint = true
+      this.mustCheckpoint = true
     }
-    if (this.#mustCheckpoint) return this.#checkpointOrUnknown(segments.length)
+    if (this.mustCheckpoint) return this.#checkpointOrUnknown(segments.length)
     if (this.#file.isOutgrown) await this.#checkpointIfPossible()
     return this.#committed(segments.length)
   }
@@ -162,7 +164,7 @@ export class JournalPass implements Pass {
   async #checkpoint(): Promise<void> {
     await this.#file.checkpoint(this.#text(this.tree))
     this.#hasWritten = false
-    this.#mustCheckpoint = false
+    this.mustCheckpoint = false
   }
 
   /** What was written is in the journal, whatever comes of this. */
@@ -209,7 +211,7 @@ export class JournalPass implements Pass {
     try {
       await this.#file.sync()
     } catch (cause) {
-      this.#mustCheckpoint = true
+      this.mustCheckpoint = true
       throw notSynced(this.#path, cause)
     }
   }
@@ -222,10 +224,6 @@ export class JournalPass implements Pass {
   }
 
   #text(tree: Tree): string {
-    const text = this.#format.stringify(tree) as string | undefined
-    if (typeof text === 'string') return text
-    throw new TypeError(
-      `the data of ${this.#path} cannot be written as ${this.#format.name}: got ${String(tree)}`,
-    )
+    return treeText(tree, this.#path, this.#format)
   }
 }

@@ -58,12 +58,12 @@ export class JournalStore implements TreeSession {
     )
   }
 
-  read(): Promise<void> {
+  async read(): Promise<void> {
     const call = { name: 'read', args: [] }
     const outer = this.#drafts.enclosing
-    return outer
-      ? this.#part('shared', call, outer, async () => {})
-      : this.queue.push('shared', () => {}, { call })
+    if (outer) return this.#part('shared', call, outer, async () => {})
+    if (this.#pass.mustCheckpoint && this.#isOutside) await this.#checkpoint({ isInternal: true })
+    return this.queue.push('shared', () => {}, { call })
   }
 
   /** Inside an edit it has nothing to do: what was changed there is written at the end. */
@@ -86,7 +86,8 @@ export class JournalStore implements TreeSession {
     return transactOn(run, options, (edit, issued) => this.#update(edit, issued))
   }
 
-  look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
+  async look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
+    if (this.#pass.mustCheckpoint && this.#isOutside) await this.#checkpoint({ isInternal: true })
     const outer = joins(options) ? this.#drafts.enclosing : undefined
     const memory = outer ? this.#readOnly.memory(() => outer.tree) : this.#shown
     return this.queue.push('shared', () => run(memory), { ...options, kind: 'view' })
@@ -147,6 +148,10 @@ export class JournalStore implements TreeSession {
     if (changes.length === 0) return
     if (version() !== before) throw this.#twoAtOnce()
     outer.tree = apply(outer.tree, changes, this.#path)
+  }
+
+  get #isOutside(): boolean {
+    return !this.queue.isInside()
   }
 
   /** The edit that a change is part of; a change inside a view is refused by the queue. */

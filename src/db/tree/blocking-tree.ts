@@ -41,7 +41,7 @@ export class BlockingTree {
         try {
           this.#pass.lookSync('shared')
           this.#pass.state.drop(seen)
-          this.#pass.saveSync()
+          this.#pass.saveSync('shared')
         } finally {
           this.#pass.state.released(seen)
         }
@@ -113,7 +113,7 @@ export class BlockingTree {
     try {
       this.#pass.lookSync('exclusive')
       this.#pass.stage(make())
-      this.#pass.saveSync()
+      this.#pass.saveSync('exclusive')
     } catch (error) {
       this.#pass.undo()
       this.#pass.revision = revision

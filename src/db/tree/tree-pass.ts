@@ -91,8 +91,8 @@ export class TreePass {
   }
 
   /** Writes what is staged; memory follows. */
-  async save(): Promise<void> {
-    if (this.#staged) {
+  async save(mode: LockMode): Promise<void> {
+    if (this.#staged || (mode === 'exclusive' && this.mustRewrite)) {
       if (this.#hasJournal) throw this.file.changedMeanwhile()
       if (this.#format.io) {
         await this.#format.io.write(this.state.truthTree)
@@ -107,6 +107,11 @@ export class TreePass {
     return !this.#durable || this.file.isSynced
   }
 
+  /** With durability 'disk': an fsync of the file has failed, so whoever has the exclusive lock writes it anew. */
+  get mustRewrite(): boolean {
+    return this.#durable && !this.#format.io && this.file.isUnsyncable
+  }
+
   /** Makes it so. The lock need not be held. @throws StoreIoError */
   async settle(): Promise<void> {
     if (!this.isSettled) await this.file.sync()
@@ -116,9 +121,9 @@ export class TreePass {
     if (!this.isSettled) this.file.syncBlocking()
   }
 
-  saveSync(): void {
+  saveSync(mode: LockMode): void {
     try {
-      if (this.#staged) this.#writeSync()
+      if (this.#staged || (mode === 'exclusive' && this.mustRewrite)) this.#writeSync()
     } catch (error) {
       throw this.writeFailure(error)
     }

@@ -3,6 +3,7 @@ import type { TreeFormat, TreeMemory } from '../adapter.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { merge } from './merge.ts'
 import { patch } from './patch.ts'
+import { treeText } from './text.ts'
 
 /** A state of the store. Later ones have higher numbers. */
 interface State {
@@ -381,11 +382,7 @@ export class TreeState {
   }
 
   text(tree: Tree): string {
-    const text = this.#format.stringify(tree) as string | undefined
-    if (typeof text === 'string') return text
-    throw new TypeError(
-      `the data of ${this.#path} cannot be written as ${this.#format.name}: got ${String(tree)}`,
-    )
+    return treeText(tree, this.#path, this.#format)
   }
 
   #stale(paths: readonly string[], base: string, mine: string, theirs: string): StaleWriteError {

@@ -31,6 +31,8 @@ export class TreeStore implements TreeSession, Pass {
   readonly #state: TreeState
   readonly queue: OperationQueue
   readonly #drafts = new Drafts()
+  /** Of the present pass. */
+  #mode: LockMode = 'shared'
   readonly blocking: BlockingTree
 
   constructor(path: string, options: OpenOptions, memory: TreeMemory, format: TreeFormat) {
@@ -66,9 +68,15 @@ export class TreeStore implements TreeSession, Pass {
   }
 
   #refresh(issued: Issued): Promise<void> {
-    return this.#owning(this.#state.see(), (seen) =>
-      this.queue.push('shared', () => this.#state.drop(seen), issued),
-    )
+    return this.#owning(this.#state.see(), async (seen) => {
+      if (this.#pass.mustRewrite && this.#isOutside) await this.#rewrite()
+      await this.queue.push('shared', () => this.#state.drop(seen), issued)
+    })
+  }
+
+  /** Once an fsync has failed a read cannot be answered before the file is written anew. */
+  #rewrite(): Promise<void> {
+    return this.queue.push('exclusive', () => {}, { isInternal: true })
   }
 
   async write(): Promise<void> {
@@ -108,7 +116,8 @@ export class TreeStore implements TreeSession, Pass {
     return transactOn(run, options, (edit, issued) => this.#update(edit, issued))
   }
 
-  look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
+  async look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
+    if (this.#pass.mustRewrite && this.#isOutside) await this.#rewrite()
     const outer = joins(options) ? this.#drafts.enclosing : undefined
     const read = () => run(frozenMemory(this.#path, outer ? outer.tree : this.#state.folded()))
     return this.queue.push('shared', read, { ...options, kind: 'view' })
@@ -135,6 +144,10 @@ export class TreeStore implements TreeSession, Pass {
     )
   }
 
+  get #isOutside(): boolean {
+    return !this.queue.isInside()
+  }
+
   /** The edit that a change is part of; a change inside a view is refused by the queue. */
   get #outer(): Draft | undefined {
     return this.queue.isInside('shared') ? undefined : this.#drafts.enclosing
@@ -159,6 +172,7 @@ export class TreeStore implements TreeSession, Pass {
   // --- Pass ---
 
   catchUp(mode: LockMode): Promise<void> {
+    this.#mode = mode
     return this.#pass.look(mode)
   }
 
@@ -189,7 +203,7 @@ export class TreeStore implements TreeSession, Pass {
 
   async commit(): Promise<Commit> {
     try {
-      await this.#pass.save()
+      await this.#pass.save(this.#mode)
       return {
         committed: Number.POSITIVE_INFINITY,
         settle: this.#pass.isSettled ? undefined : () => this.settle(),
