@@ -57,9 +57,9 @@ export class ImageFile {
   }
 
   /** Does something with the open file that changes no content. Under the exclusive lock. */
-  withOpen(run: (fd: number) => void): void {
+  withOpen(run: (fd: number, mode: number) => void): void {
     const { isSynced } = this
-    run(this.#data.fd)
+    run(this.#data.fd, this.#mode)
     this.wrote()
     if (isSynced) this.#synced = this.#known
   }

@@ -148,15 +148,14 @@ export class JournalFile {
     return { done: Math.max(0, whole - (units.length - changes.length)), error }
   }
 
-  /** Marks the file, once, as one that has a journal; see `mark`. Under the exclusive lock, after `append`. @throws StoreIoError */
+  /**
+   * Marks the file, once, as one that has a journal; see `mark`. Under the exclusive lock, after `append`.
+   * @throws what the fsync of the journal says
+   */
   async mark(): Promise<void> {
     if (this.#isMarkTried || isMarked(this.#base) || this.#log.end === 0) return
     await this.#log.syncNow()
-    try {
-      this.#base.withOpen(mark)
-    } catch (cause) {
-      throw storeFailure(this.#path, 'change the mode of', cause)
-    }
+    this.#base.withOpen(mark)
     this.#isMarkTried = true
   }
 

@@ -142,9 +142,9 @@ export class JournalPass implements Pass {
     if (failed) return this.#failed(segments, segments.indexOf(failed), error)
     try {
       await this.#file.mark()
-    } catch {
-      // The journal could not be synced, or the file not be marked: it is written anew.
+    } catch (cause) {
       this.mustCheckpoint = true
+      return { committed: segments.length, settle: () => Promise.reject(notSynced(this.#path, cause)) }
     }
     if (this.mustCheckpoint) return this.#checkpointOrUnknown(segments.length)
     if (this.#file.isOutgrown) await this.#checkpointIfPossible()

@@ -1,5 +1,4 @@
-import { constants, fchmodSync, fstatSync, fsyncSync, openSync, statSync } from 'node:fs'
-import { errnoOf } from '../../errors.ts'
+import { constants, fchmodSync, fsyncSync, openSync, statSync } from 'node:fs'
 import { closeQuietly } from '../../os/descriptor.ts'
 
 /**
@@ -15,26 +14,17 @@ export function isMarked({ mode }: { readonly mode: number }): boolean {
 }
 
 /**
- * Marks an open file. Only its owner and root may do so, and not every file system has the bit: then nothing tells later
- * that a journal is missing, to processes that have not seen it.
+ * Marks an open file. Only its owner and root may do so, and not every file system has the bit: then, as after any failure,
+ * nothing tells later that a journal is missing, to processes that have not seen it. No operation fails of that.
+ * @param mode of the file
  */
-export function mark(fd: number): void {
+export function mark(fd: number, mode: number): void {
   try {
-    fchmodSync(fd, (fstatSync(fd).mode & 0o7777) | MARK)
-  } catch (error) {
-    if (!UNABLE.has(errnoOf(error) ?? '')) throw error
+    fchmodSync(fd, (mode & 0o7777) | MARK)
+  } catch {
+    // As said above.
   }
 }
-
-const UNABLE: ReadonlySet<string> = new Set([
-  'EPERM',
-  'EACCES',
-  'EROFS',
-  'EINVAL',
-  'ENOTSUP',
-  'EOPNOTSUPP',
-  'EFTYPE',
-])
 
 /**
  * The journal counts no more.
