@@ -74,8 +74,11 @@ describe('mutated files of a lowdb store', () => {
           } else {
             seen.repaired++
             const removed = readFileSync(`${path}.removed-1`)
+            // Byte order marks stood before what is left, all else behind it.
+            const [marks = ''] = /^\ufeff*/.exec(bytes.toString()) ?? []
+            const before = Buffer.byteLength(marks)
             assert.deepEqual(
-              Buffer.concat([readFileSync(path), removed]),
+              Buffer.concat([removed.subarray(0, before), readFileSync(path), removed.subarray(before)]),
               bytes,
               'something was lost in a repair',
             )

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
-import { copyFileSync, existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { LockedLow, LockedLowSync } from '../../../adapters/lowdb.ts'
+import { entriesOf } from '../../../src/db/journal/journal.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { warnings } from '../../fixtures/nedb-tools.ts'
 
@@ -33,14 +42,20 @@ describe('a journal that was cut short', () => {
     return { whole: readFileSync(journal()), ends }
   }
 
+  /** Only a file whose journal has its first unit on the disk is marked as one that has a journal. */
+  function begin(bytes: Buffer): void {
+    copyFileSync(at('base'), path())
+    if (entriesOf(bytes).base === undefined) chmodSync(path(), 0o644)
+    writeFileSync(journal(), bytes)
+  }
+
   it('at any byte has its whole units, and the rest is kept', async () => {
     const { whole, ends } = await written()
     const lastBegins = ends.at(-2) ?? 0
     copyFileSync(path(), at('base'))
     // Of the last unit every byte, of those before it some.
     for (let length = 0; length < whole.length; length += length < lastBegins ? 7 : 1) {
-      copyFileSync(at('base'), path())
-      writeFileSync(journal(), whole.subarray(0, length))
+      begin(whole.subarray(0, length))
       const n = 1 + ends.slice(1).filter((end) => end <= length).length
       const isWhole = [0, ...ends, whole.indexOf('\n') + 1].includes(length)
       const reader = new LockedLow<Data>(path(), { n: 0, list: [] })
@@ -71,8 +86,7 @@ describe('a journal that was cut short', () => {
       ['zeros for all of it', Buffer.alloc(700), 1],
       ['another bit', damaged, 2],
     ] as const) {
-      copyFileSync(at('base'), path())
-      writeFileSync(journal(), bytes)
+      begin(bytes)
       const db = open()
       await db.update((data) => void data.list.push('more'))
       assert.equal(db.data.n, n, what)
