@@ -1,4 +1,5 @@
-import { closeSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { isMainThread } from 'node:worker_threads'
 import { errnoOf } from '../errors.ts'
 import { libc } from './libc.ts'
 
@@ -37,6 +38,8 @@ interface Calls {
   getsockopt(fd: number, level: number, name: number, value: Buffer, length: Buffer): number
   sendmsg(fd: number, message: Buffer, flags: number): number
   recvmsg(fd: number, message: Buffer, flags: number): number
+  dup3(from: number, to: number, flags: number): number
+  close(fd: number): number
 }
 
 let bound: Calls | undefined
@@ -53,6 +56,8 @@ function calls(): Calls {
     getsockopt: func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
     sendmsg: func('intptr_t sendmsg(int fd, const void *message, int flags)'),
     recvmsg: func('intptr_t recvmsg(int fd, void *message, int flags)'),
+    dup3: func('int dup3(int from, int to, int flags)'),
+    close: func('int close(int fd)'),
   }
   return bound
 }
@@ -140,7 +145,7 @@ export interface Answer {
  */
 export function ask(name: string, byte: string, atMostMs: number): Answer | 'gone' | 'unanswered' {
   const { socket, connect, setsockopt, recvmsg } = calls()
-  const fd = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), 'socket')
+  const fd = owned(checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), 'socket'))
   let isKept = false
   try {
     const patience = Buffer.alloc(128)
@@ -156,17 +161,29 @@ export function ask(name: string, byte: string, atMostMs: number): Answer | 'gon
     if (bytes === 0) return 'gone'
     if (bytes < 0) return failed('recvmsg')
     const hasDescriptor = message.readBigUInt64LE(CONTROL_LENGTH_AT) > 0n
+    const descriptor = hasDescriptor ? owned(message.readInt32LE(DESCRIPTOR_AT)) : undefined
     isKept = true
-    return {
-      byte: message.toString('latin1', BYTE_AT, BYTE_AT + 1),
-      descriptor: hasDescriptor ? message.readInt32LE(DESCRIPTOR_AT) : undefined,
-      connection: fd,
-    }
+    return { byte: message.toString('latin1', BYTE_AT, BYTE_AT + 1), descriptor, connection: fd }
   } catch (error) {
     if (['EPIPE', 'ECONNRESET'].includes(errnoOf(error) ?? '')) return 'gone'
     throw error
   } finally {
     if (!isKept) closeSync(fd)
+  }
+}
+
+/**
+ * As if Node had opened it: what a worker thread has open is closed when the thread is terminated, but only what Node
+ * knows of. So the descriptor is moved to a number that Node has given out.
+ */
+function owned(fd: number): number {
+  if (isMainThread) return fd
+  try {
+    const known = openSync('/dev/null', constants.O_RDONLY)
+    calls().dup3(fd, known, SOCK_CLOEXEC)
+    return known
+  } finally {
+    calls().close(fd)
   }
 }
 

@@ -55,6 +55,11 @@ describe('a hold of pslock run is passed on to the command', () => {
       assert.equal((await run('--', ...app('nedb'))).stdout, '5\n')
     })
 
+    it('in a worker thread, which gives it back when it is terminated', async () => {
+      const { stdout, stderr } = await run('--', ...app('thread'))
+      assert.deepEqual([stdout, stderr], ['true\nin\n', ''])
+    })
+
     it('however far down: through shells, Node and another pslock run', async () => {
       const script = `require('child_process').spawnSync('sh', ['-c', process.argv[1]], { stdio: 'inherit' })`
       const inner = [process.execPath, '-e', script, line(app('try', 'exclusive', '1000'))]
