@@ -35,6 +35,8 @@ export class PsLock {
   readonly #timeoutMs: number
   readonly #sliceMs: number
   readonly #guards: string
+  /** Whether links are not followed to the lock file. */
+  #isExact = false
   readonly #lockPath: string | undefined
   readonly #backend: Backend
   #site: Site | undefined
@@ -228,6 +230,13 @@ export class PsLock {
     if (this.#inUse === 0) this.#idle?.()
   }
 
+  /** For the floor above: a lock whose file has this very path, which must be a real one but for its last part. */
+  static at(lockPath: string, guards: string): PsLock {
+    const lock = new PsLock(guards, { lockPath })
+    lock.#isExact = true
+    return lock
+  }
+
   /** For the floor above, which batches operations in holds of its own: how this lock would wait. */
   static entry(
     lock: PsLock,
@@ -255,8 +264,10 @@ export class PsLock {
   }
 
   #resolve(): { lock: string; guards: string | undefined } {
-    if (this.#lockPath !== undefined)
-      return { lock: canonicalPath(this.#lockPath), guards: canonicalPath(this.#guards) }
+    if (this.#lockPath !== undefined) {
+      const lock = this.#isExact ? this.#lockPath : canonicalPath(this.#lockPath)
+      return { lock, guards: canonicalPath(this.#guards) }
+    }
     const guards = canonicalPath(this.#guards)
     return guards.endsWith('.lock') ? { lock: guards, guards: undefined } : { lock: `${guards}.lock`, guards }
   }

@@ -1,6 +1,7 @@
 import {
   type BigIntStats,
   closeSync,
+  constants,
   fstatSync,
   openSync,
   readdirSync,
@@ -31,6 +32,9 @@ interface Note {
   readonly since: number
   readonly mode: LockMode
 }
+
+/** A FIFO in the place of a lock file must not be waited for, and a link leads somewhere else. */
+const LOOKING = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** A note fits one sector and is padded with spaces, so a shorter one never leaves a longer one's tail. */
 const NOTE_BYTES = 160
@@ -94,9 +98,9 @@ function head(fd: number): string {
 
 function readNote(path: string): Note | undefined {
   try {
-    const fd = openSync(path, 'r')
+    const fd = openSync(path, LOOKING)
     try {
-      return parseNote(head(fd))
+      return fstatSync(fd).isFile() ? parseNote(head(fd)) : undefined
     } finally {
       closeSync(fd)
     }
@@ -154,7 +158,7 @@ function bootOf(space: string | undefined): string | undefined {
 function isLocked(path: string): boolean {
   let fd: number | undefined
   try {
-    fd = openSync(path, 'r')
+    fd = openSync(path, LOOKING)
     return !tryFlock(fd, 'exclusive', path)
   } catch {
     return false

@@ -5,6 +5,7 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
+  lstatSync,
   openSync,
   readlinkSync,
   realpathSync,
@@ -98,9 +99,15 @@ export class LockFile implements Lockable {
     return this.fd
   }
 
-  /** As the kernel knows them. A folder of this name is the lock of a process that uses the other backend. */
+  /**
+   * As the kernel knows them. A folder of this name is the lock of a process that uses the other backend.
+   * @throws LockUnsupportedError for a FIFO, a device, or a socket: nobody can hold it, and "free" would be wrong
+   */
   holders(): LockHolder[] {
-    return folderRenewedAt(this.path) === undefined ? kernelHolders(this.path) : [unknownHolder()]
+    if (folderRenewedAt(this.path) !== undefined) return [unknownHolder()]
+    const found = lstatSync(this.path, { throwIfNoEntry: false })
+    if (found && !found.isFile() && !found.isSymbolicLink()) throw notAFile(this.path, false)
+    return kernelHolders(this.path)
   }
 
   /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
@@ -153,7 +160,7 @@ export function openLockFile(
   throw notAFile(path, kind === constants.S_IFDIR)
 }
 
-function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsupportedError {
+export function notAFile(path: string, isDirectory: boolean, cause?: unknown): LockUnsupportedError {
   const what = isDirectory
     ? "is a folder, the kind of lock that proper-lockfile and { backend: 'lockfile' } use. The two kinds do not exclude each " +
       'other: use one of them everywhere, or remove it if nobody uses it'
@@ -174,18 +181,19 @@ function openOrCreate(
   open: typeof openFile,
   marks: boolean,
 ): number {
-  const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
+  const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants
+  // O_NONBLOCK: somebody may have put a FIFO in its place, whose opening waits for ever.
+  const careful = O_NOFOLLOW | O_NONBLOCK
   for (let attempt = 0; ; attempt++) {
     try {
       try {
-        return open(path, O_RDWR | O_NOFOLLOW)
+        return open(path, O_RDWR | careful)
       } catch (error) {
         const code = errnoOf(error)
-        if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM')
-          return open(path, O_RDONLY | O_NOFOLLOW)
+        if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') return open(path, O_RDONLY | careful)
         if (code !== 'ENOENT') throw error
       }
-      const fd = createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+      const fd = createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | careful)
       if (marks) markAsOurs(fd)
       return fd
     } catch (error) {
@@ -217,6 +225,8 @@ function createLike(path: string, guards: string | undefined, open: typeof openF
 function openFailure(path: string, cause: unknown): Error {
   const code = errnoOf(cause)
   if (code === 'EISDIR') return notAFile(path, true, cause)
+  // A socket, or a device that is not there.
+  if (code === 'ENXIO' || code === 'ENODEV') return notAFile(path, false, cause)
   if (code === 'ELOOP') {
     return new LockUnsupportedError(
       `cannot lock ${path}: the lock file is a symbolic link, which is not followed. Remove it.`,

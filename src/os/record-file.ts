@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync } from 'node:fs'
 import { errnoOf, LockIoError } from '../errors.ts'
 import { readRange, writeAtSync } from './data-io.ts'
 import { orClose } from './descriptor.ts'
-import { openLockFile } from './lock-file.ts'
+import { notAFile, openLockFile } from './lock-file.ts'
 import { NamedFile } from './named-file.ts'
 import { type Range, unlockRange } from './ofd.ts'
 import { openFile } from './open-files.ts'
@@ -47,7 +47,7 @@ export class RecordFile {
 
   /**
    * For looking only: undefined where there is no such file.
-   * @throws LockIoError
+   * @throws LockIoError, LockUnsupportedError for what is no regular file
    */
   static openToLook(path: string): RecordFile | undefined {
     const failure = (why: string, cause?: unknown) =>
@@ -57,13 +57,14 @@ export class RecordFile {
       fd = openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     } catch (cause) {
       if (errnoOf(cause) === 'ENOENT') return undefined
+      if (errnoOf(cause) === 'ENXIO' || errnoOf(cause) === 'ENODEV') throw notAFile(path, false, cause)
       throw failure(errnoOf(cause) ?? String(cause), cause)
     }
     const named = new NamedFile(path)
     const { mode } = orClose(fd, () => named.opened(fd))
     if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd, false)
     closeSync(fd)
-    throw failure('it is not a regular file')
+    throw notAFile(path, (mode & constants.S_IFMT) === constants.S_IFDIR)
   }
 
   /** Whether the path still names this file. */

@@ -1,15 +1,18 @@
+import { randomUUID } from 'node:crypto'
 import {
   constants,
   fchmodSync,
   fchownSync,
+  fstatSync,
   fsyncSync,
-  ftruncateSync,
   linkSync,
+  lstatSync,
+  readdirSync,
   renameSync,
   type Stats,
-  statSync,
   unlinkSync,
 } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
 import { sync, syncNames, syncNamesSync, type Written, writeAt, writeAtSync, writeWhole } from './data-io.ts'
 import { closeLocked, orClose } from './descriptor.ts'
@@ -18,7 +21,10 @@ import { openFile } from './open-files.ts'
 
 /** How a file is replaced as a whole. */
 export interface Replacement {
-  /** Beside the file, on the same file system, of a name that nobody else uses while the lock is held. */
+  /**
+   * Beside the file, on the same file system, of a name that no other writer uses while the lock is held. Where somebody
+   * else has made a file of this name another one is taken, see `openTemp`.
+   */
   readonly temp: string
   /** Permission bits where the file does not exist yet; an existing file keeps its own, and its owner. */
   readonly newMode: number
@@ -43,14 +49,14 @@ export interface Replacement {
  * @throws StoreIoError, LockUnsupportedError (hard links, mount points), LockLostError
  */
 export async function replaceFile(path: string, content: Buffer, how: Replacement): Promise<number> {
-  const fd = openTemp(path, how)
+  const { fd, temp } = openTemp(path, how)
   try {
-    if (how.asStream) await writeWhole(fd, how.temp, content)
+    if (how.asStream) await writeWhole(fd, temp, content)
     else requireAll(await writeAt(fd, content, 0), content)
     await sync(fd)
-    putInPlace(path, how)
+    putInPlace(path, temp, how)
   } catch (error) {
-    throw abandon(fd, path, how.temp, error)
+    throw abandon(fd, path, temp, error)
   }
   try {
     if (how.durable) await syncNames(path)
@@ -62,13 +68,13 @@ export async function replaceFile(path: string, content: Buffer, how: Replacemen
 
 /** As `replaceFile`, blocking. */
 export function replaceFileSync(path: string, content: Buffer, how: Replacement): number {
-  const fd = openTemp(path, how)
+  const { fd, temp } = openTemp(path, how)
   try {
     requireAll(writeAtSync(fd, content, 0), content)
     fsyncSync(fd)
-    putInPlace(path, how)
+    putInPlace(path, temp, how)
   } catch (error) {
-    throw abandon(fd, path, how.temp, error)
+    throw abandon(fd, path, temp, error)
   }
   try {
     if (how.durable) syncNamesSync(path)
@@ -82,8 +88,14 @@ function requireAll({ bytes, error }: Written, content: Buffer): void {
   if (bytes !== content.length) throw error
 }
 
-function openTemp(path: string, { temp, newMode }: Replacement): number {
+/**
+ * Makes the temp file: always a new one (O_EXCL), so that nobody has it open, or has it under another name. What a crash
+ * has left under its name is removed before; what somebody else has put there is neither written to nor removed, and
+ * the temp file gets a name that nobody can know.
+ */
+function openTemp(path: string, how: Replacement): { fd: number; temp: string } {
   const old = present(path)
+  if (old?.isDirectory()) throw storeFailure(path, 'write', errno('EISDIR', path))
   if (old && old.nlink > 1) {
     throw new LockUnsupportedError(
       `cannot replace ${path}: it has ${old.nlink} hard links, and the other names would keep the old content. ` +
@@ -91,32 +103,117 @@ function openTemp(path: string, { temp, newMode }: Replacement): number {
       { path },
     )
   }
-  const { O_RDWR, O_CREAT, O_APPEND, O_NOFOLLOW } = constants
   // Without the sticky bit: see journal/mark.
-  const mode = old ? old.mode & 0o6777 : newMode
-  let fd: number
+  const mode = old ? old.mode & 0o6777 : how.newMode
+  let opened: { fd: number; temp: string }
   try {
-    fd = openFile(temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, mode)
-    orClose(fd, () => lockTemp(fd, path, temp))
+    opened = createTemp(path, how.temp, mode, old?.uid)
+    orClose(opened.fd, () => lockTemp(opened.fd, path, opened.temp))
   } catch (error) {
     throw storeFailure(path, 'write', error)
   }
+  const { fd, temp } = opened
   try {
-    // Only now: with two lock files it might be what another process is writing.
-    ftruncateSync(fd)
     if (old) keepOwner(fd, old, mode)
-    return fd
+    return opened
   } catch (error) {
     throw abandon(fd, path, temp, error)
   }
 }
 
+function createTemp(
+  path: string,
+  name: string,
+  mode: number,
+  owner: number | undefined,
+): { fd: number; temp: string } {
+  const { O_RDWR, O_CREAT, O_EXCL, O_APPEND, O_NOFOLLOW } = constants
+  let temp = name
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return { fd: openFile(temp, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, mode), temp }
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST' || attempt === 10) throw error
+    }
+    if (removeLeftover(path, temp, owner)) continue
+    if (temp === name) removeUnknown(path, owner)
+    temp = secretTemp(path)
+  }
+}
+
+/** The name of a temp file that nobody else can know, and that `pslock check` recognises. */
+export function secretTemp(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
+}
+
+/** Of a dump, say: whoever makes one locks it at once. */
+const YOUNG_MS = 60_000
+
+/** Crashes while somebody else's file had the usual name have left temp files of other names. They must not add up. */
+function removeUnknown(path: string, owner: number | undefined): void {
+  const start = `.${basename(path)}.`
+  for (const name of readdirSync(dirname(path))) {
+    if (!name.startsWith(start) || !/^[0-9a-f]{8}\.pslock\.tmp$/.test(name.slice(start.length))) continue
+    const temp = join(dirname(path), name)
+    const found = lstatSync(temp, { throwIfNoEntry: false })
+    if (!found || Date.now() - found.mtimeMs < YOUNG_MS) continue
+    try {
+      removeLeftover(path, temp, owner)
+    } catch (error) {
+      // It is in use: a dump that takes long.
+      if (!(error instanceof LockLostError)) throw error
+    }
+  }
+}
+
+/**
+ * Removes what a writer of ours has left behind when it died: a regular file with one name, of this user or of the owner
+ * of the data (root's writes give it to that).
+ * @returns whether it is gone; false where it is none of ours
+ * @throws LockLostError where another process is writing it
+ */
+function removeLeftover(path: string, temp: string, owner: number | undefined): boolean {
+  const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants
+  let fd: number
+  try {
+    if (!isLeftover(lstatSync(temp, { throwIfNoEntry: false }), owner)) return false
+    fd = openFile(temp, O_RDWR | O_NOFOLLOW | O_NONBLOCK)
+  } catch (error) {
+    const code = errnoOf(error) ?? ''
+    if (code === 'ENOENT') return true
+    if (['EACCES', 'EPERM', 'ELOOP', 'ENXIO'].includes(code)) return false
+    throw error
+  }
+  try {
+    const found = fstatSync(fd)
+    if (found.nlink === 0) return true
+    if (!isLeftover(found, owner)) return false
+    lockTemp(fd, path, temp)
+    const named = lstatSync(temp, { throwIfNoEntry: false })
+    if (named?.ino === found.ino && named.dev === found.dev) unlinkSync(temp)
+    return true
+  } finally {
+    closeLocked(fd, temp)
+  }
+}
+
+function isLeftover(found: Stats | undefined, owner: number | undefined): boolean {
+  if (!found?.isFile() || found.nlink !== 1) return false
+  return found.uid === process.geteuid?.() || found.uid === owner
+}
+
+/** What has this name itself: a link to somewhere else is not followed, for it is the link that is replaced. */
 function present(path: string): Stats | undefined {
   try {
-    return statSync(path, { throwIfNoEntry: false })
+    const found = lstatSync(path, { throwIfNoEntry: false })
+    return found?.isSymbolicLink() ? undefined : found
   } catch (error) {
     throw storeFailure(path, 'look at', error)
   }
+}
+
+function errno(code: string, path: string): Error {
+  return Object.assign(new Error(`${code}: ${path}`), { code })
 }
 
 function lockTemp(fd: number, path: string, temp: string): void {
@@ -129,7 +226,7 @@ function lockTemp(fd: number, path: string, temp: string): void {
 }
 
 /** A rename would replace what came into being a moment ago; a link never does. */
-function putInPlace(path: string, { temp, overwrite = true }: Replacement): void {
+function putInPlace(path: string, temp: string, { overwrite = true }: Replacement): void {
   if (!overwrite) {
     try {
       linkSync(temp, path)
@@ -138,8 +235,8 @@ function putInPlace(path: string, { temp, overwrite = true }: Replacement): void
     } catch (error) {
       if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errnoOf(error) ?? '')) throw error
       // A file system without links: the next best is to look first.
-      if (statSync(path, { throwIfNoEntry: false })) {
-        throw Object.assign(new Error(`EEXIST: ${path} exists`), { code: 'EEXIST' })
+      if (lstatSync(path, { throwIfNoEntry: false })) {
+        throw errno('EEXIST', path)
       }
     }
   }
@@ -161,7 +258,7 @@ function abandon(fd: number, path: string, temp: string, error: unknown): Error 
   try {
     unlinkSync(temp)
   } catch {
-    // It is overwritten by the next replacement.
+    // It is removed by the next replacement.
   }
   closeLocked(fd, path)
   if (errnoOf(error) === 'EBUSY' || errnoOf(error) === 'EXDEV') {
@@ -208,6 +305,8 @@ const ADVICE: Record<string, string> = {
   EEXIST:
     'a file of this name is there already (EEXIST). Nothing was changed; ask for overwriting, or take another name.',
   EISDIR: 'it is a folder (EISDIR).',
+  ENXIO: 'it is a socket, or a device that is not there (ENXIO).',
+  ELOOP: 'a symbolic link stands in its place, or too many of them on the way (ELOOP).',
   ENOENT: 'its folder does not exist (ENOENT). Create it first.',
   ENOTDIR: 'a part of the path is not a folder (ENOTDIR).',
   EMFILE: 'too many open files (EMFILE). Raise the limit (ulimit -n) or close some stores.',

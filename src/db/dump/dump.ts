@@ -1,12 +1,11 @@
-import { randomUUID } from 'node:crypto'
-import { existsSync, type Stats, statSync, unlinkSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { CorruptStoreError } from '../../errors.ts'
 import { requirePath, show } from '../../lock/options.ts'
 import { keepCopyAside } from '../../os/aside.ts'
 import { closeLocked } from '../../os/descriptor.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
-import { replaceFile, storeFailure } from '../../os/replace.ts'
+import { replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
 import { type Finding, findingText, OF_A_CRASH } from './finding.ts'
 import { readStore, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
 
@@ -20,7 +19,7 @@ export interface DumpOptions {
 
 /**
  * Writes a consistent copy of a data file. The lock is held, shared, only while the file is read; the copy appears
- * under its name when it is whole and on the disk, or not at all.
+ * under its name when it is whole and on the disk, or not at all. A symbolic link of that name is not followed.
  * @throws TypeError for the file itself, CorruptStoreError for one that is damaged, StoreIoError
  */
 export async function dump(
@@ -30,15 +29,19 @@ export async function dump(
 ): Promise<void> {
   if (typeof overwrite !== 'boolean')
     throw new TypeError(`overwrite must be a boolean, got ${show(overwrite)}`)
-  const target = anotherFile(file, to, 'dump to')
+  const target = anotherFile(file, to, 'dump to', unfollowed)
   // The answer that counts is given when the copy gets its name; but nobody shall wait for that one.
-  if (!overwrite && existsSync(target)) throw storeFailure(target, 'write', errno('EEXIST'))
+  const there = lookAt(target, lstatSync)
+  if (there?.isDirectory()) throw storeFailure(target, 'write', errno('EISDIR'))
+  if (!overwrite && there) throw storeFailure(target, 'write', errno('EEXIST'))
+  if (there?.isSymbolicLink()) throw storeFailure(target, 'write', errno('ELOOP'))
+  if (there && !there.isFile()) throw storeFailure(target, 'write', new Error('it is not a regular file'))
   const { bytes, mode } = await file.read()
   const { findings, content } = await file.format.inspect(bytes)
   const damage = findings.filter(({ what }) => !OF_A_CRASH.has(what))
   if (!content || damage.length > 0) throw damaged(file.path, 'dumped', file.format.name, damage)
   const sealed = (await file.format.seal?.(content)) ?? content
-  const temp = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
+  const temp = secretTemp(target)
   await underItsLock(target, 'exclusive', async () => {
     if (overwrite) await file.format.settle?.(target)
     closeLocked(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }), target)
@@ -87,17 +90,28 @@ function removeIfUnneeded(aside: string, path: string, inode: number | undefined
   }
 }
 
-function lookAt(path: string): Stats | undefined {
+function lookAt(path: string, look = statSync): Stats | undefined {
   try {
-    return statSync(path, { throwIfNoEntry: false })
+    return look(path, { throwIfNoEntry: false })
   } catch (error) {
     throw storeFailure(path, 'look at', error)
   }
 }
 
-function anotherFile({ path, lock }: StoreFile, other: string, what: string): string {
-  const target = canonicalPath(requirePath(other, 'path'))
-  const [own, its] = [path, target].map(lookAt)
+/** The real path of a file that will be made; a link in its own place is not followed, for somebody may have put it there. */
+function unfollowed(path: string): string {
+  const absolute = resolve(path)
+  return join(canonicalPath(dirname(absolute)), basename(absolute))
+}
+
+function anotherFile(
+  { path, lock }: StoreFile,
+  other: string,
+  what: string,
+  absolute: (path: string) => string = canonicalPath,
+): string {
+  const target = absolute(requirePath(other, 'path'))
+  const [own, its] = [lookAt(path), lookAt(target)]
   const isSame = own !== undefined && own.ino === its?.ino && own.dev === its.dev
   if (isSame || target === path || target === lock.path) {
     throw new TypeError(`cannot ${what} the store's own file: path must name another one, got ${show(other)}`)

@@ -53,15 +53,17 @@ function isAside(name: string, other: string): boolean {
 
 function isInUse(file: string): boolean {
   try {
-    const fd = openFile(file, constants.O_RDONLY | constants.O_NONBLOCK)
+    const fd = openFile(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
     try {
       return !tryFlock(fd, 'shared', file)
     } finally {
       closeLocked(fd, file)
     }
   } catch (error) {
-    // It is gone: somebody finished. Whether one that may not be opened is in use is unknown.
+    // It is gone: somebody finished.
     if (errnoOf(error) === 'ENOENT') return true
+    // A link, a socket, or another user's: no writer of ours has it.
+    if (['ELOOP', 'ENXIO', 'EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) return false
     throw error
   }
 }

@@ -1,7 +1,7 @@
 import { constants, existsSync, fstatSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
-import { readRange } from '../../os/data-io.ts'
+import { readNow, readRange } from '../../os/data-io.ts'
 import { closeQuietly, orClose } from '../../os/descriptor.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { openFile } from '../../os/open-files.ts'
@@ -75,6 +75,18 @@ export function openWhole(path: string): Written {
 export async function readAndClose(path: string, { fd, length, mode }: Written): Promise<Content> {
   try {
     return { bytes: await readRange(fd, 0, length), mode }
+  } catch (error) {
+    throw readingFailed(path, error)
+  } finally {
+    closeQuietly(fd)
+  }
+}
+
+/** As `readFile`, blocking the thread: for what is beside a data file. */
+export function readWholeNow(path: string): Buffer {
+  const { fd, length } = openWhole(path)
+  try {
+    return readNow(fd, 0, length)
   } catch (error) {
     throw readingFailed(path, error)
   } finally {

@@ -61,7 +61,8 @@ export class SharedAllowance {
 
   constructor({ path, lockPath }: Pick<HookEvent, 'path' | 'lockPath'>) {
     this.#path = `${lockPath}.throttle`
-    this.#lock = new PsLock(path, { lockPath: this.#path })
+    // Not through a link that somebody has put there: its target would be made.
+    this.#lock = PsLock.at(this.#path, path)
   }
 
   /** @throws the errors of `PsLock#exclusive`, LockIoError also where the file cannot be written */
@@ -75,7 +76,7 @@ export class SharedAllowance {
 
   #take(pace: Pace, limitMs: number): number {
     try {
-      const fd = openFile(this.#path, constants.O_RDWR | constants.O_NOFOLLOW)
+      const fd = openFile(this.#path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK)
       try {
         const nowMs = monotonicMs()
         const turn = takeTurn(nextTurn(readAtSync(fd), nowMs), nowMs, pace, limitMs)

@@ -1,10 +1,10 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import type { LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat } from '../adapter.ts'
 import type { FileFormat } from '../dump/file-format.ts'
 import type { Finding } from '../dump/finding.ts'
-import { readFile } from '../dump/store-file.ts'
+import { readFile, readWholeNow } from '../dump/store-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { treeText } from '../tree/text.ts'
 import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './journal.ts'
@@ -65,7 +65,7 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
 function findingsOf(path: string): Finding[] {
   const file = journalOf(path)
   if (!hasJournal(path)) return isWithoutJournal(path) ? [GONE] : []
-  const bytes = readFileSync(file)
+  const bytes = readWholeNow(file)
   const entries = entriesOf(bytes)
   const { end } = entries
   if (entries.base === undefined && isWithoutJournal(path)) return [{ ...GONE, file }]
@@ -79,7 +79,7 @@ function findingsOf(path: string): Finding[] {
       },
     ]
   }
-  const hash = existsSync(path) ? hashOf(readFileSync(path)) : undefined
+  const hash = existsSync(path) ? hashOf(readWholeNow(path)) : undefined
   if (relationTo(hash, entries) === 'stale') {
     const message =
       'it is the journal of another content than the file has now: somebody replaced that without it'

@@ -1,4 +1,4 @@
-import { closeSync, unlinkSync } from 'node:fs'
+import { closeSync, constants, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, TransactionError } from '../../errors.ts'
 import { show } from '../../lock/options.ts'
@@ -183,7 +183,9 @@ export class Tables<S> {
           try {
             unlinkSync(temp)
           } catch (error) {
-            if (errnoOf(error) !== 'ENOENT') throw storeFailure(temp, 'remove', error)
+            // Others may have made a file of this name: it is theirs, and no write of ours uses it.
+            if (!['ENOENT', 'EACCES', 'EPERM', 'EISDIR'].includes(errnoOf(error) ?? ''))
+              throw storeFailure(temp, 'remove', error)
           }
         }
       }
@@ -208,7 +210,7 @@ export class Tables<S> {
 /** Makes what is in a file durable, where there is one. */
 async function syncFile(path: string): Promise<void> {
   try {
-    const fd = openFile(path, 'r')
+    const fd = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       await sync(fd)
     } finally {
