@@ -53,9 +53,12 @@ const STORES: Record<string, Store> = {
     text: (said) => `{"_id":"1","said":"${said}"}\n{"_id":"2","end":"${END}"}\n`,
     open: (path) => {
       const db = new LockedNedb({ filename: path })
-      void db.loadDatabaseAsync()
+      const loaded = db.loadDatabaseAsync()
       return {
-        said: async () => (await db.findOneAsync<{ said: string }>({ _id: '1' }))?.said,
+        said: async () => {
+          await loaded
+          return (await db.findOneAsync<{ said: string }>({ _id: '1' }))?.said
+        },
         change: () => db.insertAsync({ _id: '3' }),
         close: () => db.close(),
       }

@@ -1,5 +1,6 @@
-import { constants, fchmodSync, fsyncSync, openSync, statSync } from 'node:fs'
+import { constants, fchmodSync, fsyncSync, statSync } from 'node:fs'
 import { closeQuietly } from '../../os/descriptor.ts'
+import { openFile } from '../../os/open-files.ts'
 
 /**
  * A data file that has a journal is marked: without its journal it is not whole, and nothing in it says so. The mark is the
@@ -33,7 +34,7 @@ export function mark(fd: number, mode: number): void {
 export function unmark(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false })
   if (!found || !isMarked(found)) return
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const fd = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     fchmodSync(fd, found.mode & 0o6777)
     // With the mark back after power loss a journal would be missed that was put aside.
