@@ -12,6 +12,7 @@ import {
   readFileSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -19,6 +20,7 @@ import { LockedLow, LockedLowSync } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { throttle } from '../src/db/hooks/throttle.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
+import { LockTree } from '../src/lock/tree/lock-tree.ts'
 import { pslock } from './cli/run-pslock.ts'
 import { codeUrl, LOADER } from './fixtures/code.ts'
 import { useFolder } from './fixtures/folder.ts'
@@ -248,6 +250,16 @@ describe('a FIFO, a socket, a device in the place of a file', () => {
     ['LockTree', 'db.locktree', 'await new LockTree(file).exclusive("a", () => {})', /PSLOCK_UNSUPPORTED/],
     ['holders() of a LockTree', 'db.locktree', 'new LockTree(file).holders()', /PSLOCK_UNSUPPORTED/],
   ]
+
+  it('a sparse file of 3 GB in the place of the lock file of a LockTree is refused with a typed error', async function () {
+    if (process.platform !== 'linux') this.skip()
+    writeFileSync(at('db.locktree'), '')
+    truncateSync(at('db.locktree'), 3 * 2 ** 30)
+    const tree = new LockTree(at('db'))
+    await assert.rejects(() => tree.exclusive('a', () => {}), { code: 'PSLOCK_UNSUPPORTED' })
+    assert.throws(() => tree.holders(), { code: 'PSLOCK_UNSUPPORTED' })
+    await tree.close()
+  })
 
   for (const kind of ['FIFO', 'socket']) {
     for (const [name, planted, script, expected] of USES) {

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync } from 'node:fs'
-import { errnoOf, LockIoError } from '../errors.ts'
+import { errnoOf, LockIoError, LockUnsupportedError } from '../errors.ts'
 import { readRange, writeAtSync } from './data-io.ts'
 import { orClose } from './descriptor.ts'
 import { notAFile, openLockFile } from './lock-file.ts'
@@ -12,6 +12,9 @@ const RECORD_BYTES = 512
 /** The last bytes of a record before its closing newline can be written by themselves. */
 const FIELD_BYTES = 16
 const FIELD_AT = RECORD_BYTES - 1 - FIELD_BYTES
+
+/** As many records as a lock file may have, see `MOST_RECORDS` of the tree: none of ours is longer. */
+const MOST_BYTES: number = RECORD_BYTES * 2 ** 20
 
 /** Length 0 reaches to the end of all offsets. */
 const EVERYTHING: Range = { start: 0, length: 0 }
@@ -47,7 +50,7 @@ export class RecordFile {
 
   /**
    * For looking only: undefined where there is no such file.
-   * @throws LockIoError, LockUnsupportedError for what is no regular file
+   * @throws LockIoError, LockUnsupportedError for a FIFO, a device, or a socket
    */
   static openToLook(path: string): RecordFile | undefined {
     const failure = (why: string, cause?: unknown) =>
@@ -64,7 +67,8 @@ export class RecordFile {
     const { mode } = orClose(fd, () => named.opened(fd))
     if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd, false)
     closeSync(fd)
-    throw notAFile(path, (mode & constants.S_IFMT) === constants.S_IFDIR)
+    if ((mode & constants.S_IFMT) === constants.S_IFDIR) throw failure('it is not a regular file')
+    throw notAFile(path, false)
   }
 
   /** Whether the path still names this file. */
@@ -77,9 +81,17 @@ export class RecordFile {
     return (readRange(this.fd, 0, RECORD_BYTES, true) as Buffer).every((byte) => byte === 0)
   }
 
-  /** How many whole records there are. */
+  /** How many whole records there are. @throws LockUnsupportedError where there are more than there can be */
   get count(): number {
-    return Math.floor(fstatSync(this.fd).size / RECORD_BYTES)
+    const { size } = fstatSync(this.fd)
+    if (size > MOST_BYTES) {
+      throw new LockUnsupportedError(
+        `cannot lock ${this.path}: it has ${size} bytes, and a lock file of names at most ${MOST_BYTES}. It is damaged, or ` +
+          'not ours: remove it while nobody uses it.',
+        { path: this.path },
+      )
+    }
+    return Math.floor(size / RECORD_BYTES)
   }
 
   /** The texts of some records. One that is not whole, or not ours, is an empty text. */
