@@ -67,7 +67,7 @@ export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, bef
     }
     if (session.running) return compact()
     // Called from outside, past the executor: it means "write what is in memory", even where the file is gone.
-    const known = existsSync(session.path) ? undefined : memory.lines()
+    const known = existsSync(session.path) ? undefined : [...memory.lines()]
     await session.perform('exclusive', async () => {
       if (known && !existsSync(session.path)) memory.apply(known, true)
       await compact()

@@ -1,41 +1,152 @@
 import { setImmediate } from 'node:timers/promises'
-import { type LineProblem, type LogLine, unreadableLine } from '../../src/db/dump/log-format.ts'
-import { isForeign, twinOf } from './records.ts'
+import {
+  type EachLine,
+  type LineInspector,
+  type LineProblem,
+  type LogLine,
+  unreadableLine,
+} from '../../src/db/dump/log-format.ts'
+import type { Place } from '../../src/db/log/scan.ts'
+import { UNIT_ID } from '../../src/db/log/unit.ts'
+import { isForeign, partsOf, twinOf } from './records.ts'
 import { uniqueKeys } from './unique-keys.ts'
 
 type Doc = Record<string, unknown>
 
-/** A document as the file leaves it, with all lines of its id. */
-interface Living {
-  readonly doc: Doc
-  readonly lines: readonly LogLine[]
-}
-
-/** After so many lines other work of the process gets its turn. */
-const LINES_AT_ONCE = 2000
+/** After so many documents other work of the process gets its turn. */
+const DOCUMENTS_AT_ONCE = 2000
 
 /** What in lines of a NeDB file keeps NeDB from loading it, or from loading all of it. */
-export async function inspectNedbLines(lines: readonly LogLine[]): Promise<LineProblem[]> {
-  const problems: LineProblem[] = []
-  const byId = new Map<unknown, { doc: Doc | undefined; lines: LogLine[] }>()
-  const unique = new Map<string, { sparse: boolean }>()
-  for (const [index, line] of lines.entries()) {
-    if (index % LINES_AT_ONCE === LINES_AT_ONCE - 1) await setImmediate()
-    const record = parse(line.text)
-    const objection = record && objectionTo(record)
-    if (!record || objection !== undefined) problems.push(unreadableLine(line, objection))
-    else if (record._id !== undefined) {
-      const known = byId.get(record._id) ?? { doc: undefined, lines: [] }
-      known.doc = record.$$deleted === true ? undefined : record
-      known.lines.push(line)
-      byId.set(record._id, known)
-    } else readIndexLine(record, unique)
+export function inspectNedbLines(): LineInspector {
+  return new NedbInspector()
+}
+
+class NedbInspector implements LineInspector {
+  /** The documents as the file leaves them: where the last line of each id stands. */
+  readonly #living = new Map<unknown, Place>()
+  readonly #unique = new Map<string, { sparse: boolean }>()
+  /** A damaged marker that nothing deletes: NeDB refuses the file. */
+  #marker: LogLine | undefined
+
+  add(line: LogLine): LineProblem | undefined {
+    const { records, isWhole, objection } = recordsOf(line.text)
+    for (const record of records) this.#take(record, line)
+    return isWhole ? undefined : unreadableLine(line, objection, readableParts(records, line.text))
   }
-  const living = new Map<unknown, Living>()
-  for (const [id, { doc, lines: of }] of byId) if (doc) living.set(id, { doc, lines: of })
-  const all = [problems, twins(living)]
-  for (const [field, { sparse }] of unique) all.push(await duplicates(living, field, sparse))
-  return all.flat()
+
+  #take(record: Doc, line: LogLine): void {
+    const { _id } = record
+    if (_id === UNIT_ID) this.#marker = record.$$deleted === true ? undefined : line
+    else if (_id === undefined) readIndexLine(record, this.#unique)
+    else if (record.$$deleted === true) this.#living.delete(_id)
+    else this.#living.set(_id, { line: line.line, byte: line.byte, length: line.length })
+  }
+
+  async finish(eachLine: EachLine): Promise<readonly LineProblem[]> {
+    const found = [
+      ...(await this.#twins()),
+      ...(this.#unique.size > 0 ? await this.#duplicates(eachLine) : []),
+    ]
+    const problems = found.length > 0 ? await this.#withAllLines(found, eachLine) : []
+    if (!this.#marker) return problems
+    return [...problems, unreadableLine(this.#marker, 'it is the beginning of a unit without its end')]
+  }
+
+  /** Two ids that NeDB takes for one: it loads the later document only. */
+  async #twins(): Promise<Found[]> {
+    const found: Found[] = []
+    let count = 0
+    for (const [id, at] of this.#living) {
+      if (++count % DOCUMENTS_AT_ONCE === 0) await setImmediate()
+      const twin = twinOf(id)
+      const other = this.#living.get(twin)
+      // Told once, of the earlier one, which NeDB loses.
+      if (!other || at.line > other.line) continue
+      found.push({
+        id,
+        at,
+        what: 'twin-id',
+        message: `_id ${JSON.stringify(id)} and ${JSON.stringify(twin)} (line ${other.line}) are one to NeDB, which loses this document`,
+        mend: 'Give it another _id by hand, or `pslock repair` takes it out and keeps it.',
+      })
+    }
+    return found
+  }
+
+  /** What NeDB itself would refuse to load: of two documents the later one came in without a lock. */
+  async #duplicates(eachLine: EachLine): Promise<Found[]> {
+    const found: Found[] = []
+    const owners = new Map<string, Map<string, { id: unknown; line: number }>>()
+    for (const field of this.#unique.keys()) owners.set(field, new Map())
+    await eachLine((line) => {
+      for (const doc of recordsOf(line.text).records) {
+        const at = this.#living.get(doc._id)
+        if (at?.byte !== line.byte || doc.$$deleted === true) continue
+        for (const [field, { sparse }] of this.#unique) {
+          const known = owners.get(field) as Map<string, { id: unknown; line: number }>
+          const keys = uniqueKeys(doc, field, sparse)
+          const taken = keys.find((key) => known.has(key))
+          if (taken === undefined) for (const key of keys) known.set(key, { id: doc._id, line: line.line })
+          else {
+            const first = known.get(taken) as { id: unknown; line: number }
+            found.push({
+              id: doc._id,
+              at,
+              what: 'duplicate-key',
+              message:
+                `the unique index ${JSON.stringify(field)} has ${taken} twice: in _id ${JSON.stringify(doc._id)}, and in ` +
+                `_id ${JSON.stringify(first.id)} (line ${first.line})`,
+              mend: 'Change one of them by hand, or `pslock repair` takes this one out and keeps it.',
+            })
+          }
+        }
+      }
+    })
+    return found
+  }
+
+  /** A document goes with all lines of its id, or an older one would come back. */
+  async #withAllLines(found: readonly Found[], eachLine: EachLine): Promise<LineProblem[]> {
+    const lines = new Map<unknown, Place[]>(found.map(({ id }) => [id, []]))
+    await eachLine(({ text, ...place }) => {
+      for (const { _id } of recordsOf(text).records) lines.get(_id)?.push(place)
+    })
+    return found.map(({ id, ...problem }) => ({ ...problem, without: lines.get(id) ?? [] }))
+  }
+}
+
+/** A document that is in another's way. */
+interface Found extends Omit<LineProblem, 'without'> {
+  readonly id: unknown
+}
+
+/** What can be read of a line, whether that is all of it, and if not, why. */
+function recordsOf(text: string): { records: Doc[]; isWhole: boolean; objection?: string | undefined } {
+  const whole = parse(text)
+  const objection = whole && objectionTo(whole)
+  if (whole && objection === undefined) return { records: [whole], isWhole: true }
+  const parts = partsOf(text)
+  const records: Doc[] = []
+  if (parts.length > 1 || parts[0] !== text) {
+    for (const part of parts) {
+      const record = parse(part)
+      if (record && objectionTo(record) === undefined) records.push(record)
+    }
+  }
+  return {
+    records,
+    isWhole: records.length > 0 && records.length === parts.length && !text.includes('\0'),
+    objection,
+  }
+}
+
+/** The readable parts of a line as lines of their own. */
+function readableParts(records: readonly Doc[], text: string): string[] {
+  if (records.length === 0) return []
+  return partsOf(text).filter((part) => {
+    const record = parse(part)
+    return record !== undefined && objectionTo(record) === undefined
+  })
 }
 
 function parse(text: string): Doc | undefined {
@@ -50,7 +161,7 @@ function parse(text: string): Doc | undefined {
 /** Why a record is none of NeDB's; undefined: it is one. */
 function objectionTo(record: Doc): string | undefined {
   if (isForeign(record)) return 'it has no _id'
-  if (record._id === undefined || record.$$deleted === true) return undefined
+  if (record._id === undefined || record.$$deleted === true || record._id === UNIT_ID) return undefined
   const field = forbiddenField(record)
   return field === undefined ? undefined : `NeDB refuses a field of the name ${JSON.stringify(field)}`
 }
@@ -76,62 +187,4 @@ function readIndexLine(record: Doc, unique: Map<string, { sparse: boolean }>): v
   }
   const removed = record.$$indexRemoved
   if (removed !== undefined) unique.delete([removed].flat().sort().join(','))
-}
-
-/** Two ids that NeDB takes for one: it loads the later document only. */
-function twins(living: Map<unknown, Living>): LineProblem[] {
-  const problems: LineProblem[] = []
-  for (const [id, { lines }] of living) {
-    const twin = twinOf(id)
-    const other = living.get(twin)
-    const at = lines.at(-1)
-    const from = other?.lines.at(-1)
-    // Told once, of the earlier one, which NeDB loses.
-    if (!at || !from || at.line > from.line) continue
-    problems.push({
-      what: 'twin-id',
-      message: `_id ${JSON.stringify(id)} and ${JSON.stringify(twin)} (line ${from.line}) are one to NeDB, which loses this document`,
-      mend: 'Give it another _id by hand, or `pslock repair` takes it out and keeps it.',
-      at,
-      without: lines,
-    })
-  }
-  return problems
-}
-
-/** What NeDB itself would refuse to load: of two documents the later one came in without a lock. */
-async function duplicates(
-  living: Map<unknown, Living>,
-  field: string,
-  sparse: boolean,
-): Promise<LineProblem[]> {
-  const problems: LineProblem[] = []
-  const owners = new Map<string, Living>()
-  let count = 0
-  const inOrder = [...living.values()].sort((a, b) => lineOf(a) - lineOf(b))
-  for (const document of inOrder) {
-    if (++count % LINES_AT_ONCE === 0) await setImmediate()
-    const keys = uniqueKeys(document.doc, field, sparse)
-    const taken = keys.find((key) => owners.has(key))
-    const at = document.lines.at(-1)
-    if (taken === undefined || !at) {
-      for (const key of keys) owners.set(key, document)
-      continue
-    }
-    const first = owners.get(taken) as Living
-    problems.push({
-      what: 'duplicate-key',
-      message:
-        `the unique index ${JSON.stringify(field)} has ${taken} twice: in _id ${JSON.stringify(document.doc._id)}, and in ` +
-        `_id ${JSON.stringify(first.doc._id)} (line ${lineOf(first)})`,
-      mend: 'Change one of them by hand, or `pslock repair` takes this one out and keeps it.',
-      at,
-      without: document.lines,
-    })
-  }
-  return problems
-}
-
-function lineOf({ lines }: Living): number {
-  return lines.at(-1)?.line ?? 0
 }

@@ -1,13 +1,13 @@
-import { types } from 'node:util'
 import type { LogMemory, LogSession } from '../../src/db/adapter.ts'
 import type { InspectLines } from '../../src/db/dump/log-format.ts'
 import type { LineCoder } from '../../src/db/log/unit.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 import { inspectNedbLines } from './inspect.ts'
 import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel, NedbPersistence } from './internals.ts'
+import { Contents, NedbLoading } from './loading.ts'
 import type { OwnIndexes } from './own-indexes.ts'
 import { idIn, Pending } from './pending.ts'
-import { fromLine, isDocument, isForeign, toLine } from './records.ts'
+import { fromLine, isDocument, toLine } from './records.ts'
 
 /** What the memory of a store works with. */
 export interface MemoryParts {
@@ -76,34 +76,43 @@ export class NedbMemory implements LogMemory {
     if (encoded !== sample) this.coder = new HookCoder(persistence)
   }
 
+  load(): NedbLoading {
+    const { indexes } = this.#inner
+    const Index = indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
+    const contents = new Contents(this.#model, this.#dates)
+    return new NedbLoading({
+      contents,
+      newIndex: (options) => new Index(options),
+      take: (built) => {
+        this.#pending.clear()
+        // One that was dropped elsewhere must not come back with the next compaction.
+        for (const name of Object.keys(indexes)) delete indexes[name]
+        this.#db.ttlIndexes = {}
+        for (const [name, options] of contents.indexes) this.#tookOver(name, options)
+        for (const [name, index] of built) indexes[name] = index
+      },
+      refuse: (cause) => this.#refused(cause),
+    })
+  }
+
   apply(lines: readonly string[], anew: boolean): readonly string[] {
     if (anew) this.#reset()
     const bad: string[] = []
-    const indexes = new Map<string, IndexOptions | undefined>()
+    const contents = new Contents(this.#model, this.#dates)
     for (const line of lines) {
-      // What is loaded as a whole is looked at as a whole: how much of it is unreadable decides whether it is taken at all.
-      const id = anew ? undefined : idIn(line)
-      if (id !== undefined) {
-        this.#pending.add(id, line)
-        continue
+      const id = idIn(line)
+      if (id !== undefined) this.#pending.add(id, line)
+      else {
+        if (!contents.add(line)) bad.push(line)
+        // In the order of the lines, for others of the same documents were put aside as they are.
+        for (const [id, doc] of contents.docs) this.#pending.add(id, doc)
+        contents.docs.clear()
       }
-      const record = fromLine(this.#model, line)
-      if (!record || isForeign(record)) bad.push(line)
-      else if (isDocument(record))
-        this.#pending.add(this.#idOf(record), record.$$deleted === true ? undefined : record)
-      else readIndexLine(record, indexes)
     }
     if (lines.length > 0) for (const name of this.#indexes.provisional) delete this.#inner.indexes[name]
-    if (anew || indexes.size > 0 || this.#indexes.provisional.size > 0 || this.#isReached)
-      this.#settle(indexes)
+    if (anew || contents.indexes.size > 0 || this.#indexes.provisional.size > 0 || this.#isReached)
+      this.#settle(contents.indexes)
     return bad
-  }
-
-  #idOf({ _id }: Doc): unknown {
-    if (!types.isDate(_id)) return _id
-    const known = this.#dates.get(_id.getTime())
-    if (!known) this.#dates.set(_id.getTime(), _id)
-    return known ?? _id
   }
 
   /** Whether the indexes are being brought up to date: that is no change of an operation. */
@@ -186,16 +195,14 @@ export class NedbMemory implements LogMemory {
     }
   }
 
-  lines(): string[] {
-    const docs = this.#db.getAllData().map((doc) => toLine(this.#model, doc))
-    const indexes = Object.values(this.#inner.indexes)
-      .filter((index) => index.fieldName !== '_id')
-      .map(({ fieldName, unique, sparse }) => {
-        const ttl = this.#db.ttlIndexes[fieldName]
-        const expiry = ttl === undefined ? {} : { expireAfterSeconds: ttl }
-        return toLine(this.#model, { $$indexCreated: { fieldName, unique, sparse, ...expiry } })
-      })
-    return [...docs, ...indexes]
+  *lines(): Generator<string, void, undefined> {
+    for (const doc of this.#db.getAllData()) yield toLine(this.#model, doc)
+    for (const { fieldName, unique, sparse } of Object.values(this.#inner.indexes)) {
+      if (fieldName === '_id') continue
+      const ttl = this.#db.ttlIndexes[fieldName]
+      const expiry = ttl === undefined ? {} : { expireAfterSeconds: ttl }
+      yield toLine(this.#model, { $$indexCreated: { fieldName, unique, sparse, ...expiry } })
+    }
   }
 
   /** Nothing is put into the indexes for it; a million documents are counted in some ten milliseconds. */
@@ -334,32 +341,45 @@ export class NedbMemory implements LogMemory {
     const created: NedbIndex[] = []
     for (const [name, options] of indexes) {
       delete this.#inner.indexes[name]
-      delete db.ttlIndexes[name]
-      if (!options) this.#indexes.declared.delete(name)
+      this.#tookOver(name, options)
       if (!options) continue
       const index = new Index(options)
       this.#inner.indexes[name] = index
-      // Somebody else was first: it need not be written again.
-      this.#indexes.provisional.delete(name)
       created.push(index)
-      if (options.expireAfterSeconds !== undefined) db.ttlIndexes[name] = options.expireAfterSeconds
     }
     try {
       for (const index of created) index.insert(db.getAllData())
       for (const doc of docs.values()) if (doc) db._addToIndexes(doc)
     } catch (cause) {
       this.#reset()
-      this.#distrust()
-      const { errorType, key } = cause as { errorType?: string; key?: unknown }
-      throw Object.assign(
-        new CorruptStoreError(
-          `${this.#path} breaks its own unique index: ${(cause as Error).message}. It was written without a lock. ` +
-            'Remove one of the duplicates from the file by hand; nothing was changed.',
-          { path: this.#path, cause },
-        ),
-        { errorType, key },
-      )
+      throw this.#refused(cause)
     }
+  }
+
+  /** The file says that there is an index, or (undefined) no more. */
+  #tookOver(name: string, options: IndexOptions | undefined): void {
+    const { ttlIndexes } = this.#db
+    delete ttlIndexes[name]
+    if (!options) {
+      this.#indexes.declared.delete(name)
+      return
+    }
+    // Somebody else was first: it need not be written again.
+    this.#indexes.provisional.delete(name)
+    if (options.expireAfterSeconds !== undefined) ttlIndexes[name] = options.expireAfterSeconds
+  }
+
+  #refused(cause: unknown): Error {
+    this.#distrust()
+    const { errorType, key } = cause as { errorType?: string; key?: unknown }
+    return Object.assign(
+      new CorruptStoreError(
+        `${this.#path} breaks its own unique index: ${(cause as Error).message}. It was written without a lock. ` +
+          'Remove one of the duplicates from the file by hand; nothing was changed.',
+        { path: this.#path, cause },
+      ),
+      { errorType, key },
+    )
   }
 }
 
@@ -388,13 +408,4 @@ class HookCoder implements LineCoder {
       throw error
     }
   }
-}
-
-function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
-  const created = record.$$indexCreated as IndexOptions | undefined
-  const removed = record.$$indexRemoved
-  if (created?.fieldName != null) indexes.set(created.fieldName, created)
-  // Older writers left the names of a compound index as an array, which vanilla does not read back.
-  else if (Array.isArray(removed)) indexes.set([...removed].sort().join(','), undefined)
-  else if (typeof removed === 'string') indexes.set(removed, undefined)
 }

@@ -34,12 +34,16 @@ function isDeep(line: string): boolean {
   return false
 }
 
+/** What a marker line comes to that is damaged, or has another line end: nothing. Vanilla lets the closing one delete it. */
+const DAMAGED_MARKER: Doc = { $$damagedMarker: true }
+
 /** A line as the document it holds; undefined where it is none. */
 export function fromLine(model: NedbModel, line: string): Doc | undefined {
   try {
     // Without dates nothing needs reviving, and JSON.parse alone is six times as fast (0.9 against 6 us a line).
     const value: unknown =
       line.includes('$$date') || isDeep(line) ? model.deserialize(line) : JSON.parse(line)
+    if (line.includes(UNIT_ID) && (value as Doc | null)?._id === UNIT_ID) return DAMAGED_MARKER
     // NeDB refuses a file with such a document, and we could not write it any more either.
     if ((line.includes('.') || ODD_NAME.test(line)) && isDocument(value as Doc)) model.checkObject(value)
     return typeof value === 'object' && value !== null ? (value as Doc) : undefined
@@ -101,6 +105,31 @@ function requireOrdinary(name: string): void {
   throw new TypeError(
     `a document must not have a field ${name}: NeDB has a meaning of its own for names that begin with $, and would read something else back`,
   )
+}
+
+/** NeDB's own reader ends a line at each of these, too. */
+const OTHER_LINE_ENDS = /\r\n|[\v\f\r\u0085\u2028\u2029]/
+
+/**
+ * The parts of an unreadable line that may be records by themselves: between characters that end a line for NeDB's own
+ * reader, and before or behind zeros, as a bad sector leaves them. Between zeros nothing is a record: it may be a part of one.
+ */
+export function partsOf(line: string): readonly string[] {
+  return line.split(OTHER_LINE_ENDS).flatMap((part) => {
+    const pieces = part.split(/\0+/)
+    return [pieces[0] ?? '', pieces.length > 1 ? (pieces.at(-1) ?? '') : ''].filter((text) => text !== '')
+  })
+}
+
+/** What can be read of an unreadable line. @returns also whether that is all of it */
+export function recordsIn(model: NedbModel, line: string): { records: Doc[]; isWhole: boolean } {
+  const parts = partsOf(line)
+  const records: Doc[] = []
+  for (const part of parts) {
+    const record = fromLine(model, part)
+    if (record && !isForeign(record)) records.push(record)
+  }
+  return { records, isWhole: parts.length > 0 && records.length === parts.length && !line.includes('\0') }
 }
 
 /** The other form of an id that NeDB takes for the same when it loads: 1 and "1". */

@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, statSync } from 'node:fs'
 import { lowdbFormat } from '../../adapters/lowdb/file-format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
 import type { FileFormat } from '../../src/db/dump/file-format.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
+import { PIECE_BYTES, readNow } from '../../src/os/data-io.ts'
 
 /** The kinds of files that the command line knows. */
 export const KINDS = ['nedb', 'lowdb'] as const
@@ -15,7 +16,7 @@ const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: lowdbFormat
  * like JSON is lowdb's. @throws where it looks like neither
  */
 export function formatOf(file: string, said: Kind | undefined): FileFormat {
-  const kind = said ?? kindOf(contentOf(file))
+  const kind = said ?? kindOf(file)
   if (kind) return FORMATS[kind]
   throw new Error(
     `${file} looks neither like a file of NeDB nor like one of lowdb: say which it is, by --store nedb or --store lowdb`,
@@ -25,23 +26,48 @@ export function formatOf(file: string, said: Kind | undefined): FileFormat {
 /** @throws where two files look like different kinds of stores, and nobody said what they are */
 export function requireSameKind(file: string, dump: string, said: Kind | undefined): void {
   if (said || !existsSync(file)) return
-  const [own, other] = [file, dump].map((name) => kindOf(contentOf(name)))
+  const [own, other] = [file, dump].map(kindOf)
   if (!own || !other || own === other) return
   throw new Error(
     `${file} looks like a file of ${own}, and ${dump} like one of ${other}. If it shall be so: --store ${other}`,
   )
 }
 
+/** A longer line is not looked at: that is no record that anybody would write. */
+const LONGEST_LINE_BYTES = 64 * PIECE_BYTES
+
 /** To read a FIFO would wait until somebody writes into it. @throws CorruptStoreError */
-function contentOf(path: string): Buffer {
-  if (statSync(path).isFile()) return readFileSync(path)
-  throw new CorruptStoreError(`${path} is not a regular file and cannot be a data file`, { path })
+function kindOf(path: string): Kind | undefined {
+  if (!statSync(path).isFile())
+    throw new CorruptStoreError(`${path} is not a regular file and cannot be a data file`, { path })
+  const fd = openSync(path, 'r')
+  try {
+    const first = readNow(fd, 0, PIECE_BYTES)
+    const found = some(linesOf(fd), isNedbRecord)
+    if (found) return 'nedb'
+    return /^\s*[[{]/.test(first.toString()) ? 'lowdb' : undefined
+  } finally {
+    closeSync(fd)
+  }
 }
 
-function kindOf(bytes: Buffer): Kind | undefined {
-  const text = bytes.toString()
-  if (text.split('\n').some(isNedbRecord)) return 'nedb'
-  return /^\s*[[{]/.test(text) ? 'lowdb' : undefined
+/** The lines of a file that are not too long. */
+function* linesOf(fd: number): Generator<string, void, undefined> {
+  let kept = Buffer.alloc(0)
+  for (let at = 0; ; ) {
+    const piece = readNow(fd, at, Math.max(PIECE_BYTES, kept.length))
+    at += piece.length
+    const bytes = Buffer.concat([kept, piece])
+    const end = piece.length === 0 ? bytes.length : bytes.lastIndexOf('\n') + 1
+    if (end <= LONGEST_LINE_BYTES) yield* bytes.toString('utf8', 0, end).split('\n')
+    if (piece.length === 0) return
+    kept = bytes.length - end > LONGEST_LINE_BYTES ? Buffer.from('x') : bytes.subarray(end)
+  }
+}
+
+function some(lines: Iterable<string>, is: (line: string) => boolean): boolean {
+  for (const line of lines) if (is(line)) return true
+  return false
 }
 
 function isNedbRecord(line: string): boolean {

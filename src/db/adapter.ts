@@ -174,6 +174,14 @@ export interface LogSession extends Transacting<void> {
   readonly isInside: boolean
 }
 
+/** A file that is read from its beginning. Memory stays as it is until the end of it. */
+export interface Loading {
+  /** The next lines of complete units, in order. @returns the lines that are no records of this store */
+  add(lines: readonly string[]): readonly string[]
+  /** That was all, and it is to be taken: memory becomes what the file says. */
+  finish(): Promise<void>
+}
+
 /** What a log store offers to the core. */
 export interface LogMemory {
   /** Called once, before the first catch-up. */
@@ -189,8 +197,13 @@ export interface LogMemory {
    * @returns the lines that are no records of this store
    */
   apply(lines: readonly string[], anew: boolean): readonly string[]
-  /** Everything in memory as lines, for compaction. */
-  lines(): string[]
+  /**
+   * Begins to read the file from its beginning, piece by piece.
+   * @default `apply`, with `anew` for the first piece
+   */
+  load?(): Loading
+  /** Everything in memory as lines, for compaction. Each is asked for when there is room for it. */
+  lines(): Iterable<string>
   /**
    * How many lines `lines` would give.
    * @default unknown: the file is compacted whenever that is asked for

@@ -13,6 +13,9 @@ import { openFile } from './open-files.ts'
 /** Up to this much is read or written synchronously while a lock is held. */
 const SMALL_BYTES: number = 64 * 1024
 
+/** A large file is read and written in pieces of this size. Between two of them other work of the process gets its turn. */
+export const PIECE_BYTES: number = 2 ** 20
+
 const readAsync = promisify(read)
 const writeAsync = promisify(write)
 const fsyncAsync = promisify(fsync)
@@ -95,23 +98,37 @@ async function writeBulk(fd: number, data: Buffer, position: number): Promise<Wr
   }
 }
 
+/** A content that is made as it is written, in pieces of about a mebibyte. */
+export type Pieces = Iterable<Buffer> | AsyncIterable<Buffer>
+
+/** Writes the whole content of a new file. */
+export async function writePieces(fd: number, content: Pieces): Promise<void> {
+  let position = 0
+  for await (const piece of content) {
+    const { bytes, error } = await writeAt(fd, piece, position)
+    if (bytes < piece.length) throw error
+    position += bytes
+  }
+}
+
 /**
  * Writes the whole content of a new file. Through `fs.createWriteStream`, looked up when it is called: that is how NeDB
  * writes, and its own crash test replaces that function to die after 5000 bytes.
  */
-export function writeWhole(fd: number, path: string, content: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    // The descriptor carries our lock, so the stream must not close it.
-    const keepOpen = {
-      write: fs.write,
-      writev: fs.writev,
-      close: (_fd: number, done: (error: null) => void) => done(null),
-    }
-    const stream = fs.createWriteStream(path, { fd, fs: keepOpen as typeof fs })
-    stream.on('error', reject)
-    stream.write(content)
-    stream.close((error) => (error ? reject(error) : resolve()))
-  })
+export async function writeAsStream(fd: number, path: string, content: Pieces): Promise<void> {
+  // The descriptor carries our lock, so the stream must not close it.
+  const keepOpen = {
+    write: fs.write,
+    writev: fs.writev,
+    close: (_fd: number, done: (error: null) => void) => done(null),
+  }
+  const stream = fs.createWriteStream(path, { fd, fs: keepOpen as typeof fs })
+  // Each write, and the closing, is told of a failure.
+  stream.on('error', () => {})
+  const done = (call: (settle: (error?: Error | null) => void) => void) =>
+    new Promise<void>((resolve, reject) => call((error) => (error ? reject(error) : resolve())))
+  for await (const piece of content) await done((settle) => stream.write(piece, settle))
+  await done((settle) => stream.close(settle))
 }
 
 /** fsync on libuv's pool: it ends by itself, so it may be there; on the main thread it would block the event loop. */

@@ -14,7 +14,16 @@ import {
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
-import { sync, syncNames, syncNamesSync, type Written, writeAt, writeAtSync, writeWhole } from './data-io.ts'
+import {
+  type Pieces,
+  sync,
+  syncNames,
+  syncNamesSync,
+  type Written,
+  writeAsStream,
+  writeAtSync,
+  writePieces,
+} from './data-io.ts'
 import { closeLocked, orClose } from './descriptor.ts'
 import { tryFlock } from './flock.ts'
 import { openFile } from './open-files.ts'
@@ -48,11 +57,11 @@ export interface Replacement {
  * @returns the descriptor of the new file, open for reading and appending, and locked (flock) by us
  * @throws StoreIoError, LockUnsupportedError (hard links, mount points), LockLostError
  */
-export async function replaceFile(path: string, content: Buffer, how: Replacement): Promise<number> {
+export async function replaceFile(path: string, content: Buffer | Pieces, how: Replacement): Promise<number> {
   const { fd, temp } = openTemp(path, how)
+  const pieces = Buffer.isBuffer(content) ? [content] : content
   try {
-    if (how.asStream) await writeWhole(fd, temp, content)
-    else requireAll(await writeAt(fd, content, 0), content)
+    await (how.asStream ? writeAsStream(fd, temp, pieces) : writePieces(fd, pieces))
     await sync(fd)
     putInPlace(path, temp, how)
   } catch (error) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { CorruptStoreError } from '../../src/index.ts'
 import { Disk, type Entry } from '../fixtures/faults/disk.ts'
@@ -30,6 +30,10 @@ interface Figure {
   lost: number
 }
 
+function hasZeros(path: string): boolean {
+  return existsSync(path) && readFileSync(path).includes(0)
+}
+
 describe('power loss', () => {
   const at = useLab()
   warnings()
@@ -49,9 +53,11 @@ describe('power loss', () => {
     acknowledged: number,
     says: string,
   ): Promise<number | undefined> {
-    const { scenario, states } = expected
-    const began = states.slice(0, scenario.isTogether ? undefined : acknowledged + 2)
+    const { scenario } = expected
+    const began = expected.states.slice(0, scenario.isTogether ? undefined : acknowledged + 2)
     const right = scenario.durability === 'disk' ? began.slice(acknowledged) : began
+    const hasHoles = scenario.name.startsWith('nedb') && hasZeros(files.store)
+    const written = hasHoles ? readFileSync(files.store, 'utf8').split('\n') : []
     let seen: unknown
     try {
       const store = await scenario.open(files)
@@ -63,25 +69,56 @@ describe('power loss', () => {
       // might be: nothing is guessed, and `pslock repair` is left to the user.
       const isNewFile = scenario.name.startsWith('nedb: creation')
       const mayBeLost = scenario.durability === 'process' || acknowledged === 0
-      assert.ok(isNewFile && mayBeLost && error instanceof CorruptStoreError, `${says}: ${error}`)
+      // Lines with holes that have whole ones behind them count under NeDB's `corruptAlertThreshold`.
+      const isRefused = error instanceof CorruptStoreError && mayBeLost && (isNewFile || hasHoles)
+      assert.ok(isRefused, `${says}: ${error}`)
       return undefined
     }
-    assertOneOf(
-      seen,
-      right.map(({ store }) => store),
-      `${says}: pslock`,
-    )
-    const after = await contents(scenario, files)
-    assertOneOf(after.store, [scenario.withNext(seen)], `${says}: vanilla after the next operation`)
+    const states = right.map(({ store }) => store)
+    const isPart = hasHoles && !states.some((state) => JSON.stringify(state) === JSON.stringify(seen))
+    if (isPart) assertMixed(seen, states, written, `${says}: pslock, behind a hole`)
+    else assertOneOf(seen, states, `${says}: pslock`)
+    // What can be read beside zeros the library by itself passes over.
+    if (!hasZeros(files.store)) {
+      const after = await contents(scenario, files)
+      assertOneOf(after.store, [scenario.withNext(seen)], `${says}: vanilla after the next operation`)
+    }
     // A dump is synced whatever the durability of its store.
     assertOneOf(
       await contentOfDump(scenario, files.dump),
       began.slice(acknowledged).map(({ dump }) => dump),
       `${says}: the dump`,
     )
-    assertNothingElse(files, says)
+    // A rewrite keeps beside the file what could not be read of it.
+    assertNothingElse(files, says, hasHoles ? [/^store\.corrupt-\d+$/] : [])
+    // Of what was acknowledged with 'disk' nothing is gone then, see `assertMixed`.
+    if (isPart) return scenario.durability === 'disk' ? 0 : 1
     const newest = began.findLastIndex(({ store }) => JSON.stringify(store) === JSON.stringify(seen))
     return Math.max(0, acknowledged - newest)
+  }
+
+  /**
+   * Of units that were not synced, with holes in them and something whole behind, what can be read is read: it cannot be told
+   * from an edit by hand. But every record is one that was written, and those are there that all states have.
+   */
+  function assertMixed(
+    seen: unknown,
+    states: readonly unknown[],
+    lines: readonly string[],
+    says: string,
+  ): void {
+    const written = new Set(lines.map((line) => line.trim()))
+    const textsOf = (state: unknown) => {
+      assert.ok(Array.isArray(state), says)
+      return state.map((record) => JSON.stringify(record))
+    }
+    const all = states.map(textsOf)
+    const found = textsOf(seen)
+    for (const text of found)
+      assert.ok(written.has(text) || all.some((texts) => texts.includes(text)), `${says}: ${text} never was`)
+    for (const text of all[0] ?? [])
+      if (all.every((texts) => texts.includes(text)))
+        assert.ok(found.includes(text), `${says}: ${text} is lost`)
   }
 
   for (const family of ['nedb', 'lowdb'] as const) {

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
 import { OF_A_CRASH } from '../../../src/db/dump/finding.ts'
+import { bytesSource } from '../../../src/db/dump/source.ts'
 import { readContent } from '../contents/read.ts'
 import { type Finding, Findings } from '../findings.ts'
 import { type History, isInDoubt } from '../history.ts'
@@ -82,7 +83,7 @@ function asOf(histories: readonly History[], begin: number, end: number): Histor
 /** After a kill inside a write the vanilla library is promised the file only once pslock has opened it again. */
 async function isOfAKill(path: string, { store, chaos, kill }: StressOptions): Promise<boolean> {
   if (store === 'lowdb' || (chaos.killsPerSecond === 0 && kill === 0)) return false
-  const { findings } = await nedbFormat.inspect(readFileSync(path))
+  const { findings } = await nedbFormat.inspect(bytesSource(readFileSync(path)))
   return findings.some(({ what }) => OF_A_CRASH.has(what))
 }
 

@@ -4,6 +4,7 @@ import { keepAside } from '../../os/aside.ts'
 import type { FileFormat } from './file-format.ts'
 import { type Finding, findingText, isDamage } from './finding.ts'
 import { leftoversOf } from './leftovers.ts'
+import { allOf, type Source, Spliced } from './source.ts'
 import { readFile, replaceContent, type StoreFile, shared } from './store-file.ts'
 
 /** What mending took off the file: it may show damage that the first one hid. */
@@ -11,11 +12,13 @@ const ROUNDS = 5
 
 /** Looks whether a data file is whole, and what lies beside it; changes nothing. @throws StoreIoError */
 export async function check({ path, lock, format }: StoreFile): Promise<Finding[]> {
-  const [content, beside, leftovers] = await shared(
+  const [read, beside, leftovers] = await shared(
     lock,
-    async () => [await readFile(path), (await format.beside?.(path)) ?? [], leftoversOf(path)] as const,
+    async () =>
+      [await readFile(path, format), (await format.beside?.(path)) ?? [], leftoversOf(path)] as const,
   )
-  const { findings } = await format.inspect(content.bytes)
+  using content = read
+  const { findings } = await format.inspect(content.source)
   return [...findings, ...beside, ...leftovers]
 }
 
@@ -37,12 +40,12 @@ export async function repair(file: StoreFile): Promise<Repair> {
   const kept: string[] = []
   await replaceContent(file, 0o666, async (old, beside) => {
     // Says that there is no file, in the words of the system.
-    const { bytes } = old ? { bytes: old } : await readFile(path)
-    const { findings, content, removed } = await mend(path, format, bytes)
+    const source = old ?? (await readFile(path)).source
+    const { findings, content, removed } = await mend(path, format, source)
     const leftovers = leftoversOf(path).filter(isDamage)
     mended = [...findings, ...beside.findings, ...leftovers]
     kept.push(...beside.kept)
-    if (removed.length > 0) kept.push(keepAside(path, 'removed', removed))
+    if (removed.length > 0) kept.push(keepAside(path, 'removed', await allOf(removed)))
     for (const { file: leftover } of leftovers) if (leftover) kept.push(putAside(path, leftover))
     return findings.length > 0 ? content : undefined
   })
@@ -52,17 +55,17 @@ export async function repair(file: StoreFile): Promise<Repair> {
 async function mend(
   path: string,
   format: FileFormat,
-  bytes: Buffer,
-): Promise<{ findings: Finding[]; content: Buffer; removed: Buffer }> {
+  source: Source,
+): Promise<{ findings: Finding[]; content: Source; removed: Source }> {
   let all: Finding[] = []
-  const removals: Buffer[] = []
-  for (let content = bytes, round = 1; ; round++) {
+  const removed = new Spliced()
+  for (let content = source, round = 1; ; round++) {
     const inspection = await format.inspect(content)
     const { findings } = inspection
-    if (findings.length === 0) return { findings: all, content, removed: Buffer.concat(removals) }
+    if (findings.length === 0) return { findings: all, content, removed }
     if (!inspection.content || round > ROUNDS) throw hopeless(path, format.name, findings[0])
     all = [...all, ...findings]
-    removals.push(inspection.removed)
+    removed.add(inspection.removed)
     content = inspection.content
   }
 }

@@ -1,7 +1,7 @@
 import type { OpenOptions } from '../options.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
 import type { Content, FileFormat } from './file-format.ts'
-import { openWhole, readAndClose, readStore, type StoreFile } from './store-file.ts'
+import { contentOf, openWhole, readStore, type StoreFile } from './store-file.ts'
 
 /** What an open store offers for its file as a whole. */
 export interface Copyable {
@@ -41,14 +41,6 @@ export function copyable(
  * @param end of what was caught up with, asked under the lock
  */
 export async function readWritten(path: string, queue: OperationQueue, end: () => number): Promise<Content> {
-  const look = async (): Promise<() => Promise<Content> | Content> => {
-    const written = openWhole(path)
-    const read = () => readAndClose(path, written)
-    if (written.length === end()) return read
-    // A crash has left something behind it, which the next writer mends.
-    const content = await read()
-    return () => content
-  }
-  const read = await queue.push('shared', look, { ...STEP, kind: 'transaction' })
-  return read()
+  const look = () => contentOf(path, openWhole(path), end)
+  return queue.push('shared', look, { ...STEP, kind: 'transaction' })
 }

@@ -6,7 +6,8 @@ import { keepCopyAside } from '../../os/aside.ts'
 import { closeLocked } from '../../os/descriptor.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
 import { replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
-import { type Finding, findingText, OF_A_CRASH } from './finding.ts'
+import { type Finding, findingText, OF_A_CRASH, READABLE } from './finding.ts'
+import { piecesOf } from './source.ts'
 import { readStore, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
 
 export interface DumpOptions {
@@ -36,15 +37,16 @@ export async function dump(
   if (!overwrite && there) throw storeFailure(target, 'write', errno('EEXIST'))
   if (there?.isSymbolicLink()) throw storeFailure(target, 'write', errno('ELOOP'))
   if (there && !there.isFile()) throw storeFailure(target, 'write', new Error('it is not a regular file'))
-  const { bytes, mode } = await file.read()
-  const { findings, content } = await file.format.inspect(bytes)
-  const damage = findings.filter(({ what }) => !OF_A_CRASH.has(what))
+  using read = await file.read()
+  const { findings, content } = await file.format.inspect(read.source)
+  const damage = findings.filter(({ what }) => !OF_A_CRASH.has(what) && !READABLE.has(what))
   if (!content || damage.length > 0) throw damaged(file.path, 'dumped', file.format.name, damage)
   const sealed = (await file.format.seal?.(content)) ?? content
   const temp = secretTemp(target)
   await underItsLock(target, 'exclusive', async () => {
     if (overwrite) await file.format.settle?.(target)
-    closeLocked(await replaceFile(target, sealed, { temp, newMode: mode, durable: true, overwrite }), target)
+    const how = { temp, newMode: read.mode, durable: true, overwrite }
+    closeLocked(await replaceFile(target, piecesOf(sealed), how), target)
   })
 }
 
@@ -55,15 +57,15 @@ export async function dump(
  */
 export async function restore(file: StoreFile, from: string): Promise<void> {
   const source = anotherFile(file, from, 'restore from')
-  const { bytes, mode } = await underItsLock(source, 'shared', () => readStore(source, file.format))
-  const { findings, content } = await file.format.inspect(bytes)
-  const damage = findings.filter(({ what }) => what !== 'unterminated')
+  using read = await underItsLock(source, 'shared', () => readStore(source, file.format))
+  const { findings, content } = await file.format.inspect(read.source)
+  const damage = findings.filter(({ what }) => what !== 'unterminated' && !READABLE.has(what))
   if (!content || damage.length > 0) throw damaged(source, 'restored', file.format.name, damage)
   await file.tryOn?.(content)
   let aside: string | undefined
   let inode: number | undefined
   try {
-    await replaceContent(file, mode, async (old) => {
+    await replaceContent(file, read.mode, async (old) => {
       if (!old) return content
       inode = lookAt(file.path)?.ino
       aside = await keepCopyAside(file.path)

@@ -1,17 +1,18 @@
 import type { Finding } from './finding.ts'
+import type { Source } from './source.ts'
 
 /** What a look at all bytes of a data file says. */
 export interface Inspection {
   readonly findings: readonly Finding[]
   /** The file as it should be, which are the same bytes where nothing was found; undefined: it cannot be mended. */
-  readonly content: Buffer | undefined
+  readonly content: Source | undefined
   /** What `content` leaves out. */
-  readonly removed: Buffer
+  readonly removed: Source
 }
 
 /** All of a data file at one moment. */
-export interface Content {
-  readonly bytes: Buffer
+export interface Content extends Disposable {
+  readonly source: Source
   /** The file's permission bits. */
   readonly mode: number
 }
@@ -29,7 +30,12 @@ export interface FileFormat {
   /** The temp file of a replacement; only used under the file's lock. */
   temp(path: string): string
   /** Looks for everything that keeps the bytes from being a whole file of this kind. */
-  inspect(bytes: Buffer): Promise<Inspection>
+  inspect(source: Source): Promise<Inspection>
+  /**
+   * Where what is complete ends, and is never changed again: it can be read without the lock. Left out where the file is
+   * replaced as a whole.
+   */
+  endOf?(source: Source): Promise<number>
   /** Reads the store, what lies beside the file included, under the shared lock; left out where that is the file. */
   read?(path: string): Promise<Content>
   /** What is wrong with what belongs to the file and lies beside it. */
@@ -40,5 +46,5 @@ export interface FileFormat {
    */
   settle?(path: string): Promise<Settled>
   /** Marks a dump, so that one that was cut short afterwards is recognised; left out where that shows by itself. */
-  seal?(content: Buffer): Promise<Buffer>
+  seal?(content: Source): Promise<Source>
 }

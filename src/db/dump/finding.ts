@@ -4,6 +4,8 @@ export type FindingKind =
   | 'unclosed-unit'
   | 'unterminated'
   | 'unreadable-line'
+  | 'odd-bytes'
+  | 'changed-unit'
   | 'duplicate-key'
   | 'twin-id'
   | 'damaged-dump'
@@ -35,6 +37,9 @@ export interface Finding {
 
 /** What a crash leaves at the end of a log: never acknowledged, or whole but for its line feed. Every reader copes. */
 export const OF_A_CRASH: ReadonlySet<FindingKind> = new Set(['torn-tail', 'unclosed-unit', 'unterminated'])
+
+/** What every reader of a log reads all the same, as the store itself does: somebody may have edited it on purpose. */
+export const READABLE: ReadonlySet<FindingKind> = new Set(['odd-bytes', 'changed-unit'])
 
 /** What is kept as evidence is no damage: the file is whole beside it. */
 export function isDamage({ what }: Finding): boolean {

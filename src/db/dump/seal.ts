@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib'
 import type { LineCoder } from '../log/unit.ts'
+import { bytesSource, piecesOf, type Source, Spliced } from './source.ts'
 
 /**
  * The first line of a dumped log: how long what follows is, and its checksum. Units end at multiples of 4096 bytes, and so
@@ -8,24 +9,34 @@ import type { LineCoder } from '../log/unit.ts'
  */
 const SEAL = /^\{"\$\$dump":\{"bytes":(\d+),"crc":(\d+)\}\}$/
 
+/** No seal is longer, whatever a serialization hook makes of it. */
+const LONGEST_BYTES = 64 * 1024
+
 /** The content with a seal before it. */
-export async function seal(content: Buffer, coder: LineCoder | undefined): Promise<Buffer> {
-  const line = `{"$$dump":{"bytes":${content.length},"crc":${crc32(content)}}}`
-  return Buffer.concat([Buffer.from(`${coder ? await coder.encode(line) : line}\n`), content])
+export async function seal(content: Source, coder: LineCoder | undefined): Promise<Source> {
+  const line = `{"$$dump":{"bytes":${content.length},"crc":${await crcOf(content)}}}`
+  const sealed = Buffer.from(`${coder ? await coder.encode(line) : line}\n`)
+  return new Spliced().add(bytesSource(sealed)).add(content)
 }
 
 /** Where the content begins, 0 without a seal, and whether it is what was sealed; more may have been added to it. */
 export async function readSeal(
-  bytes: Buffer,
+  source: Source,
   coder: LineCoder | undefined,
 ): Promise<{ readonly length: number; readonly intact: boolean }> {
+  const bytes = await source.read(0, Math.min(LONGEST_BYTES, source.length))
   const newline = bytes.indexOf('\n')
   const first = bytes.toString('utf8', 0, Math.max(newline, 0))
   const [, length, crc] = SEAL.exec(coder ? await coder.decode(first).catch(() => '') : first) ?? []
   if (length === undefined) return { length: 0, intact: true }
-  const content = bytes.subarray(newline + 1, newline + 1 + Number(length))
-  return {
-    length: newline + 1,
-    intact: content.length === Number(length) && crc32(content) === Number(crc),
-  }
+  const from = newline + 1
+  const to = from + Number(length)
+  if (to > source.length) return { length: from, intact: false }
+  return { length: from, intact: (await crcOf(new Spliced().add(source, from, to))) === Number(crc) }
+}
+
+async function crcOf(source: Source): Promise<number> {
+  let crc = 0
+  for await (const piece of piecesOf(source)) crc = crc32(piece, crc)
+  return crc
 }

@@ -1,7 +1,7 @@
 import { constants, existsSync, fstatSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
-import { readNow, readRange } from '../../os/data-io.ts'
+import { readNow } from '../../os/data-io.ts'
 import { closeQuietly, orClose } from '../../os/descriptor.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { openFile } from '../../os/open-files.ts'
@@ -9,6 +9,7 @@ import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 import { untilUnsplit } from '../patience.ts'
 import type { Content, FileFormat, Settled } from './file-format.ts'
+import { allOf, bytesSource, fileSource, piecesOf, type Source, Spliced } from './source.ts'
 
 /** A data file, its lock, and what it must look like. */
 export interface StoreFile {
@@ -20,7 +21,7 @@ export interface StoreFile {
   /** Reads it under the shared lock. @throws StoreIoError where there is none */
   read(): Promise<Content>
   /** Called before a restore with the new content. @throws where the store could not load it */
-  tryOn?(content: Buffer): Promise<void>
+  tryOn?(content: Source): Promise<void>
 }
 
 /** A data file that no store object of this process has open. @param path the real one */
@@ -38,14 +39,44 @@ export async function shared<T>(lock: PsLock, run: () => Promise<T>): Promise<T>
   }
 }
 
-/** The store in a file. @throws StoreIoError */
+/** The store in a file. Called under its lock. @throws StoreIoError */
 export function readStore(path: string, format: FileFormat): Promise<Content> {
-  return format.read ? format.read(path) : readFile(path)
+  return format.read ? format.read(path) : readFile(path, format)
 }
 
-/** All bytes of a file. @throws StoreIoError */
-export async function readFile(path: string): Promise<Content> {
-  return readAndClose(path, openWhole(path))
+/**
+ * A file as it is now. Called under its lock.
+ * @param format of one that can be read later as well: what is not complete yet is read now, since the next writer mends it
+ * @throws StoreIoError
+ */
+export async function readFile(path: string, format?: Pick<FileFormat, 'endOf'>): Promise<Content> {
+  const written = openWhole(path)
+  if (format?.endOf) return contentOf(path, written, (source) => format.endOf?.(source) ?? 0)
+  using content = opened(path, written)
+  const { source, mode } = content
+  return { source: bytesSource(await allOf(source)), mode, [Symbol.dispose]() {} }
+}
+
+/**
+ * An open log, to be read without the lock.
+ * @param endOf where what is complete ends
+ * @throws StoreIoError
+ */
+export async function contentOf(
+  path: string,
+  written: Written,
+  endOf: (source: Source) => Promise<number> | number,
+): Promise<Content> {
+  const content = opened(path, written)
+  try {
+    const { source } = content
+    const end = await endOf(source)
+    const rest = await source.read(end, source.length - end)
+    return { ...content, source: new Spliced().add(source, 0, end).add(bytesSource(rest)) }
+  } catch (error) {
+    content[Symbol.dispose]()
+    throw error
+  }
 }
 
 /** A file that was opened, and how long it was then. A later rename does not take it away. */
@@ -71,15 +102,19 @@ export function openWhole(path: string): Written {
   }
 }
 
-/** @throws StoreIoError */
-export async function readAndClose(path: string, { fd, length, mode }: Written): Promise<Content> {
-  try {
-    return { bytes: await readRange(fd, 0, length), mode }
-  } catch (error) {
-    throw readingFailed(path, error)
-  } finally {
-    closeQuietly(fd)
+function opened(path: string, { fd, length, mode }: Written): Content {
+  const { read } = fileSource(fd, length)
+  const source: Source = {
+    length,
+    async read(position, wanted) {
+      try {
+        return await read(position, wanted)
+      } catch (error) {
+        throw readingFailed(path, error)
+      }
+    },
   }
+  return { source, mode, [Symbol.dispose]: () => closeQuietly(fd) }
 }
 
 /** As `readFile`, blocking the thread: for what is beside a data file. */
@@ -109,7 +144,7 @@ function readingFailed(path: string, cause: unknown): Error {
 export async function replaceContent(
   { path, lock, timeoutMs, format }: StoreFile,
   newMode: number,
-  change: (old: Buffer | undefined, settled: Settled) => Promise<Buffer | undefined>,
+  change: (old: Source | undefined, settled: Settled) => Promise<Source | undefined>,
 ): Promise<void> {
   await lock.exclusive(async () => {
     const settled = (await format.settle?.(path)) ?? { findings: [], kept: [] }
@@ -117,9 +152,10 @@ export async function replaceContent(
     try {
       const found = await untilUnsplit(timeoutMs, () => data.look('exclusive'))
       data.requireWritable()
-      const content = await change(found && (await readRange(data.fd, 0, found.size)), settled)
+      const content = await change(found && fileSource(data.fd, found.size), settled)
       if (!content) return
-      data.adopt(await replaceFile(path, content, { temp: format.temp(path), newMode, durable: true }), true)
+      const how = { temp: format.temp(path), newMode, durable: true }
+      data.adopt(await replaceFile(path, piecesOf(content), how), true)
     } finally {
       data.close()
     }

@@ -3,8 +3,9 @@ import { basename, dirname, join } from 'node:path'
 import { asError, errnoOf } from '../../errors.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
+import { allOf, bytesSource } from './source.ts'
 
-const NOTHING = Buffer.alloc(0)
+const NOTHING = bytesSource(Buffer.alloc(0))
 const RESTORE = 'Restore a dump of it.'
 
 /** A file that is one text, whole if it can be parsed. @param parse throws where it cannot */
@@ -12,7 +13,7 @@ export function textFormat(name: string, parse: (text: string) => unknown): File
   return {
     name,
     temp: (path) => join(dirname(path), `.${basename(path)}.pslock.tmp`),
-    inspect: async (bytes) => inspectText(name, parse, bytes),
+    inspect: async (source) => inspectText(name, parse, await allOf(source)),
   }
 }
 
@@ -20,7 +21,7 @@ export function textFormat(name: string, parse: (text: string) => unknown): File
 export function unreadText(name: string): FileFormat {
   return {
     ...textFormat(name, () => {}),
-    inspect: async (bytes) => ({ findings: [], content: bytes, removed: NOTHING }),
+    inspect: async (source) => ({ findings: [], content: source, removed: NOTHING }),
   }
 }
 
@@ -39,23 +40,23 @@ function inspectText(name: string, parse: (text: string) => unknown, bytes: Buff
     return hopeless({ what: 'unreadable', message: 'it is empty', mend, byte: 0 })
   }
   const failure = failureOf(parse, text)
-  if (failure === undefined) return { findings: [], content: bytes, removed: NOTHING }
+  if (failure === undefined) return { findings: [], content: bytesSource(bytes), removed: NOTHING }
   if (text.startsWith(BYTE_ORDER_MARK)) {
     const message = `it begins with a byte order mark, which is not ${name}`
     const mend = '`pslock repair` removes it.'
-    const content = bytes.subarray(Buffer.byteLength(BYTE_ORDER_MARK))
+    const { length } = Buffer.from(BYTE_ORDER_MARK)
     return {
       findings: [{ what: 'byte-order-mark', message, mend, line: 1, byte: 0 }],
-      content,
-      removed: bytes.subarray(0, bytes.length - content.length),
+      content: bytesSource(bytes.subarray(length)),
+      removed: bytesSource(bytes.subarray(0, length)),
     }
   }
   const position = positionOf(parse, failure, text)
   const whole = position === undefined ? '' : text.slice(0, position).trimEnd()
   const at = position === undefined ? {} : placeOf(text, position)
   if (whole !== '' && failureOf(parse, whole) === undefined) {
-    const content = Buffer.from(whole)
-    const removed = bytes.subarray(content.length)
+    const content = bytesSource(Buffer.from(whole))
+    const removed = bytesSource(bytes.subarray(content.length))
     const message = `behind the end of the ${name} there are ${removed.length} bytes more`
     const mend = '`pslock repair` cuts them off and keeps them.'
     return { findings: [{ what: 'trailing-bytes', message, mend, ...at }], content, removed }

@@ -3,6 +3,7 @@ import { show } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { ImageAdapter } from '../adapter.ts'
 import { type Copyable, copyable } from '../dump/copyable.ts'
+import { allOf } from '../dump/source.ts'
 import { textFormat } from '../dump/text-format.ts'
 import type { Call } from '../hooks/hook.ts'
 import type { OpenOptions } from '../options.ts'
@@ -42,7 +43,7 @@ export class ImageStore<S extends object> implements Pass {
     this.copyable = copyable(path, options, this.queue, {
       // What its texts look like is known to the store alone, which is asked in `tryOn`.
       format: textFormat(adapter.name, () => {}),
-      tryOn: (content) => this.#tryOn(content.toString()),
+      tryOn: async (content) => this.#tryOn((await allOf(content)).toString()),
     })
   }
 

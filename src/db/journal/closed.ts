@@ -4,6 +4,7 @@ import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat } from '../adapter.ts'
 import type { FileFormat } from '../dump/file-format.ts'
 import type { Finding } from '../dump/finding.ts'
+import { bytesSource } from '../dump/source.ts'
 import { readFile, readWholeNow } from '../dump/store-file.ts'
 import type { Tree } from '../tree/json-tree.ts'
 import { treeText } from '../tree/text.ts'
@@ -48,7 +49,8 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
         if (isWithoutJournal(path)) throw journalGone(path)
         return content
       }
-      return { ...content, bytes: Buffer.from(treeText(await replayed(path, tree, false), path, tree)) }
+      const text = treeText(await replayed(path, tree, false), path, tree)
+      return { ...content, source: bytesSource(Buffer.from(text)) }
     },
     beside: async (path) => findingsOf(path),
     settle: async (path) => {

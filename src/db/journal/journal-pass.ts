@@ -4,6 +4,7 @@ import { harmless } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
 import type { Content } from '../dump/file-format.ts'
+import { bytesSource } from '../dump/source.ts'
 import { readFile } from '../dump/store-file.ts'
 import { Changes, type Segment } from '../log/changes.ts'
 import type { OpenOptions } from '../options.ts'
@@ -220,7 +221,8 @@ export class JournalPass implements Pass {
   async content(): Promise<Content> {
     // Says that there is no file, in the words of the system.
     if (this.#file.isMissing) return readFile(this.#path)
-    return { bytes: Buffer.from(this.#text(this.tree)), mode: statSync(this.#path).mode & 0o777 }
+    const source = bytesSource(Buffer.from(this.#text(this.tree)))
+    return { source, mode: statSync(this.#path).mode & 0o777, [Symbol.dispose]() {} }
   }
 
   #text(tree: Tree): string {

@@ -1,7 +1,7 @@
 import type { Named } from '../../os/named-file.ts'
 
 /** How many of the last known bytes are compared to notice a file that was rewritten in place. */
-const REMEMBERED_BYTES = 32
+export const REMEMBERED_BYTES: number = 32
 
 const NOTHING = Buffer.alloc(0)
 
@@ -106,11 +106,7 @@ export class KnownLog {
 
   /** All of the file, from its beginning. */
   replaced(generation: number, bytes: Buffer): void {
-    if (this.#generation !== generation) {
-      this.#synced = 0
-      this.#isNameSynced = false
-    }
-    this.#generation = generation
+    this.#takeOver(generation)
     this.#applied = 0
     this.#remembered = 0
     this.#end = 0
@@ -140,6 +136,24 @@ export class KnownLog {
     this.#remembered = Math.max(0, this.#remembered - passedOver)
     this.#end = this.#applied
     this.added(bytes)
+  }
+
+  /** Everything up to `end` is in memory. @param last the bytes before it, as many as are remembered */
+  read(generation: number, end: number, last: Buffer): void {
+    this.#takeOver(generation)
+    this.#applied = end - last.length
+    this.#end = this.#applied
+    this.#remembered = 0
+    this.added(last)
+  }
+
+  /** What was synced of another file says nothing of this one. */
+  #takeOver(generation: number): void {
+    if (this.#generation !== generation) {
+      this.#synced = 0
+      this.#isNameSynced = false
+    }
+    this.#generation = generation
   }
 
   /** So much is on the disk, and the name of the file. */

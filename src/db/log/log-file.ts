@@ -1,10 +1,10 @@
 import { fsyncSync, ftruncateSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
-import { sync, syncNames, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
+import { type Pieces, sync, syncNames, type Written, writeAt, writeAtSync } from '../../os/data-io.ts'
 import { keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
-import { KnownLog } from './known-log.ts'
+import { KnownLog, REMEMBERED_BYTES } from './known-log.ts'
 import { LogView } from './log-view.ts'
 
 /** The data file of a log store: how far it is loaded, and how to change it. */
@@ -62,6 +62,11 @@ export class LogFile {
     const whole = firstOf(bytes, length)
     if (kind === 'replaced') this.#known.replaced(this.#data.generation, whole)
     else this.#known.caughtUp(whole)
+  }
+
+  /** Everything up to `end` is in memory, as it was read in pieces. @param last the bytes before it, as many as are remembered */
+  applyUpTo(end: number, last: Buffer): void {
+    this.#known.read(this.#data.generation, end, last)
   }
 
   /** Removes the file, and what a crashed compaction of vanilla's may have left beside it. */
@@ -126,18 +131,25 @@ export class LogFile {
   }
 
   /** Replaces the whole file (compaction). */
-  async replace(content: Buffer, durable: boolean): Promise<void> {
+  async replace(content: Pieces, durable: boolean): Promise<void> {
     this.#data.requireWritable()
-    const fd = await replaceFile(this.path, content, {
+    let last: Buffer = Buffer.alloc(0)
+    async function* remembered(): AsyncGenerator<Buffer, void, undefined> {
+      for await (const piece of content) {
+        yield piece
+        last = lastOf(piece.length < REMEMBERED_BYTES ? Buffer.concat([last, piece]) : piece)
+      }
+    }
+    const fd = await replaceFile(this.path, remembered(), {
       temp: `${this.path}~`,
       newMode: this.#fileMode,
       durable,
       asStream: true,
     })
-    this.#data.adopt(fd, true)
+    const { size } = this.#data.adopt(fd, true)
     this.#known.changing()
-    this.apply(content, 'replaced', content.length)
-    this.#known.synced(content.length)
+    this.applyUpTo(size, last)
+    this.#known.synced(size)
   }
 
   /** Changes whenever another file is open than before. */
@@ -181,6 +193,10 @@ export class LogFile {
     this.forget()
     this.#data.close()
   }
+}
+
+function lastOf(bytes: Buffer): Buffer {
+  return bytes.subarray(Math.max(0, bytes.length - REMEMBERED_BYTES))
 }
 
 function firstOf(bytes: Buffer, length: number): Buffer {

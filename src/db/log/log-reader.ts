@@ -1,10 +1,12 @@
 import type { LockMode } from '../../errors.ts'
-import type { LogMemory } from '../adapter.ts'
-import type { LineHealth } from './line-health.ts'
+import { PIECE_BYTES } from '../../os/data-io.ts'
+import type { Loading, LogMemory } from '../adapter.ts'
+import { REMEMBERED_BYTES } from './known-log.ts'
+import type { Damage, LineHealth } from './line-health.ts'
 import type { LogFile } from './log-file.ts'
-import type { News } from './news.ts'
-import { placesOf, scanUnits, scanUnitsWith } from './scan.ts'
-import type { LineCoder } from './unit.ts'
+import type { Unread } from './news.ts'
+import { type Batch, type Ending, type Place, type ReadBytes, scanFile, scanUnits } from './scan.ts'
+import { type LineCoder, NEWLINE } from './unit.ts'
 
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
 export class LogReader {
@@ -12,6 +14,8 @@ export class LogReader {
   readonly #memory: LogMemory
   readonly #health: LineHealth
   #isTaken = false
+  /** Up to here the lines that begin with a space are not ours: see `Ending.isLoose`. */
+  #looseAt: number | undefined
 
   constructor(file: LogFile, memory: LogMemory, health: LineHealth) {
     this.#file = file
@@ -24,44 +28,91 @@ export class LogReader {
     return this.#isTaken
   }
 
-  /** @returns whether the whole file must be read again next time */
-  async take(news: News, mode: LockMode): Promise<boolean> {
+  /**
+   * @param changing called before memory changes
+   * @returns whether the whole file must be read again next time
+   */
+  async take(unread: Unread, mode: LockMode, changing: () => void): Promise<boolean> {
     this.#isTaken = false
-    if (news.kind === 'none') return false
-    if (news.kind === 'missing') {
+    if (unread.kind === 'none') return false
+    if (unread.kind === 'missing') {
+      changing()
       this.#memory.apply([], true)
       this.#health.reset(0)
       return false
     }
-    const { bytes, kind } = news
-    const { coder } = this.#memory
-    const scan = coder ? await scanUnitsWith(coder, bytes) : scanUnits(bytes)
-    const anew = kind === 'replaced'
-    const isEmpty = scan.lines.length === 0
-    if (anew && isEmpty && scan.rest === 'torn' && !(await looksTorn(bytes, coder)))
-      throw this.#health.error(1, 1)
-    const { zerosAt = bytes.length } = scan
-    const tail = bytes.subarray(scan.end, zerosAt)
-    if (scan.rest === 'unterminated' && tail.length > 0) {
-      const text = tail.toString('utf8')
-      scan.lines.push(coder ? await coder.decode(text) : text)
-    }
-    await this.#load(scan.lines, anew, bytes)
+    const bytes = new Remembering((position, length) => this.#file.view.read(position, length))
+    const ending = await this.#read(unread.kind === 'replaced', unread, bytes, changing)
     this.#isTaken = true
-    if (scan.rest === 'none' || mode === 'shared') {
-      this.#file.apply(bytes, kind, scan.end)
+    const { end, rest, zerosAt, to, isLoose } = ending
+    if (rest === 'none' || mode === 'shared') {
+      this.#applied(end, await bytes.before(end), isLoose)
       // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.
-      return scan.rest === 'unterminated'
+      return rest === 'unterminated'
     }
-    if (scan.rest === 'unterminated') {
-      this.#file.apply(bytes, kind, zerosAt)
-      if (zerosAt < bytes.length) this.#cut(bytes.subarray(zerosAt))
-      this.#file.terminate()
-    } else {
-      this.#file.apply(bytes, kind, scan.end)
-      this.#cut(tail)
-    }
+    const cutAt = rest === 'torn' ? end : (zerosAt ?? to)
+    this.#applied(cutAt, await bytes.before(cutAt), isLoose)
+    if (cutAt < to) this.#cut(await this.#file.view.read(cutAt, to - cutAt))
+    if (rest === 'unterminated') this.#file.terminate()
     return false
+  }
+
+  /** Reads what is new, piece by piece, into memory. */
+  async #read(
+    anew: boolean,
+    { from, to }: { from: number; to: number },
+    bytes: Remembering,
+    changing: () => void,
+  ): Promise<Ending> {
+    const { coder } = this.#memory
+    const loading = anew ? (this.#memory.load?.() ?? applying(this.#memory)) : undefined
+    const isApart = anew && this.#memory.load !== undefined
+    const [bad, odd]: [Place[], Place[]] = [[], []]
+    let lines = 0
+    const take = (batch: Batch) => {
+      lines += batch.count
+      for (const place of batch.odd) odd.push(place)
+      if (!isApart) changing()
+      const found = loading ? loading.add(batch.lines) : this.#memory.apply(batch.lines, false)
+      if (found.length === 0) return
+      const texts = new Set(found)
+      const places = batch.places()
+      for (const [index, line] of batch.lines.entries()) if (texts.has(line)) bad.push(places[index] as Place)
+    }
+    const isLoose = !anew && this.#looseAt === from
+    const read = (position: number, length: number) => bytes.read(position, length)
+    const ending = await scanFile(read, { from, to, isLoose }, coder, take)
+    const { rest, last, first, changedUnits } = ending
+    if (last) {
+      const { text, place, isText } = last
+      take({ lines: [text], count: 1, odd: isText ? [] : [place], markers: [], places: () => [place] })
+    }
+    changing()
+    if (anew && lines === 0 && rest === 'torn' && !(await looksTorn(first, coder)))
+      throw this.#health.error(1, 1)
+    if (anew) this.#health.reset(0)
+    // Lines were counted from where this look began.
+    const damage = { bad, odd, changedUnits }
+    const isDamaged = bad.length > 0 || odd.length > 0 || changedUnits.length > 0
+    this.#health.judge(lines, isDamaged && from > 0 ? moved(damage, await this.#linesBefore(from)) : damage)
+    await loading?.finish()
+    return ending
+  }
+
+  #applied(end: number, last: Buffer, isLoose: boolean): void {
+    this.#file.applyUpTo(end, last)
+    this.#looseAt = isLoose ? end : undefined
+  }
+
+  async #linesBefore(end: number): Promise<number> {
+    let lines = 0
+    for (let at = 0; at < end; ) {
+      const piece = await this.#file.view.read(at, Math.min(PIECE_BYTES, end - at))
+      if (piece.length === 0) break
+      for (let feed = piece.indexOf(NEWLINE); feed !== -1; feed = piece.indexOf(NEWLINE, feed + 1)) lines++
+      at += piece.length
+    }
+    return lines
   }
 
   /**
@@ -70,8 +121,8 @@ export class LogReader {
    * @throws where memory must be read anew
    */
   takeWhole(tail: Buffer, mode: LockMode): boolean {
-    const { lines, end, rest } = scanUnits(tail)
-    if (rest === 'unterminated') return false
+    const { lines, end, rest, isChanged } = scanUnits(tail)
+    if (rest === 'unterminated' || isChanged) return false
     const bad = this.#memory.apply(lines, false)
     if (bad.length > 0)
       throw new Error(`unreadable lines in ${this.#file.path}: they are judged under the lock`)
@@ -80,35 +131,71 @@ export class LogReader {
     return rest === 'none' || mode === 'shared'
   }
 
-  async #load(lines: readonly string[], anew: boolean, bytes: Buffer): Promise<void> {
-    if (anew) this.#health.reset(0)
-    const start = anew ? 0 : this.#file.applied
-    const bad = this.#memory.apply(lines, anew)
-    const places = bad.length === 0 ? [] : await placesOf(bytes, new Set(bad), this.#memory.coder)
-    // Lines are counted from where this look began, bytes from the beginning of the file.
-    this.#health.judge(
-      lines.length,
-      places.map((place) => ({ ...place, byte: start + place.byte })),
-    )
-  }
-
   #cut(tail: Buffer): void {
     const kept = this.#file.cutTail(tail)
     process.emitWarning(
-      `${this.#file.path} ended in ${tail.length} bytes of an operation that was cut short by a crash. They were never ` +
-        `acknowledged; they are kept in ${kept}.`,
+      `${this.#file.path} ended in ${tail.length} bytes that are no whole record, from byte ${this.#file.end} on: an ` +
+        'operation was cut short by a crash, before it was acknowledged, or the end of the file was damaged. They are ' +
+        `kept in ${kept}.`,
       { type: 'PsLockWarning', code: 'PSLOCK_TORN_TAIL' },
     )
   }
 }
 
+/** Reads pieces, and keeps the last one: what is remembered of the file need not be read once more, which may fail. */
+class Remembering {
+  readonly #read: ReadBytes
+  #at = 0
+  #piece: Buffer = Buffer.alloc(0)
+
+  constructor(read: ReadBytes) {
+    this.#read = read
+  }
+
+  async read(position: number, length: number): Promise<Buffer> {
+    const before = Math.min(REMEMBERED_BYTES, position)
+    this.#piece = await this.#read(position - before, before + length)
+    this.#at = position - before
+    return this.#piece.subarray(before)
+  }
+
+  /** The last bytes before a place, as many as are remembered. */
+  async before(end: number): Promise<Buffer> {
+    const from = Math.max(0, end - REMEMBERED_BYTES)
+    const isHere = from >= this.#at && end <= this.#at + this.#piece.length
+    return isHere ? this.#piece.subarray(from - this.#at, end - this.#at) : this.#read(from, end - from)
+  }
+}
+
+/** For a store that takes its lines as they come. */
+function applying(memory: LogMemory): Loading {
+  let anew = true
+  const add = (lines: readonly string[]) => {
+    const bad = memory.apply(lines, anew)
+    anew = false
+    return bad
+  }
+  return {
+    add,
+    finish: async () => {
+      if (anew) add([])
+    },
+  }
+}
+
+function moved({ bad, odd, changedUnits }: Damage, lines: number): Damage {
+  const move = (places: readonly Place[]) => places.map((place) => ({ ...place, line: place.line + lines }))
+  return { bad: move(bad), odd: move(odd), changedUnits: move(changedUnits) }
+}
+
 /** Whether a file without one complete unit may be a first unit cut short, and not some other kind of file. */
-async function looksTorn(bytes: Buffer, coder: LineCoder | undefined): Promise<boolean> {
-  const newline = bytes.indexOf(10)
-  const first = bytes.toString('utf8', 0, newline === -1 ? bytes.length : newline)
-  if (newline === -1) return /^ ?(?:\{(?:"|$)|$)/.test(first)
+async function looksTorn(
+  { text, isTerminated }: Ending['first'],
+  coder: LineCoder | undefined,
+): Promise<boolean> {
+  if (!isTerminated) return /^ ?(?:\{(?:"|$)|$)/.test(text)
   try {
-    return typeof JSON.parse(coder ? await coder.decode(first) : first) === 'object'
+    return typeof JSON.parse(coder ? await coder.decode(text) : text) === 'object'
   } catch {
     return false
   }

@@ -200,16 +200,19 @@ export class LogStore implements LogSession, Pass {
   }
 
   async #catchUp(mode: LockMode): Promise<void> {
+    let isChanged = this.#mustReload
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
-      const news = await untilUnsplit(this.timeoutMs, () => this.#file.view.news(mode))
-      if (news.kind === 'none') return
-      if (news.kind !== 'tail') this.#compaction.reset()
+      const unread = await untilUnsplit(this.timeoutMs, () => this.#file.view.unread(mode))
+      if (unread.kind === 'none') return
+      if (unread.kind !== 'tail') this.#compaction.reset()
       this.#mustReload = true
-      this.#mustReload = await this.#reader.take(news, mode)
+      this.#mustReload = await this.#reader.take(unread, mode, () => {
+        isChanged = true
+      })
     } catch (error) {
-      if (this.#mustReload && !this.#reader.isTaken) this.#memory.apply([], true)
+      if (isChanged && !this.#reader.isTaken) this.#memory.apply([], true)
       throw this.#readFailure(error)
     }
   }
@@ -254,7 +257,7 @@ export class LogStore implements LogSession, Pass {
     return this.#changes.savepoint(operation, mode)
   }
 
-  isFresh(): Promise<boolean> {
+  isFresh(): boolean {
     return this.#file.view.isFresh()
   }
 

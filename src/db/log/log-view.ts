@@ -1,10 +1,10 @@
-import { fstatSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import type { LockMode } from '../../errors.ts'
 import { readNow, readRange } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
 import type { DataFile } from '../data-file.ts'
 import { isQuiet, type KnownLog } from './known-log.ts'
-import { type News, NONE, type None, type Tail } from './news.ts'
+import { type News, NONE, type None, type Tail, type Unread } from './news.ts'
 import { isPlain } from './scan.ts'
 
 /**
@@ -34,13 +34,30 @@ export class LogView {
     this.#known = known
   }
 
-  /** Looks at the file. @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError */
-  news(mode: LockMode): News | Promise<News> {
+  /** Looks at the file, and reads what is new. @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError */
+  async news(mode: LockMode): Promise<News> {
+    const unread = this.unread(mode)
+    if (unread.kind === 'none' || unread.kind === 'missing') return unread
+    const { kind, from, to } = unread
+    return { kind, bytes: await this.read(from, to - from) }
+  }
+
+  /** Looks at the file. What is new may be too much to be read at once. @throws as `news` */
+  unread(mode: LockMode): Unread {
     const found = this.#data.look(mode)
     if (!found) return { kind: 'missing' }
-    const isSame = this.#isKnown && !this.#known.isEdited(found)
-    this.#known.looked(found)
-    return isSame ? this.#tail(found.size) : this.#all(found.size)
+    const known = this.#known
+    const isSame = this.#isKnown && !known.isEdited(found) && found.size >= known.end
+    const length = known.end - known.compareFrom
+    known.looked(found)
+    if (!isSame || !known.behind(readNow(this.#data.fd, known.compareFrom, length)))
+      return { kind: 'replaced', from: 0, to: found.size }
+    return found.size === known.applied ? NONE : { kind: 'tail', from: known.applied, to: found.size }
+  }
+
+  /** Reads a part of the file that was looked at. @returns fewer bytes at its end */
+  read(position: number, length: number): Buffer | Promise<Buffer> {
+    return readRange(this.#data.fd, position, length)
   }
 
   /** As `news`, at once, and in mode 'shared' also without the lock; undefined where that takes the lock, or too long. */
@@ -97,9 +114,9 @@ export class LogView {
   }
 
   /** Whether the file is, to its end, what was read or written here. */
-  async isFresh(): Promise<boolean> {
+  isFresh(): boolean {
     const { exists } = this.#data
-    const { kind } = await this.news('exclusive')
+    const { kind } = this.unread('exclusive')
     // What was rewritten in place has been looked at now, but not read.
     if (kind === 'replaced') this.#known.forget()
     return kind === 'none' || (kind === 'missing' && !exists)
@@ -131,22 +148,6 @@ export class LogView {
    */
   #isStill(tail: Buffer): boolean {
     return tail.length === 0 || readNow(this.#data.fd, this.#known.end, tail.length).equals(tail)
-  }
-
-  async #tail(size: number): Promise<News> {
-    const { fd } = this.#data
-    const { applied, end, compareFrom } = this.#known
-    // One call reads what must be unchanged and what is new.
-    const tail = this.#known.behind(await readRange(fd, compareFrom, Math.max(size, end) - compareFrom))
-    if (!tail) return this.#all(fstatSync(fd).size)
-    return applied === end ? added(tail) : added(tail, await readRange(...this.#passedOver))
-  }
-
-  #all(size: number): News | Promise<News> {
-    const reading = readRange(this.#data.fd, 0, size)
-    return reading instanceof Promise
-      ? reading.then((bytes) => ({ kind: 'replaced', bytes }))
-      : { kind: 'replaced', bytes: reading }
   }
 }
 

@@ -1,5 +1,5 @@
 import { LockLostError } from '../../errors.ts'
-import type { Written } from '../../os/data-io.ts'
+import { PIECE_BYTES, type Written } from '../../os/data-io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory } from '../adapter.ts'
 import type { Durability } from '../options.ts'
@@ -9,7 +9,7 @@ import { notSynced } from '../queue/refusals.ts'
 import type { Changes, Segment } from './changes.ts'
 import type { LineHealth } from './line-health.ts'
 import type { LogFile } from './log-file.ts'
-import { encodeUnits, encodeUnitsWith, isThrownByHook, type Units } from './unit.ts'
+import { encodeUnits, encodeUnitsWith, isThrownByHook, type LineCoder, type Units } from './unit.ts'
 
 /** What a writer works with. */
 export interface WriterParts {
@@ -64,14 +64,17 @@ export class LogWriter {
   /** Replaces the file by what is in memory. */
   async rewrite(): Promise<void> {
     if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
-    this.#health.keepBadLines()
-    const lines = this.#memory.lines()
-    const coder = this.#memory.coder
-    if (coder) for (const [index, line] of lines.entries()) lines[index] = await coder.encode(line)
-    await this.#file.replace(Buffer.from(lines.length === 0 ? '' : `${lines.join('\n')}\n`), true)
+    await this.#health.keepBadLines((byte, length) => this.#file.view.read(byte, length))
+    const lines = new Serialized(this.#memory.lines(), this.#memory.coder)
+    try {
+      await this.#file.replace(lines.pieces(), true)
+    } catch (error) {
+      const { cause } = error as Error
+      throw isThrownByHook(this.#memory.coder, cause) ? cause : error
+    }
     // What this pass had not written yet is in the new file.
     this.#changes.written()
-    this.#health.reset(lines.length)
+    this.#health.reset(lines.count)
     this.#mustRewrite = false
   }
 
@@ -94,7 +97,7 @@ export class LogWriter {
     compactAtCommit: boolean,
     hadInner: boolean,
   ): Promise<Commit> {
-    if (hadInner && !(await this.#file.view.isFresh())) throw this.#changedMeanwhile()
+    if (hadInner && !this.#file.view.isFresh()) throw this.#changedMeanwhile()
     if (compactAtCommit || this.#mustRewrite) {
       await this.rewrite()
       return this.#committed(segments, segments.length)
@@ -186,6 +189,35 @@ export class LogWriter {
       this.#mustRewrite = true
       throw notSynced(this.#path, cause)
     }
+  }
+}
+
+/** The lines of a whole file, made into bytes as there is room for them. */
+class Serialized {
+  /** How many there were. */
+  count = 0
+  readonly #lines: Iterable<string>
+  readonly #coder: LineCoder | undefined
+
+  constructor(lines: Iterable<string>, coder: LineCoder | undefined) {
+    this.#lines = lines
+    this.#coder = coder
+  }
+
+  async *pieces(): AsyncGenerator<Buffer, void, undefined> {
+    let piece: string[] = []
+    let length = 0
+    for (const line of this.#lines) {
+      const encoded = this.#coder ? await this.#coder.encode(line) : line
+      this.count++
+      piece.push(encoded, '\n')
+      length += encoded.length + 1
+      if (length < PIECE_BYTES) continue
+      yield Buffer.from(piece.join(''))
+      piece = []
+      length = 0
+    }
+    if (length > 0) yield Buffer.from(piece.join(''))
   }
 }
 

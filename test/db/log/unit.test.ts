@@ -112,25 +112,36 @@ describe('a unit of an append log', () => {
     })
   }
 
-  it('is not applied when a byte of it is damaged', () => {
+  it('is handed out line by line where it is closed, and does not fit its length or checksum', () => {
     const bytes = encodeUnit(LARGE, 0)
     const body = bytes.indexOf('\n') + 1
     for (let at = body; at < bytes.length - 50; at += 61) {
       const damaged = Buffer.from(bytes)
       damaged[at] = (damaged[at] as number) ^ 1
-      assert.deepEqual(scanUnits(damaged), { lines: [], end: 0, rest: 'torn' }, `byte ${at}`)
+      const lines = damaged.toString('utf8').split('\n').slice(1, -2)
+      assert.deepEqual(
+        scanUnits(damaged),
+        { lines, end: bytes.length, rest: 'none', isChanged: true },
+        `byte ${at}`,
+      )
     }
   })
 
-  it('is not applied when a block of it is zeros, as after power loss; nor is what follows', () => {
+  it('is handed out line by line where a block of it is zeros, and something whole follows', () => {
     const first = encodeUnit(SMALL, 0)
     const second = encodeUnit(LARGE, first.length)
     const third = encodeUnit(['{"_id":"later"}'], first.length + second.length)
     const bytes = Buffer.concat([first, second, third])
     bytes.fill(0, BLOCK, BLOCK + 512)
     const scan = scanUnits(bytes)
-    assert.deepEqual(withoutSpace(scan.lines), SMALL)
-    assert.deepEqual([scan.end, scan.rest], [first.length, 'torn'])
+    assert.deepEqual([scan.end, scan.rest, scan.isChanged], [bytes.length, 'none', true])
+    assert.equal(scan.lines.length, SMALL.length + LARGE.length + 1)
+    assert.deepEqual(
+      withoutSpace(scan.lines).filter((line) => !line.includes('\0')),
+      [...SMALL, LARGE[0], LARGE[1], '{"_id":"later"}'].filter((line) =>
+        scan.lines.some((l) => l.trim() === line),
+      ),
+    )
   })
 
   it('is not expected behind a line that was edited by hand and ends in a space', () => {
