@@ -6,7 +6,7 @@ import {
   type LogLine,
   unreadableLine,
 } from '../../src/db/dump/log-format.ts'
-import type { Place } from '../../src/db/log/scan.ts'
+import type { Place } from '../../src/db/log/lines.ts'
 import { UNIT_ID } from '../../src/db/log/unit.ts'
 import { isForeign, partsOf, twinOf } from './records.ts'
 import { uniqueKeys } from './unique-keys.ts'

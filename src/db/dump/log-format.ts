@@ -1,4 +1,5 @@
-import { type Batch, type Ending, type Place, scanFile } from '../log/scan.ts'
+import type { Place } from '../log/lines.ts'
+import { type Batch, type Ending, scanFile } from '../log/scan.ts'
 import { type LineCoder, UNIT_ID } from '../log/unit.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'

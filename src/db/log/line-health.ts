@@ -1,6 +1,7 @@
 import { CorruptStoreError } from '../../errors.ts'
 import { keepAside } from '../../os/aside.ts'
-import type { Ending, Place } from './scan.ts'
+import type { Place } from './lines.ts'
+import type { Ending } from './scan.ts'
 import type { LineCoder } from './unit.ts'
 
 /** What of a log is not as it was written. */

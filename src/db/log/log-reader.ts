@@ -3,9 +3,10 @@ import { PIECE_BYTES } from '../../os/data-io.ts'
 import type { Loading, LogMemory } from '../adapter.ts'
 import { REMEMBERED_BYTES } from './known-log.ts'
 import type { Damage, LineHealth } from './line-health.ts'
+import type { Place } from './lines.ts'
 import type { LogFile } from './log-file.ts'
 import type { Unread } from './news.ts'
-import { type Batch, type Ending, type Place, type ReadBytes, scanFile, scanUnits } from './scan.ts'
+import { type Batch, type Ending, type ReadBytes, scanFile, scanUnits } from './scan.ts'
 import { type LineCoder, NEWLINE } from './unit.ts'
 
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
@@ -23,26 +24,21 @@ export class LogReader {
     this.#health = health
   }
 
-  /** Whether memory has what was last taken, though mending the end of the file may have failed. */
+  /** Whether memory has what was last taken, though to mend the end of the file, or to read what is new, may have failed. */
   get isTaken(): boolean {
     return this.#isTaken
   }
 
-  /**
-   * @param changing called before memory changes
-   * @returns whether the whole file must be read again next time
-   */
-  async take(unread: Unread, mode: LockMode, changing: () => void): Promise<boolean> {
-    this.#isTaken = false
+  /** @returns whether the whole file must be read again next time */
+  async take(unread: Unread, mode: LockMode): Promise<boolean> {
     if (unread.kind === 'none') return false
     if (unread.kind === 'missing') {
-      changing()
       this.#memory.apply([], true)
       this.#health.reset(0)
       return false
     }
     const bytes = new Remembering((position, length) => this.#file.view.read(position, length))
-    const ending = await this.#read(unread.kind === 'replaced', unread, bytes, changing)
+    const ending = await this.#read(unread.kind === 'replaced', unread, bytes)
     this.#isTaken = true
     const { end, rest, zerosAt, to, isLoose } = ending
     if (rest === 'none' || mode === 'shared') {
@@ -62,7 +58,6 @@ export class LogReader {
     anew: boolean,
     { from, to }: { from: number; to: number },
     bytes: Remembering,
-    changing: () => void,
   ): Promise<Ending> {
     const { coder } = this.#memory
     const loading = anew ? (this.#memory.load?.() ?? applying(this.#memory)) : undefined
@@ -72,7 +67,7 @@ export class LogReader {
     const take = (batch: Batch) => {
       lines += batch.count
       for (const place of batch.odd) odd.push(place)
-      if (!isApart) changing()
+      if (!isApart) this.#isTaken = false
       const found = loading ? loading.add(batch.lines) : this.#memory.apply(batch.lines, false)
       if (found.length === 0) return
       const texts = new Set(found)
@@ -87,7 +82,7 @@ export class LogReader {
       const { text, place, isText } = last
       take({ lines: [text], count: 1, odd: isText ? [] : [place], markers: [], places: () => [place] })
     }
-    changing()
+    this.#isTaken = false
     if (anew && lines === 0 && rest === 'torn' && !(await looksTorn(first, coder)))
       throw this.#health.error(1, 1)
     if (anew) this.#health.reset(0)

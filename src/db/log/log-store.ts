@@ -200,7 +200,6 @@ export class LogStore implements LogSession, Pass {
   }
 
   async #catchUp(mode: LockMode): Promise<void> {
-    let isChanged = this.#mustReload
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
@@ -208,11 +207,9 @@ export class LogStore implements LogSession, Pass {
       if (unread.kind === 'none') return
       if (unread.kind !== 'tail') this.#compaction.reset()
       this.#mustReload = true
-      this.#mustReload = await this.#reader.take(unread, mode, () => {
-        isChanged = true
-      })
+      this.#mustReload = await this.#reader.take(unread, mode)
     } catch (error) {
-      if (isChanged && !this.#reader.isTaken) this.#memory.apply([], true)
+      if (this.#mustReload && !this.#reader.isTaken) this.#memory.apply([], true)
       throw this.#readFailure(error)
     }
   }

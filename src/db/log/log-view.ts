@@ -4,8 +4,8 @@ import { readNow, readRange } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
 import type { DataFile } from '../data-file.ts'
 import { isQuiet, type KnownLog } from './known-log.ts'
+import { isPlain } from './lines.ts'
 import { type News, NONE, type None, type Tail, type Unread } from './news.ts'
-import { isPlain } from './scan.ts'
 
 /**
  * More than this is not read at once, with the lock or without: to read and parse it blocks the thread for some ten
