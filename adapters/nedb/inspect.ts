@@ -38,8 +38,8 @@ class NedbInspector implements LineInspector {
     const { _id } = record
     if (_id === UNIT_ID) this.#marker = record.$$deleted === true ? undefined : line
     else if (_id === undefined) readIndexLine(record, this.#unique)
-    else if (record.$$deleted === true) this.#living.delete(_id)
-    else this.#living.set(_id, { line: line.line, byte: line.byte, length: line.length })
+    else if (record.$$deleted === true) this.#living.delete(keyOf(_id))
+    else this.#living.set(keyOf(_id), { line: line.line, byte: line.byte, length: line.length })
   }
 
   async finish(eachLine: EachLine): Promise<readonly LineProblem[]> {
@@ -80,7 +80,7 @@ class NedbInspector implements LineInspector {
     for (const field of this.#unique.keys()) owners.set(field, new Map())
     await eachLine((line) => {
       for (const doc of recordsOf(line.text).records) {
-        const at = this.#living.get(doc._id)
+        const at = this.#living.get(keyOf(doc._id))
         if (at?.byte !== line.byte || doc.$$deleted === true) continue
         for (const [field, { sparse }] of this.#unique) {
           const known = owners.get(field) as Map<string, { id: unknown; line: number }>
@@ -90,7 +90,7 @@ class NedbInspector implements LineInspector {
           else {
             const first = known.get(taken) as { id: unknown; line: number }
             found.push({
-              id: doc._id,
+              id: keyOf(doc._id),
               at,
               what: 'duplicate-key',
               message:
@@ -109,10 +109,15 @@ class NedbInspector implements LineInspector {
   async #withAllLines(found: readonly Found[], eachLine: EachLine): Promise<LineProblem[]> {
     const lines = new Map<unknown, Place[]>(found.map(({ id }) => [id, []]))
     await eachLine(({ text, ...place }) => {
-      for (const { _id } of recordsOf(text).records) lines.get(_id)?.push(place)
+      for (const { _id } of recordsOf(text).records) lines.get(keyOf(_id))?.push(place)
     })
     return found.map(({ id, ...problem }) => ({ ...problem, without: lines.get(id) ?? [] }))
   }
+}
+
+/** Two ids of a file that are one: a date, which vanilla lets in, is an object here. */
+function keyOf(id: unknown): unknown {
+  return typeof id === 'object' ? `\0${JSON.stringify(id)}` : id
 }
 
 /** A document that is in another's way. */

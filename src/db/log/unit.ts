@@ -22,11 +22,6 @@ export const UNIT_ID = '$$pslock'
 export const CLOSING: string = `{"$$deleted":true,"_id":"${UNIT_ID}"}`
 export const OPENING: RegExp = /^\{"_id":"\$\$pslock","\$\$unit":\{"bytes":(\d+),"crc":(\d+)\}\}$/
 
-/** Whether a line is one of the two that a larger unit stands between, and no damaged one. */
-export function isMarker(text: string): boolean {
-  return text === CLOSING || OPENING.test(text)
-}
-
 /** The user's serialization hooks, if any: a line as JSON <-> a line as it stands in the file. */
 export interface LineCoder {
   encode(line: string): Promise<string>
