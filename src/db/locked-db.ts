@@ -1,5 +1,5 @@
 import { requireFunction, requireObject, requirePath, show } from '../lock/options.ts'
-import type { PsLock } from '../lock/ps-lock.ts'
+import { PsLock } from '../lock/ps-lock.ts'
 import { canonicalPath } from '../os/lock-file.ts'
 import type {
   Adapter,
@@ -137,6 +137,8 @@ function treeProxy<S extends object>(
 
 interface Store {
   readonly queue: OperationQueue
+  /** Where it has blocking calls besides. @throws TransactionError inside one */
+  requireOutside?(what: string): void
   readonly copyable: Copyable
   close(): Promise<void>
 }
@@ -153,6 +155,10 @@ function parts<S>(
     ...dumps(store.copyable),
     use: (hook: Hook) => store.queue.hooks.use(hook),
     close: async () => {
+      // It would wait for whoever calls it.
+      store.queue.requireOutside('close')
+      store.requireOutside?.('close')
+      PsLock.requireNotInside(lock)
       try {
         await store.close()
       } finally {

@@ -78,6 +78,8 @@ export function queueUpBlocking(site: Site, room: Room, mode: LockMode, patience
       const waitedMs = performance.now() - since
       const step = patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, patience.sliceMs)
       if (step === true) return waitedMs
+      // What blocks the thread hears of an abort by another thread at most.
+      patience.signal?.throwIfAborted()
       if (waitedMs >= patience.timeoutMs) throw patience.onTimeout(waitedMs)
       Atomics.wait(sleeper, 0, 0, Math.min(Number(step), patience.timeoutMs - waitedMs))
     }

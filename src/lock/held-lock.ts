@@ -19,8 +19,8 @@ export class HeldLock {
   }
 
   /**
-   * Aborts, with a `LockLostError` as its reason, as soon as it is known that the lock was lost. That happens with the
-   * `lockfile` backend only: the kernel never takes a flock away.
+   * Aborts, with a `LockLostError` as its reason, when it is known that the lock was lost: somebody has removed or replaced
+   * the lock file (looked for every half second, and at the end), or with the `lockfile` backend somebody else has it.
    */
   get signal(): AbortSignal {
     return this.#hold.signal
@@ -30,7 +30,7 @@ export class HeldLock {
    * Runs inside this hold: calls that lock the same file re-enter instead of waiting. (`acquire` itself does not put
    * the hold into the caller's context, since that would leak it into code that knows nothing of it.) A release while
    * it runs takes effect when it has ended.
-   * @throws ClosedError after `release()`, LockLostError (`lockfile` backend) once `run` has settled
+   * @throws ClosedError after `release()`, LockLostError once `run` has settled, where the lock was lost meanwhile
    */
   async run<T>(run: () => T): Promise<Awaited<T>> {
     requireFunction(run, 'run')
@@ -55,7 +55,7 @@ export class HeldLock {
 
   /**
    * Gives the lock back. Calling it again does nothing.
-   * @throws LockLostError (`lockfile` backend) where the lock was lost meanwhile: what was done under it was not
+   * @throws LockLostError where the lock was lost meanwhile: what was done under it was not
    * protected, and this is the last moment to say so
    */
   release(): void {

@@ -18,6 +18,8 @@ export class Hold {
   readonly acquiredAt: Error | undefined
   /** Which store object changes the file in it, at this moment or before. For the floor above. */
   owner: object | undefined
+  /** A store's own: it locks its data file besides, and is told there where the lock file does not protect it. */
+  isOfStore = false
   #room: Room | undefined
   #accepted = 0
   #settled = false
@@ -59,13 +61,17 @@ export class Hold {
 
   /** Aborts when the lock is lost under this hold; the reason is the error. */
   get signal(): AbortSignal {
-    this.#abort ??= new AbortController()
+    if (!this.#abort) {
+      this.#abort = new AbortController()
+      if (!this.#settled) this.site.watch()
+    }
     if (this.#failure) this.#abort.abort(this.#failure)
     return this.#abort.signal
   }
 
   /** The lock was lost under this hold, or could not be given back. */
   fail(error: PsLockError): void {
+    if (this.isOfStore) return
     this.#failure ??= error
     // Listeners are user code: they run outside of whatever hold the heartbeat was started in.
     if (this.#abort) outsideHolds(() => this.#abort?.abort(error))

@@ -1,4 +1,9 @@
+import { isUtf8 } from 'node:buffer'
+import { fileURLToPath } from 'node:url'
 import { harmless } from '../errors.ts'
+
+/** A path, a file: URL, or a path as bytes. */
+export type LockPath = string | URL | Uint8Array
 
 /** How long to wait for a lock, and what may end the wait. */
 export interface AcquireOptions {
@@ -33,7 +38,7 @@ export interface PsLockOptions {
    * Where the lock file is, when it cannot be beside the data. Every process must use the same one.
    * @default `<path>.lock`, or `path` itself where it already ends in `.lock`
    */
-  readonly lockPath?: string | undefined
+  readonly lockPath?: LockPath | undefined
   /**
    * What the lock is made of. `flock`: the kernel's flock(2), which is freed the moment its holder dies and never before.
    * `lockfile`: proper-lockfile's lock folder, for file systems and systems without flock (Windows); best effort, since
@@ -80,10 +85,18 @@ export function requireSignal(value: unknown): void {
   throw new TypeError(`signal must be an AbortSignal, got ${show(value)}`)
 }
 
-/** A non-empty path, or a TypeError that shows what came instead. */
+/** A non-empty path: a text, a file: URL, or the bytes of a name; or a TypeError that shows what came instead. */
 export function requirePath(value: unknown, name: string): string {
-  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
+  const path = asPath(value)
+  if (path !== undefined && path !== '' && !path.includes('\0')) return path
   throw new TypeError(`${name} must be a non-empty path, got ${show(value)}`)
+}
+
+function asPath(value: unknown): string | undefined {
+  if (typeof value === 'string') return value
+  if (value instanceof Uint8Array && isUtf8(value)) return Buffer.from(value).toString()
+  if (value instanceof URL && value.protocol === 'file:') return fileURLToPath(value)
+  return undefined
 }
 
 /** An object, or a TypeError that shows what came instead. */

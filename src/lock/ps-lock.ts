@@ -1,8 +1,11 @@
+import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { ClosedError, type LockHolder, type LockMode } from '../errors.ts'
-import { canonicalPath } from '../os/lock-file.ts'
+import { ClosedError, LockDeadlockError, type LockHolder, type LockMode } from '../errors.ts'
+import { canonicalPath, requireOneName } from '../os/lock-file.ts'
+import { NameLook } from '../os/named-file.ts'
 import { type Backend, backendOf } from './backend.ts'
 import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
+import { mustTurn, turned } from './event-loop.ts'
 import { HeldLock } from './held-lock.ts'
 import { Hold } from './hold.ts'
 import {
@@ -11,6 +14,7 @@ import {
   durationMs,
   isThenable,
   joins,
+  type LockPath,
   type PsLockOptions,
   requireFunction,
   requirePath,
@@ -19,6 +23,8 @@ import {
 import type { Patience, Room } from './room.ts'
 import { Site } from './site.ts'
 import { timeoutError } from './timeout-error.ts'
+
+const LOCK_SUFFIX = '.lock'
 
 /** Forgotten locks give their file descriptors back; a hold keeps its lock alive, so none is ever released here. */
 const forgotten = new FinalizationRegistry<Site>((site) => site.release())
@@ -37,21 +43,25 @@ export class PsLock {
   readonly #guards: string
   /** Whether links are not followed to the lock file. */
   #isExact = false
+  readonly #name: NameLook
   readonly #lockPath: string | undefined
   readonly #backend: Backend
   #site: Site | undefined
+  /** Whether the name led to the lock file through symbolic links. */
+  #isAlias = false
   #closing: Promise<void> | undefined
   #inUse = 0
   #idle: (() => void) | undefined
 
   /**
    * Opens nothing yet.
-   * @param path the file to guard; it need not exist. A path ending in `.lock` is taken as the lock file itself.
+   * @param path the file to guard, also as a file: URL or as bytes; it need not exist. A path ending in `.lock` is taken as the lock file itself.
    * @throws TypeError for a path, a duration or a backend that is none
    */
-  constructor(path: string, options: PsLockOptions = {}) {
+  constructor(path: LockPath, options: PsLockOptions = {}) {
     // Now: a later chdir must not make it another file.
     this.#guards = resolve(requirePath(path, 'path'))
+    this.#name = new NameLook(this.#guards)
     this.#timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs)
     this.#sliceMs = durationMs(options.sliceMs, 'sliceMs', DEFAULTS.sliceMs)
     this.#lockPath =
@@ -68,8 +78,9 @@ export class PsLock {
    * Runs with the lock held by nobody else. Inside, calls on the same file re-enter. The lock is free again before
    * the promise resolves.
    * @throws LockTimeoutError, LockUpgradeError inside one's own `shared`, LockIoError, LockUnsupportedError,
-   * ClosedError, the signal's reason, and whatever `run` throws; with the `lockfile` backend LockLostError, once `run`
-   * has settled, where the lock was lost meanwhile
+   * ClosedError, the signal's reason, and whatever `run` throws; LockLostError, once `run` has settled, where the lock
+   * file was removed or replaced meanwhile, or with the `lockfile` backend the lock was lost (what `run` has thrown is
+   * then in its `cause`)
    */
   async exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
     return this.#during('exclusive', run, options)
@@ -87,8 +98,9 @@ export class PsLock {
   async acquire(options: AcquireOptions & { mode?: LockMode | undefined } = {}): Promise<HeldLock> {
     const mode = checkedMode(options.mode)
     const acquiredAt = new Error('acquired here')
-    const site = this.#open()
+    const site = this.#openNamed()
     const patience = this.#patience(site, mode, options)
+    if (mustTurn()) await this.#using(turned)
     const waitedMs = site.room.tryEnter(mode, this.#sliceMs)
       ? 0
       : await this.#using(() => queueUp(site, site.room, mode, patience))
@@ -98,7 +110,7 @@ export class PsLock {
   /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
   tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
     const mode = checkedMode(options.mode)
-    const site = this.#open()
+    const site = this.#openNamed()
     return site.room.force(mode) ? this.#handOut(new Hold(site, mode, 0)) : undefined
   }
 
@@ -119,7 +131,7 @@ export class PsLock {
   /** As `acquire`, blocking the thread. */
   acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
     const mode = checkedMode(options.mode)
-    const site = this.#open()
+    const site = this.#openNamed()
     const waitedMs = this.#enterSync(site, site.room, mode, options)
     return this.#handOut(new Hold(site, mode, waitedMs))
   }
@@ -135,8 +147,10 @@ export class PsLock {
   /**
    * No new use of this object; resolves when its holds have ended and its file is closed. Other `PsLock`s on the same
    * path go on. Not calling it does no harm: an idle lock does not keep the process alive.
+   * @throws LockDeadlockError inside one's own hold, whose end it would wait for
    */
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    PsLock.requireNotInside(this)
     this.#closing ??= this.#close()
     return this.#closing
   }
@@ -147,18 +161,22 @@ export class PsLock {
 
   async #during<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): Promise<Awaited<T>> {
     requireFunction(run, 'run')
-    const site = this.#open()
+    const site = this.#openNamed()
     const patience = this.#patience(site, mode, options)
     const outer = joins(options) ? enclosing(site) : undefined
-    return this.#using(() => during(site, outer, mode, patience, (hold) => hold.runToEnd(run)))
+    return this.#using(async (): Promise<Awaited<T>> => {
+      if (!outer && mustTurn()) await turned()
+      return during(site, outer, mode, patience, (hold) => hold.runToEnd(run))
+    })
   }
 
   #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): T {
     requireFunction(run, 'run')
-    const site = this.#open()
+    const site = this.#openNamed()
     const outer = joins(options) ? enclosing(site) : undefined
     const waitedMs = this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
     const hold = new Hold(site, mode, waitedMs, outer)
+    this.#inUse++
     let result: T
     let thrown: unknown
     try {
@@ -168,6 +186,7 @@ export class PsLock {
       throw error
     } finally {
       void hold.end()
+      this.#unused()
       hold.requireKept(thrown)
     }
     if (isThenable(result)) {
@@ -201,16 +220,12 @@ export class PsLock {
         this.#idle = resolve
       })
     }
-    const site = this.#site
-    if (!site) return
-    this.#site = undefined
-    forgotten.unregister(this)
-    site.release()
+    this.#leave()
   }
 
   #handOut(hold: Hold): HeldLock {
     this.#inUse++
-    hold.whenEnded(() => this.#leave())
+    hold.whenEnded(() => this.#unused())
     const held = new HeldLock(hold)
     if (hold.isLost) held.release()
     return held
@@ -221,11 +236,11 @@ export class PsLock {
     try {
       return await run()
     } finally {
-      this.#leave()
+      this.#unused()
     }
   }
 
-  #leave(): void {
+  #unused(): void {
     this.#inUse--
     if (this.#inUse === 0) this.#idle?.()
   }
@@ -247,6 +262,16 @@ export class PsLock {
     return { site, patience: lock.#patience(site, mode, options) }
   }
 
+  /** For the floor above, too: @throws LockDeadlockError where the caller runs inside a hold of this lock */
+  static requireNotInside(lock: PsLock): void {
+    const site = lock.#site
+    if (lock.#closing || !site || lock.#inUse === 0 || !enclosing(site)) return
+    throw new LockDeadlockError(
+      `close() was called inside a hold of ${site.path}, and would wait for that hold to end. Call it outside.`,
+      { path: site.path },
+    )
+  }
+
   /** For the floor above: whether `close()` was called. */
   static isClosing(lock: PsLock): boolean {
     return lock.#closing !== undefined
@@ -263,13 +288,42 @@ export class PsLock {
     return this.#site
   }
 
+  /**
+   * As `#open`, for a lock that nothing but its name protects: the name is resolved again whenever the lock is idle,
+   * since an editor's atomic save replaces a symbolic link by a file, and a file with two names has two lock files.
+   */
+  #openNamed(): Site {
+    const site = this.#site
+    if (site?.isBusy || this.#closing) return this.#open()
+    const named = this.#name.look()
+    if (this.#lockPath === undefined && !this.#guards.endsWith(LOCK_SUFFIX)) {
+      const target = named?.isLink ? statSync(this.#guards, { throwIfNoEntry: false }) : undefined
+      const names = target?.isFile() ? target.nlink : named?.isFile ? named.links : 0
+      if (names > 0) requireOneName(this.#guards, names, site === undefined)
+    }
+    if (site && (named?.isLink || this.#isAlias) && this.#resolve().lock !== site.path) this.#leave()
+    return this.#open()
+  }
+
+  #leave(): void {
+    const site = this.#site
+    if (!site) return
+    this.#site = undefined
+    forgotten.unregister(this)
+    site.release()
+  }
+
   #resolve(): { lock: string; guards: string | undefined } {
     if (this.#lockPath !== undefined) {
       const lock = this.#isExact ? this.#lockPath : canonicalPath(this.#lockPath)
+      this.#isAlias = lock !== this.#lockPath
       return { lock, guards: canonicalPath(this.#guards) }
     }
     const guards = canonicalPath(this.#guards)
-    return guards.endsWith('.lock') ? { lock: guards, guards: undefined } : { lock: `${guards}.lock`, guards }
+    this.#isAlias = guards !== this.#guards
+    return guards.endsWith(LOCK_SUFFIX)
+      ? { lock: guards, guards: undefined }
+      : { lock: `${guards}${LOCK_SUFFIX}`, guards }
   }
 }
 

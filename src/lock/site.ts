@@ -1,4 +1,4 @@
-import { type LockHolder, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { type LockHolder, LockLostError, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { monotonicMs } from '../os/clock.ts'
 import { eraseNote, leaveNote } from '../os/holders.ts'
 import { ownCommand } from '../os/live-process.ts'
@@ -8,8 +8,15 @@ import { Room } from './room.ts'
 import { shared } from './shared-state.ts'
 import { Turnstile } from './turnstile.ts'
 
-/** A hold this old leaves a note of its start in the lock file: about the cost of one write per long hold. */
+/**
+ * A hold this old leaves a note of its start in the lock file, provided that another process waits for it: nobody else is
+ * in need of it, and a file that changes makes programs that watch the folder start anew.
+ */
 const NOTE_AFTER_MS = 20
+const LONGEST_NOTE_PAUSE_MS = 50
+
+/** How often it is looked whether a lock is still held, for those who listen to `held.signal`. */
+const LOOK_EVERY_MS = 500
 
 /** One lock file as this process sees it: its door, its queue, its holds. Every `PsLock` on it shares this object. */
 export class Site {
@@ -18,6 +25,7 @@ export class Site {
   readonly backend: Backend
   readonly #door: Turnstile
   readonly #holds = new Set<Hold>()
+  #watching: NodeJS.Timeout | undefined
   #users = 0
   #noteTimer: NodeJS.Timeout | undefined
   #noted = false
@@ -53,6 +61,11 @@ export class Site {
     this.room = new Room(this.#door)
   }
 
+  /** Whether it is held here, or waited for. */
+  get isBusy(): boolean {
+    return !this.room.isEmpty || this.room.waiters.length > 0
+  }
+
   /** One user more. A method, for the site may be another copy's of this package: private names are per copy. */
   use(): void {
     this.#users++
@@ -77,17 +90,40 @@ export class Site {
     return this.#door.file.passOn?.()
   }
 
-  /** Looks whether the lock is still held; where it is not, every hold is told. */
+  /**
+   * Looks whether the lock is still held; where it is not, every hold is told. A flock that is held stays held, but of a
+   * file that the path has left: a tmp cleaner, `git clean` or an `rm` has removed it, and others lock another one.
+   */
   verify(): void {
-    this.#door.file.verify?.()
+    const { file } = this.#door
+    if (file.verify) file.verify()
+    else if (file.fd !== undefined && !(file.isStillCurrent ?? file.isCurrent)) {
+      const error = new LockLostError(
+        `${this.path} was removed or replaced while it was held, so somebody else may have held the lock at the same time: ` +
+          'what was done under it was not protected. Look at the data, find out who removes lock files, or put this one ' +
+          'elsewhere with the lockPath option.',
+        { path: this.path },
+      )
+      for (const hold of this.#holds) hold.fail(error)
+    }
+  }
+
+  /** From now on a loss is noticed within `LOOK_EVERY_MS`, as long as something is held. */
+  watch(): void {
+    this.#watching ??= setInterval(() => this.verify(), LOOK_EVERY_MS).unref()
   }
 
   left(hold: Hold): void {
-    this.verify()
+    // What is beside a store's own lock of its data file loses nothing, see DataFile.
+    if (!hold.isOfStore) this.verify()
     if (this.#noted && this.#holds.size === 1) this.#eraseNote()
     ;(hold.outer?.room ?? this.room).leave(hold.mode)
     // Not before: what fails while the lock is given back is the failure of this hold.
     this.#holds.delete(hold)
+    if (this.#holds.size === 0 && this.#watching) {
+      clearInterval(this.#watching)
+      this.#watching = undefined
+    }
     this.#closeIfUnused()
   }
 
@@ -123,19 +159,21 @@ export class Site {
     ]
   }
 
-  #noteLater(): void {
+  /** @param pauseMs until it is looked whether anybody wants to know */
+  #noteLater(pauseMs = NOTE_AFTER_MS): void {
     this.#noteTimer = setTimeout(() => {
       this.#noteTimer = undefined
       const [oldest] = this.#holds
-      if (!oldest) return
+      if (!oldest || this.#noted) return
       const fd = this.#door.file.fd
       const ageMs = performance.now() - oldest.since
       if (ageMs < NOTE_AFTER_MS) this.#noteLater()
+      else if (!this.#door.isWaitedFor) this.#noteLater(Math.min(2 * pauseMs, LONGEST_NOTE_PAUSE_MS))
       else if (fd !== undefined) {
         leaveNote(fd, oldest.mode, monotonicMs() - ageMs)
         this.#noted = true
       }
-    }, NOTE_AFTER_MS)
+    }, pauseMs)
     this.#noteTimer.unref()
   }
 

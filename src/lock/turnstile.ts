@@ -68,6 +68,11 @@ export class Turnstile {
     return performance.now() < this.#sliceEnd
   }
 
+  /** Whether another process waits in line. */
+  get isWaitedFor(): boolean {
+    return !this.#line.isClear()
+  }
+
   /** Asks for the lock without waiting, if this process may: its slice is not over, or nobody waits. */
   tryBarge(mode: LockMode, sliceMs: number): boolean {
     if (this.file.isPassedOn) return this.tryLock(mode)

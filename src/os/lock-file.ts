@@ -15,12 +15,18 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { creationAdvice } from './creation-advice.ts'
 import { Descriptor, orClose } from './descriptor.ts'
+import { mountOf } from './file-system.ts'
 import { requireFlock } from './flock.ts'
 import { kernelHolders, markAsOurs } from './holders.ts'
 import { folderRenewedAt, unknownHolder } from './lock-folder.ts'
 import type { Lockable } from './lockable.ts'
 import { NamedFile } from './named-file.ts'
 import { openFile } from './open-files.ts'
+
+const NEVER = Number.NEGATIVE_INFINITY
+
+/** See `LockFile.isStillCurrent`: of a blocking pair of lock and unlock this look is a quarter. */
+const PROVED_FOR_MS = 1
 
 /**
  * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
@@ -32,6 +38,8 @@ export class LockFile implements Lockable {
   readonly #descriptor: Descriptor
   readonly #named: NamedFile
   readonly #guards: string | undefined
+  /** When it was last seen, at the end of a hold, that the path names what is open. */
+  #provedAt = NEVER
   /** Other processes may have copies of the locked descriptor. */
   #isPassedOn = false
   readonly #isCourtesy: boolean
@@ -74,7 +82,7 @@ export class LockFile implements Lockable {
         this.close()
         continue
       }
-      if (this.isCurrent) return true
+      if (performance.now() - this.#provedAt < PROVED_FOR_MS || this.isCurrent) return true
       this.close()
     }
     throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
@@ -119,6 +127,16 @@ export class LockFile implements Lockable {
     } catch {
       // Nothing relies on what was written to a lock file.
     }
+  }
+
+  /**
+   * Looks at the end of a hold whether the path still names what was locked; where it does, the next lock that is taken
+   * at once need not look again at its beginning, for it looks at its own end.
+   */
+  get isStillCurrent(): boolean {
+    const { isGone } = this.#named
+    this.#provedAt = isGone ? NEVER : performance.now()
+    return !isGone
   }
 
   /** Whether the path still names the file that is open here. */
@@ -184,13 +202,18 @@ function openOrCreate(
   const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants
   // O_NONBLOCK: somebody may have put a FIFO in its place, whose opening waits for ever.
   const careful = O_NOFOLLOW | O_NONBLOCK
+  const widened = (fd: number) => {
+    orClose(fd, () => widenLike(fd, path, guards))
+    return fd
+  }
   for (let attempt = 0; ; attempt++) {
     try {
       try {
-        return open(path, O_RDWR | careful)
+        return widened(open(path, O_RDWR | careful))
       } catch (error) {
         const code = errnoOf(error)
-        if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') return open(path, O_RDONLY | careful)
+        if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM')
+          return widened(open(path, O_RDONLY | careful))
         if (code !== 'ENOENT') throw error
       }
       const fd = createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | careful)
@@ -204,22 +227,65 @@ function openOrCreate(
   }
 }
 
-/** A lock file that the data's readers can open: same permission bits, same group. */
+/** A lock file that whoever can read the data can open, and that belongs to whom the data belongs to. */
 function createLike(path: string, guards: string | undefined, open: typeof openFile, flags: number): number {
-  const data = guards === undefined ? undefined : statSync(guards, { throwIfNoEntry: false })
-  if (!data?.isFile()) return open(path, flags, 0o666)
-  const fd = open(path, flags, data.mode & 0o666)
+  const wanted = ownershipFor(path, guards)
+  const fd = open(path, flags, wanted.mode)
   orClose(fd, () => {
-    try {
-      // Not left to the umask: who can read the data must be able to open its lock.
-      fchmodSync(fd, data.mode & 0o666)
-      if (fstatSync(fd).gid !== data.gid) fchownSync(fd, -1, data.gid)
-    } catch (error) {
-      // Not a member of that group: the lock file keeps ours, and flock needs only read permission.
-      if (errnoOf(error) !== 'EPERM') throw error
-    }
+    // Not left to the umask: who can read the data must be able to open its lock.
+    permitted(() => fchmodSync(fd, wanted.mode))
+    giveTo(fd, fstatSync(fd), wanted)
   })
   return fd
+}
+
+/** Data that was opened to more people after its lock file was made: whoever may widens the lock file too. */
+function widenLike(fd: number, path: string, guards: string | undefined): void {
+  if (guards === undefined) return
+  const data = statSync(guards, { throwIfNoEntry: false })
+  if (!data?.isFile()) return
+  const found = fstatSync(fd)
+  const missing = data.mode & 0o666 & ~found.mode
+  if (missing === 0 || !found.isFile()) return
+  const own = process.geteuid?.()
+  if (own !== found.uid && own !== 0) return
+  permitted(() => fchmodSync(fd, (found.mode & 0o777) | missing))
+  giveTo(fd, found, ownershipFor(path, guards))
+}
+
+interface Ownership {
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+}
+
+/** As the data; where there is none yet, as who may use the folder: the umask of whoever comes first says nothing of that. */
+function ownershipFor(path: string, guards: string | undefined): Ownership {
+  const data = guards === undefined ? undefined : statSync(guards, { throwIfNoEntry: false })
+  if (data?.isFile()) return { mode: data.mode & 0o666, uid: data.uid, gid: data.gid }
+  const folder = statSync(dirname(path))
+  // In a folder such as /tmp, which is everybody's, a file is its owner's all the same.
+  const isEverybodys = (folder.mode & S_ISVTX) !== 0
+  const mode = (folder.mode & (isEverybodys ? 0o644 : 0o666)) | 0o600
+  return { mode, uid: folder.uid, gid: isEverybodys ? -1 : folder.gid }
+}
+
+const S_ISVTX = 0o1000
+
+/** Root gives a file to the owner of the data, who would be locked out for ever. The others give it to the group, if they may. */
+function giveTo(fd: number, found: { uid: number; gid: number }, { uid, gid }: Ownership): void {
+  const owner = process.geteuid?.() === 0 ? uid : found.uid
+  const group = gid === -1 ? found.gid : gid
+  if (owner !== found.uid || group !== found.gid) permitted(() => fchownSync(fd, owner, group))
+}
+
+/** What takes a right that we may not have: not a member of that group, say. Flock needs only read permission. */
+function permitted(run: () => void): void {
+  try {
+    run()
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM') throw error
+  }
 }
 
 function openFailure(path: string, cause: unknown): Error {
@@ -266,6 +332,25 @@ export function canonicalPath(path: string): string {
   } catch {
     // The folder may be created later (NeDB does so itself): until then the name is all there is.
     return current
+  }
+}
+
+/**
+ * The lock of a file is beside one of its names, so a file with several has several locks, none of which excludes the others.
+ * @param names how many hard links there are
+ * @param thorough look also whether it is mounted under this name, which takes a look at the table of mounts
+ * @throws LockUnsupportedError
+ */
+export function requireOneName(path: string, names: number, thorough: boolean): void {
+  const advice =
+    'Processes that use another name would take another lock file: give all of them the same lockPath, or use one name.'
+  if (names > 1)
+    throw new LockUnsupportedError(`cannot lock ${path}: it has ${names} hard links. ${advice}`, { path })
+  if (thorough && mountOf(canonicalPath(path))?.point === canonicalPath(path)) {
+    throw new LockUnsupportedError(
+      `cannot lock ${path}: it is a mount point of its own (a single-file bind mount). ${advice} Or mount its folder.`,
+      { path },
+    )
   }
 }
 

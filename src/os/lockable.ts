@@ -12,6 +12,8 @@ export interface Lockable {
   readonly isPassedOn?: boolean
   /** Whether the path still names what is open, and locked, here. */
   readonly isCurrent: boolean
+  /** The same, asked at the end of a hold. */
+  readonly isStillCurrent?: boolean
   /** Asks once, without waiting: true when it is ours now, false when it is busy. */
   tryLock(mode: LockMode, thorough?: boolean): boolean
   /** Gives it back, if it is ours. */

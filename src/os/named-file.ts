@@ -1,4 +1,4 @@
-import { type BigIntStats, fstatSync, statSync } from 'node:fs'
+import { type BigIntStats, constants, fstatSync, lstatSync, type Stats, statSync } from 'node:fs'
 import { endianness } from 'node:os'
 import { libc } from './libc.ts'
 
@@ -76,6 +76,15 @@ export class NamedFile {
     return this.#since
   }
 
+  /** Whether the path is known to name something else, or nothing, by now. */
+  get isGone(): boolean {
+    try {
+      return !(this.look(false)?.isOpenHere ?? false)
+    } catch {
+      return false
+    }
+  }
+
   /** Whether the path still names what is open here. False also where it cannot be looked up: opening it says why. */
   get isCurrent(): boolean {
     try {
@@ -127,6 +136,47 @@ function isOver(timeNs: bigint, atMs: number): boolean {
   return Number(timeNs / 1_000_000n) + stepMs < atMs
 }
 
+/** What a name is by itself, links not followed. */
+export interface Name {
+  readonly isLink: boolean
+  readonly isFile: boolean
+  /** How many names the file has. */
+  readonly links: number
+}
+
+/** Looks at a name again and again. */
+export class NameLook {
+  readonly #path: string
+  readonly #name: Buffer
+  readonly #words = new Uint32Array(64)
+
+  constructor(path: string) {
+    this.#path = path
+    this.#name = Buffer.from(`${path}\0`)
+  }
+
+  /** @returns undefined where there is nothing of this name, or nothing that may be looked at */
+  look(): Name | undefined {
+    const look = quickly()
+    if (look && look(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) === 0) {
+      const kind = at(this.#words, MODE) & constants.S_IFMT
+      return {
+        isLink: kind === constants.S_IFLNK,
+        isFile: kind === constants.S_IFREG,
+        links: at(this.#words, NLINK),
+      }
+    }
+    let found: Stats | undefined
+    try {
+      found = lstatSync(this.#path, { throwIfNoEntry: false })
+    } catch {
+      // Whoever opens something there is told why.
+      return undefined
+    }
+    return found && { isLink: found.isSymbolicLink(), isFile: found.isFile(), links: found.nlink }
+  }
+}
+
 function describe({ size, mode, ctimeNs }: BigIntStats, isOpenHere: boolean): Named {
   return {
     isOpenHere,
@@ -143,8 +193,11 @@ function microseconds(seconds: number, nanoseconds: number): number {
 /** linux/stat.h and fcntl.h. `struct statx` is laid out alike on every architecture; these are its 32-bit words. */
 const AT_FDCWD = -100
 const AT_EMPTY_PATH = 0x1000
+const AT_SYMLINK_NOFOLLOW = 0x100
+const MODE_NLINK = 0x7
 const MODE_INO_SIZE = 0x302
 const MODE_INO_SIZE_CTIME = 0x382
+const NLINK = 4
 const MODE = 7
 const INO = 8
 const SIZE = 10
@@ -174,6 +227,12 @@ function bindStatx(): Statx | undefined {
   }
 }
 
+/** @returns statx(2) in a process that looks often, where it is there */
+function quickly(): Statx | undefined {
+  if (looks < OFTEN && ++looks === OFTEN) statx = bindStatx()
+  return statx
+}
+
 /**
  * statx(2) through koffi: 1.1 us where `fs.statSync` takes 1.9, and no garbage where that leaves two dozen bigints (50
  * processes that find: a third of their time).
@@ -197,7 +256,7 @@ class QuickLook {
 
   /** @returns undefined where the long way is to tell, or to say what is wrong */
   look(fd: number | undefined, withTime: boolean): Named | undefined {
-    if (looks < OFTEN && ++looks === OFTEN) statx = bindStatx()
+    const statx = quickly()
     if (!statx || fd === undefined || !this.#identify(statx, fd)) return undefined
     const words = this.#words
     const mask = withTime ? MODE_INO_SIZE_CTIME : MODE_INO_SIZE

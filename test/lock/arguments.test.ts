@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
@@ -42,7 +43,16 @@ describe('arguments', () => {
     ;(await lock.acquire({ mode: undefined })).release()
   })
 
-  for (const value of [undefined, null, '', 0, Buffer.from('x'), new URL('file:///x'), 'a\0b', ['x']]) {
+  for (const value of [
+    undefined,
+    null,
+    '',
+    0,
+    Buffer.from([0x78, 0xff]),
+    new URL('http://x/'),
+    'a\0b',
+    ['x'],
+  ]) {
     it(`the path ${JSON.stringify(value) ?? 'undefined'} is refused, and so is such a lockPath`, () => {
       assert.throws(
         () => new PsLock(value as string),
@@ -55,6 +65,14 @@ describe('arguments', () => {
       )
     })
   }
+
+  it('a file: URL and bytes are paths like any other', async () => {
+    const path = new PsLock(at('data')).path
+    for (const given of [pathToFileURL(at('data')), Buffer.from(at('data'))]) {
+      assert.equal(new PsLock(given).path, path)
+      assert.equal(new PsLock(at('other'), { lockPath: given }).path, at('data'))
+    }
+  })
 
   it('a mode that is none is refused with its value', async () => {
     const lock = new PsLock(at('data'))

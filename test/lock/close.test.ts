@@ -106,13 +106,19 @@ describe('close', () => {
     two.tryAcquire()!.release()
   })
 
-  it("may be called inside one's own hold, not awaited there, and takes effect after it", async () => {
+  it("inside one's own hold, whose end it would wait for, it is refused at once", async () => {
     const lock = new PsLock(at('data'))
-    let closing: Promise<void> | undefined
-    await lock.exclusive(() => {
-      closing = lock.close()
+    const refused = () => assert.rejects(lock.close(), { code: 'PSLOCK_DEADLOCK', path: lock.path })
+    await lock.exclusive(refused)
+    await lock.shared(refused)
+    await lock.exclusive(() => lock.exclusive(refused))
+    const held = await lock.acquire()
+    await held.run(refused)
+    held.release()
+    await lock.exclusiveSync(() => {
+      void refused()
     })
-    await closing
+    await lock.close()
     await assert.rejects(
       lock.exclusive(() => {}),
       ClosedError,

@@ -31,7 +31,14 @@ describe('holders', () => {
     for (const mode of ['exclusive', 'shared'] as const) {
       await mate.call('acquire', at('data'), { mode })
       await sleep(100)
-      const [holder, ...more] = lock.holders()
+      const given = new AbortController()
+      // It says since when as soon as somebody waits.
+      const waiting = lock.acquire({ signal: given.signal }).catch(() => {})
+      const holding = () => lock.holders().filter(({ state }) => state === 'holding')
+      await until('it is known since when', () => holding()[0]?.sinceMs !== undefined)
+      const [holder, ...more] = holding()
+      given.abort()
+      await waiting
       assert.deepEqual(more, [])
       assert.deepEqual([holder?.pid, holder?.mode, holder?.state], [mate.pid, mode, 'holding'])
       assert.match(holder?.command ?? '', /lock-worker\.[jt]s/)

@@ -39,14 +39,14 @@ describe('a lock file that others touch', () => {
   ]
 
   for (const [what, lose] of losses) {
-    it(`${what} while held: the release works, and from then on all exclude each other again`, async () => {
+    it(`${what} while held: the release says so, and from then on all exclude each other again`, async () => {
       const mate = await crew.process()
       const lock = new PsLock(at('data'))
       await mate.call('tryAcquire', at('data'))
       await mate.call('release')
       const held = await lock.acquire()
       lose()
-      held.release()
+      assert.throws(() => held.release(), { code: 'PSLOCK_LOST', path: lock.path })
       assert.equal(await mate.call('tryAcquire', at('data')), true)
       assert.equal(lock.tryAcquire(), undefined)
       await mate.call('release')
@@ -62,7 +62,7 @@ describe('a lock file that others touch', () => {
       )
       await sleep(80)
       lose()
-      held.release()
+      assert.throws(() => held.release(), { code: 'PSLOCK_LOST' })
       await Promise.all(work)
       assert.equal(JSON.parse(readFileSync(at('counter'), 'utf8')).count, 180)
     })

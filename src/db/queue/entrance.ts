@@ -9,7 +9,7 @@ import type { Operation } from './operation.ts'
 export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Operation): Hold | undefined {
   try {
     const { site, patience } = PsLock.entry(lock, mode, { timeoutMs, signal })
-    return site.room.tryEnter(mode, patience.sliceMs) ? new Hold(site, mode, 0) : undefined
+    return site.room.tryEnter(mode, patience.sliceMs) ? ofStore(new Hold(site, mode, 0)) : undefined
   } catch {
     // It is met again there.
     return undefined
@@ -45,7 +45,13 @@ export async function enterFor(
     if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
     throw error
   }
-  return new Hold(site, mode, waitedMs)
+  return ofStore(new Hold(site, mode, waitedMs))
+}
+
+/** A hold of a store's, see `Hold.isOfStore`. */
+export function ofStore(hold: Hold): Hold {
+  hold.isOfStore = true
+  return hold
 }
 
 /** As `AbortSignal.any`, which refuses signals of other libraries. */

@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../../errors.ts'
 import { Context } from '../../lock/context.ts'
 import { during, enclosing } from '../../lock/enter.ts'
+import { mustTurn, turned } from '../../lock/event-loop.ts'
 import type { Hold } from '../../lock/hold.ts'
 import { joins } from '../../lock/options.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
@@ -10,7 +11,7 @@ import type { Call } from '../hooks/hook.ts'
 import { Hooks } from '../hooks/hooks.ts'
 import type { Told } from '../hooks/told.ts'
 import { beginPass, endPass } from './at-once.ts'
-import { enterFor, enterNow, refuseWaiting } from './entrance.ts'
+import { enterFor, enterNow, ofStore, refuseWaiting } from './entrance.ts'
 import { OneAtATime } from './one-at-a-time.ts'
 import { type Issued, Operation } from './operation.ts'
 import { Outcomes, type Settle } from './outcomes.ts'
@@ -134,6 +135,7 @@ export class OperationQueue {
     // A step of something else is not run here: what fails in it is not tried again, but said.
     if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
     if (this.hooks.isUsed || Scope.enclosing(this) || PsLock.isClosing(this.#lock)) return undefined
+    if (mustTurn()) return turned().then(() => this.push(mode, run, issued))
     Context.rest()
     const read = this.#pass.readNow?.(run)
     return read && Promise.resolve(read.value)
@@ -196,6 +198,7 @@ export class OperationQueue {
   async #within(outer: Hold, operation: Operation): Promise<void> {
     const { site, patience } = PsLock.entry(this.#lock, operation.mode, operation)
     const settle = await during(site, outer, operation.mode, patience, (hold) => {
+      ofStore(hold)
       // It cannot be committed now, and to wait for each other would be to wait for ever.
       this.#unlocked.giveUp()
       return this.#passes.run(() => this.#underLock([operation], operation.mode, hold))
@@ -208,6 +211,7 @@ export class OperationQueue {
       const turn = beginPass(() => !head?.isInHold)
       if (turn) await turn
       try {
+        if (mustTurn()) await turned()
         await this.#onePass()
       } catch (error) {
         refuseWaiting(this.#queue, error)

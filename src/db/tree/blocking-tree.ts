@@ -6,6 +6,7 @@ import type { TreeMemory } from '../adapter.ts'
 import type { Call } from '../hooks/hook.ts'
 import type { Hooks } from '../hooks/hooks.ts'
 import type { Issued } from '../queue/operation.ts'
+import { notInside } from '../queue/refusals.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import type { TreePass } from './tree-pass.ts'
@@ -26,6 +27,11 @@ export class BlockingTree {
     this.#lock = lock
     this.#pass = pass
     this.#hooks = hooks
+  }
+
+  /** @throws TransactionError where the caller runs inside an edit or a view */
+  requireOutside(what: string): void {
+    if (this.#draft || this.#isViewing) throw notInside(what, this.#lock.path)
   }
 
   get draft(): TreeMemory | undefined {

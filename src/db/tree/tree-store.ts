@@ -164,6 +164,10 @@ export class TreeStore implements TreeSession, Pass {
     })
   }
 
+  requireOutside(what: string): void {
+    this.blocking.requireOutside(what)
+  }
+
   async close(): Promise<void> {
     await this.queue.idle()
     this.#pass.file.close()

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
-import { ClosedError, type TreeLockHolder, type TreeLockMode } from '../../errors.ts'
+import { ClosedError, LockDeadlockError, type TreeLockHolder, type TreeLockMode } from '../../errors.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
-import { durationMs, requireFunction, requirePath, requireSignal } from '../options.ts'
+import { durationMs, type LockPath, requireFunction, requirePath, requireSignal } from '../options.ts'
 import { Acquisition, type Granted, type Request } from './acquisition.ts'
 import type { TreeFile } from './claim.ts'
 import { HeldTreeLock } from './held-tree-lock.ts'
@@ -50,7 +50,7 @@ export class LockTree {
    * `.locktree`; a path that ends so is taken as the lock file itself.
    * @throws TypeError for a path or a duration that is none
    */
-  constructor(path: string, options: LockTreeOptions = {}) {
+  constructor(path: LockPath, options: LockTreeOptions = {}) {
     // Now: a later chdir must not make it another file.
     this.#given = resolve(requirePath(path, 'path'))
     this.#timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULT_TIMEOUT_MS)
@@ -127,8 +127,15 @@ export class LockTree {
   /**
    * No new use of this object; resolves when its holds have ended. Not calling it does no harm: nothing stays open, and
    * nothing keeps the process alive, but holds and waits.
+   * @throws LockDeadlockError inside one's own hold, whose end it would wait for
    */
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    if (!this.#closing && this.#inUse > 0 && enclosingHolds(this.path).length > 0) {
+      throw new LockDeadlockError(
+        `close() was called inside a hold of ${this.path}, and would wait for that hold to end. Call it outside.`,
+        { path: this.path },
+      )
+    }
     this.#closing ??= this.#inUse === 0 ? Promise.resolve() : new Promise((resolve) => (this.#idle = resolve))
     return this.#closing
   }
