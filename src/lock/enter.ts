@@ -1,4 +1,5 @@
 import { LockDeadlockError, type LockMode, LockUpgradeError } from '../errors.ts'
+import { mustTurn, turn } from './event-loop.ts'
 import { isHeard, publish, publishFailure } from './events.ts'
 import { Hold } from './hold.ts'
 import type { Patience, Room } from './room.ts'
@@ -111,6 +112,7 @@ export async function during<T>(
   // What waits inside a hold counts as part of it from now on: the hold must not end under it.
   const done = outer?.accept()
   try {
+    if (mustTurn()) await turn(patience.signal)
     const waitedMs = room.tryEnter(mode, patience.sliceMs) ? 0 : await queueUp(site, room, mode, patience)
     const hold = new Hold(site, mode, waitedMs, outer)
     let thrown: unknown

@@ -25,3 +25,17 @@ export function mustTurn(): boolean {
 export function turned(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
+
+/**
+ * Lets the event loop turn, where it must, before something is waited for.
+ * @throws the reason of the signal, where it has aborted meanwhile
+ */
+export async function turn(signal?: AbortSignal): Promise<void> {
+  await turned()
+  signal?.throwIfAborted()
+}
+
+/** Runs it after `before`, and after a turn of the event loop where it must turn. */
+export function inLoop<T>(before: Promise<unknown>, run: () => T): Promise<Awaited<T>> {
+  return before.then(() => (mustTurn() ? turned().then(run) : run())) as Promise<Awaited<T>>
+}

@@ -5,7 +5,7 @@ import { canonicalPath, requireOneName } from '../os/lock-file.ts'
 import { NameLook } from '../os/named-file.ts'
 import { type Backend, backendOf } from './backend.ts'
 import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
-import { mustTurn, turned } from './event-loop.ts'
+import { mustTurn, turn } from './event-loop.ts'
 import { HeldLock } from './held-lock.ts'
 import { Hold } from './hold.ts'
 import {
@@ -100,7 +100,7 @@ export class PsLock {
     const acquiredAt = new Error('acquired here')
     const site = this.#openNamed()
     const patience = this.#patience(site, mode, options)
-    if (mustTurn()) await this.#using(turned)
+    if (mustTurn()) await this.#using(() => turn(options.signal))
     const waitedMs = site.room.tryEnter(mode, this.#sliceMs)
       ? 0
       : await this.#using(() => queueUp(site, site.room, mode, patience))
@@ -164,18 +164,21 @@ export class PsLock {
     const site = this.#openNamed()
     const patience = this.#patience(site, mode, options)
     const outer = joins(options) ? enclosing(site) : undefined
-    return this.#using(async (): Promise<Awaited<T>> => {
-      if (!outer && mustTurn()) await turned()
-      return during(site, outer, mode, patience, (hold) => hold.runToEnd(run))
-    })
+    return this.#using(() => during(site, outer, mode, patience, (hold) => hold.runToEnd(run)))
   }
 
-  #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): T {
+  /** For the floor above: the blocking call of a store, see `Hold.isOfStore`. */
+  static duringSync(lock: PsLock, mode: LockMode, run: () => void, options: AcquireOptions): void {
+    lock.#duringSync(mode, run, options, true)
+  }
+
+  #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
     requireFunction(run, 'run')
-    const site = this.#openNamed()
+    const site = isOfStore ? this.#open() : this.#openNamed()
     const outer = joins(options) ? enclosing(site) : undefined
     const waitedMs = this.#enterSync(site, roomWithin(outer, site, mode), mode, options)
     const hold = new Hold(site, mode, waitedMs, outer)
+    hold.isOfStore = isOfStore
     this.#inUse++
     let result: T
     let thrown: unknown

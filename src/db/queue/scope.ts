@@ -1,5 +1,6 @@
 import type { LockMode } from '../../errors.ts'
 import { Context } from '../../lock/context.ts'
+import { inLoop } from '../../lock/event-loop.ts'
 import type { Told } from '../hooks/told.ts'
 
 /**
@@ -66,9 +67,9 @@ export class Scope {
 
   /** Runs after what was issued here before. */
   issue<T>(run: () => T): Promise<Awaited<T>> {
-    const done = this.#last.then(run)
+    const done = inLoop(this.#last, run)
     this.#last = done.catch(() => {})
-    return done as Promise<Awaited<T>>
+    return done
   }
 }
 

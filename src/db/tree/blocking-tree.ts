@@ -1,6 +1,6 @@
 import { type LockMode, TransactionError } from '../../errors.ts'
 import { type AcquireOptions, isThenable, joins } from '../../lock/options.ts'
-import type { PsLock } from '../../lock/ps-lock.ts'
+import { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
 import type { Call } from '../hooks/hook.ts'
@@ -145,14 +145,14 @@ export class BlockingTree {
         path: this.#path,
       })
     }
-    this.#lock.exclusiveSync(run, options)
+    PsLock.duringSync(this.#lock, 'exclusive', run, options)
     if (!this.#draft) this.#pass.settleSync()
   }
 
   /** A reader may go without the lock where no lock file can be made. */
   #shared(options: AcquireOptions, run: () => void): void {
     try {
-      this.#lock.sharedSync(run, options)
+      PsLock.duringSync(this.#lock, 'shared', run, options)
     } catch (error) {
       if (!isReadOnlyFolder(error)) throw error
       run()

@@ -1,4 +1,5 @@
 import { Context } from '../../lock/context.ts'
+import { inLoop } from '../../lock/event-loop.ts'
 import type { TreeMemory } from '../adapter.ts'
 import type { Issued } from '../queue/operation.ts'
 import type { TransactionOptions } from '../transaction.ts'
@@ -73,7 +74,7 @@ export async function transactOn<T>(
 
 /** Runs inside an open edit, after the inner edits that were issued before. */
 export function inTurn(outer: Draft, run: () => void | Promise<void>): Promise<void> {
-  const turn = outer.inner.then(run)
+  const turn = inLoop(outer.inner, run)
   outer.inner = turn.catch(() => {})
   return turn
 }

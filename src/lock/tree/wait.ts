@@ -1,3 +1,4 @@
+import { mustTurn, turn } from '../event-loop.ts'
 import type { Acquisition, Granted } from './acquisition.ts'
 import { timeoutError, upgradeError } from './refusal.ts'
 
@@ -35,6 +36,7 @@ export async function waitFor(
   const { request } = acquisition
   const start = performance.now()
   try {
+    if (mustTurn()) await turn(signal)
     for (let paceMs = PACE_MS.first; ; paceMs *= PACE_MS.growth) {
       const granted = acquisition.attempt({ willWait: timeoutMs > 0, blockingMs: BLOCKING_MS }, () =>
         upgradeError(request, ownSlots),
