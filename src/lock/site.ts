@@ -97,7 +97,7 @@ export class Site {
   verify(): void {
     const { file } = this.#door
     if (file.verify) file.verify()
-    else if (file.fd !== undefined && !(file.isStillCurrent ?? file.isCurrent)) {
+    else if (file.fd !== undefined && (file.isGone ?? !file.isCurrent)) {
       const error = new LockLostError(
         `${this.path} was removed or replaced while it was held, so somebody else may have held the lock at the same time: ` +
           'what was done under it was not protected. Look at the data, find out who removes lock files, or put this one ' +

@@ -23,11 +23,6 @@ import type { Lockable } from './lockable.ts'
 import { NamedFile } from './named-file.ts'
 import { openFile } from './open-files.ts'
 
-const NEVER = Number.NEGATIVE_INFINITY
-
-/** See `LockFile.isStillCurrent`: of a blocking pair of lock and unlock this look is a quarter. */
-const PROVED_FOR_MS = 1
-
 /**
  * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
  * clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in* it is only a hint, and after each grant
@@ -38,8 +33,6 @@ export class LockFile implements Lockable {
   readonly #descriptor: Descriptor
   readonly #named: NamedFile
   readonly #guards: string | undefined
-  /** When it was last seen, at the end of a hold, that the path names what is open. */
-  #provedAt = NEVER
   /** Other processes may have copies of the locked descriptor. */
   #isPassedOn = false
   readonly #isCourtesy: boolean
@@ -82,7 +75,7 @@ export class LockFile implements Lockable {
         this.close()
         continue
       }
-      if (performance.now() - this.#provedAt < PROVED_FOR_MS || this.isCurrent) return true
+      if (this.isCurrent) return true
       this.close()
     }
     throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
@@ -129,14 +122,9 @@ export class LockFile implements Lockable {
     }
   }
 
-  /**
-   * Looks at the end of a hold whether the path still names what was locked; where it does, the next lock that is taken
-   * at once need not look again at its beginning, for it looks at its own end.
-   */
-  get isStillCurrent(): boolean {
-    const { isGone } = this.#named
-    this.#provedAt = isGone ? NEVER : performance.now()
-    return !isGone
+  /** Whether the path is known to name something else, or nothing, by now. */
+  get isGone(): boolean {
+    return this.#named.isGone
   }
 
   /** Whether the path still names the file that is open here. */

@@ -12,8 +12,8 @@ export interface Lockable {
   readonly isPassedOn?: boolean
   /** Whether the path still names what is open, and locked, here. */
   readonly isCurrent: boolean
-  /** The same, asked at the end of a hold. */
-  readonly isStillCurrent?: boolean
+  /** Whether the path is known to name something else, or nothing, by now: others may have a lock of this name. */
+  readonly isGone?: boolean
   /** Asks once, without waiting: true when it is ours now, false when it is busy. */
   tryLock(mode: LockMode, thorough?: boolean): boolean
   /** Gives it back, if it is ours. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { LockLostError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
@@ -31,7 +32,7 @@ describe('a shared hold on a lock file that the path has left', () => {
       assert.equal(lock.tryAcquire({ mode: 'shared' }), undefined)
       const wait = lock.shared(() => 'in')
       const blocked = await mustBlock('a reader', wait, { seen: waitsHere(lock) })
-      ghost.release()
+      assert.throws(() => ghost.release(), LockLostError)
       const later = await mustBlock('the reader, after the ghost is gone', wait, { seen: waitsHere(lock) })
       blocked.stillBlocked()
       assert.equal(await later.unblock(() => mate.call('release')), 'in')
@@ -39,10 +40,17 @@ describe('a shared hold on a lock file that the path has left', () => {
 
     it(`${what}: who is inside may still re-enter`, async () => {
       const lock = new PsLock(at('data'))
-      const inner = await lock.shared(async () => {
+      let inner: string | undefined
+      const outer = lock.shared(async () => {
         lose()
-        return lock.shared(() => 'inside')
+        await assert.rejects(
+          lock.shared(() => {
+            inner = 'inside'
+          }),
+          LockLostError,
+        )
       })
+      await assert.rejects(outer, LockLostError)
       assert.equal(inner, 'inside')
       lock.tryAcquire()!.release()
     })
