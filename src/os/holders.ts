@@ -137,9 +137,10 @@ export function kernelHolders(path: string): LockHolder[] {
     const mode = note?.mode ?? 'exclusive'
     return isOurs ? [describe({ pid: note.pid, mode, state: 'holding' }, note)] : []
   }
-  // The kernel does not show a container who holds the lock outside of it; a note tells that there may be somebody.
-  if (found.length === 0 && note && note.space !== pidSpace() && isLocked(path)) {
-    return [{ pid: undefined, command: undefined, mode: note.mode, sinceMs: ageOf(note), state: 'holding' }]
+  if (found.length === 0 && mayHideHolders(note)) {
+    const mode = modeOfLock(path)
+    const sinceMs = note && note.mode === mode && !isOurs ? ageOf(note) : undefined
+    return mode ? [{ pid: undefined, command: undefined, mode, sinceMs, state: 'holding' }] : []
   }
   return found.map((holder) => describe(holder, isOurs ? note : undefined))
 }
@@ -154,14 +155,23 @@ function bootOf(space: string | undefined): string | undefined {
   return space?.split('/')[0]
 }
 
-/** Asks the kernel, which means to have the lock for a microsecond where it is free. */
-function isLocked(path: string): boolean {
+/** linux/proc_ns.h, PROC_PID_INIT_INO: the pid namespace that all others are inside of. */
+const OUTERMOST = '/4026531836'
+
+/** The kernel does not show a container who holds a lock outside of it; a note tells that there may be somebody. */
+function mayHideHolders(note: Note | undefined): boolean {
+  return (note !== undefined && note.space !== pidSpace()) || !pidSpace().endsWith(OUTERMOST)
+}
+
+/** How it is held, by whomever. Asks the kernel, which means to have the lock for a microsecond where it is free. */
+function modeOfLock(path: string): LockMode | undefined {
   let fd: number | undefined
   try {
     fd = openSync(path, LOOKING)
-    return !tryFlock(fd, 'exclusive', path)
+    if (!tryFlock(fd, 'shared', path)) return 'exclusive'
+    return tryFlock(fd, 'exclusive', path) ? undefined : 'shared'
   } catch {
-    return false
+    return undefined
   } finally {
     if (fd !== undefined) closeLocked(fd, path)
   }
@@ -205,7 +215,7 @@ function linuxHolders(path: string): Found[] | undefined {
     const hasEnded = pid > 0 && isThere === undefined && !isAlive(pid, undefined)
     const pids: (number | undefined)[] =
       isThere === false || hasEnded ? heirs(path, file.ino) : [pid > 0 ? pid : undefined]
-    if (hasEnded && pids.length === 0 && isLocked(path)) pids.push(undefined)
+    if (hasEnded && pids.length === 0 && modeOfLock(path)) pids.push(undefined)
     for (const holder of pids) {
       const found: Found = {
         pid: holder,
