@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { ClosedError, LockDeadlockError, type LockHolder, type LockMode } from '../errors.ts'
-import { canonicalPath, requireOneName } from '../os/lock-file.ts'
-import { NameLook } from '../os/named-file.ts'
+import { canonicalPath, openFailure, requireOneName } from '../os/lock-file.ts'
+import { type Name, NameLook } from '../os/named-file.ts'
 import { type Backend, backendOf } from './backend.ts'
 import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
 import { mustTurn, turn } from './event-loop.ts'
@@ -298,7 +298,7 @@ export class PsLock {
   #openNamed(): Site {
     const site = this.#site
     if (site?.isBusy || this.#closing) return this.#open()
-    const named = this.#name.look()
+    const named = this.#look()
     if (this.#lockPath === undefined && !this.#guards.endsWith(LOCK_SUFFIX)) {
       const target = named?.isLink ? statSync(this.#guards, { throwIfNoEntry: false }) : undefined
       const names = target?.isFile() ? target.nlink : named?.isFile ? named.links : 0
@@ -306,6 +306,14 @@ export class PsLock {
     }
     if (site && (named?.isLink || this.#isAlias) && this.#resolve().lock !== site.path) this.#leave()
     return this.#open()
+  }
+
+  #look(): Name | undefined {
+    try {
+      return this.#name.look()
+    } catch (cause) {
+      throw openFailure(this.path, cause)
+    }
   }
 
   #leave(): void {

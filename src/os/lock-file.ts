@@ -276,7 +276,8 @@ function permitted(run: () => void): void {
   }
 }
 
-function openFailure(path: string, cause: unknown): Error {
+/** Why a lock file cannot be opened, or its place not be looked at. */
+export function openFailure(path: string, cause: unknown): Error {
   const code = errnoOf(cause)
   if (code === 'EISDIR') return notAFile(path, true, cause)
   // A socket, or a device that is not there.

@@ -1,4 +1,4 @@
-import { type BigIntStats, constants, fstatSync, lstatSync, type Stats, statSync } from 'node:fs'
+import { type BigIntStats, constants, fstatSync, lstatSync, statSync } from 'node:fs'
 import { endianness } from 'node:os'
 import { libc } from './libc.ts'
 
@@ -155,7 +155,7 @@ export class NameLook {
     this.#name = Buffer.from(`${path}\0`)
   }
 
-  /** @returns undefined where there is nothing of this name, or nothing that may be looked at */
+  /** @returns undefined where there is nothing of this name. @throws what lstat(2) says */
   look(): Name | undefined {
     const look = quickly()
     if (look && look(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) === 0) {
@@ -166,13 +166,7 @@ export class NameLook {
         links: at(this.#words, NLINK),
       }
     }
-    let found: Stats | undefined
-    try {
-      found = lstatSync(this.#path, { throwIfNoEntry: false })
-    } catch {
-      // Whoever opens something there is told why.
-      return undefined
-    }
+    const found = lstatSync(this.#path, { throwIfNoEntry: false })
     return found && { isLink: found.isSymbolicLink(), isFile: found.isFile(), links: found.nlink }
   }
 }
