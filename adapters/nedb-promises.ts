@@ -6,7 +6,7 @@ import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src
 import type { LogOptions } from '../src/db/options.ts'
 import { callListener } from '../src/db/queue/outside.ts'
 import { type Transacting, type TransactionOptions, transactions } from '../src/db/transaction.ts'
-import type { AcquireOptions } from '../src/lock/options.ts'
+import type { AcquireOptions, CloseOptions } from '../src/lock/options.ts'
 import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
@@ -123,9 +123,9 @@ class LockedDatastoreStore extends Lockable {
     return this
   }
 
-  override async close(): Promise<void> {
+  override async close(options?: CloseOptions): Promise<void> {
     this.__original.stopAutocompaction()
-    await super.close()
+    await super.close(options)
   }
 
   get #onceLoaded(): Transacting<void> {

@@ -3,6 +3,7 @@ import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { LogOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
+import type { CloseOptions } from '../src/lock/options.ts'
 import { autoload, load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
@@ -42,9 +43,9 @@ class LockedNedbStore extends Lockable {
     autoload(this, this.autoloadPromise, options.onload)
   }
 
-  override async close(): Promise<void> {
+  override async close(options?: CloseOptions): Promise<void> {
     this.stopAutocompaction()
-    await super.close()
+    await super.close(options)
   }
 }
 

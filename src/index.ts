@@ -52,7 +52,7 @@ export {
 } from './errors.ts'
 export type { LockEvent } from './lock/events.ts'
 export type { HeldLock } from './lock/held-lock.ts'
-export type { AcquireOptions, LockPath, PsLockOptions } from './lock/options.ts'
+export type { AcquireOptions, CloseOptions, LockPath, PsLockOptions } from './lock/options.ts'
 export { PsLock } from './lock/ps-lock.ts'
 export type { HeldTreeLock } from './lock/tree/held-tree-lock.ts'
 export { LockTree } from './lock/tree/lock-tree.ts'

@@ -1,4 +1,11 @@
-import { requireFunction, requireObject, requirePath, show } from '../lock/options.ts'
+import {
+  type CloseOptions,
+  removes,
+  requireFunction,
+  requireObject,
+  requirePath,
+  show,
+} from '../lock/options.ts'
 import { PsLock } from '../lock/ps-lock.ts'
 import { canonicalPath } from '../os/lock-file.ts'
 import type {
@@ -154,7 +161,8 @@ function parts<S>(
     lock,
     ...dumps(store.copyable),
     use: (hook: Hook) => store.queue.hooks.use(hook),
-    close: async () => {
+    close: async (options: CloseOptions = {}) => {
+      removes(options)
       // It would wait for whoever calls it.
       store.queue.requireOutside('close')
       store.requireOutside?.('close')
@@ -163,7 +171,7 @@ function parts<S>(
         await store.close()
       } finally {
         tables.close()
-        await lock.close()
+        await lock.close(options)
       }
     },
   }

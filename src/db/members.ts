@@ -1,3 +1,4 @@
+import type { CloseOptions } from '../lock/options.ts'
 import type { PsLock } from '../lock/ps-lock.ts'
 import { type Dumps, withoutFile } from './dump/dumps.ts'
 import type { Hook } from './hooks/hook.ts'
@@ -22,8 +23,11 @@ interface Lockable {
    * @throws TypeError for what is no hook, and where the store is in memory only
    */
   use(hook: Hook): () => void
-  /** Waits for what was issued and closes the files. Not calling it does no harm. */
-  close(): Promise<void>
+  /**
+   * Waits for what was issued and closes the files. Not calling it does no harm.
+   * @param options `{ remove: true }` also removes the lock file, unless somebody else uses it: see `PsLock#close`
+   */
+  close(options?: CloseOptions): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -46,7 +50,7 @@ export interface LockedSyncMembers extends Lockable, SyncTransactions, Dumps {}
 export interface OpenedMembers extends Dumps {
   readonly lock: PsLock
   use(hook: Hook): () => void
-  close(): Promise<void>
+  close(options?: CloseOptions): Promise<void>
 }
 
 /** The members of one store object; what its methods are, the classes of the stores declare. */

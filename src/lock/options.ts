@@ -54,6 +54,22 @@ export interface PsLockOptions {
   readonly staleMs?: number | undefined
 }
 
+export interface CloseOptions {
+  /**
+   * Also removes the lock file, and the file of its line, provided that pslock has made them and that nobody holds the lock or
+   * waits for it, in whichever process; else they stay, for the last one to remove. Whoever opens the file meanwhile
+   * notices, and makes a new one; programs that lock it without pslock (flock(1), Python) do not look.
+   * @default false
+   */
+  readonly remove?: boolean | undefined
+}
+
+/** Whether the lock file is to be removed, or a TypeError that shows what came instead. */
+export function removes({ remove = false }: CloseOptions): boolean {
+  if (typeof remove === 'boolean') return remove
+  throw new TypeError(`remove must be a boolean, got ${show(remove)}`)
+}
+
 export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } = Object.freeze({
   timeoutMs: 30_000,
   sliceMs: 4,

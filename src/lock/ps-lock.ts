@@ -8,14 +8,17 @@ import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter
 import { mustTurn, turn } from './event-loop.ts'
 import { HeldLock } from './held-lock.ts'
 import { Hold } from './hold.ts'
+import { removeLockFile } from './lock-removal.ts'
 import {
   type AcquireOptions,
+  type CloseOptions,
   DEFAULTS,
   durationMs,
   isThenable,
   joins,
   type LockPath,
   type PsLockOptions,
+  removes,
   requireFunction,
   requirePath,
   requireSignal,
@@ -147,12 +150,17 @@ export class PsLock {
   /**
    * No new use of this object; resolves when its holds have ended and its file is closed. Other `PsLock`s on the same
    * path go on. Not calling it does no harm: an idle lock does not keep the process alive.
-   * @throws LockDeadlockError inside one's own hold, whose end it would wait for
+   * @throws LockDeadlockError inside one's own hold, whose end it would wait for; with `remove` LockIoError where the lock
+   * file cannot be removed, and the lock is closed all the same
    */
-  async close(): Promise<void> {
+  async close(options: CloseOptions = {}): Promise<void> {
+    const remove = removes(options)
     PsLock.requireNotInside(this)
+    const { path } = this
     this.#closing ??= this.#close()
-    return this.#closing
+    await this.#closing
+    // A lock folder is gone as soon as nobody holds it.
+    if (remove && this.#backend.kind === 'flock') removeLockFile(path)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
