@@ -64,13 +64,17 @@ export function load(db: Nedb, isTold = false): Promise<void> {
     const session = attached.get(db)?.session
     if (!session) return
     await readIn(session)
-    if (!existsSync(session.path)) {
-      await session
-        .perform('exclusive', () => session.create(), { timeoutMs: 0, isInternal: true })
-        .catch((error) => {
-          // Where nothing can be written the store can still be read.
-          if (!isReadOnlyFolder(error) && errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
-        })
+    // A file that does not exist is made, and one that ends as a crash has left it is mended, or the unmodified library
+    // might refuse it; both unless somebody holds the lock, who is not waited for.
+    const isMissing = !existsSync(session.path)
+    if (isMissing || session.endsTorn) {
+      const make = () => {
+        if (isMissing) session.create()
+      }
+      await session.perform('exclusive', make, { timeoutMs: 0, isInternal: true }).catch((error) => {
+        // Where nothing can be written the store can still be read.
+        if (!isReadOnlyFolder(error) && errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
+      })
     }
     db.executor.processBuffer()
   }

@@ -164,6 +164,8 @@ export interface LogSession extends Transacting<void> {
   afterwards(run: () => void): void
   /** Memory may differ from the file: everything is read anew before the next operation. */
   distrustMemory(): void
+  /** Whether the file was read without the lock, and ends in what a crash has left: the next exclusive operation mends it. */
+  readonly endsTorn: boolean
   /** How long an operation may wait. */
   readonly timeoutMs: number
   /** What the operation that runs now may do; undefined outside one. */

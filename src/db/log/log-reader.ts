@@ -15,6 +15,7 @@ export class LogReader {
   readonly #memory: LogMemory
   readonly #health: LineHealth
   #isTaken = false
+  #isTorn = false
   /** Up to here the lines that begin with a space are not ours: see `Ending.isLoose`. */
   #looseAt: number | undefined
 
@@ -29,6 +30,11 @@ export class LogReader {
     return this.#isTaken
   }
 
+  /** Whether what was last taken ends in something that is no whole record, which a reader may not mend. */
+  get isTorn(): boolean {
+    return this.#isTorn
+  }
+
   /** @returns whether the whole file must be read again next time */
   async take(unread: Unread, mode: LockMode): Promise<boolean> {
     if (unread.kind === 'none') return false
@@ -41,6 +47,7 @@ export class LogReader {
     const ending = await this.#read(unread.kind === 'replaced', unread, bytes)
     this.#isTaken = true
     const { end, rest, zerosAt, to, isLoose } = ending
+    this.#isTorn = rest !== 'none' && mode === 'shared'
     if (rest === 'none' || mode === 'shared') {
       this.#applied(end, await bytes.before(end), isLoose)
       // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.

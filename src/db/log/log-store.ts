@@ -154,6 +154,10 @@ export class LogStore implements LogSession, Pass {
     else await this.#writer.rewrite()
   }
 
+  get endsTorn(): boolean {
+    return this.#reader.isTorn
+  }
+
   async close(): Promise<void> {
     await this.#compaction.close()
     await this.queue.idle()
