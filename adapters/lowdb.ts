@@ -10,8 +10,16 @@ import {
   withMembers,
   withSyncMembers,
 } from '../src/db/members.ts'
-import type { StoreOptions, TreeOptions } from '../src/db/options.ts'
+import {
+  STORE_NAMES,
+  STORE_OPTIONS,
+  type StoreOptions,
+  TREE_NAMES,
+  TREE_OPTIONS,
+  type TreeOptions,
+} from '../src/db/options.ts'
 import { syncTransactions, transactions } from '../src/db/transaction.ts'
+import { type OptionNames, optionNames, requireKnown } from '../src/lock/option-names.ts'
 import {
   type AnyLow,
   type Edit,
@@ -48,6 +56,7 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
   readonly #opened: OpenedLow | undefined
 
   constructor(target: string | URL | WithPath<Adapter<T>>, defaultData: T, options: TreeOptions = {}) {
+    requireKnown(options, TREE_NAMES)
     super(isPath(target) ? new JSONFile<T>(target) : target, defaultData)
     const opened = openLow(this as Low<unknown>, Memory, options)
     this.#opened = opened
@@ -89,6 +98,7 @@ export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
   readonly #opened: OpenedLow | undefined
 
   constructor(target: string | URL | WithPath<SyncAdapter<T>>, defaultData: T, options: StoreOptions = {}) {
+    requireKnown(options, STORE_NAMES)
     super(isPath(target) ? new JSONFileSync<T>(target) : target, defaultData)
     const opened = openLow(this as LowSync<unknown>, MemorySync, options)
     this.#opened = opened
@@ -125,14 +135,22 @@ export interface PresetOptions extends StoreOptions {
   readonly memoryInTest?: boolean | undefined
 }
 
+const PRESET_NAMES: OptionNames = optionNames<PresetOptions & TreeOptions>({
+  ...TREE_OPTIONS,
+  memoryInTest: true,
+})
+const SYNC_PRESET_NAMES: OptionNames = optionNames<PresetOptions>({ ...STORE_OPTIONS, memoryInTest: true })
+
 /** Swap it for `JSONFilePreset`: opens and reads the file, or starts from `defaultData`. */
 export async function LockedJSONFilePreset<Data>(
   filename: PathLike,
   defaultData: Data,
   options: PresetOptions & TreeOptions = {},
 ): Promise<LockedLow<Data>> {
-  const target = inMemory(options) ? new Memory<Data>() : new JSONFile<Data>(filename)
-  const db = new LockedLow<Data>(target, defaultData, options)
+  requireKnown(options, PRESET_NAMES)
+  const { memoryInTest, ...own } = options
+  const target = inMemory(memoryInTest) ? new Memory<Data>() : new JSONFile<Data>(filename)
+  const db = new LockedLow<Data>(target, defaultData, own)
   await db.read()
   return db
 }
@@ -143,12 +161,14 @@ export function LockedJSONFileSyncPreset<Data>(
   defaultData: Data,
   options: PresetOptions = {},
 ): LockedLowSync<Data> {
-  const target = inMemory(options) ? new MemorySync<Data>() : new JSONFileSync<Data>(filename)
-  const db = new LockedLowSync<Data>(target, defaultData, options)
+  requireKnown(options, SYNC_PRESET_NAMES)
+  const { memoryInTest, ...own } = options
+  const target = inMemory(memoryInTest) ? new MemorySync<Data>() : new JSONFileSync<Data>(filename)
+  const db = new LockedLowSync<Data>(target, defaultData, own)
   db.read()
   return db
 }
 
-function inMemory(options: PresetOptions): boolean {
-  return options.memoryInTest === true && process.env.NODE_ENV === 'test'
+function inMemory(isAsked: boolean | undefined): boolean {
+  return isAsked === true && process.env.NODE_ENV === 'test'
 }

@@ -11,6 +11,7 @@ import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
+import { requireKnownToNedb } from './nedb/option-names.ts'
 import { nedbRows } from './nedb/rows.ts'
 
 type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
@@ -68,6 +69,7 @@ class LockedDatastoreStore extends Lockable {
   constructor(pathOrOptions?: string | LockedDatastoreOptions) {
     const options: LockedDatastoreOptions =
       typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
+    requireKnownToNedb(options)
     super({ ...options, autoload: false })
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false

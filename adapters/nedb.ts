@@ -7,6 +7,7 @@ import type { CloseOptions } from '../src/lock/options.ts'
 import { autoload, load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { fromNedb, type Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
+import { requireKnownToNedb } from './nedb/option-names.ts'
 
 export { nedbAdapter }
 
@@ -31,6 +32,7 @@ class LockedNedbStore extends Lockable {
   constructor(pathOrOptions?: string | LockedNedbOptions) {
     const options: LockedNedbOptions =
       typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
+    requireKnownToNedb(options)
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {

@@ -1,3 +1,4 @@
+import { requireKnown } from '../lock/option-names.ts'
 import {
   type CloseOptions,
   removes,
@@ -25,10 +26,13 @@ import { JournalStore } from './journal/journal-store.ts'
 import { LogStore } from './log/log-store.ts'
 import type { LockedMembers, OpenedMembers } from './members.ts'
 import {
+  LOG_NAMES,
   type LogOptions,
   openLogOptions,
   openOptions,
+  STORE_NAMES,
   type StoreOptions,
+  TREE_NAMES,
   type TreeOptions,
 } from './options.ts'
 import { lockedProxy } from './proxy.ts'
@@ -184,10 +188,13 @@ function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
   const { adapter, path, ...options } = given
   switch (adapter?.family) {
     case 'log':
+      requireKnown(options, LOG_NAMES)
       return logProxy(store, openLog(store, adapter, path, options))
     case 'tree':
+      requireKnown(options, TREE_NAMES)
       return treeProxy(store, adapter, openTree(store, adapter, path, options))
     case 'image':
+      requireKnown(options, STORE_NAMES)
       return openImage(store, adapter, path, options)
     default:
       throw new TypeError(`adapter must be a store adapter (an object with a family), got ${show(adapter)}`)

@@ -1,3 +1,4 @@
+import { type OptionNames, optionNames } from '../lock/option-names.ts'
 import { DEFAULTS, durationMs, requirePath, show } from '../lock/options.ts'
 import { PsLock } from '../lock/ps-lock.ts'
 
@@ -29,6 +30,16 @@ export interface StoreOptions {
   readonly sliceMs?: number | undefined
 }
 
+/** By name, so that an adapter can add its own to them. */
+export const STORE_OPTIONS: { readonly [K in keyof StoreOptions]-?: true } = {
+  timeoutMs: true,
+  durability: true,
+  lockPath: true,
+  sliceMs: true,
+}
+
+export const STORE_NAMES: OptionNames = optionNames<StoreOptions>(STORE_OPTIONS)
+
 /** Options of stores whose file is a log of lines, which grows until it is compacted. */
 export interface LogOptions extends StoreOptions {
   /**
@@ -40,6 +51,13 @@ export interface LogOptions extends StoreOptions {
   readonly compaction?: 'auto' | 'manual' | undefined
 }
 
+export const LOG_OPTIONS: { readonly [K in keyof LogOptions]-?: true } = {
+  ...STORE_OPTIONS,
+  compaction: true,
+}
+
+export const LOG_NAMES: OptionNames = optionNames<LogOptions>(LOG_OPTIONS)
+
 /** Options of stores whose memory is one JSON tree. */
 export interface TreeOptions extends StoreOptions {
   /**
@@ -50,6 +68,10 @@ export interface TreeOptions extends StoreOptions {
    */
   readonly journal?: boolean | undefined
 }
+
+export const TREE_OPTIONS: { readonly [K in keyof TreeOptions]-?: true } = { ...STORE_OPTIONS, journal: true }
+
+export const TREE_NAMES: OptionNames = optionNames<TreeOptions>(TREE_OPTIONS)
 
 /** The checked options, with the lock they ask for. */
 export interface OpenOptions {

@@ -1,5 +1,6 @@
 import { ConflictError, TransactionError } from '../errors.ts'
-import { type AcquireOptions, isThenable, requireFunction, show } from '../lock/options.ts'
+import { type OptionNames, optionNames, requireKnown } from '../lock/option-names.ts'
+import { ACQUIRE_NAMES, type AcquireOptions, isThenable, requireFunction, show } from '../lock/options.ts'
 import type { OperationQueue } from './queue/operation-queue.ts'
 
 export interface TransactionOptions extends AcquireOptions {
@@ -11,6 +12,13 @@ export interface TransactionOptions extends AcquireOptions {
    */
   readonly retry?: number | undefined
 }
+
+const TRANSACTION_NAMES: OptionNames = optionNames<TransactionOptions>({
+  timeoutMs: true,
+  signal: true,
+  join: true,
+  retry: true,
+})
 
 /** What every locked store can do with several calls at once. */
 export interface Transactions {
@@ -61,6 +69,7 @@ export interface TransactionsOf<S> {
 export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): TransactionsOf<S> {
   const transaction = async <T>(run: (tx: S) => T, options: TransactionOptions = {}): Promise<Awaited<T>> => {
     requireFunction(run, 'transaction(run): run')
+    requireKnown(options, TRANSACTION_NAMES)
     requireRetry(options.retry)
     for (let left = options.retry ?? 0; ; left--) {
       try {
@@ -78,10 +87,12 @@ export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): 
     transaction,
     view: async <T>(run: (tx: S) => T, options: AcquireOptions = {}): Promise<Awaited<T>> => {
       requireFunction(run, 'view(run): run')
+      requireKnown(options, ACQUIRE_NAMES)
       return kind.look((memory) => run(tx(memory)), options)
     },
     rollbackAfter: async <T>(run: (tx: S) => T, options: AcquireOptions = {}): Promise<Awaited<T>> => {
       requireFunction(run, 'rollbackAfter(run): run')
+      requireKnown(options, ACQUIRE_NAMES)
       const undo = new Error('undone on purpose')
       const done: { value?: Awaited<T> } = {}
       await transaction(async (store) => {
@@ -124,14 +135,17 @@ export function syncTransactions<M, S>(
   return {
     transaction: (run, options = {}) => {
       requireFunction(run, 'transaction(run): run')
+      requireKnown(options, ACQUIRE_NAMES)
       return kind.edit((memory) => run(tx(memory)), options)
     },
     view: (run, options = {}) => {
       requireFunction(run, 'view(run): run')
+      requireKnown(options, ACQUIRE_NAMES)
       return kind.view((memory) => run(tx(memory)), options)
     },
     rollbackAfter: <T>(run: (tx: S) => T, options: AcquireOptions = {}): T => {
       requireFunction(run, 'rollbackAfter(run): run')
+      requireKnown(options, ACQUIRE_NAMES)
       const undo = new Error('undone on purpose')
       let value: T | undefined
       try {

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { fileURLToPath } from 'node:url'
 import { harmless } from '../errors.ts'
+import { type OptionNames, optionNames, requireKnown } from './option-names.ts'
 
 /** A path, a file: URL, or a path as bytes. */
 export type LockPath = string | URL | Uint8Array
@@ -21,6 +22,20 @@ export interface AcquireOptions {
    */
   readonly join?: boolean | undefined
 }
+
+export const ACQUIRE_NAMES: OptionNames = optionNames<AcquireOptions>({
+  timeoutMs: true,
+  signal: true,
+  join: true,
+})
+
+/** Of the forms that hand the lock out. The try-form knows them all too, so that one object can be given to both. */
+export const HAND_OUT_NAMES: OptionNames = optionNames<AcquireOptions & { mode?: unknown }>({
+  timeoutMs: true,
+  signal: true,
+  join: true,
+  mode: true,
+})
 
 export interface PsLockOptions {
   /**
@@ -64,11 +79,23 @@ export interface CloseOptions {
   readonly remove?: boolean | undefined
 }
 
+const CLOSE_NAMES: OptionNames = optionNames<CloseOptions>({ remove: true })
+
 /** Whether the lock file is to be removed, or a TypeError that shows what came instead. */
-export function removes({ remove = false }: CloseOptions): boolean {
+export function removes(options: CloseOptions): boolean {
+  requireKnown(options, CLOSE_NAMES)
+  const { remove = false } = options
   if (typeof remove === 'boolean') return remove
   throw new TypeError(`remove must be a boolean, got ${show(remove)}`)
 }
+
+export const PS_LOCK_NAMES: OptionNames = optionNames<PsLockOptions>({
+  timeoutMs: true,
+  sliceMs: true,
+  lockPath: true,
+  backend: true,
+  staleMs: true,
+})
 
 export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } = Object.freeze({
   timeoutMs: 30_000,

@@ -9,14 +9,18 @@ import { mustTurn, turn } from './event-loop.ts'
 import { HeldLock } from './held-lock.ts'
 import { Hold } from './hold.ts'
 import { removeLockFile } from './lock-removal.ts'
+import { requireKnown } from './option-names.ts'
 import {
+  ACQUIRE_NAMES,
   type AcquireOptions,
   type CloseOptions,
   DEFAULTS,
   durationMs,
+  HAND_OUT_NAMES,
   isThenable,
   joins,
   type LockPath,
+  PS_LOCK_NAMES,
   type PsLockOptions,
   removes,
   requireFunction,
@@ -59,9 +63,10 @@ export class PsLock {
   /**
    * Opens nothing yet.
    * @param path the file to guard, also as a file: URL or as bytes; it need not exist. A path ending in `.lock` is taken as the lock file itself.
-   * @throws TypeError for a path, a duration or a backend that is none
+   * @throws TypeError for a path, a duration or a backend that is none, and for an unknown option
    */
   constructor(path: LockPath, options: PsLockOptions = {}) {
+    requireKnown(options, PS_LOCK_NAMES)
     // Now: a later chdir must not make it another file.
     this.#guards = resolve(requirePath(path, 'path'))
     this.#name = new NameLook(this.#guards)
@@ -99,6 +104,7 @@ export class PsLock {
    * @throws as `exclusive`
    */
   async acquire(options: AcquireOptions & { mode?: LockMode | undefined } = {}): Promise<HeldLock> {
+    requireKnown(options, HAND_OUT_NAMES)
     const mode = checkedMode(options.mode)
     const acquiredAt = new Error('acquired here')
     const site = this.#openNamed()
@@ -112,6 +118,7 @@ export class PsLock {
 
   /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
   tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
+    requireKnown(options, HAND_OUT_NAMES)
     const mode = checkedMode(options.mode)
     const site = this.#openNamed()
     return site.room.force(mode) ? this.#handOut(new Hold(site, mode, 0)) : undefined
@@ -133,6 +140,7 @@ export class PsLock {
 
   /** As `acquire`, blocking the thread. */
   acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
+    requireKnown(options, HAND_OUT_NAMES)
     const mode = checkedMode(options.mode)
     const site = this.#openNamed()
     const waitedMs = this.#enterSync(site, site.room, mode, options)
@@ -169,6 +177,7 @@ export class PsLock {
 
   async #during<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): Promise<Awaited<T>> {
     requireFunction(run, 'run')
+    requireKnown(options, ACQUIRE_NAMES)
     const site = this.#openNamed()
     const patience = this.#patience(site, mode, options)
     const outer = joins(options) ? enclosing(site) : undefined
@@ -182,6 +191,7 @@ export class PsLock {
 
   #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
     requireFunction(run, 'run')
+    requireKnown(options, ACQUIRE_NAMES)
     const site = isOfStore ? this.#open() : this.#openNamed()
     const outer = joins(options) ? enclosing(site) : undefined
     const waitedMs = this.#enterSync(site, roomWithin(outer, site, mode), mode, options)

@@ -1,6 +1,7 @@
 import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { CorruptStoreError } from '../../errors.ts'
+import { type OptionNames, optionNames } from '../../lock/option-names.ts'
 import { requirePath, show } from '../../lock/options.ts'
 import { keepCopyAside } from '../../os/aside.ts'
 import { closeLocked } from '../../os/descriptor.ts'
@@ -17,6 +18,8 @@ export interface DumpOptions {
    */
   readonly overwrite?: boolean | undefined
 }
+
+export const DUMP_NAMES: OptionNames = optionNames<DumpOptions>({ overwrite: true })
 
 /**
  * Writes a consistent copy of a data file. The lock is held, shared, only while the file is read; the copy appears

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path'
 import { StoreIoError } from '../../errors.ts'
+import { requireKnown } from '../../lock/option-names.ts'
 import type { Copyable } from './copyable.ts'
-import { type DumpOptions, dump, restore } from './dump.ts'
+import { DUMP_NAMES, type DumpOptions, dump, restore } from './dump.ts'
 
 export type { DumpOptions }
 
@@ -29,7 +30,8 @@ export interface Dumps {
 /** The two doors of a store, over what its kind offers. */
 export function dumps({ file, queue, refresh }: Copyable): Dumps {
   return {
-    dump: (path, options) => {
+    dump: async (path, options) => {
+      requireKnown(options, DUMP_NAMES)
       const to = resolved(path)
       return queue.beside('shared', { name: 'dump', args: [path, options] }, () => dump(file, to, options))
     },

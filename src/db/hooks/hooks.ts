@@ -1,7 +1,8 @@
 import { LockDeadlockError, type LockMode } from '../../errors.ts'
 import { enclosing } from '../../lock/enter.ts'
 import type { Hold } from '../../lock/hold.ts'
-import { isThenable, requireFunction, requireObject } from '../../lock/options.ts'
+import { nearestName, type OptionNames, optionNames } from '../../lock/option-names.ts'
+import { isThenable, requireFunction, requireObject, show } from '../../lock/options.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import type { Patience } from '../../lock/room.ts'
 import { outsideHolds } from '../../lock/shared-state.ts'
@@ -9,6 +10,8 @@ import type { Issued } from '../queue/operation.ts'
 import { Scope } from '../queue/scope.ts'
 import type { Hook, HookEvent } from './hook.ts'
 import { Told } from './told.ts'
+
+const HOOK_NAMES: OptionNames = optionNames<Hook>({ before: true, after: true })
 
 /** The hooks of one store object. */
 export class Hooks {
@@ -46,6 +49,7 @@ export class Hooks {
     for (const name of ['before', 'after'] as const) {
       if (hook[name] !== undefined) requireFunction(hook[name], `hook.${name}`)
     }
+    requireNotMistyped(hook)
     // An entry of its own: the same hook may be used twice, and each is taken out by itself.
     const entry: Hook = {
       before: (event) => hook.before?.(event),
@@ -197,6 +201,16 @@ export class Hooks {
         '`after`, or use another store.',
       { path: this.#path },
     )
+  }
+}
+
+/** A hook may have members of its own, but not a function that is nearly called `before`: it would never be called. */
+function requireNotMistyped(hook: Hook): void {
+  for (const [name, value] of Object.entries(hook)) {
+    if (typeof value !== 'function' || HOOK_NAMES.has(name)) continue
+    const meant = nearestName(name, HOOK_NAMES)
+    if (meant && hook[meant as keyof Hook] === undefined)
+      throw new TypeError(`unknown member ${show(name)} of a hook: did you mean "${meant}"?`)
   }
 }
 

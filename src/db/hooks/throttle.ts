@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ThrottledError } from '../../errors.ts'
+import { type OptionNames, optionNames, requireKnown } from '../../lock/option-names.ts'
 import { DEFAULTS, durationMs, show } from '../../lock/options.ts'
 import { Allowance, type Pace, SharedAllowance } from './allowance.ts'
 import type { Hook, HookEvent } from './hook.ts'
@@ -25,6 +26,13 @@ export interface ThrottleOptions {
    */
   readonly maxDelayMs?: number | undefined
 }
+
+const THROTTLE_NAMES: OptionNames = optionNames<ThrottleOptions>({
+  writesPerSecond: true,
+  per: true,
+  burst: true,
+  maxDelayMs: true,
+})
 
 /** What Atomics.wait sleeps on in blocking calls. */
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
@@ -91,6 +99,7 @@ async function delay(delayMs: number, signal: AbortSignal | undefined): Promise<
 }
 
 function checked(options: ThrottleOptions): { pace: Pace; maxDelayMs: number; per: 'process' | 'store' } {
+  requireKnown(options, THROTTLE_NAMES)
   const { writesPerSecond, per = 'process', burst = 1, maxDelayMs } = options
   if (!(Number.isFinite(writesPerSecond) && writesPerSecond > 0)) {
     throw new TypeError(`writesPerSecond must be a number above 0, got ${show(writesPerSecond)}`)

@@ -1,4 +1,5 @@
 import { SchemaError, type SchemaErrorDetails } from '../../errors.ts'
+import { type OptionNames, optionNames, requireKnown } from '../../lock/option-names.ts'
 import { show } from '../../lock/options.ts'
 import { cloneTree, getOwn, isObject } from '../tree/json-tree.ts'
 import type { StoredRecord } from './rows.ts'
@@ -14,6 +15,8 @@ export interface FieldSchema {
 export interface TableSchema {
   readonly fields: Readonly<Record<string, FieldSchema>>
 }
+
+const DECLARATION_NAMES: OptionNames = optionNames<FieldSchema>({ type: true, nullable: true, default: true })
 
 const TYPES: readonly FieldType[] = ['string', 'number', 'boolean', 'object', 'array']
 
@@ -137,6 +140,7 @@ export function withField(
   if (!isObject(field) || !TYPES.includes(field.type as FieldType)) {
     throw new TypeError(`the type of field ${name} must be one of ${TYPES.join(', ')}, got ${show(given)}`)
   }
+  requireKnown(field, DECLARATION_NAMES, `member of field ${name},`)
   const plain: FieldSchema = {
     type: field.type as FieldType,
     ...(field.nullable === true ? { nullable: true } : {}),

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { ClosedError, ConflictError, SchemaError } from '../../errors.ts'
+import { type OptionNames, optionNames, requireKnown } from '../../lock/option-names.ts'
 import { requireObject, show } from '../../lock/options.ts'
 import type { TransactionsOf } from '../transaction.ts'
 import { getOwn } from '../tree/json-tree.ts'
@@ -10,6 +11,9 @@ import { declared, expectation, Shape, type TableSchema, withField } from './sch
 import type { Pending, Schemas } from './schema-file.ts'
 import type { Tables } from './tables.ts'
 import type { CreateOptions, VersionOptions } from './types.ts'
+
+const CREATE_NAMES: OptionNames = optionNames<CreateOptions>({ mode: true })
+const VERSION_NAMES: OptionNames = optionNames<VersionOptions>({ version: true })
 
 /** A table in a store; the types of its records are in `Table`. */
 export class StoreTable<S> {
@@ -25,7 +29,9 @@ export class StoreTable<S> {
     this.#doors = doors
   }
 
-  async create(fields: object, { mode }: CreateOptions = {}): Promise<this> {
+  async create(fields: object, options: CreateOptions = {}): Promise<this> {
+    requireKnown(options, CREATE_NAMES)
+    const { mode } = options
     if (mode !== undefined && mode !== 'open' && mode !== 'override') {
       throw new TypeError(`mode must be 'open' or 'override', got ${show(mode)}`)
     }
@@ -114,7 +120,8 @@ export class StoreTable<S> {
     })
   }
 
-  update(criteria: unknown, changes: object, options: VersionOptions = {}): Promise<StoredRecord[]> {
+  async update(criteria: unknown, changes: object, options: VersionOptions = {}): Promise<StoredRecord[]> {
+    requireKnown(options, VERSION_NAMES)
     return this.#write(async (tx, shape) => {
       requireObject(changes, 'update(criteria, changes): changes')
       const values = shape.changes(changes)
@@ -129,7 +136,8 @@ export class StoreTable<S> {
     })
   }
 
-  delete(criteria: unknown, options: VersionOptions = {}): Promise<number> {
+  async delete(criteria: unknown, options: VersionOptions = {}): Promise<number> {
+    requireKnown(options, VERSION_NAMES)
     return this.#write(async (tx, shape) => {
       const found = await this.#find(tx, shape, selection(criteria), options)
       const ids = found.map(({ _id }) => _id)

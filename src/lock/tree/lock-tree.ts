@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { ClosedError, LockDeadlockError, type TreeLockHolder, type TreeLockMode } from '../../errors.ts'
 import { canonicalPath } from '../../os/lock-file.ts'
+import { requireKnown } from '../option-names.ts'
 import { durationMs, type LockPath, requireFunction, requirePath, requireSignal } from '../options.ts'
 import { Acquisition, type Granted, type Request } from './acquisition.ts'
 import type { TreeFile } from './claim.ts'
@@ -11,6 +12,9 @@ import {
   checkedTreeMode,
   DEFAULT_TIMEOUT_MS,
   type LockTreeOptions,
+  TREE_ACQUIRE_NAMES,
+  TREE_HAND_OUT_NAMES,
+  TREE_NAMES,
   type TreeAcquireOptions,
 } from './options.ts'
 import { upgradeError } from './refusal.ts'
@@ -48,9 +52,10 @@ export class LockTree {
    * Opens nothing yet.
    * @param path what the tree is of; it need not exist, and may be a folder. The lock file is its real path plus
    * `.locktree`; a path that ends so is taken as the lock file itself.
-   * @throws TypeError for a path or a duration that is none
+   * @throws TypeError for a path or a duration that is none, and for an unknown option
    */
   constructor(path: LockPath, options: LockTreeOptions = {}) {
+    requireKnown(options, TREE_NAMES)
     // Now: a later chdir must not make it another file.
     this.#given = resolve(requirePath(path, 'path'))
     this.#timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULT_TIMEOUT_MS)
@@ -86,6 +91,7 @@ export class LockTree {
     name: string,
     options: TreeAcquireOptions & { mode?: TreeLockMode | undefined } = {},
   ): Promise<HeldTreeLock> {
+    requireKnown(options, TREE_HAND_OUT_NAMES)
     const acquiredAt = new Error('acquired here')
     const request = this.#request(name, checkedTreeMode(options.mode), options)
     const patience = this.#patience(options)
@@ -98,6 +104,7 @@ export class LockTree {
     name: string,
     options: { mode?: TreeLockMode | undefined; reason?: string | undefined } = {},
   ): HeldTreeLock | undefined {
+    requireKnown(options, TREE_HAND_OUT_NAMES)
     const acquiredAt = new Error('acquired here')
     const request = this.#request(name, checkedTreeMode(options.mode), options)
     const acquisition = new Acquisition(request)
@@ -151,6 +158,7 @@ export class LockTree {
     options: TreeAcquireOptions = {},
   ): Promise<Awaited<T>> {
     requireFunction(run, 'run')
+    requireKnown(options, TREE_ACQUIRE_NAMES)
     const outer = enclosingHolds(this.#open().path)
     const request = this.#request(name, mode, options, outer)
     const patience = this.#patience(options)

@@ -1,4 +1,5 @@
 import type { TreeLockMode } from '../../errors.ts'
+import { type OptionNames, optionNames } from '../option-names.ts'
 import { type AcquireOptions, show } from '../options.ts'
 import { MODES } from './mode.ts'
 import { isPrintable } from './name.ts'
@@ -19,6 +20,24 @@ export interface TreeAcquireOptions extends AcquireOptions {
    */
   readonly reason?: string | undefined
 }
+
+export const TREE_NAMES: OptionNames = optionNames<LockTreeOptions>({ timeoutMs: true })
+
+export const TREE_ACQUIRE_NAMES: OptionNames = optionNames<TreeAcquireOptions>({
+  timeoutMs: true,
+  signal: true,
+  join: true,
+  reason: true,
+})
+
+/** Of the forms that hand the name out; the try-form knows them all too. */
+export const TREE_HAND_OUT_NAMES: OptionNames = optionNames<TreeAcquireOptions & { mode?: unknown }>({
+  timeoutMs: true,
+  signal: true,
+  join: true,
+  reason: true,
+  mode: true,
+})
 
 export const DEFAULT_TIMEOUT_MS = 10_000
 

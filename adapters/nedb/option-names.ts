@@ -1,0 +1,43 @@
+import type Vanilla from '@seald-io/nedb'
+import { LOG_OPTIONS, type LogOptions } from '../../src/db/options.ts'
+import { optionNames, requireKnown } from '../../src/lock/option-names.ts'
+
+/** What the library takes and its types do not have. */
+interface Untyped {
+  /** Since 4.0. */
+  testSerializationHooks?: boolean
+  /** Of nedb 1.x, ignored since. */
+  nodeWebkitAppName?: string
+}
+
+/** By name: what NeDB takes, and what pslock adds. */
+export const NEDB_OPTIONS: {
+  readonly [K in keyof (Vanilla.default.DataStoreOptions & LogOptions & Untyped)]-?: true
+} = {
+  ...LOG_OPTIONS,
+  filename: true,
+  timestampData: true,
+  inMemoryOnly: true,
+  autoload: true,
+  onload: true,
+  beforeDeserialization: true,
+  afterSerialization: true,
+  corruptAlertThreshold: true,
+  compareStrings: true,
+  modes: true,
+  testSerializationHooks: true,
+  nodeWebkitAppName: true,
+}
+
+const NAMES = optionNames<typeof NEDB_OPTIONS>(NEDB_OPTIONS)
+const MODES = optionNames<NonNullable<Vanilla.default.DataStoreOptions['modes']>>({
+  fileMode: true,
+  dirMode: true,
+})
+
+/** @throws TypeError for what is no option of NeDB's or pslock's */
+export function requireKnownToNedb(options: object): void {
+  requireKnown(options, NAMES)
+  const { modes } = options as { modes?: object | null }
+  requireKnown(modes, MODES, 'member of the option modes,')
+}
