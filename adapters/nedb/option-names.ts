@@ -11,7 +11,7 @@ interface Untyped {
 }
 
 /** By name: what NeDB takes, and what pslock adds. */
-export const NEDB_OPTIONS: {
+const NEDB_OPTIONS: {
   readonly [K in keyof (Vanilla.default.DataStoreOptions & LogOptions & Untyped)]-?: true
 } = {
   ...LOG_OPTIONS,
@@ -35,9 +35,13 @@ const MODES = optionNames<NonNullable<Vanilla.default.DataStoreOptions['modes']>
   dirMode: true,
 })
 
-/** @throws TypeError for what is no option of NeDB's or pslock's */
-export function requireKnownToNedb(options: object): void {
+/**
+ * @typeParam O must not have an option that is not among them
+ * @throws TypeError for what is no option of NeDB's or pslock's
+ */
+export function requireKnownToNedb<O extends object>(
+  options: O & { readonly [K in Exclude<keyof O, keyof typeof NEDB_OPTIONS>]?: never },
+): void {
   requireKnown(options, NAMES)
-  const { modes } = options as { modes?: object | null }
-  requireKnown(modes, MODES, 'member of the option modes,')
+  requireKnown((options as { modes?: object | null }).modes, MODES, 'member of the option modes,')
 }

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { check as checkFile, repair as repairFile } from '../../src/db/dump/check.ts'
 import { dump as dumpFile, restore as restoreFile } from '../../src/db/dump/dump.ts'
-import { closedFile, type StoreFile } from '../../src/db/dump/store-file.ts'
+import { closedFile, readingFailed, type StoreFile } from '../../src/db/dump/store-file.ts'
 import { harmless } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
 import { canonicalPath } from '../../src/os/lock-file.ts'
@@ -22,6 +22,7 @@ export async function dump(
 }
 
 export async function restore(file: string, from: string, flags: FileFlags): Promise<Report> {
+  requireThere(from)
   requireSameKind(file, from, flags.store)
   // The store may be damaged beyond recognition, or gone: the dump says what kind it is.
   await locked(file, from, flags, (store) => restoreFile(store, from))
@@ -45,7 +46,7 @@ async function locked<T>(
   { store, timeout, lockPath }: FileFlags,
   run: (store: StoreFile) => Promise<T>,
 ): Promise<T> {
-  statSync(like)
+  requireThere(like)
   const path = canonicalPath(file)
   const format = formatOf(like, store)
   const lock = new PsLock(path, { timeoutMs: timeout, lockPath })
@@ -53,5 +54,14 @@ async function locked<T>(
     return await run(closedFile(path, lock, timeout, format))
   } finally {
     await lock.close()
+  }
+}
+
+/** @throws StoreIoError */
+function requireThere(path: string): void {
+  try {
+    statSync(path)
+  } catch (error) {
+    throw readingFailed(path, error)
   }
 }

@@ -13,7 +13,8 @@ const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: lowdbFormat
 
 /**
  * What a file is said to be, or what it looks like: one with a line that is a record of NeDB's is NeDB's; one that begins
- * like JSON is lowdb's. @throws where it looks like neither
+ * like JSON is lowdb's. Of an empty one its name tells: `.db` and `.nedb` are NeDB's, `.json`, or a journal beside it, lowdb's.
+ * @throws where it looks like neither
  */
 export function formatOf(file: string, said: Kind | undefined): FileFormat {
   const kind = said ?? kindOf(file)

@@ -130,7 +130,7 @@ export function readWholeNow(path: string): Buffer {
 }
 
 /** What reading a file, which must be there, failed with. */
-function readingFailed(path: string, cause: unknown): Error {
+export function readingFailed(path: string, cause: unknown): Error {
   if (errnoOf(cause) !== 'ENOENT') return storeFailure(path, 'read', cause)
   return new StoreIoError(`cannot read ${path}: there is no such file (ENOENT).`, { path, cause })
 }
