@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs'
 import { lowdbFormat } from '../../adapters/lowdb/file-format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
 import type { FileFormat } from '../../src/db/dump/file-format.ts'
@@ -17,7 +17,12 @@ const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: lowdbFormat
  * @throws where it looks like neither
  */
 export function formatOf(file: string, said: Kind | undefined): FileFormat {
-  const kind = said ?? kindOf(file)
+  const kind = said ?? look(file)
+  if (kind === 'empty') {
+    throw new Error(
+      `${file} is empty, which a file of NeDB may be and one of lowdb may not: say which it is, by --store nedb or --store lowdb`,
+    )
+  }
   if (kind) return FORMATS[kind]
   throw new Error(
     `${file} looks neither like a file of NeDB nor like one of lowdb: say which it is, by --store nedb or --store lowdb`,
@@ -27,8 +32,9 @@ export function formatOf(file: string, said: Kind | undefined): FileFormat {
 /** @throws where two files look like different kinds of stores, and nobody said what they are */
 export function requireSameKind(file: string, dump: string, said: Kind | undefined): void {
   if (said || !existsSync(file)) return
-  const [own, other] = [file, dump].map(kindOf)
-  if (!own || !other || own === other) return
+  const [own, other] = [file, dump].map(look)
+  // An empty file may be replaced by any.
+  if (!own || !other || own === other || isEmpty(file)) return
   throw new Error(
     `${file} looks like a file of ${own}, and ${dump} like one of ${other}. If it shall be so: --store ${other}`,
   )
@@ -37,19 +43,35 @@ export function requireSameKind(file: string, dump: string, said: Kind | undefin
 /** A longer line is not looked at: that is no record that anybody would write. */
 const LONGEST_LINE_BYTES = 64 * PIECE_BYTES
 
-/** To read a FIFO would wait until somebody writes into it. @throws CorruptStoreError */
-function kindOf(path: string): Kind | undefined {
+/** What it looks like, and is called. To read a FIFO would wait until somebody writes into it. @throws CorruptStoreError */
+function look(path: string): Kind | 'empty' | undefined {
   if (!statSync(path).isFile())
     throw new CorruptStoreError(`${path} is not a regular file and cannot be a data file`, { path })
   const fd = openSync(path, 'r')
   try {
     const first = readNow(fd, 0, PIECE_BYTES)
+    if (isBlank(first)) return kindOfName(path) ?? 'empty'
     const found = some(linesOf(fd), isNedbRecord)
     if (found) return 'nedb'
     return /^\s*[[{]/.test(first.toString()) ? 'lowdb' : undefined
   } finally {
     closeSync(fd)
   }
+}
+
+function isBlank(bytes: Buffer): boolean {
+  return bytes.length < PIECE_BYTES && /^[ \t\r\n]*$/.test(bytes.toString())
+}
+
+function isEmpty(path: string): boolean {
+  const { size } = statSync(path)
+  return size < PIECE_BYTES && isBlank(readFileSync(path))
+}
+
+function kindOfName(path: string): Kind | undefined {
+  if (existsSync(`${path}.journal`)) return 'lowdb'
+  if (/\.(db|nedb)$/i.test(path)) return 'nedb'
+  return /\.json$/i.test(path) ? 'lowdb' : undefined
 }
 
 /** The lines of a file that are not too long. */
