@@ -36,7 +36,7 @@ describe('pslock dump, restore, check, repair: empty and missing files', () => {
 
   it('an empty JSON is damaged, for lowdb, for pslock, and on the command line', async () => {
     writeFileSync(at('data.json'), '')
-    await assert.rejects(new Low(new JSONFile(at('data.json')), {}).read(), SyntaxError)
+    await assert.rejects(new Low<unknown>(new JSONFile(at('data.json')), {}).read(), SyntaxError)
     await assert.rejects(new LockedLow(at('data.json'), {}).read(), { code: 'PSLOCK_CORRUPT' })
     const check = await pslock('check', at('data.json'))
     assert.equal(check.code, 1, check.stderr)
