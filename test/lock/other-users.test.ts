@@ -74,6 +74,76 @@ describe('other users', () => {
     assert.equal(await mate.call('tryAcquire', at('data')), false)
   })
 
+  describe('a lock file that root made, by sudo once, say', () => {
+    it('belongs to whom the data belongs to', async () => {
+      writeFileSync(at('data'), '')
+      chownSync(at('data'), NOBODY, GROUP)
+      chmodSync(at('data'), 0o600)
+      chmodSync(at(), 0o755)
+      await new PsLock(at('data')).exclusive(() => {})
+      const { uid, gid, mode } = statSync(at('data.lock'))
+      assert.deepEqual([uid, gid, mode & 0o777], [NOBODY, GROUP, 0o600])
+      await assertExclude(await crew.process(stranger))
+    })
+
+    it('and where there is no data yet, to whom the folder belongs to', async () => {
+      mkdirSync(at('home'))
+      chownSync(at('home'), NOBODY, NOBODY)
+      chmodSync(at('home'), 0o700)
+      chmodSync(at(), 0o755)
+      await new PsLock(at('home/data')).exclusive(() => {})
+      const { uid, gid, mode } = statSync(at('home/data.lock'))
+      assert.deepEqual([uid, gid, mode & 0o777], [NOBODY, NOBODY, 0o600])
+      const mate = await crew.process(stranger)
+      await mate.call('acquire', at('home/data'))
+      await mate.call('release')
+    })
+
+    it('also the file of those who wait', async () => {
+      writeFileSync(at('data'), '')
+      chownSync(at('data'), NOBODY, NOBODY)
+      chmodSync(at(), 0o777)
+      const mate = await crew.process(stranger)
+      await mate.call('acquire', at('data'))
+      const lock = new PsLock(at('data'))
+      await lock.exclusive(() => {}, { timeoutMs: 60 }).catch(() => {})
+      assert.equal(statSync(at('data.lock.turn')).uid, NOBODY)
+      await mate.call('release')
+    })
+  })
+
+  it("in a folder that a group shares a lock file is the group's before there is data, whatever the umask", async () => {
+    mkdirSync(at('shared'))
+    chownSync(at('shared'), 0, GROUP)
+    chmodSync(at('shared'), 0o2770)
+    chmodSync(at(), 0o755)
+    const mates = [await crew.process(member), await crew.process({ uid: 12345, gid: GROUP })]
+    const before = process.umask(0o077)
+    try {
+      await new PsLock(at('shared/data')).exclusive(() => {})
+    } finally {
+      process.umask(before)
+    }
+    assert.equal(statSync(at('shared/data.lock')).mode & 0o777, 0o660)
+    await mates[0]!.call('acquire', at('shared/data'))
+    assert.equal(await mates[1]!.call('tryAcquire', at('shared/data')), false)
+  })
+
+  it('data that was opened to others later opens its lock file with it', async () => {
+    writeFileSync(at('data'), '')
+    chmodSync(at('data'), 0o600)
+    chmodSync(at(), 0o755)
+    const first = new PsLock(at('data'))
+    await first.exclusive(() => {})
+    // Opened anew: after some seconds without use, too.
+    await first.close()
+    assert.equal(statSync(at('data.lock')).mode & 0o777, 0o600)
+    chmodSync(at('data'), 0o644)
+    await using lock = new PsLock(at('data'))
+    await lock.exclusive(() => {})
+    assert.equal(statSync(at('data.lock')).mode & 0o777, 0o644)
+  })
+
   it('who is not of the group of the data makes a lock file of its own group, and all can use it', async () => {
     writeFileSync(at('data'), '')
     chownSync(at('data'), 0, GROUP)
