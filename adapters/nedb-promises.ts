@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module'
 import type Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { openLog } from '../src/db/locked-db.ts'
@@ -12,6 +11,7 @@ import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
 import { requireKnownToNedb } from './nedb/option-names.ts'
+import { requirePackage } from './nedb/packages.ts'
 import { nedbRows } from './nedb/rows.ts'
 
 type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
@@ -49,7 +49,7 @@ interface Promises {
 
 type Onload = ((error: Error | null) => unknown) | undefined
 
-const Datastore = createRequire(import.meta.url)('nedb-promises') as new (options: unknown) => Promises
+const Datastore = requirePackage('nedb-promises') as new (options: unknown) => Promises
 
 /** `nedb-promises`: a promise layer over NeDB, whose choke point it shares. */
 export const nedbPromisesAdapter: LogAdapter<Promises> = {

@@ -5,9 +5,10 @@ import type { LogOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
 import { autoload, load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
-import { fromNedb, type Nedb } from './nedb/internals.ts'
+import type { Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 import { requireKnownToNedb } from './nedb/option-names.ts'
+import { fromNedb } from './nedb/packages.ts'
 
 export { nedbAdapter }
 

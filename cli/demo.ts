@@ -3,6 +3,7 @@ import pc from 'picocolors'
 import { EXIT } from './exit-codes.ts'
 import { progressDisplay } from './progress.ts'
 import { DEFAULTS, type StressOptions } from './stress/options.ts'
+import { missingPackage } from './stress/stores/packages.ts'
 import { type StressRun, stress } from './stress/stress.ts'
 import type { Verdict } from './stress/verdict.ts'
 import { duration, figure, table } from './table.ts'
@@ -16,6 +17,8 @@ const RUNS = [
 ] as const
 
 export interface Demo {
+  /** The packages of stores that were left out, since they are not installed. */
+  readonly missing: readonly string[]
   readonly runs: readonly Verdict[]
   readonly elapsedMs: number
   /** Whether both locked runs are clean. */
@@ -23,7 +26,7 @@ export interface Demo {
 }
 
 /**
- * The same work by many processes four times: each store without a lock, then with it.
+ * The same work by many processes four times: each store that is installed without a lock, then with it.
  * @param onRun is given every run with all that happened in it
  */
 export async function demo(
@@ -34,7 +37,13 @@ export async function demo(
 ): Promise<Demo> {
   const start = performance.now()
   const runs: Verdict[] = []
-  for (const run of RUNS) {
+  const missing = new Set<string>()
+  const possible = RUNS.filter(({ store }) => {
+    const name = missingPackage(store)
+    if (name !== undefined) missing.add(name)
+    return name === undefined
+  })
+  for (const run of possible) {
     const options: StressOptions = {
       ...DEFAULTS,
       ...run,
@@ -46,7 +55,7 @@ export async function demo(
       keep: false,
     }
     const display = progressDisplay(
-      `${runs.length + 1}/4 ${run.store} ${run.unlocked ? 'unlocked' : 'locked'}`,
+      `${runs.length + 1}/${possible.length} ${run.store} ${run.unlocked ? 'unlocked' : 'locked'}`,
     )
     try {
       const done = await stress(options, display.show, signal)
@@ -60,9 +69,22 @@ export async function demo(
   const locked = runs.filter(({ mode }) => mode === 'locked')
   return {
     runs,
+    missing: [...missing],
     elapsedMs: performance.now() - start,
     clean: locked.every(({ exitCode }) => exitCode === EXIT.clean),
   }
+}
+
+/** Both stores, for whoever has neither of them. */
+const EVERYTHING = 'npx -p pslock -p lowdb -p nedb-promises pslock demo'
+
+/** What was left out, and what to type for it; in one line. Nothing was: undefined. */
+export function missingText({ missing, runs }: Demo): string | undefined {
+  if (missing.length === 0) return undefined
+  const names = missing.join(' and ')
+  const verb = missing.length === 1 ? 'is' : 'are'
+  const what = runs.length === 0 ? 'there is nothing to show' : 'the rest was left out'
+  return `${names} ${verb} not installed, so ${what}. For all of it: ${EVERYTHING}`
 }
 
 const HEADER = [
@@ -78,12 +100,12 @@ const HEADER = [
   'verdict',
 ]
 
-/** The four runs as rows of cells, the names of the columns first. */
+/** The runs as rows of cells, the names of the columns first. */
 export function demoRows({ runs }: Demo): string[][] {
   return [HEADER, ...runs.map(row)]
 }
 
-/** The four runs in one table, and what they show. */
+/** The runs in one table, and what they show. */
 export function demoText(result: Demo): string {
   return [
     table(demoRows(result), { right: [2, 3, 4, 5, 6, 7, 8] }),

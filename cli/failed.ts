@@ -9,7 +9,7 @@ export function failed(error: unknown): void {
 }
 
 /** In one line; of an error of ours also the stack below it, which is of this process. */
-export function words(error: unknown): string {
+function words(error: unknown): string {
   if (error instanceof PsLockError) return error.message
   return harmless(error instanceof Error ? error.message : String(error))
 }

@@ -4,7 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { lockPathOption, seconds, wholeNumber } from './arguments.ts'
 import { addCleanCommand } from './clean.ts'
 import { EXIT } from './exit-codes.ts'
-import { failed, words } from './failed.ts'
+import { failed } from './failed.ts'
 import { addFileCommands } from './files/commands.ts'
 import { abortWhenInterrupted, interrupted } from './interruption.ts'
 import { harmlessLines, print, writeOut } from './output.ts'
@@ -56,11 +56,11 @@ function program(): Command {
       'repeats the same plan of operations (default: random, and printed)',
       wholeNumber(0, MAX_SEED),
     )
-    .option('--json', 'the four verdicts as one JSON object')
+    .option('--json', 'the verdicts as one JSON object')
     .option('--report <file>', 'one HTML page with plots')
     .addHelpText(
       'after',
-      '\nExit codes: 0 both locked runs are clean, 1 otherwise, 2 wrong usage, 125 clean, but the report\ncould not be written, 130 Ctrl-C',
+      '\nExit codes: 0 the locked runs are clean, 1 otherwise, 2 wrong usage, 125 no store is installed, it\nfailed itself, or the report could not be written, 130 Ctrl-C',
     )
     .action(runDemo)
 
@@ -85,11 +85,17 @@ interface DemoFlags {
 }
 
 async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
-  const { demo, demoText } = await import('./demo.ts')
+  const { demo, demoText, missingText } = await import('./demo.ts')
   const path = flags.report === undefined ? undefined : await reportPathFor(flags.report, command)
   abortWhenInterrupted()
   const runs: StressRun[] = []
   const result = await demo(flags.seed ?? anySeed(), flags.procs, interrupted, (run) => runs.push(run))
+  const missing = missingText(result)
+  if (missing !== undefined) print(`pslock: ${missing}\n`)
+  if (result.runs.length === 0) {
+    process.exitCode = EXIT.failed
+    return
+  }
   line(flags.json ? JSON.stringify(result, undefined, 2) : demoText(result))
   process.exitCode = result.clean ? EXIT.clean : EXIT.damaged
   if (path !== undefined) await reported(path, paired(runs))
@@ -141,7 +147,6 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT.usage
   else if (!interrupted.aborted) {
-    print(`pslock: ${words(error)}\n`)
-    process.exitCode = EXIT.damaged
+    failed(error)
   }
 }

@@ -5,10 +5,11 @@ import { errnoOf, harmless } from '../../src/errors.ts'
 import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
-import { fromNedb, type Nedb, type NedbModel } from './internals.ts'
+import type { Nedb, NedbModel } from './internals.ts'
 import { attached, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { OwnIndexes, settleWhenReached } from './own-indexes.ts'
+import { fromNedb } from './packages.ts'
 import { nedbRows } from './rows.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
 import { currentCall } from './calls.ts'
 import { randomId } from './ids.ts'
-import { type Doc, fromNedb, type Nedb } from './internals.ts'
+import type { Doc, Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
+import { fromNedb } from './packages.ts'
 import { toLine } from './records.ts'
 
 /** What neither goes through the executor again nor emits events. */

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
-import { fromNedb, type Nedb } from './internals.ts'
+import type { Nedb } from './internals.ts'
+import { fromNedb } from './packages.ts'
 
 /** NeDB's own data members; its methods are found on its prototype. */
 const DATA = [

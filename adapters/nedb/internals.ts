@@ -1,5 +1,4 @@
 import type { EventEmitter } from 'node:events'
-import { createRequire } from 'node:module'
 
 /**
  * The parts of @seald-io/nedb that the adapter touches, described structurally: they are not in its own types, and a
@@ -94,15 +93,4 @@ export interface NedbModel {
   /** @throws where a field has a name that NeDB refuses */
   checkObject(doc: unknown): void
   match(doc: Doc, query: Query): boolean
-}
-
-const require = createRequire(import.meta.url)
-
-/** A part of @seald-io/nedb, the application's own or the one that its nedb-promises brings along. */
-export function fromNedb(part: '' | '/lib/model.js'): unknown {
-  try {
-    return require(`@seald-io/nedb${part}`)
-  } catch {
-    return createRequire(require.resolve('nedb-promises'))(`@seald-io/nedb${part}`)
-  }
 }

@@ -8,17 +8,10 @@ import { storeFailure } from '../../src/os/replace.ts'
 import type { BeforeLoad } from './before-load.ts'
 import { calling, nameCalls } from './calls.ts'
 import { ensureIndex, removeIndex } from './indexes.ts'
-import {
-  type Doc,
-  fromNedb,
-  type IndexOptions,
-  type Nedb,
-  type NedbCursor,
-  type NedbModel,
-  type Query,
-} from './internals.ts'
+import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import type { OwnIndexes } from './own-indexes.ts'
+import { fromNedb } from './packages.ts'
 import {
   type Paths,
   requireNoPrototype,

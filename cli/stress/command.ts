@@ -1,12 +1,14 @@
 import { tmpdir } from 'node:os'
 import { type Command, Option } from 'commander'
 import { killsOrRate, milliseconds, rate, wholeNumber } from '../arguments.ts'
+import { failed } from '../failed.ts'
 import { abortWhenInterrupted, interrupted } from '../interruption.ts'
 import { writeOut } from '../output.ts'
 import { anySeed, MAX_SEED } from '../seed.ts'
 import { DEFAULTS, STORES, type StressOptions } from './options.ts'
 import { reported, reportPathFor } from './page/option.ts'
 import { PROFILES, type ProfileName } from './profiles.ts'
+import { missingPackage, missingText } from './stores/packages.ts'
 
 /** What can be given on the command line. */
 export interface StressFlags
@@ -102,13 +104,16 @@ export function addStressCommand(root: Command): void {
 const EXIT_CODES = `
 Exit codes: 0 clean, 1 losses or errors found (with --unlocked they are expected), 2 wrong usage,
 3 not enough contention to prove anything (not with --unlocked or one process), 130 Ctrl-C (the
-verdict is then on what was done so far), 125 clean, but the report could not be written
+verdict is then on what was done so far), 125 it failed itself: the store is not installed,
+no such folder, or clean, but the report could not be written
 
 Enough contention is 0.25 hand-overs between processes per operation; with --think 0 and time slices it is
 min(20, ops / 4) turns for every process that was not killed.`
 
 async function runStress(given: StressFlags, command: Command): Promise<void> {
   const options = optionsOf(given, command)
+  const missing = missingPackage(options.store)
+  if (missing !== undefined) return failed(new Error(missingText(options.store, missing)))
   const path = given.report === undefined ? undefined : await reportPathFor(given.report, command)
   const [{ stress }, { report }, { progressDisplay }] = await Promise.all([
     import('./stress.ts'),

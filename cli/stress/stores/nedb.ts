@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import type Vanilla from '@seald-io/nedb'
+import { fromNedb } from '../../../adapters/nedb/packages.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { documentSubject } from './documents.ts'
 import { logOptions, type Subject, type SubjectOptions } from './subject.ts'
@@ -35,5 +35,5 @@ export async function open(options: SubjectOptions): Promise<Subject> {
 
 /** The library's constructor as CommonJS gives it: its types know only a default export. */
 export function vanilla(): typeof Vanilla.default {
-  return createRequire(import.meta.url)('@seald-io/nedb')
+  return fromNedb('') as typeof Vanilla.default
 }

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { killWhatIsLeft, type Outcome, start } from './cli/run-pslock.ts'
+import { ROOT } from './fixtures/code.ts'
+import { useFolder } from './fixtures/folder.ts'
+
+const DEPENDENCIES = ['commander', 'cli-progress', 'picocolors', 'koffi']
+
+/** Projects that have pslock installed, but not all of the stores, which are optional. */
+describe('a store that is not installed', () => {
+  killWhatIsLeft()
+  const at = useFolder()
+
+  /** A project with these packages besides pslock. A copy of that, for a link would see what this repository has. */
+  function install(...packages: string[]): void {
+    const own = at('node_modules/pslock')
+    mkdirSync(own, { recursive: true })
+    cpSync(join(ROOT, 'dist'), join(own, 'dist'), {
+      recursive: true,
+      filter: (path) => !/\.map$|\bbrowser$/.test(path),
+    })
+    cpSync(join(ROOT, 'package.json'), join(own, 'package.json'))
+    for (const name of [...DEPENDENCIES, ...packages]) {
+      mkdirSync(dirname(at(join('node_modules', name))), { recursive: true })
+      symlinkSync(join(ROOT, 'node_modules', name), at(join('node_modules', name)))
+    }
+  }
+
+  function pslock(...args: string[]): Promise<Outcome> {
+    return run(at('node_modules/pslock/dist/cli/pslock.js'), ...args)
+  }
+
+  function run(...args: string[]): Promise<Outcome> {
+    return start(process.execPath, args, { cwd: at('.') }).outcome
+  }
+
+  const demo = () => pslock('demo', '--procs', '2', '--seed', '1')
+  const EVERYTHING = 'For all of it: npx -p pslock -p lowdb -p nedb-promises pslock demo\n'
+
+  for (const [store, name] of [
+    ['nedb', '@seald-io/nedb'],
+    ['nedb-promises', 'nedb-promises'],
+    ['lowdb', 'lowdb'],
+  ] as const) {
+    it(`pslock stress --store ${store} says in one line what to install, and ends with 125`, async () => {
+      install()
+      const { code, stdout, stderr } = await pslock('stress', '--store', store, '--procs', '2')
+      assert.deepEqual([code, stdout], [125, ''])
+      assert.equal(
+        stderr,
+        `pslock: the store ${store} needs the package ${name}, which is not installed: npm install ${name} pslock\n`,
+      )
+    })
+  }
+
+  for (const [entry, name] of [
+    ['nedb', '@seald-io/nedb'],
+    ['nedb-promises', 'nedb-promises'],
+  ] as const) {
+    it(`an import of pslock/${entry} says in one line what to install, without a require stack`, async () => {
+      install()
+      writeFileSync(at('app.mjs'), `await import('pslock/${entry}').catch(({ code }) => console.log(code))`)
+      assert.equal((await run('app.mjs')).stdout, 'ERR_MODULE_NOT_FOUND\n')
+      writeFileSync(at('app.mjs'), `import 'pslock/${entry}'`)
+      const { code, stderr } = await run('app.mjs')
+      assert.equal(code, 1)
+      const said = `the package ${name}, which pslock works on, is not installed: npm install ${name}`
+      assert.ok(stderr.includes(`Error: ${said}`), stderr)
+      assert.doesNotMatch(stderr, /require stack|requireStack|^ +at /im)
+    })
+  }
+
+  it('pslock/nedb and its stress work on the library that nedb-promises brings along', async () => {
+    install('nedb-promises')
+    writeFileSync(at('app.mjs'), "import { LockedNedb } from 'pslock/nedb'; console.log(typeof LockedNedb)")
+    assert.equal((await run('app.mjs')).stdout, 'function\n')
+    const { code, stdout, stderr } = await pslock('stress', '--procs', '2', '--ops', '10', '--seed', '1')
+    assert.ok(code === 0 || code === 3, stdout + stderr)
+  })
+
+  it('the demo of nothing says what to type, and ends with 125', async () => {
+    install()
+    const { code, stdout, stderr } = await demo()
+    assert.deepEqual([code, stdout], [125, ''])
+    assert.equal(
+      stderr,
+      `pslock: @seald-io/nedb and lowdb are not installed, so there is nothing to show. ${EVERYTHING}`,
+    )
+  })
+
+  for (const [there, missing, store] of [
+    ['lowdb', '@seald-io/nedb', 'lowdb'],
+    ['nedb-promises', 'lowdb', 'nedb'],
+  ] as const) {
+    it(`the demo runs with ${there} alone, and says what to type for the rest`, async () => {
+      install(there)
+      const { code, stdout, stderr } = await demo()
+      assert.equal(code, 0, stdout + stderr)
+      assert.equal(stdout.split('\n').filter((line) => line.startsWith(`${store} `)).length, 2, stdout)
+      assert.ok(
+        stderr.includes(`pslock: ${missing} is not installed, so the rest was left out. ${EVERYTHING}`),
+      )
+    })
+  }
+
+  it('a failure of the command itself is no loss: 125', async () => {
+    install('lowdb')
+    const { code, stderr } = await pslock(
+      'stress',
+      '--store',
+      'lowdb',
+      '--procs',
+      '2',
+      '--dir',
+      at('nowhere'),
+    )
+    assert.equal(code, 125)
+    assert.match(stderr, /^pslock: ENOENT/)
+  })
+})
