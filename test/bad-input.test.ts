@@ -281,7 +281,7 @@ describe('Bad input', () => {
     const db = new LockedNedb({ filename, autoload: true })
     await db.insertAsync({ first: true })
     let own = 0
-    await db.lock.exclusive(async () => {
+    const holding = db.lock.exclusive(async () => {
       unlinkSync(`${filename}.lock`)
       const child = fork(fixture('insert-documents'), [filename, '500'])
       const exited = once(child, 'exit')
@@ -291,6 +291,8 @@ describe('Bad input', () => {
       }
       assert.deepEqual(await exited, [0, null])
     })
+    // What the store did was safe; what else was done in the hold was not.
+    await assert.rejects(holding, { code: 'PSLOCK_LOST' })
     assert.equal(await db.countAsync({}), 501 + own)
   })
 
