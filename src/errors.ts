@@ -13,7 +13,7 @@ export interface LockHolder {
   /** Command line, read from the live process (it is never written to disk: it may hold secrets). */
   readonly command: string | undefined
   readonly mode: LockMode
-  /** Milliseconds it has held (or waited); undefined for a hold too young to have left its note. */
+  /** Milliseconds it has held (or waited); undefined for a hold of another process until somebody waits for it. */
   readonly sinceMs: number | undefined
   readonly state: 'holding' | 'waiting'
   /** Whether its process is stopped (Ctrl-Z, SIGSTOP, a debugger); only there where it is known to be. */
@@ -119,8 +119,9 @@ export class LockUnsupportedError extends PsLockError {
 }
 
 /**
- * A blocking call would wait for a hold of its own process, which cannot end while the call blocks; or an ancestor,
- * `pslock run`, holds the lock until this process ends, and cannot share its hold on this system.
+ * A blocking call would wait for a hold of its own process, which cannot end while the call blocks, or `close()` inside a hold
+ * for the end of that hold; or an ancestor, `pslock run`, holds the lock until this process ends, and cannot share its hold
+ * on this system.
  */
 export class LockDeadlockError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {
@@ -129,9 +130,9 @@ export class LockDeadlockError extends PsLockError {
 }
 
 /**
- * The lock did not protect what ran under it: another lock file guards the same data (hard link, bind mount, different
- * `lockPath`), the `lockfile` backend lost its lock to another process, or the lock file of a `LockTree` was removed,
- * replaced or emptied while something in it was held.
+ * The lock did not protect what ran under it: the lock file was removed or replaced while it was held (that of a `LockTree`
+ * also: emptied), another one guards the same data (different `lockPath`), or the `lockfile` backend lost its lock to
+ * another process.
  */
 export class LockLostError extends PsLockError {
   constructor(message: string, details: PsLockErrorDetails) {

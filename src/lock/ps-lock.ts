@@ -149,7 +149,8 @@ export class PsLock {
 
   /**
    * Who holds this lock and who waits for it. Of the waiters in other processes only the one whose turn is next is
-   * known. What is unknown is undefined, never guessed.
+   * known. What is unknown is undefined, never guessed: since when another process has held the lock is noted only once
+   * somebody waits for it.
    */
   holders(): LockHolder[] {
     return this.#open().holders()

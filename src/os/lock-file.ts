@@ -24,9 +24,10 @@ import { NamedFile } from './named-file.ts'
 import { openFile } from './open-files.ts'
 
 /**
- * The lock file: created beside the data, never unlinked, renamed or truncated by us. Others may do all three (a
- * clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in* it is only a hint, and after each grant
- * the path must still name the file that is locked: otherwise two processes hold "the" lock on two inodes.
+ * The lock file: created beside the data, and never renamed or truncated by us, nor unlinked but under its own lock (see
+ * lock/lock-removal). Others may do all three (a clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in*
+ * it is only a hint, and after each grant the path must still name the file that is locked: otherwise two processes hold
+ * "the" lock on two inodes.
  */
 export class LockFile implements Lockable {
   readonly path: string
