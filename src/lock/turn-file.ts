@@ -39,6 +39,8 @@ const SEATS_AT = 64
 /** As many processes can stand in line; more wait without a place in it. */
 const MOST_SEATS = 1023
 const UNREACHABLE_AT = 16
+/** In a seat. */
+const MARK_AT = 60
 
 const content = Buffer.alloc(SEATS_AT + SEAT_BYTES * MOST_SEATS)
 const head = Buffer.alloc(16)
@@ -73,6 +75,7 @@ export function readTurns(fd: number): Turns {
     if (!(ticket > 0 && ticket < Number.MAX_SAFE_INTEGER)) continue
     const pid = content.readUInt32LE(at + 24)
     const fd = content.readUInt32LE(at + 28)
+    const mark = content.readUInt32LE(at + MARK_AT)
     seats.push({
       index: (at - SEATS_AT) / SEAT_BYTES,
       ticket,
@@ -80,7 +83,7 @@ export function readTurns(fd: number): Turns {
       sinceMs: content.readDoubleLE(at + 16),
       mode: content[at + 56] === 1 ? 'shared' : 'exclusive',
       pid,
-      bell: fd === 0 ? undefined : { pid, fd, ino: content.readDoubleLE(at + 32) },
+      bell: fd === 0 || mark === 0 ? undefined : { pid, fd, ino: content.readDoubleLE(at + 32), mark },
       isOfThisPidSpace: content.readDoubleLE(at + 40) === ownSpace,
       start: content.readDoubleLE(at + 48),
     })
@@ -122,6 +125,7 @@ export function writeSeat(
   seatBytes.writeDoubleLE(seat.bell?.ino ?? 0, 32)
   seatBytes.writeDoubleLE(ownSpace, 40)
   seatBytes.writeDoubleLE(ownStart, 48)
+  seatBytes.writeUInt32LE(seat.bell?.mark ?? 0, MARK_AT)
   seatBytes[56] = seat.mode === 'shared' ? 1 : 2
   return writeAtSync(fd, seatBytes, SEATS_AT + index * SEAT_BYTES).bytes === SEAT_BYTES
 }

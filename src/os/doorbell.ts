@@ -9,6 +9,10 @@ import { libc } from './libc.ts'
  * reading end hangs in the event loop; who rings opens it through `/proc/<pid>/fd/<n>` and writes one byte (about
  * 30 µs; the other one's code runs 0.1 ms later). It needs no name on disk, and dies with its process.
  *
+ * Where a bell is comes from a file that others may have written. So that nobody can have a byte written into some other
+ * pipe, its process also holds an empty memfd (memfd_create(2)) that is named after the pipe: only a process itself can
+ * name its memfds, and who rings reads that name first.
+ *
  * A ring is a hint and nothing relies on it: it works on Linux, between the main threads of processes of one user and one
  * pid namespace; everybody else finds out by asking again.
  */
@@ -17,10 +21,15 @@ export interface Bell {
   readonly fd: number
   /** The inode of the pipe, so that a descriptor number which means something else by now is left alone. */
   readonly ino: number
+  /** The descriptor of the memfd that says that this pipe is a bell. */
+  readonly mark: number
 }
 
 /** O_CLOEXEC of asm-generic/fcntl.h (x86, arm, riscv): child processes must not keep the pipe. */
 const O_CLOEXEC = 0o2000000
+/** MFD_CLOEXEC and MFD_NOEXEC_SEAL of linux/memfd.h. Kernels before 6.3 do not know the second, some later ones insist on it. */
+const MFD_CLOEXEC = 1
+const MFD_NOEXEC_SEAL = 8
 
 const listeners = new Set<() => void>()
 let own: { readonly bell: Bell; readonly ends: readonly Socket[] } | undefined
@@ -55,10 +64,11 @@ export function stopListening(listener: () => void): void {
  * Rings. `gone`: that process has ended, or never had this bell. `unreachable`: it may be there, but not for us
  * (another user's, another container's).
  */
-export function ring({ pid, fd, ino }: Bell): 'rung' | 'gone' | 'unreachable' {
+export function ring({ pid, fd, ino, mark }: Bell): 'rung' | 'gone' | 'unreachable' {
   const path = `/proc/${pid}/fd/${fd}`
   let pipe: number | undefined
   try {
+    if (readlinkSync(`/proc/${pid}/fd/${mark}`) !== markOf(ino)) return 'gone'
     // Before it is opened: to open something else, a device or a terminal, might do something.
     if (readlinkSync(path) !== `pipe:[${ino}]`) return 'gone'
     pipe = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK)
@@ -76,6 +86,28 @@ export function ring({ pid, fd, ino }: Bell): 'rung' | 'gone' | 'unreachable' {
   }
 }
 
+/** What /proc says of the memfd that marks this pipe as a bell. */
+function markOf(ino: number): string {
+  return `/memfd:${markName(ino)} (deleted)`
+}
+
+function markName(ino: number): string {
+  return `pslock-bell:${ino}`
+}
+
+/** @returns a descriptor that is open for as long as the process lives @throws where it cannot be had, or be read by others */
+function makeMark(ino: number): number {
+  const create = libc().func<(name: string, flags: number) => number>(
+    'int memfd_create(const char *name, unsigned int flags)',
+  )
+  let mark = create(markName(ino), MFD_CLOEXEC | MFD_NOEXEC_SEAL)
+  if (mark < 0) mark = create(markName(ino), MFD_CLOEXEC)
+  if (mark < 0) throw new Error(libc().errnoName())
+  if (readlinkSync(`/proc/self/fd/${mark}`) === markOf(ino)) return mark
+  closeSync(mark)
+  throw new Error('the name of a memfd is not shown')
+}
+
 function install(): NonNullable<typeof own> {
   const fds: [number, number] = [-1, -1]
   const pipe2 = libc().func<(fds: [number, number], flags: number) => number>(
@@ -84,6 +116,13 @@ function install(): NonNullable<typeof own> {
   if (pipe2(fds, constants.O_NONBLOCK | O_CLOEXEC) !== 0) throw new Error(libc().errnoName())
   const [readFd, writeFd] = fds
   const { ino } = fstatSync(readFd)
+  let mark: number
+  try {
+    mark = makeMark(ino)
+  } catch (error) {
+    for (const fd of fds) closeSync(fd)
+    throw error
+  }
   const onRing = () => {
     for (const listener of [...listeners]) listener()
     return true
@@ -99,5 +138,5 @@ function install(): NonNullable<typeof own> {
   // Held open so that the reading end never sees its end.
   const writing = new Socket({ fd: writeFd, readable: false, writable: true })
   for (const end of [reading, writing]) end.unref()
-  return { bell: { pid: process.pid, fd: writeFd, ino }, ends: [reading, writing] }
+  return { bell: { pid: process.pid, fd: writeFd, ino, mark }, ends: [reading, writing] }
 }

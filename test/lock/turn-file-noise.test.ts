@@ -2,8 +2,13 @@ import assert from 'node:assert/strict'
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { writeSeat } from '../../src/lock/turn-file.ts'
+import { monotonicMs } from '../../src/os/clock.ts'
+import { ownBell } from '../../src/os/doorbell.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
+import { mustBlock, waitsThere } from '../fixtures/must-block.ts'
+import { openPipe } from '../fixtures/pipe.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
 
 /** What is beside the lock file orders those who wait. Whatever somebody writes there, it neither locks nor frees. */
@@ -90,5 +95,31 @@ describe('nonsense in the turn file', () => {
       await lock.close()
       rmSync(at('data.lock.turn'))
     }
+  })
+
+  it("a place with another process's pipe for a bell: nothing is written into it, and who waits is woken", async function () {
+    if (process.platform !== 'linux') this.skip()
+    const pipe = await openPipe()
+    const mate = await crew.process()
+    const lock = new PsLock(at('data'))
+    const held = await lock.acquire()
+    const fd = openSync(at('data.lock.turn'), constants.O_RDWR | constants.O_CREAT)
+    const wait = mate.call('acquire', at('data'))
+    const blocked = await mustBlock('the mate', wait, { seen: waitsThere(mate, at('data')), quietMs: 80 })
+    const ownMark = ownBell(true)?.mark ?? 0
+    for (const [i, mark] of [1, 2, 17, 18, 19, 20, 21, 22, ownMark].entries()) {
+      const now = monotonicMs()
+      const bell = { ...pipe.end, mark }
+      // Before the mate, which has the ticket 1.
+      writeSeat(fd, 1 + i, { ticket: (i + 1) / 100, seenMs: now, sinceMs: now, mode: 'exclusive', bell })
+      const pid = Buffer.alloc(4)
+      pid.writeUInt32LE(pipe.end.pid)
+      writeSync(fd, pid, 0, 4, 64 * (2 + i) + 24)
+    }
+    await blocked.unblock(() => held.release())
+    assert.equal(await pipe.close(), '')
+    closeSync(fd)
+    await mate.call('release')
+    await lock.close()
   })
 })

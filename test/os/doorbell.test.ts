@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Bell, listen, ownBell, ring, stopListening } from '../../src/os/doorbell.ts'
 import { fixture } from '../fixtures/code.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
+import { openPipe } from '../fixtures/pipe.ts'
 
 describe('doorbell', () => {
   const at = useFolder()
@@ -52,12 +53,26 @@ describe('doorbell', () => {
     writeFileSync(at('precious'), 'untouched')
     const fd = openSync(at('precious'), 'r+')
     const { ino } = fstatSync(fd)
-    assert.equal(ring({ pid: process.pid, fd, ino }), 'gone')
-    closeSync(fd)
-    assert.equal(readFileSync(at('precious'), 'utf8'), 'untouched')
     const own = ownBell(true)
     assert.ok(own)
+    assert.equal(ring({ ...own, fd, ino }), 'gone')
+    closeSync(fd)
+    assert.equal(readFileSync(at('precious'), 'utf8'), 'untouched')
     assert.equal(ring({ ...own, ino: own.ino + 1 }), 'gone')
+  })
+
+  it('writes nothing into a pipe that is no bell, whatever is said to mark it', async () => {
+    const { child, next } = start()
+    const bell = (await next()) as Bell
+    const own = ownBell(true)
+    assert.ok(own)
+    const pipe = await openPipe()
+    const others = [0, 1, 2, 3, 20, own.mark, bell.mark, 2 ** 32 - 1].map((mark) => ({ ...pipe.end, mark }))
+    const answers = [...others, { ...bell, mark: bell.mark + 1 }].map(ring)
+    const written = await pipe.close()
+    child.kill('SIGKILL')
+    assert.deepEqual(new Set(answers), new Set(['gone']))
+    assert.equal(written, '')
   })
 
   it('is heard by those who listen, until they stop', async () => {
