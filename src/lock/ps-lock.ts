@@ -1,8 +1,15 @@
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { ClosedError, LockDeadlockError, type LockHolder, type LockMode } from '../errors.ts'
+import {
+  ClosedError,
+  errnoOf,
+  LockDeadlockError,
+  type LockHolder,
+  type LockMode,
+  LockUnsupportedError,
+} from '../errors.ts'
 import { canonicalPath, openFailure, requireOneName } from '../os/lock-file.ts'
-import { type Name, NameLook } from '../os/named-file.ts'
+import { NameLook } from '../os/named-file.ts'
 import { type Backend, backendOf } from './backend.ts'
 import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
 import { mustTurn, turn } from './event-loop.ts'
@@ -317,9 +324,10 @@ export class PsLock {
   #openNamed(): Site {
     const site = this.#site
     if (site?.isBusy || this.#closing) return this.#open()
-    const named = this.#look()
+    const named = this.#looked(() => this.#name.look())
     if (this.#lockPath === undefined && !this.#guards.endsWith(LOCK_SUFFIX)) {
-      const target = named?.isLink ? statSync(this.#guards, { throwIfNoEntry: false }) : undefined
+      const stat = () => statSync(this.#guards, { throwIfNoEntry: false })
+      const target = named?.isLink ? this.#looked(stat) : undefined
       const names = target?.isFile() ? target.nlink : named?.isFile ? named.links : 0
       if (names > 0) requireOneName(this.#guards, names, site === undefined)
     }
@@ -327,11 +335,14 @@ export class PsLock {
     return this.#open()
   }
 
-  #look(): Name | undefined {
+  /** What a look at the name finds. @throws LockIoError, LockUnsupportedError */
+  #looked<T>(look: () => T): T {
     try {
-      return this.#name.look()
+      return look()
     } catch (cause) {
-      throw openFailure(this.path, cause)
+      if (errnoOf(cause) !== 'ELOOP') throw openFailure(this.path, cause)
+      const message = `cannot lock ${this.#guards}: its name leads through a loop of symbolic links. Remove one of them.`
+      throw new LockUnsupportedError(message, { path: this.#guards, cause })
     }
   }
 
