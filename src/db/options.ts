@@ -1,3 +1,4 @@
+import { basename, resolve } from 'node:path'
 import { type OptionNames, optionNames } from '../lock/option-names.ts'
 import { DEFAULTS, durationMs, requirePath, show } from '../lock/options.ts'
 import { PsLock } from '../lock/ps-lock.ts'
@@ -95,8 +96,8 @@ export function openLogOptions(path: string, options: LogOptions): OpenLogOption
 
 /** @throws TypeError that shows the wrong value */
 export function openOptions(path: string, options: StoreOptions): OpenOptions {
-  requirePath(path, 'path')
   const { durability = 'process', timeoutMs, lockPath, sliceMs } = options
+  requireStoreName(requirePath(path, 'path'), lockPath)
   if (durability !== 'process' && durability !== 'disk') {
     throw new TypeError(`durability must be 'process' or 'disk', got ${show(durability)}`)
   }
@@ -104,5 +105,28 @@ export function openOptions(path: string, options: StoreOptions): OpenOptions {
     lock: new PsLock(path, { timeoutMs, sliceMs, lockPath: lockPath ?? undefined }),
     timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
     durability,
+  }
+}
+
+/** NAME_MAX of every usual file system, less the 12 bytes of `.<name>.pslock.tmp`. */
+const MOST_NAME_BYTES = 255 - 12
+
+/** Now, and not at the first write or crash: no later one could be kept, or told from a lock that is lost. */
+function requireStoreName(path: string, lockPath: string | undefined): void {
+  const bytes = Buffer.byteLength(basename(path))
+  if (bytes > MOST_NAME_BYTES) {
+    throw new TypeError(
+      `the name of the file of a store has at most ${MOST_NAME_BYTES} bytes, since longer names are needed beside it; ` +
+        `choose a shorter one: ${show(path)} has ${bytes}`,
+    )
+  }
+  if (
+    lockPath === undefined || lockPath === null
+      ? path.endsWith('.lock')
+      : resolve(requirePath(lockPath, 'lockPath')) === resolve(path)
+  ) {
+    throw new TypeError(
+      `${show(path)} would be the file of a store and its lock file in one: choose another name, or another lockPath`,
+    )
   }
 }
