@@ -135,13 +135,12 @@ describe('a unit of an append log', () => {
     bytes.fill(0, BLOCK, BLOCK + 512)
     const scan = scanUnits(bytes)
     assert.deepEqual([scan.end, scan.rest, scan.isChanged], [bytes.length, 'none', true])
-    assert.equal(scan.lines.length, SMALL.length + LARGE.length + 1)
-    assert.deepEqual(
-      withoutSpace(scan.lines).filter((line) => !line.includes('\0')),
-      [...SMALL, LARGE[0], LARGE[1], '{"_id":"later"}'].filter((line) =>
-        scan.lines.some((l) => l.trim() === line),
-      ),
-    )
+    // The hole lies within one line: all the others are as they were.
+    const all = [...SMALL, ...LARGE, '{"_id":"later"}']
+    assert.equal(scan.lines.length, all.length)
+    const found = withoutSpace(scan.lines)
+    const damaged = found.findIndex((line) => line.includes('\0'))
+    assert.deepEqual(found.toSpliced(damaged, 1), all.toSpliced(damaged, 1))
   })
 
   it('is not expected behind a line that was edited by hand and ends in a space', () => {
