@@ -10,14 +10,7 @@ import {
   withMembers,
   withSyncMembers,
 } from '../src/db/members.ts'
-import {
-  STORE_NAMES,
-  STORE_OPTIONS,
-  type StoreOptions,
-  TREE_NAMES,
-  TREE_OPTIONS,
-  type TreeOptions,
-} from '../src/db/options.ts'
+import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/db/options.ts'
 import { syncTransactions, transactions } from '../src/db/transaction.ts'
 import { type OptionNames, optionNames, requireKnown } from '../src/lock/option-names.ts'
 import {
@@ -98,7 +91,8 @@ export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
   readonly #opened: OpenedLow | undefined
 
   constructor(target: string | URL | WithPath<SyncAdapter<T>>, defaultData: T, options: StoreOptions = {}) {
-    requireKnown(options, STORE_NAMES)
+    // A journal is refused where it is opened, with the reason.
+    requireKnown(options, TREE_NAMES)
     super(isPath(target) ? new JSONFileSync<T>(target) : target, defaultData)
     const opened = openLow(this as LowSync<unknown>, MemorySync, options)
     this.#opened = opened
@@ -139,7 +133,6 @@ const PRESET_NAMES: OptionNames = optionNames<PresetOptions & TreeOptions>({
   ...TREE_OPTIONS,
   memoryInTest: true,
 })
-const SYNC_PRESET_NAMES: OptionNames = optionNames<PresetOptions>({ ...STORE_OPTIONS, memoryInTest: true })
 
 /** Swap it for `JSONFilePreset`: opens and reads the file, or starts from `defaultData`. */
 export async function LockedJSONFilePreset<Data>(
@@ -161,7 +154,7 @@ export function LockedJSONFileSyncPreset<Data>(
   defaultData: Data,
   options: PresetOptions = {},
 ): LockedLowSync<Data> {
-  requireKnown(options, SYNC_PRESET_NAMES)
+  requireKnown(options, PRESET_NAMES)
   const { memoryInTest, ...own } = options
   const target = inMemory(memoryInTest) ? new MemorySync<Data>() : new JSONFileSync<Data>(filename)
   const db = new LockedLowSync<Data>(target, defaultData, own)

@@ -200,7 +200,7 @@ describe('unknown options', () => {
     await assert.rejects(lock().exclusive(never, { mode: 'shared' } as object), /unknown option "mode"/)
     assert.throws(
       () => new LockedLowSync(at('data.json'), {}, { journal: true } as object),
-      /option "journal"/,
+      /synchronous keeps no journal/,
     )
   })
 

@@ -45,7 +45,8 @@ export async function holdAndRun(
   words: readonly string[],
   options: RunOptions,
 ): Promise<Ending> {
-  await using lock = new PsLock(file, { lockPath: options.lockPath })
+  const { mode, timeoutMs, lockPath } = options
+  await using lock = new PsLock(file, { lockPath })
   requireNotGits(lock.path)
   const notice = options.quiet ? NO_NOTICE : waitingNotice(lock)
   let receive = (signal: NodeJS.Signals) => {
@@ -58,7 +59,7 @@ export async function holdAndRun(
     if (signal !== 'SIGHUP' || !options.nohup) receive(signal)
   })
   try {
-    using _held = await lock.acquire(options).finally(notice.stop)
+    using _held = await lock.acquire({ mode, timeoutMs }).finally(notice.stop)
     using passedOn = passOn(lock, options.mode)
     const { environment, fd } = passedOn
     const descriptors = new Map(options.passFds.map((passed) => [passed, passed]))

@@ -32,7 +32,7 @@ export interface StoreOptions {
 }
 
 /** By name, so that an adapter can add its own to them. */
-export const STORE_OPTIONS: { readonly [K in keyof StoreOptions]-?: true } = {
+const STORE_OPTIONS: { readonly [K in keyof StoreOptions]-?: true } = {
   timeoutMs: true,
   durability: true,
   lockPath: true,
