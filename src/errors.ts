@@ -63,10 +63,15 @@ export interface PsLockErrorDetails {
  * the other properties are as they are.
  */
 export class PsLockError extends Error {
-  readonly code: string
+  /** For the compiler only: it takes whatever is an instance of this class for one of the union. */
+  declare static readonly [Symbol.hasInstance]: <C>(
+    this: C,
+    value: unknown,
+  ) => value is typeof PsLockError extends C ? AnyPsLockError : InstanceOf<C>
+  readonly code: PsLockErrorCode
   readonly path: string
   /** @param lines of our own, such as a stack, to go below the message */
-  constructor(code: string, message: string, details: PsLockErrorDetails, lines = '') {
+  constructor(code: PsLockErrorCode, message: string, details: PsLockErrorDetails, lines = '') {
     super(harmless(message) + lines, details.cause === undefined ? undefined : { cause: details.cause })
     Object.defineProperty(this, 'name', {
       value: new.target.name,
@@ -79,8 +84,34 @@ export class PsLockError extends Error {
   }
 }
 
+type InstanceOf<C> = C extends { readonly prototype: infer I } ? I : never
+
+/**
+ * Any error of pslock, told apart by its `code`: after `error instanceof PsLockError` a `switch` over `error.code` narrows it
+ * to the class of each code, with what that one has besides.
+ */
+export type AnyPsLockError =
+  | ClosedError
+  | ConflictError
+  | CorruptStoreError
+  | LockDeadlockError
+  | LockIoError
+  | LockLostError
+  | LockTimeoutError
+  | LockUnsupportedError
+  | LockUpgradeError
+  | SchemaError
+  | StaleWriteError
+  | StoreIoError
+  | ThrottledError
+  | TransactionError
+
+/** The codes of all errors of pslock. */
+export type PsLockErrorCode = AnyPsLockError['code']
+
 /** The lock was not free within `timeoutMs`. Nothing was run, nothing changed. */
 export class LockTimeoutError extends PsLockError {
+  declare readonly code: 'PSLOCK_TIMEOUT'
   readonly mode: TreeLockMode
   readonly waitedMs: number
   readonly holders: readonly (LockHolder | TreeLockHolder)[]
@@ -106,6 +137,7 @@ export class LockTimeoutError extends PsLockError {
  * would have to be made stronger, and somebody else is in the way of that.
  */
 export class LockUpgradeError extends PsLockError {
+  declare readonly code: 'PSLOCK_UPGRADE'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_UPGRADE', message, details)
   }
@@ -113,6 +145,7 @@ export class LockUpgradeError extends PsLockError {
 
 /** This file system, platform, installation or kind of file cannot be locked safely. */
 export class LockUnsupportedError extends PsLockError {
+  declare readonly code: 'PSLOCK_UNSUPPORTED'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_UNSUPPORTED', message, details)
   }
@@ -124,6 +157,7 @@ export class LockUnsupportedError extends PsLockError {
  * on this system.
  */
 export class LockDeadlockError extends PsLockError {
+  declare readonly code: 'PSLOCK_DEADLOCK'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_DEADLOCK', message, details)
   }
@@ -135,6 +169,7 @@ export class LockDeadlockError extends PsLockError {
  * another process.
  */
 export class LockLostError extends PsLockError {
+  declare readonly code: 'PSLOCK_LOST'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_LOST', message, details)
   }
@@ -142,6 +177,7 @@ export class LockLostError extends PsLockError {
 
 /** A system call on the lock file failed; `cause` is the system's own error. */
 export class LockIoError extends PsLockError {
+  declare readonly code: 'PSLOCK_IO'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_IO', message, details)
   }
@@ -149,6 +185,7 @@ export class LockIoError extends PsLockError {
 
 /** Used after `close()`, or a handle after its `release()`. */
 export class ClosedError extends PsLockError {
+  declare readonly code: 'PSLOCK_CLOSED'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_CLOSED', message, details)
   }
@@ -159,6 +196,7 @@ export class ClosedError extends PsLockError {
  * be those of a journal, whose file was replaced without it: it is kept aside.
  */
 export class StaleWriteError extends PsLockError {
+  declare readonly code: 'PSLOCK_STALE_WRITE'
   /** Where both sides changed, e.g. `posts[id=7].title`. */
   readonly paths: readonly string[]
   /** The state both sides started from, the local one, and the one in the file. */
@@ -179,6 +217,7 @@ export class StaleWriteError extends PsLockError {
 
 /** Somebody else has changed what this change was based on. Nothing was written; look at the present state and redo it. */
 export class ConflictError extends PsLockError {
+  declare readonly code: 'PSLOCK_CONFLICT'
   /** For a record of a table: the version that the change was based on. */
   readonly expected: number | undefined
   /** For a record of a table: its present version; undefined where there is no such record any more. */
@@ -205,6 +244,7 @@ export interface SchemaErrorDetails extends PsLockErrorDetails {
 
 /** A table or a field that does not exist, or exists already, or a value of the wrong type. Nothing was changed. */
 export class SchemaError extends PsLockError {
+  declare readonly code: 'PSLOCK_SCHEMA'
   readonly table: string
   readonly field: string | undefined
   readonly expected: string | undefined
@@ -223,6 +263,7 @@ export class SchemaError extends PsLockError {
  * an update or a transaction.
  */
 export class TransactionError extends PsLockError {
+  declare readonly code: 'PSLOCK_TRANSACTION'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_TRANSACTION', message, details)
   }
@@ -230,6 +271,7 @@ export class TransactionError extends PsLockError {
 
 /** Too many writes: this one was refused, and nothing was run. */
 export class ThrottledError extends PsLockError {
+  declare readonly code: 'PSLOCK_THROTTLED'
   /** After how many milliseconds from now there is room for it, as things stand. */
   readonly retryAfterMs: number
   constructor(message: string, details: PsLockErrorDetails & { retryAfterMs: number }) {
@@ -240,6 +282,7 @@ export class ThrottledError extends PsLockError {
 
 /** The data file is not whole, or not in this store's format. It is left as it is. */
 export class CorruptStoreError extends PsLockError {
+  declare readonly code: 'PSLOCK_CORRUPT'
   /** Where it shows first, if it shows at a place: the line, from 1, and the byte, from 0. */
   declare readonly line?: number
   declare readonly byte?: number
@@ -252,6 +295,7 @@ export class CorruptStoreError extends PsLockError {
 
 /** Reading or writing the data file failed; memory is as the file is; `cause` is the system's error. */
 export class StoreIoError extends PsLockError {
+  declare readonly code: 'PSLOCK_STORE_IO'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_STORE_IO', message, details)
   }

@@ -30,6 +30,7 @@ export type {
 } from './db/table/types.ts'
 export type { TransactionOptions, Transactions } from './db/transaction.ts'
 export {
+  type AnyPsLockError,
   ClosedError,
   ConflictError,
   CorruptStoreError,
@@ -42,6 +43,8 @@ export {
   LockUnsupportedError,
   LockUpgradeError,
   PsLockError,
+  type PsLockErrorCode,
+  type PsLockErrorDetails,
   SchemaError,
   StaleWriteError,
   StoreIoError,

@@ -56,7 +56,7 @@ describe('what others wrote, in messages', () => {
     assert.equal(harmless('x\u202ey\u{e0041}\ud800'), 'x\\u202ey\\u{e0041}\\ud800')
     assert.equal(harmless('größer 漢字 🎉'), 'größer 漢字 🎉')
     assertHarmless(harmless(UGLY))
-    assertHarmless(new PsLockError('X', UGLY, { path: UGLY }).message)
+    assertHarmless(new PsLockError('PSLOCK_IO', UGLY, { path: UGLY }).message)
   })
 
   it('of a command line: timeouts of PsLock, holders(), status and run', async () => {
