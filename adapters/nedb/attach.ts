@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import type { LogAdapter } from '../../src/db/adapter.ts'
+import { isNotPermitted } from '../../src/db/data-file.ts'
 import type { Transacting } from '../../src/db/transaction.ts'
 import { errnoOf, harmless } from '../../src/errors.ts'
-import { isReadOnlyFolder } from '../../src/os/lock-file.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
 import type { Nedb, NedbModel } from './internals.ts'
@@ -74,7 +74,7 @@ export function load(db: Nedb, isTold = false): Promise<void> {
       }
       await session.perform('exclusive', make, { timeoutMs: 0, isInternal: true }).catch((error) => {
         // Where nothing can be written the store can still be read.
-        if (!isReadOnlyFolder(error) && errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
+        if (!isNotPermitted(error) && errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
       })
     }
     db.executor.processBuffer()

@@ -1,6 +1,8 @@
 import { accessSync, constants } from 'node:fs'
-import { CorruptStoreError, errnoOf, LockLostError, type LockMode } from '../errors.ts'
+import { dirname } from 'node:path'
+import { CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../errors.ts'
 import { closeLocked, Descriptor } from '../os/descriptor.ts'
+import { isReadOnlyFolder } from '../os/lock-file.ts'
 import { type Named, NamedFile } from '../os/named-file.ts'
 import { openFile } from '../os/open-files.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
@@ -24,8 +26,8 @@ export class DataFile {
   readonly #named: NamedFile
   #isInUse = false
   #readOnly = false
-  /** It was opened for reading only, since writing was not permitted. */
-  #isFallback = false
+  /** It was opened for reading only, since writing was not permitted: what the system said to that. */
+  #refused: unknown
   #generation = 0
 
   /** @param mayClose asked whether it may be closed between two operations */
@@ -67,7 +69,8 @@ export class DataFile {
    */
   look(mode: LockMode, withTime = true): Named | undefined {
     // The permission to write may have come back meanwhile.
-    if (this.#isFallback && mode === 'exclusive' && isWritable(this.path)) this.close()
+    if (this.#refused !== undefined && mode === 'exclusive' && writeRefusal(this.path) === undefined)
+      this.close()
     this.#isInUse = true
     this.#descriptor.used()
     for (;;) {
@@ -113,7 +116,7 @@ export class DataFile {
     }
     this.#descriptor.replace(fd, locked ? this.path : undefined)
     this.#readOnly = false
-    this.#isFallback = false
+    this.#refused = undefined
     const { since } = this.#named
     if (since !== 'unchanged' && !(this.#appends && since === 'longer')) this.#generation++
     return found
@@ -121,7 +124,9 @@ export class DataFile {
 
   /** A mode without any write permission is respected, also where a rename, or root, could get past it. */
   requireWritable(): void {
-    if (this.isOpen && this.#readOnly) throw storeFailure(this.path, 'write', noWritePermission(this.path))
+    if (!this.isOpen) return
+    if (this.#readOnly) throw storeFailure(this.path, 'write', noWritePermission(this.path))
+    if (this.#refused !== undefined) throw storeFailure(this.path, 'write', this.#refused)
   }
 
   /** Opens what was closed between two operations, if it is there still. @throws as `look` */
@@ -143,7 +148,7 @@ export class DataFile {
   }
 
   close(): void {
-    this.#isFallback = false
+    this.#refused = undefined
     this.#named.forget()
     try {
       this.#descriptor.close()
@@ -202,17 +207,17 @@ export class DataFile {
       if (code === 'ENOENT') return
       // A read-only file can be read; a write to it fails with what the system says.
       if (this.#appends && ['EACCES', 'EROFS', 'EPERM'].includes(code)) {
-        this.#openToRead()
+        this.#openToRead(error)
         return
       }
       throw storeFailure(this.path, 'open', error)
     }
   }
 
-  #openToRead(): void {
+  #openToRead(refused: unknown): void {
     try {
       this.adopt(openFile(this.path, constants.O_RDONLY | constants.O_NONBLOCK), false)
-      this.#isFallback = true
+      this.#refused = refused
     } catch (error) {
       // Removed since the first try.
       if (errnoOf(error) !== 'ENOENT') throw storeFailure(this.path, 'open', error)
@@ -220,11 +225,38 @@ export class DataFile {
   }
 }
 
-function isWritable(path: string): boolean {
+/**
+ * Why the lock of a store cannot be taken to write: where no lock file can be made, and the data cannot be written either,
+ * the latter, for a lock file in another place would not help.
+ */
+export function lockFailure(path: string, error: unknown): unknown {
+  const refusal = isReadOnlyFolder(error) ? writeRefusal(path) : undefined
+  if (refusal === undefined) return error
+  const advice = 'Reading works all the same, without a lock file: use view() where a transaction only reads.'
+  return new StoreIoError(`${storeFailure(path, 'write', refusal).message} ${advice}`, {
+    path,
+    cause: refusal,
+  })
+}
+
+/** Whether it failed because the system does not permit to write, be it the data or the lock file. */
+export function isNotPermitted(error: unknown): boolean {
+  if (isReadOnlyFolder(error)) return true
+  return error instanceof StoreIoError && ['EACCES', 'EROFS', 'EPERM'].includes(errnoOf(error.cause) ?? '')
+}
+
+/** What the system says to writing a file, or to making it where there is none; undefined where it permits that. */
+function writeRefusal(path: string): unknown {
   try {
     accessSync(path, constants.W_OK)
-    return true
-  } catch {
-    return false
+    return undefined
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') return error
+  }
+  try {
+    accessSync(dirname(path), constants.W_OK)
+    return undefined
+  } catch (error) {
+    return error
   }
 }

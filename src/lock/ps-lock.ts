@@ -291,6 +291,11 @@ export class PsLock {
     return { site, patience: lock.#patience(site, mode, options) }
   }
 
+  /** For the floor above, too: the file that is guarded. */
+  static guarded(lock: PsLock): string {
+    return lock.#guards
+  }
+
   /** For the floor above, too: @throws LockDeadlockError where the caller runs inside a hold of this lock */
   static requireNotInside(lock: PsLock): void {
     const site = lock.#site

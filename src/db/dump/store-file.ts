@@ -6,7 +6,7 @@ import { closeQuietly, orClose } from '../../os/descriptor.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { openFile } from '../../os/open-files.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
-import { DataFile } from '../data-file.ts'
+import { DataFile, lockFailure } from '../data-file.ts'
 import { untilUnsplit } from '../patience.ts'
 import type { Content, FileFormat, Settled } from './file-format.ts'
 import { allOf, bytesSource, fileSource, piecesOf, type Source, Spliced } from './source.ts'
@@ -146,7 +146,9 @@ export async function replaceContent(
   newMode: number,
   change: (old: Source | undefined, settled: Settled) => Promise<Source | undefined>,
 ): Promise<void> {
-  await lock.exclusive(async () => {
+  let isHeld = false
+  const replace = async () => {
+    isHeld = true
     const settled = (await format.settle?.(path)) ?? { findings: [], kept: [] }
     const data = new DataFile(path, false)
     try {
@@ -159,7 +161,12 @@ export async function replaceContent(
     } finally {
       data.close()
     }
-  })
+  }
+  try {
+    await lock.exclusive(replace)
+  } catch (error) {
+    throw isHeld ? error : lockFailure(path, error)
+  }
 }
 
 /** A file that may be somebody's store: where it has a lock file, under that lock. */

@@ -3,6 +3,7 @@ import { queueUp } from '../../lock/enter.ts'
 import { Hold } from '../../lock/hold.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
+import { lockFailure } from '../data-file.ts'
 import type { Operation } from './operation.ts'
 
 /** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
@@ -21,6 +22,7 @@ export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Op
  * @param giveUp ends the wait
  * @param waitedBeforeMs how long it has waited for it already: nothing, where it comes to commit what it did without the lock
  * @returns undefined where a reader may go without, because no lock file can be made in this folder
+ * @throws the errors of `PsLock#exclusive`; StoreIoError where the data cannot be written either
  */
 export async function enterFor(
   lock: PsLock,
@@ -43,7 +45,7 @@ export async function enterFor(
     }
   } catch (error) {
     if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
-    throw error
+    throw mode === 'exclusive' ? lockFailure(PsLock.guarded(lock), error) : error
   }
   return ofStore(new Hold(site, mode, waitedMs))
 }

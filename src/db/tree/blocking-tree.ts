@@ -3,6 +3,7 @@ import { type AcquireOptions, isThenable, joins } from '../../lock/options.ts'
 import { PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
+import { lockFailure } from '../data-file.ts'
 import type { Call } from '../hooks/hook.ts'
 import type { Hooks } from '../hooks/hooks.ts'
 import type { Issued } from '../queue/operation.ts'
@@ -145,7 +146,20 @@ export class BlockingTree {
         path: this.#path,
       })
     }
-    PsLock.duringSync(this.#lock, 'exclusive', run, options)
+    let isHeld = false
+    try {
+      PsLock.duringSync(
+        this.#lock,
+        'exclusive',
+        () => {
+          isHeld = true
+          run()
+        },
+        options,
+      )
+    } catch (error) {
+      throw isHeld ? error : lockFailure(this.#path, error)
+    }
     if (!this.#draft) this.#pass.settleSync()
   }
 
