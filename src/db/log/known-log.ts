@@ -12,7 +12,7 @@ const NOTHING = Buffer.alloc(0)
 const QUIET_MS = 20
 
 /** Whether a time of change tells of every change from now on. */
-export function isQuiet(changedUs: number): boolean {
+function isQuiet(changedUs: number): boolean {
   return changedUs / 1000 + QUIET_MS < Date.now()
 }
 

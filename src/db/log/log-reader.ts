@@ -1,4 +1,5 @@
-import type { LockMode } from '../../errors.ts'
+import { crc32 } from 'node:zlib'
+import { CorruptStoreError, type LockMode } from '../../errors.ts'
 import { PIECE_BYTES } from '../../os/data-io.ts'
 import type { Loading, LogMemory } from '../adapter.ts'
 import { REMEMBERED_BYTES } from './known-log.ts'
@@ -35,22 +36,33 @@ export class LogReader {
     return this.#isTorn
   }
 
-  /** @returns whether the whole file must be read again next time */
-  async take(unread: Unread, mode: LockMode): Promise<boolean> {
+  /**
+   * Without the lock, what was there at first is taken as far as it is whole, whatever is added behind it meanwhile.
+   * @returns whether the whole file must be read again next time
+   */
+  async take(unread: Unread, mode: LockMode, isLocked: boolean): Promise<boolean> {
     if (unread.kind === 'none') return false
     if (unread.kind === 'missing') {
       this.#memory.apply([], true)
       this.#health.reset(0)
       return false
     }
-    const bytes = new Remembering((position, length) => this.#file.view.read(position, length))
-    const ending = await this.#read(unread.kind === 'replaced', unread, bytes)
+    const bytes = new Remembering((position, length) => this.#file.view.read(position, length), !isLocked)
+    let ending: Ending
+    try {
+      ending = await this.#read(unread.kind === 'replaced', unread, bytes)
+      if (!isLocked && !(await bytes.areStill())) return true
+    } catch (error) {
+      // What is wrong with a file that is still the same is so under the lock as well.
+      if (isLocked || !(error instanceof CorruptStoreError) || (await bytes.areStill())) throw error
+      return true
+    }
     this.#isTaken = true
     const { end, rest, zerosAt, to, isLoose } = ending
     this.#isTorn = rest !== 'none' && mode === 'shared'
     if (rest === 'none' || mode === 'shared') {
       this.#applied(end, await bytes.before(end), isLoose)
-      // A reader may not mend: it has seen a last line that lacks its line feed, and must look again next time.
+      // A reader may not mend: it has seen a last line that lacks its line feed, which may be the beginning of more.
       return rest === 'unterminated'
     }
     const cutAt = rest === 'torn' ? end : (zerosAt ?? to)
@@ -149,15 +161,22 @@ class Remembering {
   readonly #read: ReadBytes
   #at = 0
   #piece: Buffer = Buffer.alloc(0)
+  /** Where each piece was, if it is asked later whether they are still there. */
+  readonly #sums: { readonly at: number; readonly length: number; readonly sum: number }[] | undefined
+  #isShort = false
 
-  constructor(read: ReadBytes) {
+  /** @param doubting it may change while it is read: ask `areStill` */
+  constructor(read: ReadBytes, doubting: boolean) {
     this.#read = read
+    if (doubting) this.#sums = []
   }
 
   async read(position: number, length: number): Promise<Buffer> {
     const before = Math.min(REMEMBERED_BYTES, position)
-    this.#piece = await this.#read(position - before, before + length)
     this.#at = position - before
+    this.#piece = await this.#read(this.#at, before + length)
+    if (this.#piece.length < before + length) this.#isShort = true
+    this.#sums?.push({ at: this.#at, length: this.#piece.length, sum: crc32(this.#piece) })
     return this.#piece.subarray(before)
   }
 
@@ -166,6 +185,18 @@ class Remembering {
     const from = Math.max(0, end - REMEMBERED_BYTES)
     const isHere = from >= this.#at && end <= this.#at + this.#piece.length
     return isHere ? this.#piece.subarray(from - this.#at, end - this.#at) : this.#read(from, end - from)
+  }
+
+  /**
+   * Whether all that was asked for was there, and a second look finds the same. Whole units stay for as long as the file
+   * does. But a torn one may be cut off while it is read, and another written there: what was read then has the beginning
+   * of the one and the end of the other. What was cut off is not found a second time.
+   */
+  async areStill(): Promise<boolean> {
+    if (this.#isShort) return false
+    for (const { at, length, sum } of this.#sums ?? [])
+      if (crc32(await this.#read(at, length)) !== sum) return false
+    return true
   }
 }
 

@@ -1,4 +1,4 @@
-import { CorruptStoreError, LockLostError, type LockMode } from '../../errors.ts'
+import { LockLostError, type LockMode } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { type Copyable, copyable, readWritten } from '../dump/copyable.ts'
@@ -187,23 +187,11 @@ export class LogStore implements LogSession, Pass {
     } catch (error) {
       throw this.#readFailure(error)
     }
-    const { view } = this.#file
-    const before = view.stamp()
-    if (before === undefined) return false
-    try {
-      await this.#catchUp('shared')
-    } catch (error) {
-      // What is wrong with a file that nobody has touched is so under the lock as well.
-      if (!(error instanceof CorruptStoreError) || view.stamp() === before) throw error
-      return false
-    }
-    // A last line without its line feed may be the beginning of more.
-    if (!this.#mustReload && view.stamp() === before) return true
-    this.#mustReload = true
-    return false
+    await this.#catchUp('shared', false)
+    return !this.#mustReload
   }
 
-  async #catchUp(mode: LockMode): Promise<void> {
+  async #catchUp(mode: LockMode, isLocked = true): Promise<void> {
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
@@ -211,7 +199,7 @@ export class LogStore implements LogSession, Pass {
       if (unread.kind === 'none') return
       if (unread.kind !== 'tail') this.#compaction.reset()
       this.#mustReload = true
-      this.#mustReload = await this.#reader.take(unread, mode)
+      this.#mustReload = await this.#reader.take(unread, mode, isLocked)
     } catch (error) {
       if (this.#mustReload && !this.#reader.isTaken) this.#memory.apply([], true)
       throw this.#readFailure(error)

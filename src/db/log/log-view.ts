@@ -1,9 +1,8 @@
-import { statSync } from 'node:fs'
 import type { LockMode } from '../../errors.ts'
 import { readNow, readRange } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
 import type { DataFile } from '../data-file.ts'
-import { isQuiet, type KnownLog } from './known-log.ts'
+import type { KnownLog } from './known-log.ts'
 import { isPlain } from './lines.ts'
 import { type News, NONE, type None, type Tail, type Unread } from './news.ts'
 
@@ -89,22 +88,6 @@ export class LogView {
     this.#known.looked(found)
     this.#known.passedOver(tail)
     return true
-  }
-
-  /**
-   * What is another one after every change of the file from now on, or where the path names another; undefined where it was
-   * changed so short a time ago that a change to come may not show.
-   */
-  stamp(): string | undefined {
-    try {
-      const found = statSync(this.#data.path, { bigint: true, throwIfNoEntry: false })
-      if (!found) return 'missing'
-      const { dev, ino, size, ctimeNs } = found
-      return isQuiet(Number(ctimeNs) / 1e3) ? [dev, ino, size, ctimeNs].join(':') : undefined
-    } catch {
-      // Whoever opens it says why.
-      return undefined
-    }
   }
 
   /** All of the file, blocking the thread; undefined where there is none. What of it is whole must be applied. */

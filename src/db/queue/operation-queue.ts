@@ -33,12 +33,10 @@ function onlyLooks({ mode, kind, isSelfContained }: Operation): boolean {
 
 /**
  * So often a reader that waits for the lock looks whether it can do without, more and more rarely: after 40 ms, 200, 840 and
- * 3,400. Who writes all the time hands the lock over within that; one who has been stopped does not write.
+ * 3,400. What kept it from that, the end of a file that is being mended, is over in a moment where nobody is stopped.
  */
 const UNLOCKED_TRIES = 4
-
-/** As long as a file must not have been changed for that to be seen. */
-const QUIET_MS = 20
+const FIRST_PAUSE_MS = 40
 
 /**
  * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
@@ -252,7 +250,7 @@ export class OperationQueue {
       () => true,
       () => true,
     )
-    for (let tries = 0, pauseMs = 2 * QUIET_MS; tries < UNLOCKED_TRIES; tries++, pauseMs *= 4) {
+    for (let tries = 0, pauseMs = FIRST_PAUSE_MS; tries < UNLOCKED_TRIES; tries++, pauseMs *= 4) {
       const pause = new AbortController()
       const paused = setTimeout(pauseMs, false, { signal: pause.signal }).catch(() => false)
       const isOver = await Promise.race([entered, paused])

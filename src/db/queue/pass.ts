@@ -20,7 +20,8 @@ export interface Pass {
    */
   catchUp(mode: LockMode, isBlind: boolean): Promise<void> | void
   /**
-   * As `catchUp` for operations that only look, without the lock, where nobody changes the file meanwhile.
+   * As `catchUp` for operations that only look, without the lock: memory has all that was committed before, and nothing
+   * that is not.
    * @returns false where that cannot be had: take the lock
    */
   catchUpUnlocked?(): Promise<boolean>

@@ -4,33 +4,49 @@ import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { PsLock } from '../../../src/index.ts'
-import { type Doc, Peer, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
+import { type Doc, idsOf, Peer, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
-type Opened = { count(): Promise<number>; close(): Promise<void> }
+type Opened = { count(): Promise<number>; find(): Promise<Doc[]>; close(): Promise<void> }
 
 /** The ways to open a store for a first read. */
 const WAYS: Record<string, (filename: string) => Promise<Opened>> = {
   async autoload(filename) {
-    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 400 })
+    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 100 })
     await db.autoloadPromise
-    return { count: async () => db.countAsync({}), close: () => db.close() }
+    return {
+      count: async () => db.countAsync({}),
+      find: async () => db.findAsync({}),
+      close: () => db.close(),
+    }
   },
   async 'a read at once, while it loads by itself'(filename) {
-    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 400 })
-    return { count: async () => db.countAsync({}), close: () => db.close() }
+    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 100 })
+    return {
+      count: async () => db.countAsync({}),
+      find: async () => db.findAsync({}),
+      close: () => db.close(),
+    }
   },
   async loadDatabaseAsync(filename) {
-    const db = new LockedNedb<Doc>({ filename, timeoutMs: 400 })
+    const db = new LockedNedb<Doc>({ filename, timeoutMs: 100 })
     await db.loadDatabaseAsync()
-    return { count: async () => db.countAsync({}), close: () => db.close() }
+    return {
+      count: async () => db.countAsync({}),
+      find: async () => db.findAsync({}),
+      close: () => db.close(),
+    }
   },
   async 'the find of nedb-promises'(filename) {
-    const db = LockedDatastore.create({ filename, timeoutMs: 400 })
-    return { count: async () => (await db.find({})).length, close: () => db.close() }
+    const db = LockedDatastore.create({ filename, timeoutMs: 100 })
+    return {
+      count: async () => (await db.find({})).length,
+      find: async () => db.find<Doc>({}),
+      close: () => db.close(),
+    }
   },
   async 'the count of nedb-promises with autoload'(filename) {
-    const db = LockedDatastore.create({ filename, autoload: true, timeoutMs: 400 })
-    return { count: async () => db.count({}), close: () => db.close() }
+    const db = LockedDatastore.create({ filename, autoload: true, timeoutMs: 100 })
+    return { count: async () => db.count({}), find: async () => db.find<Doc>({}), close: () => db.close() }
   },
 }
 
@@ -72,8 +88,6 @@ describe('opening a NeDB file to read', () => {
   it('needs no lock file, and leaves none', async () => {
     writeFileSync(file('a.db'), '{"_id":"1"}\n')
     for (const way of ['autoload', 'the find of nedb-promises', 'the count of nedb-promises with autoload']) {
-      // A file that was written this moment is looked at under the lock: it may be changed again at the same time.
-      await setTimeout(50)
       const db = await (WAYS[way] as (typeof WAYS)[string])(file('a.db'))
       assert.equal(await db.count(), 1)
       assert.equal(await db.count(), 1)
@@ -146,6 +160,86 @@ describe('opening a NeDB file to read', () => {
     assert.equal(await after, 2)
     await db.close()
   })
+
+  describe('beside a holder that writes all the time', () => {
+    /** What a look shows: whole batches, from the first on, and all that were acknowledged before it began. */
+    async function look(writer: Peer, open: () => Promise<readonly Doc[]>, size: number): Promise<void> {
+      const before = await writer.call<number>('acknowledged')
+      const docs = await open()
+      const after = await writer.call<number>('acknowledged')
+      const batches = docs.length / size
+      assert.ok(before <= batches && batches <= after + 1, `${before}, ${batches} and ${after} batches`)
+      const ids = new Set(docs.map(({ _id }) => _id))
+      for (let n = 0; n < batches; n++)
+        for (let i = 0; i < size; i++) assert.ok(ids.has(`${n}.${i}`), `${n}.${i} of ${batches} batches`)
+    }
+
+    for (const [what, size, textLength, compactEvery] of [
+      ['single records', 1, 0, 1e9],
+      ['records of several blocks', 1, 8000, 1e9],
+      ['small batches', 3, 0, 1e9],
+      ['batches between markers', 5, 1500, 1e9],
+      ['records, and compacts', 1, 200, 5],
+    ] as const) {
+      it(`waits for none of its writes: ${what}`, async () => {
+        writeFileSync(file('a.db'), '')
+        const options = { filename: file('a.db'), autoload: true, timeoutMs: 100 }
+        const late = new LockedNedb<Doc>(options)
+        assert.equal(await late.countAsync({}), 0)
+        const writer = await Peer.start('locked', options)
+        const writing = writer.call('writeHolding', size, textLength, compactEvery)
+        const reader = await Peer.start('locked', { ...options, autoload: false })
+        await look(
+          writer,
+          async () => {
+            await reader.call('loadDatabaseAsync')
+            return reader.call('findAsync', {})
+          },
+          size,
+        )
+        for (const open of [WAYS.autoload, WAYS['the find of nedb-promises']]) {
+          const db = await (open as (typeof WAYS)[string])(file('a.db'))
+          await look(writer, () => db.find(), size)
+          await db.close()
+        }
+        // More than is read at once, where it is much.
+        await look(writer, () => late.findAsync({}), size)
+        await late.close()
+        await using synced = new LockedNedb<Doc>({ ...options, durability: 'disk' })
+        await look(writer, () => synced.findAsync({}), size)
+        await writer.call('stopWriting')
+        await writing
+      })
+    }
+  })
+
+  for (const later of [0, 1_000_000]) {
+    it(`shows no mixture of a torn end and of what is written in its place, ${later} bytes longer`, async () => {
+      // A piece of a mebibyte is read before the hook is asked, the rest after it.
+      const torn = `{"_id":"torn","text":"${'x'.repeat(2 ** 21)}`
+      writeFileSync(file('a.db'), `{"_id":"1"}\n${torn}`)
+      const writer = await Peer.start('locked', { filename: file('a.db'), autoload: true })
+      let asked = 0
+      const db = new LockedNedb<Doc>({
+        filename: file('a.db'),
+        autoload: true,
+        timeoutMs: 10_000,
+        afterSerialization: async (line) => line.replace('{', '{ '),
+        async beforeDeserialization(line) {
+          if (line === '{"_id":"1"}' && asked++ === 0) {
+            await writer.call('insertAsync', { _id: '2', text: 'y'.repeat(2 ** 21 - 2 ** 19) })
+            if (later > 0) await writer.call('insertAsync', { _id: '3', text: 'z'.repeat(later) })
+          }
+          return line
+        },
+      })
+      const docs = await db.findAsync({})
+      assert.deepEqual(idsOf(docs), later > 0 ? ['1', '2', '3'] : ['1', '2'])
+      assert.doesNotMatch(docs.find(({ _id }) => _id === '2')?.text as string, /[^y]/)
+      assert.ok(asked > 1)
+      await db.close()
+    })
+  }
 
   it('sees whole states only, while others write, compact and hold', async () => {
     const peers = await Promise.all(
