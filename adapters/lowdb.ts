@@ -11,12 +11,14 @@ import {
   withSyncMembers,
 } from '../src/db/members.ts'
 import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/db/options.ts'
+import type { Reads } from '../src/db/read-only.ts'
 import { syncTransactions, transactions } from '../src/db/transaction.ts'
 import { type OptionNames, optionNames, requireKnown } from '../src/lock/option-names.ts'
 import {
   type AnyLow,
   type Edit,
   isPath,
+  type LowReads,
   lowdbAdapter,
   type OpenedLow,
   onDraft,
@@ -31,11 +33,11 @@ export { JSONFile, JSONFileSync, lowdbAdapter }
 const LockableLow = withMembers(Low) as unknown as new <T>(
   adapter: Adapter<T>,
   defaultData: T,
-) => Low<T> & LockedMembers
+) => Low<T> & LockedMembers<Reads<Low<T>, LowReads>, LockedLow<T>>
 const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
   adapter: SyncAdapter<T>,
   defaultData: T,
-) => LowSync<T> & LockedSyncMembers
+) => LowSync<T> & LockedSyncMembers<Reads<LowSync<T>, LowReads>, LockedLowSync<T>>
 
 /**
  * Swap it for `Low`: `new LockedLow(path or adapter, defaultData)`. `update(fn)` works on the file's present state and

@@ -25,7 +25,11 @@ export interface StoredId {
 }
 
 /** A nedb-promises Datastore that any number of processes may open, with NeDB's own members at hand too. */
-export interface LockedDatastore<Doc = StoredId> extends Vanilla<Doc>, LockedMembers {}
+export interface LockedDatastore<Doc = StoredId>
+  extends Vanilla<Doc>,
+    LockedMembers<Pick<Vanilla<Doc>, DatastoreReads>, LockedDatastore<Doc>> {}
+
+type DatastoreReads = 'load' | 'find' | 'findOne' | 'count'
 
 interface LockedDatastoreClass {
   new <Doc = StoredId>(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastore<Doc>
@@ -51,13 +55,19 @@ type Onload = ((error: Error | null) => unknown) | undefined
 
 const Datastore = requirePackage('nedb-promises') as new (options: unknown) => Promises
 
-/** `nedb-promises`: a promise layer over NeDB, whose choke point it shares. */
-export const nedbPromisesAdapter: LogAdapter<Promises> = {
+const adapter: LogAdapter<Promises, DatastoreReads> = {
   family: 'log',
   name: 'nedb-promises',
   rows: nedbRows((store) => store.__original),
   attach: (store, session) => nedbAdapter.attach(store.__original, session),
 }
+
+// biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
+type AnyDatastore = Vanilla<any>
+
+/** `nedb-promises`, for `LockedDb`: a promise layer over NeDB, whose choke point it shares. */
+export const nedbPromisesAdapter: LogAdapter<AnyDatastore, DatastoreReads> =
+  adapter as object as typeof nedbPromisesAdapter
 
 const Lockable = withMembers(Datastore) as new (options: unknown) => Promises & LockedMembers
 
@@ -74,7 +84,7 @@ class LockedDatastoreStore extends Lockable {
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false
     if (!nedb.inMemoryOnly && nedb.filename !== null) {
-      const { members, tables } = openLog<Promises>(this, nedbPromisesAdapter, nedb.filename, options)
+      const { members, tables } = openLog<Promises>(this, adapter, nedb.filename, options)
       const doors = transactions<void, Promises>(this.#onceLoaded, () => this)
       giveMembers(this, allMembers(members, tables, doors))
     }

@@ -1,24 +1,39 @@
 import type Vanilla from '@seald-io/nedb'
+import type { LogAdapter } from '../src/db/adapter.ts'
 import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
 import type { LogOptions } from '../src/db/options.ts'
 import { transactions } from '../src/db/transaction.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
-import { autoload, load, markLocked, nedbAdapter, onceLoaded } from './nedb/attach.ts'
+import {
+  nedbAdapter as adapter,
+  autoload,
+  load,
+  markLocked,
+  type NedbReads,
+  onceLoaded,
+} from './nedb/attach.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 import { requireKnownToNedb } from './nedb/option-names.ts'
 import { fromNedb } from './nedb/packages.ts'
 
-export { nedbAdapter }
+// biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
+type AnyNedb = Vanilla.default<any>
+
+/** `@seald-io/nedb`, for `LockedDb`: an append log of documents, all of whose operations pass its executor. */
+export const nedbAdapter: LogAdapter<AnyNedb, NedbReads> = adapter as object as typeof nedbAdapter
 
 /** The options of @seald-io/nedb's Datastore, and pslock's. */
 export interface LockedNedbOptions extends Vanilla.default.DataStoreOptions, LogOptions {}
 
+/** What of it a view has. */
+type Reading<Schema> = Pick<Vanilla.default<Schema>, NedbReads>
+
 /** A @seald-io/nedb Datastore that any number of processes may open. */
 export interface LockedNedb<Schema = Record<string, unknown>>
   extends Vanilla.default<Schema>,
-    LockedMembers {}
+    LockedMembers<Reading<Schema>, LockedNedb<Schema>> {}
 
 interface LockedNedbClass {
   new <Schema = Record<string, unknown>>(options?: string | LockedNedbOptions): LockedNedb<Schema>
@@ -37,7 +52,7 @@ class LockedNedbStore extends Lockable {
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {
-      const { members, tables } = openLog<Nedb>(this, nedbAdapter, this.filename, options)
+      const { members, tables } = openLog<Nedb>(this, adapter, this.filename, options)
       const doors = transactions<void, Nedb>(onceLoaded(this), () => this)
       giveMembers(this, allMembers(members, tables, doors))
     }

@@ -8,10 +8,18 @@ import { isUrl, JSONFile, JSONFileSync, pathOf } from './json-file.ts'
 import { lowdbRows } from './rows.ts'
 
 export type AnyLow = Low<unknown> | LowSync<unknown>
+
+// biome-ignore-start lint/suspicious/noExplicitAny: a store of whatever data, which would else be of no other type than itself
+/** Either of the two classes. */
+export type LowdbAdapter = TreeAdapter<Low<any>, LowReads> & TreeAdapter<LowSync<any>, LowReads>
+// biome-ignore-end lint/suspicious/noExplicitAny: as above
 export type OpenedLow = ReturnType<typeof openTree<AnyLow>>
 
+/** What only looks at the store. */
+export type LowReads = 'data' | 'read'
+
 /** `lowdb`: one JSON tree, `db.data`, that its users edit directly. */
-export const lowdbAdapter: TreeAdapter<AnyLow> = {
+const adapter: TreeAdapter<AnyLow, LowReads> = {
   family: 'tree',
   name: 'lowdb',
   memory: ({ data }) => ({
@@ -33,6 +41,8 @@ export const lowdbAdapter: TreeAdapter<AnyLow> = {
       Object.defineProperty(low, name, { value, configurable: true })
   },
 }
+
+export const lowdbAdapter: LowdbAdapter = adapter as LowdbAdapter
 
 /** `db.data` inside an update or a transaction is what that one works on: code under it need not know. */
 function followDraft(low: AnyLow, session: TreeSession): void {
@@ -95,14 +105,14 @@ export function openLow(
   InMemory: new () => object,
   options: TreeOptions,
 ): OpenedLow | undefined {
-  const { adapter } = low
-  if (adapter instanceof InMemory) return undefined
-  const path: unknown = 'path' in adapter ? adapter.path : undefined
+  const { adapter: own } = low
+  if (own instanceof InMemory) return undefined
+  const path: unknown = 'path' in own ? own.path : undefined
   if (typeof path !== 'string' && !isUrl(path)) {
     throw new TypeError(
       `a locked lowdb store must know its file: pass a path, or an adapter with a path property such as the JSONFile of ` +
-        `'pslock/lowdb' (lowdb's own hides it). Got ${show(adapter)}`,
+        `'pslock/lowdb' (lowdb's own hides it). Got ${show(own)}`,
     )
   }
-  return openTree(low, { ...lowdbAdapter, attach: followDraft }, pathOf(path), options)
+  return openTree(low, { ...adapter, attach: followDraft }, pathOf(path), options)
 }

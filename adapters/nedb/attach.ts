@@ -15,8 +15,18 @@ import { nedbRows } from './rows.ts'
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
 const prototypes = new Map<object, object>()
 
+/** What only looks at the store. */
+export type NedbReads =
+  | 'find'
+  | 'findAsync'
+  | 'findOne'
+  | 'findOneAsync'
+  | 'count'
+  | 'countAsync'
+  | 'getAllData'
+
 /** `@seald-io/nedb`: an append log of documents, all of whose operations pass its executor. */
-export const nedbAdapter: LogAdapter<Nedb> = {
+export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
   family: 'log',
   name: 'nedb',
   rows: nedbRows((db) => db),

@@ -24,13 +24,20 @@ export type Adapter<S extends object> = ImageAdapter<S> | TreeAdapter<S> | LogAd
  */
 export type MethodKind = 'write' | 'read' | 'free'
 
-/** A store whose file is one text. Four required members make a store of your own safe. */
-export interface ImageAdapter<S extends object> {
+/** What the methods of a store do, by name. */
+export type Methods = Readonly<Record<string, MethodKind>>
+
+/**
+ * A store whose file is one text. Four required members make a store of your own safe.
+ * @typeParam M what its methods do. An object that `satisfies ImageAdapter<S>`, instead of being declared as one, tells it to the
+ * compiler, which then refuses the calls in a `view` that write
+ */
+export interface ImageAdapter<S extends object, M extends Methods = Methods> {
   readonly family: 'image'
   /** How the store is called in error messages. */
   readonly name: string
   /** What each method does; see `MethodKind`. */
-  readonly methods: Readonly<Record<string, MethodKind>>
+  readonly methods: M
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
   readonly rows?: TableRows<S> | undefined
   /** Makes the store's memory equal to the file. `undefined`: there is no file, the store is empty. */
@@ -39,10 +46,15 @@ export interface ImageAdapter<S extends object> {
   save(store: S): string
 }
 
-/** A store whose memory is one JSON tree that its users edit directly, and whose file is that tree. */
-export interface TreeAdapter<S extends object> {
+/**
+ * A store whose memory is one JSON tree that its users edit directly, and whose file is that tree.
+ * @typeParam R the members that only look
+ */
+export interface TreeAdapter<S extends object, R extends PropertyKey = PropertyKey> {
   readonly family: 'tree'
   readonly name: string
+  /** For the compiler only: the other members cannot be used in a `view`. */
+  readonly reads?: R
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
   readonly rows?: TableRows<S> | undefined
   /** Where the tree is. */
@@ -95,10 +107,15 @@ export interface BlockingTreeSession {
   view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
 }
 
-/** A store whose file is an append-only log of lines, and whose operations all pass one choke point. */
-export interface LogAdapter<S extends object> {
+/**
+ * A store whose file is an append-only log of lines, and whose operations all pass one choke point.
+ * @typeParam R the members that only look
+ */
+export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKey> {
   readonly family: 'log'
   readonly name: string
+  /** For the compiler only: the other members cannot be used in a `view`. */
+  readonly reads?: R
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
   readonly rows?: TableRows<S> | undefined
   /**

@@ -15,6 +15,7 @@ import type {
   LogAdapter,
   LogSession,
   MethodKind,
+  Methods,
   TreeAdapter,
   TreeSession,
 } from './adapter.ts'
@@ -37,6 +38,7 @@ import {
 } from './options.ts'
 import { lockedProxy } from './proxy.ts'
 import type { OperationQueue } from './queue/operation-queue.ts'
+import type { Reads } from './read-only.ts'
 import type { TableRows } from './table/rows.ts'
 import { type StoreTables, storeTables } from './table/tables.ts'
 import { transactions } from './transaction.ts'
@@ -54,13 +56,27 @@ export type Promised<S> = {
   [K in keyof S]: S[K] extends (...args: infer P) => infer R ? (...args: P) => Promise<Awaited<R>> : S[K]
 }
 
-export type LockedDb<S extends object> = Omit<S, keyof LockedMembers> & LockedMembers
+/** A store under its lock. @typeParam R the members that it has in a view: by default all */
+export type LockedDb<S extends object, R extends PropertyKey = PropertyKey> = Omit<S, keyof LockedMembers> &
+  LockedMembers<Reads<Omit<S, keyof LockedMembers>, R>>
+
+/** The names of the methods that are not known to write. */
+type Readers<M extends Methods> = { [K in keyof M]: M[K] extends 'write' ? never : K }[keyof M]
 
 interface LockedDbClass {
   /** The methods of an image store return promises from now on, since they wait for the lock. */
-  new <S extends object>(store: S, options: LockedDbOptions<ImageAdapter<S>>): LockedDb<Promised<S>>
-  new <S extends object>(store: S, options: LockedDbOptions<TreeAdapter<S>>): LockedDb<S>
-  new <S extends object>(store: S, options: LockedDbOptions<LogAdapter<S>> & LogOptions): LockedDb<S>
+  new <S extends object, M extends Methods>(
+    store: S,
+    options: LockedDbOptions<ImageAdapter<S, M>>,
+  ): LockedDb<Promised<S>, Readers<M>>
+  new <S extends object, R extends PropertyKey>(
+    store: S,
+    options: LockedDbOptions<TreeAdapter<S, R>> & TreeOptions,
+  ): LockedDb<S, R>
+  new <S extends object, R extends PropertyKey>(
+    store: S,
+    options: LockedDbOptions<LogAdapter<S, R>> & LogOptions,
+  ): LockedDb<S, R>
 }
 
 /** A store that is wired to its file and its lock. */

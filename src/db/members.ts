@@ -31,8 +31,8 @@ interface Lockable {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** What a locked store has besides the store's own members. */
-export interface LockedMembers extends Lockable, Transactions, Dumps {
+/** What a locked store has besides the store's own members. Its type parameters are those of `Transactions`. */
+export interface LockedMembers<V = unknown, Base = never> extends Lockable, Transactions<V, Base>, Dumps {
   /**
    * A table of records with declared fields in this store; it need not exist yet. Nothing is read or written by this.
    * @typeParam R the fields of its records
@@ -44,7 +44,10 @@ export interface LockedMembers extends Lockable, Transactions, Dumps {
 }
 
 /** What a locked store has whose calls are synchronous. */
-export interface LockedSyncMembers extends Lockable, SyncTransactions, Dumps {}
+export interface LockedSyncMembers<V = unknown, Base = never>
+  extends Lockable,
+    SyncTransactions<V, Base>,
+    Dumps {}
 
 /** Those that a store has however its transactions are called. */
 export interface OpenedMembers extends Dumps {

@@ -2,6 +2,7 @@ import { ConflictError, TransactionError } from '../errors.ts'
 import { type OptionNames, optionNames, requireKnown } from '../lock/option-names.ts'
 import { ACQUIRE_NAMES, type AcquireOptions, isThenable, requireFunction, show } from '../lock/options.ts'
 import type { OperationQueue } from './queue/operation-queue.ts'
+import type { InSyncView, InView, Own } from './read-only.ts'
 
 export interface TransactionOptions extends AcquireOptions {
   /**
@@ -20,8 +21,12 @@ const TRANSACTION_NAMES: OptionNames = optionNames<TransactionOptions>({
   retry: true,
 })
 
-/** What every locked store can do with several calls at once. */
-export interface Transactions {
+/**
+ * What every locked store can do with several calls at once.
+ * @typeParam V what of the store's own members a view has: those that only look
+ * @typeParam Base the class of the store, where others may be derived from it: what those have of their own is there in a view, too
+ */
+export interface Transactions<V = unknown, Base = never> {
   /**
    * Several calls as one: all or nothing, with the lock held from before the first read to after the last write.
    * What is called on the store inside (same asynchronous context) is part of it; `tx` is the store itself. A throw
@@ -32,10 +37,11 @@ export interface Transactions {
    */
   transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>>
   /**
-   * Several reads of one state, while other processes write on. Other calls on this store object wait meanwhile.
+   * Several reads of one state, while other processes write on. Other calls on this store object wait meanwhile. `tx` is the
+   * store without what could change it.
    * @throws TransactionError for a write inside
    */
-  view<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>>
+  view<T>(run: (tx: V & InView<V> & Own<this, Base>) => T, options?: AcquireOptions): Promise<Awaited<T>>
   /**
    * A transaction that is always undone, for tests: what the code inside does, transactions included, leaves no trace.
    * @throws what the callback throws
@@ -107,10 +113,10 @@ export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): 
 }
 
 /** `Transactions` of a store whose calls are synchronous: they return at once what the callback returns, no promise. */
-export interface SyncTransactions {
+export interface SyncTransactions<V = unknown, Base = never> {
   /** @throws TypeError where the callback returns a promise; else as `Transactions` */
   transaction<T>(run: (tx: this) => T, options?: AcquireOptions): T
-  view<T>(run: (tx: this) => T, options?: AcquireOptions): T
+  view<T>(run: (tx: V & InSyncView<V> & Own<this, Base>) => T, options?: AcquireOptions): T
   rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): T
 }
 

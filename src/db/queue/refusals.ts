@@ -24,6 +24,13 @@ export function notInside(what: string, lockPath: string): TransactionError {
   )
 }
 
+export function blockingInside(path: string): TransactionError {
+  return new TransactionError(
+    `a call that blocks cannot write inside an asynchronous transaction or view of ${path}: in a transaction edit tx.data`,
+    { path },
+  )
+}
+
 export function removalInTransaction(path: string): TransactionError {
   return new TransactionError(
     `${path} cannot be removed inside a transaction, which could not be undone. Do it outside.`,

@@ -5,9 +5,9 @@ import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
 import { lockFailure } from '../data-file.ts'
 import type { Call } from '../hooks/hook.ts'
-import type { Hooks } from '../hooks/hooks.ts'
 import type { Issued } from '../queue/operation.ts'
-import { notInside } from '../queue/refusals.ts'
+import type { OperationQueue } from '../queue/operation-queue.ts'
+import { blockingInside, notInside } from '../queue/refusals.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import type { TreePass } from './tree-pass.ts'
@@ -18,16 +18,16 @@ export class BlockingTree {
   readonly #path: string
   readonly #lock: PsLock
   readonly #pass: TreePass
-  readonly #hooks: Hooks
+  readonly #queue: OperationQueue
   /** The copy that an edit works on at this moment. */
   #draft: TreeMemory | undefined
   #isViewing = false
 
-  constructor(path: string, lock: PsLock, pass: TreePass, hooks: Hooks) {
+  constructor(path: string, lock: PsLock, pass: TreePass, queue: OperationQueue) {
     this.#path = path
     this.#lock = lock
     this.#pass = pass
-    this.#hooks = hooks
+    this.#queue = queue
   }
 
   /** @throws TransactionError where the caller runs inside an edit or a view */
@@ -42,7 +42,7 @@ export class BlockingTree {
   read(): void {
     this.#told('shared', { call: { name: 'read', args: [] } }, () => {
       // What an edit works on is the present state already.
-      if (this.#draft) return
+      if (this.#draft || this.#queue.isInside()) return
       this.#shared({}, () => {
         const seen = this.#pass.state.see()
         try {
@@ -110,7 +110,7 @@ export class BlockingTree {
   #told<T>(mode: LockMode, issued: Issued, run: () => T): T {
     const outer = this.#draft
     const { state } = this.#pass
-    return this.#hooks.blocking(mode, issued, run, () =>
+    return this.#queue.hooks.blocking(mode, issued, run, () =>
       outer ? state.text(outer.get()) : this.#pass.revision,
     )
   }
@@ -146,6 +146,8 @@ export class BlockingTree {
         path: this.#path,
       })
     }
+    // It could not take its turn with what runs there, and the commit would write over it.
+    if (this.#queue.isInside()) throw blockingInside(this.#path)
     let isHeld = false
     try {
       PsLock.duringSync(

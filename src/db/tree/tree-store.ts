@@ -41,7 +41,7 @@ export class TreeStore implements TreeSession, Pass {
     this.#pass = new TreePass(path, options, memory, format)
     this.#state = this.#pass.state
     this.queue = new OperationQueue(options.lock, this, path)
-    this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue.hooks)
+    this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue)
     this.copyable = copyable(path, options, this.queue, {
       format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
       refresh: () => this.#refresh({ isInternal: true }),

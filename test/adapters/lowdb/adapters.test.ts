@@ -244,6 +244,49 @@ describe('lowdb adapters', () => {
     assert.equal(fileOf(path).n, 10)
   })
 
+  it('new LockedDb(LowSync): a blocking write inside a transaction or a view is refused, where it was lost or escaped', async () => {
+    const path = at('db.json')
+    const db = new LockedDb(new LowSync<Data>(new JSONFileSync(path), empty()), {
+      adapter: lowdbAdapter,
+      path,
+    })
+    db.write()
+    const store: LowSync<Data> = db
+    const add = () => store.update((data) => void data.list.push('x'))
+    for (const write of [add, () => store.write()]) {
+      const later = async () => {
+        await undefined
+        write()
+      }
+      const afterAnEdit = (tx: { data: Data }) => {
+        tx.data.n++
+        write()
+      }
+      const runs = [
+        () => db.transaction(write),
+        () => db.transaction(later),
+        () => db.transaction(afterAnEdit),
+        () => db.rollbackAfter(write),
+        () => db.transaction(() => db.transaction(write)),
+        () => db.view(write),
+        () => db.view(later),
+      ]
+      for (const run of runs) {
+        await untouched(path, async () => assert.equal((await failing(run)).code, 'PSLOCK_TRANSACTION'))
+        assert.deepEqual(db.data, empty())
+      }
+    }
+    await db.transaction((tx) => {
+      tx.data.n = 1
+      store.read()
+      assert.equal(tx.data.n, 1)
+      tx.data.list.push('kept')
+    })
+    add()
+    assert.deepEqual(fileOf(path), { n: 1, list: ['kept', 'x'] })
+    await db.close()
+  })
+
   it('under NODE_ENV=test the presets are on disk, unless memoryInTest asks for memory', () => {
     for (const [env, where, there] of [
       ['test', 'disk', true],

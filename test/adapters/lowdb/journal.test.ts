@@ -181,6 +181,7 @@ describe('lowdb with a journal', () => {
       assert.equal(tx.data.posts.length, 4)
     })
     await assert.rejects(
+      // @ts-expect-error it is read-only
       db.view((tx) => void tx.data.n++),
       TransactionError,
     )

@@ -63,9 +63,12 @@ describe('lowdb transactions', () => {
     await untouched(at('db.json'), () =>
       db.view(async (tx) => {
         assert.equal(tx.data.n, 3)
+        // @ts-expect-error the data are read-only
         assert.throws(() => tx.data.list.push('x'), TypeError)
+        // @ts-expect-error the same
         assert.throws(() => (tx.data = START), TransactionError)
-        for (const run of [() => tx.write(), () => tx.update(() => {}), () => db.transaction(() => {})])
+        const store = tx as unknown as typeof db
+        for (const run of [() => store.write(), () => store.update(() => {}), () => db.transaction(() => {})])
           assert.ok((await failing(run)) instanceof TransactionError)
       }),
     )
@@ -156,6 +159,7 @@ describe('LockedLowSync transactions', () => {
       foreignWrite(at('db.json'), { n: 8, list: [] })
       assert.equal(tx.data.n, 0)
       assert.throws(() => db.update(() => {}), TransactionError)
+      // @ts-expect-error the data are read-only
       assert.throws(() => (tx.data = START), TransactionError)
     })
     assert.equal(

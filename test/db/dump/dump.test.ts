@@ -223,7 +223,7 @@ describe('dump and restore', () => {
     for (const run of [
       () => db.transaction((tx) => tx.dump(at('x'))),
       () => db.transaction((tx) => tx.restore(at('dump'))),
-      () => db.view((tx) => tx.dump(at('x'))),
+      () => db.view(() => db.dump(at('x'))),
       () => low.update(() => low.restore(at('low'))),
       () => low.transaction((tx) => tx.dump(at('x'))),
     ]) {
