@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { LockMode } from '../../src/errors.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../src/lock/ps-lock.ts'
 import { answer, canPassDescriptors, listenAbstract, peerOf } from '../../src/os/descriptor-passing.ts'
 import { descends } from '../../src/os/live-process.ts'
 import { ANSWER, environmentWith, passedHold, QUESTION } from '../../src/os/passed-lock.ts'
@@ -19,7 +19,7 @@ export interface PassedOn extends Disposable {
 
 /** @param lock is held, in that mode */
 export function passOn(lock: PsLock, mode: LockMode): PassedOn {
-  const fd = PsLock.entry(lock, mode).site.passOn()
+  const fd = lockInternals.entry(lock, mode).site.passOn()
   const room = fd === undefined || !canPassDescriptors ? undefined : openRoom(fd, mode)
   return {
     fd,

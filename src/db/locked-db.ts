@@ -7,7 +7,7 @@ import {
   requirePath,
   show,
 } from '../lock/options.ts'
-import { PsLock } from '../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
 import { canonicalPath } from '../os/lock-file.ts'
 import type {
   Adapter,
@@ -186,7 +186,7 @@ function parts<S>(
       // It would wait for whoever calls it.
       store.queue.requireOutside('close')
       store.requireOutside?.('close')
-      PsLock.requireNotInside(lock)
+      lockInternals.requireNotInside(lock)
       try {
         await store.close()
       } finally {

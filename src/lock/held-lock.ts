@@ -2,6 +2,9 @@ import { ClosedError, type LockMode } from '../errors.ts'
 import type { Hold } from './hold.ts'
 import { requireFunction } from './options.ts'
 
+/** Makes what `PsLock#acquire`, `tryAcquire` and `acquireSync` hand out. */
+export let handedOut: (hold: Hold) => HeldLock
+
 /**
  * A lock that is held until `release()`; the lock's callback forms are safer, they cannot forget.
  * Works with `using` and `await using`.
@@ -11,8 +14,11 @@ export class HeldLock {
   readonly path: string
   readonly #hold: Hold
 
-  /** Made by `PsLock#acquire`, `tryAcquire` and `acquireSync` only. */
-  constructor(hold: Hold) {
+  static {
+    handedOut = (hold) => new HeldLock(hold)
+  }
+
+  private constructor(hold: Hold) {
     this.#hold = hold
     this.mode = hold.mode
     this.path = hold.site.path

@@ -13,7 +13,7 @@ import { NameLook } from '../os/named-file.ts'
 import { type Backend, backendOf } from './backend.ts'
 import { during, enclosing, queueUp, queueUpBlocking, roomWithin } from './enter.ts'
 import { mustTurn, turn } from './event-loop.ts'
-import { HeldLock } from './held-lock.ts'
+import { type HeldLock, handedOut } from './held-lock.ts'
 import { Hold } from './hold.ts'
 import { removeLockFile } from './lock-removal.ts'
 import { requireKnown } from './option-names.ts'
@@ -43,6 +43,24 @@ const LOCK_SUFFIX = '.lock'
 /** Forgotten locks give their file descriptors back; a hold keeps its lock alive, so none is ever released here. */
 const forgotten = new FinalizationRegistry<Site>((site) => site.release())
 
+/** What the floors above ask of a lock. These are no members of it: those are what users are promised. */
+export interface LockInternals {
+  /** A lock whose file has this very path, which must be a real one but for its last part. */
+  at(lockPath: string, guards: string): PsLock
+  /** For operations in holds of the caller's own: how this lock would wait. */
+  entry(lock: PsLock, mode: LockMode, options?: AcquireOptions): { site: Site; patience: Patience }
+  /** The blocking call of a store, see `Hold.isOfStore`. */
+  duringSync(lock: PsLock, mode: LockMode, run: () => void, options: AcquireOptions): void
+  /** The file that is guarded. */
+  guarded(lock: PsLock): string
+  /** @throws LockDeadlockError where the caller runs inside a hold of this lock */
+  requireNotInside(lock: PsLock): void
+  /** Whether `close()` was called. */
+  isClosing(lock: PsLock): boolean
+}
+
+export let lockInternals: LockInternals
+
 /**
  * A lock between processes (and worker threads, and the tasks of one process) on one file: flock(2) on a lock file
  * beside it, which the kernel frees the moment its holder dies and never before.
@@ -66,6 +84,24 @@ export class PsLock {
   #closing: Promise<void> | undefined
   #inUse = 0
   #idle: (() => void) | undefined
+
+  static {
+    lockInternals = {
+      at(lockPath, guards) {
+        const lock = new PsLock(guards, { lockPath })
+        lock.#isExact = true
+        return lock
+      },
+      entry(lock, mode, options = {}) {
+        const site = lock.#open()
+        return { site, patience: lock.#patience(site, mode, options) }
+      },
+      duringSync: (lock, mode, run, options) => lock.#duringSync(mode, run, options, true),
+      guarded: (lock) => lock.#guards,
+      requireNotInside: (lock) => lock.#requireNotInside(),
+      isClosing: (lock) => lock.#closing !== undefined,
+    }
+  }
 
   /**
    * Opens nothing yet.
@@ -171,7 +207,7 @@ export class PsLock {
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const remove = removes(options)
-    PsLock.requireNotInside(this)
+    this.#requireNotInside()
     const { path } = this
     this.#closing ??= this.#close()
     await this.#closing
@@ -190,11 +226,6 @@ export class PsLock {
     const patience = this.#patience(site, mode, options)
     const outer = joins(options) ? enclosing(site) : undefined
     return this.#using(() => during(site, outer, mode, patience, (hold) => hold.runToEnd(run)))
-  }
-
-  /** For the floor above: the blocking call of a store, see `Hold.isOfStore`. */
-  static duringSync(lock: PsLock, mode: LockMode, run: () => void, options: AcquireOptions): void {
-    lock.#duringSync(mode, run, options, true)
   }
 
   #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
@@ -255,7 +286,7 @@ export class PsLock {
   #handOut(hold: Hold): HeldLock {
     this.#inUse++
     hold.whenEnded(() => this.#unused())
-    const held = new HeldLock(hold)
+    const held = handedOut(hold)
     if (hold.isLost) held.release()
     return held
   }
@@ -274,41 +305,13 @@ export class PsLock {
     if (this.#inUse === 0) this.#idle?.()
   }
 
-  /** For the floor above: a lock whose file has this very path, which must be a real one but for its last part. */
-  static at(lockPath: string, guards: string): PsLock {
-    const lock = new PsLock(guards, { lockPath })
-    lock.#isExact = true
-    return lock
-  }
-
-  /** For the floor above, which batches operations in holds of its own: how this lock would wait. */
-  static entry(
-    lock: PsLock,
-    mode: LockMode,
-    options: AcquireOptions = {},
-  ): { site: Site; patience: Patience } {
-    const site = lock.#open()
-    return { site, patience: lock.#patience(site, mode, options) }
-  }
-
-  /** For the floor above, too: the file that is guarded. */
-  static guarded(lock: PsLock): string {
-    return lock.#guards
-  }
-
-  /** For the floor above, too: @throws LockDeadlockError where the caller runs inside a hold of this lock */
-  static requireNotInside(lock: PsLock): void {
-    const site = lock.#site
-    if (lock.#closing || !site || lock.#inUse === 0 || !enclosing(site)) return
+  #requireNotInside(): void {
+    const site = this.#site
+    if (this.#closing || !site || this.#inUse === 0 || !enclosing(site)) return
     throw new LockDeadlockError(
       `close() was called inside a hold of ${site.path}, and would wait for that hold to end. Call it outside.`,
       { path: site.path },
     )
-  }
-
-  /** For the floor above: whether `close()` was called. */
-  static isClosing(lock: PsLock): boolean {
-    return lock.#closing !== undefined
   }
 
   #open(): Site {

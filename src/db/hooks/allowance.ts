@@ -1,6 +1,6 @@
 import { closeSync, constants } from 'node:fs'
 import { errnoOf, LockIoError } from '../../errors.ts'
-import { PsLock } from '../../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import { monotonicMs } from '../../os/clock.ts'
 import { readRange, writeAtSync } from '../../os/data-io.ts'
 import { bootId } from '../../os/live-process.ts'
@@ -62,7 +62,7 @@ export class SharedAllowance {
   constructor({ path, lockPath }: Pick<HookEvent, 'path' | 'lockPath'>) {
     this.#path = `${lockPath}.throttle`
     // Not through a link that somebody has put there: its target would be made.
-    this.#lock = PsLock.at(this.#path, path)
+    this.#lock = lockInternals.at(this.#path, path)
   }
 
   /** @throws the errors of `PsLock#exclusive`, LockIoError also where the file cannot be written */

@@ -3,7 +3,7 @@ import { enclosing } from '../../lock/enter.ts'
 import type { Hold } from '../../lock/hold.ts'
 import { nearestName, type OptionNames, optionNames } from '../../lock/option-names.ts'
 import { isThenable, requireFunction, requireObject, show } from '../../lock/options.ts'
-import { PsLock } from '../../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import type { Patience } from '../../lock/room.ts'
 import { outsideHolds } from '../../lock/shared-state.ts'
 import type { Issued } from '../queue/operation.ts'
@@ -127,7 +127,7 @@ export class Hooks {
   blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T {
     if (!this.isUsed) return run()
     if (this.#isAsking) throw this.#askedWithin()
-    const { site } = PsLock.entry(this.#lock, mode)
+    const { site } = lockInternals.entry(this.#lock, mode)
     const nested = enclosing(site) !== undefined
     const outer = this.#blocking
     const told = new Told(this.#event(mode, issued, { nested, partOf: outer?.event, blocking: true }))

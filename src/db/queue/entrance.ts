@@ -1,7 +1,7 @@
 import { type LockMode, LockTimeoutError } from '../../errors.ts'
 import { queueUp } from '../../lock/enter.ts'
 import { Hold } from '../../lock/hold.ts'
-import { PsLock } from '../../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { lockFailure } from '../data-file.ts'
 import type { Operation } from './operation.ts'
@@ -9,7 +9,7 @@ import type { Operation } from './operation.ts'
 /** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
 export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Operation): Hold | undefined {
   try {
-    const { site, patience } = PsLock.entry(lock, mode, { timeoutMs, signal })
+    const { site, patience } = lockInternals.entry(lock, mode, { timeoutMs, signal })
     return site.room.tryEnter(mode, patience.sliceMs) ? ofStore(new Hold(site, mode, 0)) : undefined
   } catch {
     // It is met again there.
@@ -32,7 +32,7 @@ export async function enterFor(
   waitedBeforeMs: number = head.waitedMs,
 ): Promise<Hold | undefined> {
   const { timeoutMs, signal } = head
-  const { site, patience } = PsLock.entry(lock, mode, {
+  const { site, patience } = lockInternals.entry(lock, mode, {
     timeoutMs,
     signal: giveUp && signal ? either(signal, giveUp) : (giveUp ?? signal),
   })
@@ -45,7 +45,7 @@ export async function enterFor(
     }
   } catch (error) {
     if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
-    throw mode === 'exclusive' ? lockFailure(PsLock.guarded(lock), error) : error
+    throw mode === 'exclusive' ? lockFailure(lockInternals.guarded(lock), error) : error
   }
   return ofStore(new Hold(site, mode, waitedMs))
 }

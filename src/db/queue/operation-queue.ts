@@ -5,7 +5,7 @@ import { during, enclosing } from '../../lock/enter.ts'
 import { mustTurn, turned } from '../../lock/event-loop.ts'
 import type { Hold } from '../../lock/hold.ts'
 import { joins } from '../../lock/options.ts'
-import { PsLock } from '../../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import type { Patience } from '../../lock/room.ts'
 import type { Call } from '../hooks/hook.ts'
 import { Hooks } from '../hooks/hooks.ts'
@@ -104,7 +104,7 @@ export class OperationQueue {
     this.hooks.requireNotAsking()
     this.requireOutside(call.name)
     if (!this.hooks.isUsed) return run()
-    const { site, patience } = PsLock.entry(this.#lock, mode)
+    const { site, patience } = lockInternals.entry(this.#lock, mode)
     let done = 0
     const counted = async () => {
       const value = await run()
@@ -132,7 +132,7 @@ export class OperationQueue {
   #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
     // A step of something else is not run here: what fails in it is not tried again, but said.
     if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
-    if (this.hooks.isUsed || Scope.enclosing(this) || PsLock.isClosing(this.#lock)) return undefined
+    if (this.hooks.isUsed || Scope.enclosing(this) || lockInternals.isClosing(this.#lock)) return undefined
     if (mustTurn()) return turned().then(() => this.push(mode, run, issued))
     Context.rest()
     const read = this.#pass.readNow?.(run)
@@ -143,12 +143,12 @@ export class OperationQueue {
     this.hooks.requireNotAsking()
     const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
-    const { site, patience } = PsLock.entry(this.#lock, mode, issued)
+    const { site, patience } = lockInternals.entry(this.#lock, mode, issued)
     const outer = joins(issued) ? enclosing(site) : undefined
     if (!this.hooks.tell(issued)) return this.#push(mode, run, issued, patience, outer)
     return this.hooks.inLine(mode, issued, { outer, patience }, async (told) => {
       // Anew: meanwhile the store may have been closed, or the operation aborted.
-      const { patience } = PsLock.entry(this.#lock, mode, issued)
+      const { patience } = lockInternals.entry(this.#lock, mode, issued)
       return this.#push(mode, run, { ...issued, told }, patience, outer)
     })
   }
@@ -194,7 +194,7 @@ export class OperationQueue {
   }
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
-    const { site, patience } = PsLock.entry(this.#lock, operation.mode, operation)
+    const { site, patience } = lockInternals.entry(this.#lock, operation.mode, operation)
     const settle = await during(site, outer, operation.mode, patience, (hold) => {
       ofStore(hold)
       // It cannot be committed now, and to wait for each other would be to wait for ever.
@@ -273,7 +273,7 @@ export class OperationQueue {
 
   /** Runs those that come first and only look without the lock. @returns false where they need it */
   async #readUnlocked(): Promise<boolean> {
-    if (!this.#canReadUnlocked || PsLock.isClosing(this.#lock) || this.#queue[0]?.signal?.aborted)
+    if (!this.#canReadUnlocked || lockInternals.isClosing(this.#lock) || this.#queue[0]?.signal?.aborted)
       return false
     const settle = await this.#passes.run(async () => {
       try {

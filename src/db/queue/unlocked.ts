@@ -1,6 +1,6 @@
 import type { LockMode } from '../../errors.ts'
 import type { Hold } from '../../lock/hold.ts'
-import { PsLock } from '../../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import { untilUnsplit } from '../patience.ts'
 import { enterFor } from './entrance.ts'
 import type { Operation } from './operation.ts'
@@ -75,7 +75,7 @@ export class Unlocked {
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
     const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp, 0)
     try {
-      const { timeoutMs } = PsLock.entry(this.#lock, 'exclusive', operation).patience
+      const { timeoutMs } = lockInternals.entry(this.#lock, 'exclusive', operation).patience
       const isFresh =
         (await untilUnsplit(timeoutMs, () => this.#pass.isFresh())) &&
         this.#conditions.every((condition) => condition())

@@ -1,6 +1,6 @@
 import { type LockMode, TransactionError } from '../../errors.ts'
 import { type AcquireOptions, isThenable, joins } from '../../lock/options.ts'
-import { PsLock } from '../../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
 import { lockFailure } from '../data-file.ts'
@@ -150,7 +150,7 @@ export class BlockingTree {
     if (this.#queue.isInside()) throw blockingInside(this.#path)
     let isHeld = false
     try {
-      PsLock.duringSync(
+      lockInternals.duringSync(
         this.#lock,
         'exclusive',
         () => {
@@ -168,7 +168,7 @@ export class BlockingTree {
   /** A reader may go without the lock where no lock file can be made. */
   #shared(options: AcquireOptions, run: () => void): void {
     try {
-      PsLock.duringSync(this.#lock, 'shared', run, options)
+      lockInternals.duringSync(this.#lock, 'shared', run, options)
     } catch (error) {
       if (!isReadOnlyFolder(error)) throw error
       run()

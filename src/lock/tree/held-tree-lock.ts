@@ -2,6 +2,9 @@ import { ClosedError, type TreeLockMode } from '../../errors.ts'
 import { requireFunction } from '../options.ts'
 import type { TreeHold } from './tree-hold.ts'
 
+/** Makes what `LockTree#acquire` and `tryAcquire` hand out. */
+export let handedOut: (hold: TreeHold) => HeldTreeLock
+
 /**
  * A name that is held until `release()`; the tree's callback forms are safer, they cannot forget. Works with `using`
  * and `await using`.
@@ -13,8 +16,11 @@ export class HeldTreeLock {
   readonly path: string
   readonly #hold: TreeHold
 
-  /** Made by `LockTree#acquire` and `tryAcquire` only. */
-  constructor(hold: TreeHold) {
+  static {
+    handedOut = (hold) => new HeldTreeLock(hold)
+  }
+
+  private constructor(hold: TreeHold) {
     this.#hold = hold
     this.name = hold.name
     this.mode = hold.mode

@@ -5,7 +5,7 @@ import { requireKnown } from '../option-names.ts'
 import { durationMs, type LockPath, requireFunction, requirePath, requireSignal } from '../options.ts'
 import { Acquisition, type Granted, type Request } from './acquisition.ts'
 import type { TreeFile } from './claim.ts'
-import { HeldTreeLock } from './held-tree-lock.ts'
+import { type HeldTreeLock, handedOut } from './held-tree-lock.ts'
 import { nodesOf } from './name.ts'
 import {
   checkedReason,
@@ -209,7 +209,7 @@ export class LockTree {
     const hold = new TreeHold(request, granted, acquiredAt)
     this.#inUse++
     hold.whenEnded(() => this.#leave())
-    return new HeldTreeLock(hold)
+    return handedOut(hold)
   }
 
   async #using<T>(run: () => Promise<T>): Promise<T> {
