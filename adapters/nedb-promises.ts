@@ -10,7 +10,7 @@ import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
-import { requireKnownToNedb } from './nedb/option-names.ts'
+import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
 import { requirePackage } from './nedb/packages.ts'
 import { nedbRows } from './nedb/rows.ts'
 
@@ -72,11 +72,15 @@ export const nedbPromisesAdapter: LogAdapter<AnyDatastore, DatastoreReads> =
 const Lockable = withMembers(Datastore) as new (options: unknown) => Promises & LockedMembers
 
 class LockedDatastoreStore extends Lockable {
-  static create(pathOrOptions?: string | LockedDatastoreOptions): LockedDatastoreStore {
-    return new this(pathOrOptions)
+  static create(
+    pathOrOptions?: string | LockedDatastoreOptions,
+    ...more: readonly unknown[]
+  ): LockedDatastoreStore {
+    return new this(pathOrOptions, ...more)
   }
 
-  constructor(pathOrOptions?: string | LockedDatastoreOptions) {
+  constructor(pathOrOptions?: string | LockedDatastoreOptions, ...more: readonly unknown[]) {
+    requireOneArgument(more)
     const options: LockedDatastoreOptions =
       typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
     requireKnownToNedb(options)

@@ -15,7 +15,7 @@ import {
 } from './nedb/attach.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
-import { requireKnownToNedb } from './nedb/option-names.ts'
+import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
 import { fromNedb } from './nedb/packages.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
@@ -45,7 +45,8 @@ const Datastore = fromNedb('') as new (options: unknown) => Nedb
 const Lockable = withMembers(markLocked(locked(Datastore))) as new (options: unknown) => Nedb & LockedMembers
 
 class LockedNedbStore extends Lockable {
-  constructor(pathOrOptions?: string | LockedNedbOptions) {
+  constructor(pathOrOptions?: string | LockedNedbOptions, ...more: readonly unknown[]) {
+    requireOneArgument(more)
     const options: LockedNedbOptions =
       typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
     requireKnownToNedb(options)

@@ -264,4 +264,54 @@ describe('unknown options', () => {
       /the options must be an object, got 100/,
     )
   })
+
+  it('null in the place of the options is refused in words', async () => {
+    const none = null as unknown as undefined
+    const calls: (() => unknown)[] = [
+      () => new PsLock(at('data'), none),
+      () => lock().exclusive(never, none),
+      () => lock().acquire(none),
+      () => lock().tryAcquire(none),
+      () => lock().close(none),
+      () => new LockTree(at('data'), none),
+      () => tree().exclusive('a', never, none),
+      () => new LockedLow(at('data.json'), {}, none),
+      () => LockedJSONFilePreset(at('data.json'), {}, none),
+      () => LockedJSONFileSyncPreset(at('data.json'), {}, none),
+      () => low().transaction(never, none),
+      () => lowSync().transaction(never, none),
+      () => nedb().view(never, none),
+      () => nedb().close(none),
+      () => table().delete({}, none),
+      () => throttle(none as never),
+    ]
+    for (const call of calls) {
+      await assert.rejects(async () => call(), {
+        name: 'TypeError',
+        message: /options must be an object, got null$/,
+      })
+    }
+  })
+
+  it('options beside a path, where they would be passed over, are refused', () => {
+    for (const make of [
+      (...args: unknown[]) => new LockedNedb(...(args as [string])),
+      (...args: unknown[]) => new LockedDatastore(...(args as [string])),
+      (...args: unknown[]) => LockedDatastore.create(...(args as [string])),
+    ]) {
+      assert.throws(() => make(at('data.db'), { durability: 'disk' }), {
+        name: 'TypeError',
+        message: /^a path has no options beside it: give one object, \{ filename, \.\.\. \}/,
+      })
+      make(at('data.db'), undefined)
+    }
+    assert.deepEqual(readdirSync(at('.')), [])
+  })
+
+  it('a store in memory knows the options of close, too', async () => {
+    for (const store of [new LockedNedb(), LockedDatastore.create()]) {
+      await assert.rejects(async () => store.close({ remov: true } as object), /did you mean "remove"/)
+      await store.close({ remove: true })
+    }
+  })
 })

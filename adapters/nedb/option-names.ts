@@ -1,6 +1,7 @@
 import type Vanilla from '@seald-io/nedb'
 import { LOG_OPTIONS, type LogOptions } from '../../src/db/options.ts'
 import { optionNames, requireKnown } from '../../src/lock/option-names.ts'
+import { show } from '../../src/lock/options.ts'
 
 /** What the library takes and its types do not have. */
 interface Untyped {
@@ -43,5 +44,14 @@ export function requireKnownToNedb<O extends object>(
   options: O & { readonly [K in Exclude<keyof O, keyof typeof NEDB_OPTIONS>]?: never },
 ): void {
   requireKnown(options, NAMES)
-  requireKnown((options as { modes?: object | null }).modes, MODES, 'member of the option modes,')
+  const { modes } = options as { modes?: object | null }
+  requireKnown(modes ?? undefined, MODES, 'member of the option modes,')
+}
+
+/** @throws TypeError for options beside a path, which would be passed over in silence */
+export function requireOneArgument(more: readonly unknown[]): void {
+  if (more.every((value) => value === undefined)) return
+  throw new TypeError(
+    `a path has no options beside it: give one object, { filename, ... }. Got, besides, ${show(more[0])}`,
+  )
 }

@@ -1,4 +1,4 @@
-import type { CloseOptions } from '../lock/options.ts'
+import { type CloseOptions, removes } from '../lock/options.ts'
 import type { PsLock } from '../lock/ps-lock.ts'
 import { type Dumps, withoutFile } from './dump/dumps.ts'
 import type { Hook } from './hooks/hook.ts'
@@ -82,7 +82,7 @@ const inMemory: Members = {
     throw new TypeError('a store in memory only has no hooks: give it a file')
   },
   table: noTables,
-  close: () => Promise.resolve(),
+  close: async (options: CloseOptions = {}) => void removes(options),
 }
 
 export const inMemorySync: Members = { ...inMemory, ...syncTransactions(memoryOnlySync, () => undefined) }

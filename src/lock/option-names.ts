@@ -14,13 +14,13 @@ export function optionNames<O>(names: { readonly [K in keyof O]-?: true }): Opti
 
 /**
  * Refuses what is no option: one that is mistyped would be passed over in silence. Names with the value undefined and
- * symbols pass, and so do undefined and null in the place of the options.
+ * symbols pass, and so does undefined in the place of the options.
  * @param what a word for it: `option` unless given
  * @throws TypeError that names the nearest option, or all of them where none is near
  */
-export function requireKnown(options: object | null | undefined, known: OptionNames, what = 'option'): void {
-  if (options === undefined || options === null) return
-  if (typeof options !== 'object') {
+export function requireKnown(options: object | undefined, known: OptionNames, what = 'option'): void {
+  if (options === undefined) return
+  if (typeof options !== 'object' || options === null) {
     throw new TypeError(`the options must be an object, got ${harmless(String(options).slice(0, SHOWN))}`)
   }
   for (const name in options) {

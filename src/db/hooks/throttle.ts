@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ThrottledError } from '../../errors.ts'
 import { type OptionNames, optionNames, requireKnown } from '../../lock/option-names.ts'
-import { DEFAULTS, durationMs, show } from '../../lock/options.ts'
+import { DEFAULTS, durationMs, requireObject, show } from '../../lock/options.ts'
 import { Allowance, type Pace, SharedAllowance } from './allowance.ts'
 import type { Hook, HookEvent } from './hook.ts'
 
@@ -99,6 +99,7 @@ async function delay(delayMs: number, signal: AbortSignal | undefined): Promise<
 }
 
 function checked(options: ThrottleOptions): { pace: Pace; maxDelayMs: number; per: 'process' | 'store' } {
+  requireObject(options, 'options')
   requireKnown(options, THROTTLE_NAMES)
   const { writesPerSecond, per = 'process', burst = 1, maxDelayMs } = options
   if (!(Number.isFinite(writesPerSecond) && writesPerSecond > 0)) {
