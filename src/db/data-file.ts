@@ -141,6 +141,26 @@ export class DataFile {
     return this.#descriptor.keepOpen()
   }
 
+  /**
+   * After a look in mode 'shared': runs while no writer of ours is at work in the file. Each keeps it locked (flock) from its
+   * look to its last write, and waits for a moment where it cannot; where one holds the lock and waits for something else, it
+   * has not.
+   * @returns undefined where one is at work, or where that cannot be told
+   */
+  async besideNoWriter<T>(run: () => Promise<T>): Promise<T | undefined> {
+    try {
+      if (!this.#descriptor.tryLock('shared', this.path)) return undefined
+    } catch {
+      // Who takes the lock instead is told what it is.
+      return undefined
+    }
+    try {
+      return await run()
+    } finally {
+      this.#descriptor.unlock()
+    }
+  }
+
   /** The end of what began with `look`: the last act under the lock, and of who only looks. */
   unlock(): void {
     this.#isInUse = false

@@ -100,6 +100,11 @@ export class LogFile {
     if (written > length) ftruncateSync(this.#data.fd, this.#known.end)
   }
 
+  /** See `DataFile.besideNoWriter`. */
+  besideNoWriter<T>(run: () => Promise<T>): Promise<T | undefined> {
+    return this.#data.besideNoWriter(run)
+  }
+
   /** Gives the last line, which was applied, the line feed that it lacks. */
   terminate(): void {
     const feed = Buffer.from('\n')

@@ -10,6 +10,12 @@ import type { Unread } from './news.ts'
 import { type Batch, type Ending, type ReadBytes, scanFile, scanUnits } from './scan.ts'
 import { type LineCoder, NEWLINE } from './unit.ts'
 
+/**
+ * What came of reading the file: memory has all of it; the same, but for a last line without its line feed, so that the whole
+ * file must be read again next time; or it was changed while it was read, and memory is not what it says.
+ */
+export type Taken = 'all' | 'unterminated' | 'changed'
+
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
 export class LogReader {
   readonly #file: LogFile
@@ -36,40 +42,45 @@ export class LogReader {
     return this.#isTorn
   }
 
-  /**
-   * Without the lock, what was there at first is taken as far as it is whole, whatever is added behind it meanwhile.
-   * @returns whether the whole file must be read again next time
-   */
-  async take(unread: Unread, mode: LockMode, isLocked: boolean): Promise<boolean> {
-    if (unread.kind === 'none') return false
+  /** Without the lock, what was there at first is taken as far as it is whole, whatever is added behind it meanwhile. */
+  async take(unread: Unread, mode: LockMode, isLocked: boolean): Promise<Taken> {
+    if (unread.kind === 'none') return 'all'
     if (unread.kind === 'missing') {
       this.#memory.apply([], true)
       this.#health.reset(0)
-      return false
+      return 'all'
     }
     const bytes = new Remembering((position, length) => this.#file.view.read(position, length), !isLocked)
     let ending: Ending
     try {
       ending = await this.#read(unread.kind === 'replaced', unread, bytes)
-      if (!isLocked && !(await bytes.areStill())) return true
+      if (!isLocked && !(await this.#isStill(bytes, ending))) return 'changed'
     } catch (error) {
       // What is wrong with a file that is still the same is so under the lock as well.
       if (isLocked || !(error instanceof CorruptStoreError) || (await bytes.areStill())) throw error
-      return true
+      return 'changed'
     }
     this.#isTaken = true
     const { end, rest, zerosAt, to, isLoose } = ending
     this.#isTorn = rest !== 'none' && mode === 'shared'
     if (rest === 'none' || mode === 'shared') {
       this.#applied(end, await bytes.before(end), isLoose)
-      // A reader may not mend: it has seen a last line that lacks its line feed, which may be the beginning of more.
-      return rest === 'unterminated'
+      // A reader may not mend.
+      return rest === 'unterminated' ? rest : 'all'
     }
     const cutAt = rest === 'torn' ? end : (zerosAt ?? to)
     this.#applied(cutAt, await bytes.before(cutAt), isLoose)
     if (cutAt < to) this.#cut(await this.#file.view.read(cutAt, to - cutAt))
     if (rest === 'unterminated') this.#file.terminate()
-    return false
+    return 'all'
+  }
+
+  /** Whether what was read without the lock is what the file says. */
+  async #isStill(bytes: Remembering, { rest, to }: Ending): Promise<boolean> {
+    if (rest !== 'unterminated') return bytes.areStill()
+    // A last line without its line feed may be a unit that is being written, or will be cut off since it could not be.
+    const isLast = async () => (await bytes.areStill()) && (await this.#file.view.read(to, 1)).length === 0
+    return (await this.#file.besideNoWriter(isLast)) ?? false
   }
 
   /** Reads what is new, piece by piece, into memory. */

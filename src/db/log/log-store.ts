@@ -14,7 +14,7 @@ import { Changes } from './changes.ts'
 import { Compaction } from './compaction.ts'
 import { LineHealth } from './line-health.ts'
 import { LogFile } from './log-file.ts'
-import { LogReader } from './log-reader.ts'
+import { LogReader, type Taken } from './log-reader.ts'
 import { LogWriter } from './log-writer.ts'
 import { isThrownByHook, type LineCoder } from './unit.ts'
 
@@ -176,7 +176,7 @@ export class LogStore implements LogSession, Pass {
       // The long way waits for its end.
       if (!(error instanceof LockLostError)) throw this.#readFailure(error)
     }
-    return this.#catchUp(mode)
+    return this.#catchUp(mode, true).then(() => {})
   }
 
   async catchUpUnlocked(): Promise<boolean> {
@@ -187,19 +187,20 @@ export class LogStore implements LogSession, Pass {
     } catch (error) {
       throw this.#readFailure(error)
     }
-    await this.#catchUp('shared', false)
-    return !this.#mustReload
+    return (await this.#catchUp('shared', false)) !== 'changed'
   }
 
-  async #catchUp(mode: LockMode, isLocked = true): Promise<void> {
+  async #catchUp(mode: LockMode, isLocked: boolean): Promise<Taken> {
     try {
       await this.#prepare()
       if (this.#mustReload) this.#file.forget()
       const unread = await untilUnsplit(this.timeoutMs, () => this.#file.view.unread(mode))
-      if (unread.kind === 'none') return
+      if (unread.kind === 'none') return 'all'
       if (unread.kind !== 'tail') this.#compaction.reset()
       this.#mustReload = true
-      this.#mustReload = await this.#reader.take(unread, mode, isLocked)
+      const taken = await this.#reader.take(unread, mode, isLocked)
+      this.#mustReload = taken !== 'all'
+      return taken
     } catch (error) {
       if (this.#mustReload && !this.#reader.isTaken) this.#memory.apply([], true)
       throw this.#readFailure(error)

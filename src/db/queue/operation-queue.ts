@@ -242,7 +242,7 @@ export class OperationQueue {
 
   /** @returns 'unlocked' where what came first only looked, and it has been run while somebody else held the lock */
   async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
-    if (!this.#canReadUnlocked) return enterFor(this.#lock, mode, head)
+    if (!onlyLooks(head) || !this.#pass.catchUpUnlocked) return enterFor(this.#lock, mode, head)
     if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
     const served = new AbortController()
     const entering = enterFor(this.#lock, mode, head, served.signal)
@@ -265,16 +265,21 @@ export class OperationQueue {
     return entering
   }
 
-  /** Whether what comes first only looks, and can do without the lock. */
+  /** Whether what comes first only looks, and may do without the lock. */
   get #canReadUnlocked(): boolean {
     const head = this.#queue[0]
-    return head !== undefined && this.#pass.catchUpUnlocked !== undefined && onlyLooks(head)
+    return head !== undefined && onlyLooks(head) && this.#canGoWithout(head)
+  }
+
+  #canGoWithout({ signal }: Operation): boolean {
+    // What waits for a pass of this process has no end of its own: it may wait for itself.
+    if (this.#passes.isRunning || lockInternals.isClosing(this.#lock) || signal?.aborted) return false
+    return this.#pass.catchUpUnlocked !== undefined
   }
 
   /** Runs those that come first and only look without the lock. @returns false where they need it */
   async #readUnlocked(): Promise<boolean> {
-    if (!this.#canReadUnlocked || lockInternals.isClosing(this.#lock) || this.#queue[0]?.signal?.aborted)
-      return false
+    if (!this.#canReadUnlocked) return false
     const settle = await this.#passes.run(async () => {
       try {
         if (!(await this.#pass.catchUpUnlocked?.())) return undefined
@@ -298,6 +303,7 @@ export class OperationQueue {
   async #apart(operation: Operation): Promise<void> {
     // Who means to write mends what must be mended now, or would meet it as a conflict again and again.
     const mode = operation.kind === 'view' ? 'shared' : 'exclusive'
+    if (mode === 'shared' && this.#canGoWithout(operation) && (await this.#viewUnlocked(operation))) return
     const hold = await enterFor(this.#lock, mode, operation)
     this.#queue.shift()
     await this.#passes
@@ -306,6 +312,27 @@ export class OperationQueue {
         (value) => operation.resolve(value),
         (error) => operation.reject(error),
       )
+  }
+
+  /** @returns false where the view, which comes first, needs the lock */
+  #viewUnlocked(operation: Operation): Promise<boolean> {
+    return this.#passes.run(async () => {
+      try {
+        if (!(await this.#pass.catchUpUnlocked?.())) return false
+      } catch (error) {
+        this.#queue.shift()
+        operation.reject(error)
+        return true
+      } finally {
+        this.#pass.end()
+      }
+      this.#queue.shift()
+      await this.#unlocked.view(operation).then(
+        (value) => operation.resolve(value),
+        (error) => operation.reject(error),
+      )
+      return true
+    })
   }
 
   #run(operation: Operation, hold: Hold | undefined): unknown {

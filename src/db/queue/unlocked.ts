@@ -36,9 +36,13 @@ export class Unlocked {
       this.#pass.end()
       await hold?.end()
     }
-    if (operation.kind === 'optimistic') return this.#optimistically(operation)
+    return operation.kind === 'optimistic' ? this.#optimistically(operation) : this.view(operation)
+  }
+
+  /** Runs a view of what is in memory. */
+  async view(operation: Operation): Promise<unknown> {
     await this.#pass.settle?.()
-    return operation.inContext(() => Scope.run(this.#owner, mode, operation.run, operation.told))
+    return operation.inContext(() => Scope.run(this.#owner, 'shared', operation.run, operation.told))
   }
 
   /** A hold of the user's own needs the memory: an optimistic transaction cannot be committed then. */

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { PsLock } from '../../../src/index.ts'
+import { tryFlock } from '../../../src/os/flock.ts'
 import { Peer, seeded, seedOfRun, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
 /**
@@ -66,9 +67,12 @@ describe('NeDB reads without the lock', () => {
     assert.equal(readFileSync(file('store.db'), 'utf8'), unit, 'a reader changed the file')
   })
 
-  it('wait for the end of a last line that only lacks its line feed, while somebody holds the lock', async () => {
+  it('wait for the end of a last line that only lacks its line feed, while somebody is writing it', async () => {
     await using db = await open()
     const held = new PsLock(file('store.db')).acquireSync()
+    // As every store does while it writes.
+    const fd = openSync(file('store.db'), 'a')
+    assert.ok(tryFlock(fd, 'exclusive', file('store.db')))
     appendFileSync(file('store.db'), '{"_id":"a"}')
     let seen: number | undefined
     const counted = db.countAsync({}).then((count) => {
@@ -77,6 +81,7 @@ describe('NeDB reads without the lock', () => {
     await setTimeout(30)
     assert.equal(seen, undefined)
     appendFileSync(file('store.db'), ' \n{"_id":"b"}\n')
+    closeSync(fd)
     held.release()
     await counted
     assert.equal(seen, 2)

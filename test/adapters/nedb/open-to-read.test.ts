@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { PsLock } from '../../../src/index.ts'
+import { tryFlock } from '../../../src/os/flock.ts'
 import { type Doc, idsOf, Peer, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
 type Opened = { count(): Promise<number>; find(): Promise<Doc[]>; close(): Promise<void> }
@@ -50,6 +51,26 @@ const WAYS: Record<string, (filename: string) => Promise<Opened>> = {
   },
 }
 
+/** What also reads, in a store that is opened for it. */
+const VIEWS: Record<string, (filename: string) => Promise<Opened>> = {
+  async 'a view'(filename) {
+    const db = new LockedNedb<Doc>({ filename, autoload: true, timeoutMs: 100 })
+    return {
+      count: async () => db.view(async (view) => view.countAsync({})),
+      find: async () => db.view(async (view) => view.findAsync({})),
+      close: () => db.close(),
+    }
+  },
+  async 'a view of nedb-promises'(filename) {
+    const db = LockedDatastore.create({ filename, timeoutMs: 100 })
+    return {
+      count: async () => db.view(async (view) => view.count({})),
+      find: async () => db.view(async (view) => view.find<Doc>({})),
+      close: () => db.close(),
+    }
+  },
+}
+
 describe('opening a NeDB file to read', () => {
   const file = temporaryFolder()
   const warned = warnings()
@@ -63,7 +84,7 @@ describe('opening a NeDB file to read', () => {
     return peer
   }
 
-  for (const [way, open] of Object.entries(WAYS)) {
+  for (const [way, open] of Object.entries({ ...WAYS, ...VIEWS })) {
     it(`waits for no holder: ${way}`, async () => {
       writeFileSync(file('a.db'), '{"_id":"1","n":1}\n{"_id":"1","n":2}\n{"_id":"2"}\n')
       for (const isStopped of [true, false]) {
@@ -103,6 +124,56 @@ describe('opening a NeDB file to read', () => {
       await using db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, timeoutMs: 400 })
       assert.equal(await db.countAsync({}), n)
     }
+  })
+
+  it('takes a last line without its line feed for a record, beside a holder that is not at work', async () => {
+    for (const isStopped of [true, false]) {
+      const peer = await holder(isStopped)
+      for (const text of ['{"_id":"1"}', '{"_id":"1"}\n{"_id":"2"}']) {
+        writeFileSync(file('a.db'), text)
+        for (const open of Object.values({ ...WAYS, ...VIEWS })) {
+          const db = await open(file('a.db'))
+          assert.equal(await db.count(), text.split('\n').length)
+          await db.close()
+        }
+        assert.equal(readFileSync(file('a.db'), 'utf8'), text)
+      }
+      await peer.kill()
+    }
+  })
+
+  it('does not show a last line without its line feed while a writer is at work', async () => {
+    writeFileSync(file('a.db'), '{"_id":"1"}')
+    const fd = openSync(file('a.db'), 'r+')
+    tryFlock(fd, 'exclusive', file('a.db'))
+    await holder(true)
+    for (const open of Object.values({ ...WAYS, ...VIEWS })) {
+      const refused = open(file('a.db')).then((db) => db.count())
+      await assert.rejects(refused, { code: 'PSLOCK_TIMEOUT' })
+    }
+    closeSync(fd)
+  })
+
+  it('a read and a view that a transaction of this process waits for end with their patience', async () => {
+    const db = new LockedNedb<Doc>({ filename: file('a.db'), autoload: true, timeoutMs: 100 })
+    await db.insertAsync({ _id: '1' })
+    const jobs: (() => Promise<unknown>)[] = []
+    const worker = setInterval(() => jobs.shift()?.(), 1)
+    // Run by somebody who was there before: no part of the transaction that they are asked for in.
+    const inQueue = (job: () => Promise<unknown>) =>
+      new Promise((resolve, reject) => jobs.push(() => job().then(resolve, reject)))
+    await db.lock.exclusive(() =>
+      db.transaction(async () => {
+        for (const job of [
+          async () => db.findAsync({}),
+          () => db.view(() => {}),
+          () => db.view(async (view) => view.countAsync({})),
+        ])
+          await assert.rejects(inQueue(job), { code: 'PSLOCK_TIMEOUT' })
+      }),
+    )
+    clearInterval(worker)
+    await db.close()
   })
 
   it('tells at once of a damaged file, beside a holder', async () => {
@@ -197,8 +268,8 @@ describe('opening a NeDB file to read', () => {
           },
           size,
         )
-        for (const open of [WAYS.autoload, WAYS['the find of nedb-promises']]) {
-          const db = await (open as (typeof WAYS)[string])(file('a.db'))
+        for (const way of ['autoload', 'the find of nedb-promises', 'a view']) {
+          const db = await ({ ...WAYS, ...VIEWS }[way] as (typeof WAYS)[string])(file('a.db'))
           await look(writer, () => db.find(), size)
           await db.close()
         }
