@@ -16,6 +16,9 @@ import { type LineCoder, NEWLINE } from './unit.ts'
  */
 export type Taken = 'all' | 'unterminated' | 'changed'
 
+/** A longer tail is not kept in memory until it is known whole: the file is read anew then, as where it was replaced. */
+const LONG_TAIL_BYTES = 64 * 2 ** 20
+
 /** Brings memory up to date with what is new in the log, and mends its end after a crash. */
 export class LogReader {
   readonly #file: LogFile
@@ -51,9 +54,11 @@ export class LogReader {
       return 'all'
     }
     const bytes = new Remembering((position, length) => this.#file.view.read(position, length), !isLocked)
+    const isLong = unread.to - unread.from > LONG_TAIL_BYTES && this.#memory.load !== undefined
+    const anew = unread.kind === 'replaced' || isLong
     let ending: Ending
     try {
-      ending = await this.#read(unread.kind === 'replaced', unread, bytes)
+      ending = await this.#read(anew, { from: anew ? 0 : unread.from, to: unread.to }, bytes)
       if (!isLocked && !(await this.#isStill(bytes, ending))) return 'changed'
     } catch (error) {
       // What is wrong with a file that is still the same is so under the lock as well.
@@ -83,7 +88,7 @@ export class LogReader {
     return (await this.#file.besideNoWriter(isLast)) ?? false
   }
 
-  /** Reads what is new, piece by piece, into memory. */
+  /** Reads what is new, piece by piece, and brings it into memory as a whole: nobody sees a part of a unit, or of a tail. */
   async #read(
     anew: boolean,
     { from, to }: { from: number; to: number },
@@ -93,16 +98,23 @@ export class LogReader {
     const loading = anew ? (this.#memory.load?.() ?? applying(this.#memory)) : undefined
     const isApart = anew && this.#memory.load !== undefined
     const [bad, odd]: [Place[], Place[]] = [[], []]
+    const tail: Batch[] = []
     let lines = 0
-    const take = (batch: Batch) => {
-      lines += batch.count
-      for (const place of batch.odd) odd.push(place)
-      if (!isApart) this.#isTaken = false
-      const found = loading ? loading.add(batch.lines) : this.#memory.apply(batch.lines, false)
+    const note = (found: readonly string[], batch: Batch) => {
       if (found.length === 0) return
       const texts = new Set(found)
       const places = batch.places()
       for (const [index, line] of batch.lines.entries()) if (texts.has(line)) bad.push(places[index] as Place)
+    }
+    const take = (batch: Batch) => {
+      lines += batch.count
+      for (const place of batch.odd) odd.push(place)
+      if (!loading) {
+        tail.push(batch)
+        return
+      }
+      if (!isApart) this.#isTaken = false
+      note(loading.add(batch.lines), batch)
     }
     const isLoose = !anew && this.#looseAt === from
     const read = (position: number, length: number) => bytes.read(position, length)
@@ -113,6 +125,13 @@ export class LogReader {
       take({ lines: [text], count: 1, odd: isText ? [] : [place], markers: [], places: () => [place] })
     }
     this.#isTaken = false
+    if (!loading) {
+      const found = this.#memory.apply(
+        tail.flatMap((batch) => batch.lines),
+        false,
+      )
+      for (const batch of tail) note(found, batch)
+    }
     if (anew && lines === 0 && rest === 'torn' && !(await looksTorn(first, coder)))
       throw this.#health.error(1, 1)
     if (anew) this.#health.reset(0)

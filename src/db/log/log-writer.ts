@@ -64,7 +64,11 @@ export class LogWriter {
   /** Replaces the file by what is in memory. */
   async rewrite(): Promise<void> {
     if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
-    await this.#health.keepBadLines((byte, length) => this.#file.view.read(byte, length))
+    try {
+      await this.#health.keepBadLines((byte, length) => this.#file.view.read(byte, length))
+    } catch (error) {
+      throw storeFailure(this.#path, 'keep the unreadable lines of', error)
+    }
     const lines = new Serialized(this.#memory.lines(), this.#memory.coder)
     try {
       await this.#file.replace(lines.pieces(), true)

@@ -219,6 +219,25 @@ describe('catching up with an append log', () => {
     assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), ['b'])
   })
 
+  it('shows nobody a part of what another has added, however long it takes to read', async () => {
+    await using db = open()
+    await db.insertAsync({ _id: 'first' })
+    const peer = await Peer.start('locked', { filename: file('a.db'), autoload: true })
+    const large = Array.from({ length: 30 }, (_, n) => ({ _id: `large${n}`, text: 'x'.repeat(100_000) }))
+    await peer.call('insertAsync', large)
+    const seen = new Set<number>()
+    let isDone = false
+    const look = () => {
+      seen.add(db.getAllData().length)
+      if (!isDone) setImmediate(look)
+    }
+    look()
+    assert.equal(await db.countAsync({}), 31)
+    isDone = true
+    await new Promise((turn) => setImmediate(turn))
+    assert.deepEqual([...seen], [1, 31])
+  })
+
   it('keeps batches of more than 512 KiB apart (N10)', async () => {
     const peers = await Promise.all(
       [1, 2].map(() => Peer.start('locked', { filename: file('a.db'), autoload: true })),
