@@ -259,10 +259,15 @@ export function lockFailure(path: string, error: unknown): unknown {
   })
 }
 
-/** Whether it failed because the system does not permit to write, be it the data or the lock file. */
+/** Whether it failed because the system does not permit to open for writing, or to make, the data or the lock file. */
 export function isNotPermitted(error: unknown): boolean {
   if (isReadOnlyFolder(error)) return true
-  return error instanceof StoreIoError && ['EACCES', 'EROFS', 'EPERM'].includes(errnoOf(error.cause) ?? '')
+  if (!(error instanceof StoreIoError)) return false
+  // What fails later, when it is read, written or synced, is no matter of permission.
+  const { syscall = '' } = (error.cause ?? {}) as NodeJS.ErrnoException
+  return (
+    ['open', 'access'].includes(syscall) && ['EACCES', 'EROFS', 'EPERM'].includes(errnoOf(error.cause) ?? '')
+  )
 }
 
 /** What the system says to writing a file, or to making it where there is none; undefined where it permits that. */

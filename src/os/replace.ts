@@ -290,7 +290,7 @@ function notDurable(fd: number, path: string, cause: unknown): StoreIoError {
 
 /** The failure of a write to a file whose mode allows none: a rename would replace it all the same, and root may write. */
 export function noWritePermission(path: string): Error {
-  return Object.assign(new Error(`EACCES: ${path} is marked read-only`), { code: 'EACCES', syscall: 'write' })
+  return Object.assign(new Error(`EACCES: ${path} is marked read-only`), { code: 'EACCES', syscall: 'open' })
 }
 
 /** Any failure of the data file as a typed error that says what was done and what to do. */
