@@ -71,6 +71,16 @@ describe('a store that is not installed', () => {
     })
   }
 
+  it('an import of pslock/lowdb, whose library cannot be looked for at run time, names that in the words of Node.js', async () => {
+    install()
+    writeFileSync(at('app.mjs'), "await import('pslock/lowdb').catch(({ code }) => console.log(code))")
+    assert.equal((await run('app.mjs')).stdout, 'ERR_MODULE_NOT_FOUND\n')
+    writeFileSync(at('app.mjs'), "import 'pslock/lowdb'")
+    const { code, stderr } = await run('app.mjs')
+    assert.equal(code, 1)
+    assert.match(stderr, /Cannot find package 'lowdb' imported from /)
+  })
+
   it('pslock/nedb and its stress work on the library that nedb-promises brings along', async () => {
     install('nedb-promises')
     writeFileSync(at('app.mjs'), "import { LockedNedb } from 'pslock/nedb'; console.log(typeof LockedNedb)")
@@ -103,6 +113,25 @@ describe('a store that is not installed', () => {
       )
     })
   }
+
+  it('an old lowdb is none: the demo runs with the other store, and says what to type', async () => {
+    install('nedb-promises')
+    for (const manifest of [
+      { version: '3.0.0', exports: './index.js', type: 'module' },
+      { version: '1.0.0', main: 'index.js' },
+    ]) {
+      mkdirSync(at('node_modules/lowdb'), { recursive: true })
+      writeFileSync(at('node_modules/lowdb/package.json'), JSON.stringify({ name: 'lowdb', ...manifest }))
+      writeFileSync(at('node_modules/lowdb/index.js'), '')
+      const stress = await pslock('stress', '--store', 'lowdb', '--procs', '2')
+      assert.equal(stress.code, 125)
+      assert.match(stress.stderr, /package lowdb@7, which is not installed: npm install lowdb@7 pslock\n$/)
+    }
+    const { code, stdout, stderr } = await demo()
+    assert.equal(code, 0, stdout + stderr)
+    assert.equal(stdout.split('\n').filter((line) => line.startsWith('nedb ')).length, 2, stdout)
+    assert.ok(stderr.includes(`pslock: lowdb@7 is not installed, so the rest was left out. ${EVERYTHING}`))
+  })
 
   it('a failure of the command itself is no loss: 125', async () => {
     install('lowdb')

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { StoreName } from '../options.ts'
 
 /** Which package each store is; any of these will do. */
@@ -10,7 +11,9 @@ const PACKAGES: Record<StoreName, readonly [string, ...string[]]> = {
 
 /** The package that would have to be installed for a store; undefined where there is one. Loads nothing. */
 export function missingPackage(store: StoreName): string | undefined {
-  return PACKAGES[store].some(isInstalled) ? undefined : PACKAGES[store][0]
+  if (!PACKAGES[store].some(isInstalled)) return PACKAGES[store][0]
+  // Versions before 5, which many projects still have, are other libraries of the same name.
+  return store === 'lowdb' && !isInstalled('lowdb/node') ? 'lowdb@7' : undefined
 }
 
 /** In one line, with what to type: pslock too, for under npx it may be nowhere but in a cache of npm's. */
@@ -20,10 +23,11 @@ export function missingText(store: StoreName, name: string): string {
 
 function isInstalled(name: string): boolean {
   try {
-    import.meta.resolve(name)
-    return true
+    // The path of a module in a package without `exports` is not looked at.
+    return existsSync(new URL(import.meta.resolve(name)))
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return false
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ERR_MODULE_NOT_FOUND' || code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') return false
     throw error
   }
 }
