@@ -64,8 +64,8 @@ export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): 
 }
 
 /**
- * Makes the store usable without compacting its file, and without the lock where nobody changes the file meanwhile: whoever
- * holds it for long does not keep others from reading. Folder and file are created where they are missing; the file not
+ * Makes the store usable without compacting its file, and without the lock: whoever holds it for long does not keep others
+ * from reading. Folder and file are created where they are missing; the file not
  * beside a holder, but with the first write. What was issued before runs then; should the load fail, it rejects with
  * the same error.
  * @param isTold see `BeforeLoad.during`
