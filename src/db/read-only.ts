@@ -7,7 +7,14 @@ export type DeepReadonly<T> = unknown extends T
   ? T
   : T extends Primitive | ((...args: never[]) => unknown)
     ? T
-    : { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T extends readonly unknown[]
+      ? ReadonlyList<T>
+      : { readonly [K in keyof T]: DeepReadonly<T[K]> }
+
+// In this form the type of the elements is looked at only when it is asked for, so that it may contain itself.
+type ReadonlyList<T extends readonly unknown[]> = T[number][] extends T
+  ? readonly DeepReadonly<T[number]>[]
+  : { readonly [K in keyof T]: DeepReadonly<T[K]> }
 
 type Primitive = string | number | bigint | boolean | symbol | null | undefined
 

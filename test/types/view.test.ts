@@ -234,6 +234,49 @@ describe('view, in types', () => {
     await db.close()
   })
 
+  it('data of a type that contains itself, of tuples and of what is read-only already are no trouble', async () => {
+    type Json = string | number | boolean | null | Json[] | { [name: string]: Json }
+    interface Node {
+      name: string
+      children: Node[]
+      above?: Node
+    }
+    interface Odd {
+      json: Json
+      node: Node
+      open: [string, ...number[]]
+      optional: [string, number?]
+      fixed: readonly { readonly a: number[] }[]
+      id: string & { readonly brand: 'id' }
+    }
+    const odd = { json: [{ a: [1] }], node: { name: 'a', children: [] }, open: ['a', 1], optional: ['a'] }
+    const db = new LockedLow<Odd>(at('odd.json'), { ...(odd as object as Odd), fixed: [{ a: [1] }] })
+    const json = await db.view((tx) => tx.data.json)
+    const name: string | undefined = await db.view((tx) => tx.data.node.children[0]?.children[0]?.above?.name)
+    const first: string = await db.view((tx) => tx.data.open[0])
+    const second: number | undefined = await db.view((tx) => tx.data.optional[1])
+    const id: Odd['id'] = await db.view((tx) => tx.data.id)
+    assert.deepEqual([json, name, first, second, id], [odd.json, undefined, 'a', undefined, undefined])
+    const edits: Writes<ViewOf<typeof db>> = [
+      // @ts-expect-error
+      ({ data }) => data.node.children.push(data.node),
+      // @ts-expect-error
+      ({ data }) => data.open.push(1),
+      // @ts-expect-error
+      ({ data }) => data.fixed[0]?.a.push(1),
+      ({ data }) => {
+        // @ts-expect-error
+        data.json[0] = 1
+      },
+      ({ data }) => {
+        // @ts-expect-error
+        data.open[1] = 2
+      },
+    ]
+    await refusesAll((run) => db.view(run), edits)
+    await db.close()
+  })
+
   it('pslock/nedb: there is nothing that writes', async () => {
     const db = new LockedNedb<Doc>({ filename: at('store.db'), autoload: true })
     const generic = new LockedDb(new (vanillaNedb())<Doc>({ filename: at('generic.db') }), {
