@@ -30,6 +30,8 @@ export type Operation =
   | { readonly kind: 'readKey'; readonly key: string }
   /** What is done to the file as a whole. `to`: where the copy is. */
   | { readonly kind: 'compact' }
+  /** Makes so much of it stale that a store compacts it by itself. */
+  | { readonly kind: 'compactByNeed' }
   | { readonly kind: 'dump'; readonly to: string }
   /** A copy made under the shared lock, for the vanilla library to open. */
   | { readonly kind: 'copy'; readonly to: string }
@@ -68,7 +70,7 @@ export function claimId(worker: number, key: string): string {
 
 /** Done to the file as a whole, besides the plan, when the worker is told to. */
 export function isChore({ kind }: Operation): boolean {
-  return kind === 'compact' || kind === 'dump' || kind === 'copy'
+  return kind === 'compact' || kind === 'compactByNeed' || kind === 'dump' || kind === 'copy'
 }
 
 /** Whether this answer may be given to this operation at all. */

@@ -9,7 +9,7 @@ export interface PlanOptions {
   readonly ops: number
 }
 
-type Kind = Exclude<Operation['kind'], 'compact' | 'dump' | 'copy'>
+type Kind = Exclude<Operation['kind'], 'compact' | 'compactByNeed' | 'dump' | 'copy'>
 
 const WEIGHTS: Record<Kind, number> = {
   insert: 30,

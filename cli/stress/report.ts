@@ -64,15 +64,18 @@ export function trials({
   disturbed,
   linearizability: { histories, operations, undecided },
 }: Verdict): string[] {
-  const { kills, restarts, stops, compactions, dumps, copies, mended } = disturbed
+  const { kills, restarts, stops, compactions, compactionsByNeed, dumps, copies, mended } = disturbed
   const done = [
     `${grouped(kills)} kills (${grouped(restarts)} restarts)`,
     `${grouped(stops)} stops`,
-    `${grouped(compactions)} compactions`,
+    `${grouped(compactions)} compactions, and ${grouped(compactionsByNeed)} by need`,
     `${grouped(dumps)} dumps checked`,
     `${grouped(copies)} vanilla opens (${mended} after mending what a kill had left)`,
   ]
-  const trouble = kills + stops + compactions + dumps + copies > 0 ? [`trouble: ${done.join(', ')}`] : []
+  const trouble =
+    kills + stops + compactions + compactionsByNeed + dumps + copies > 0
+      ? [`trouble: ${done.join(', ')}`]
+      : []
   const left = undecided > 0 ? pc.yellow(`; ${undecided} had too many possible orders to decide`) : ''
   return [
     ...trouble,

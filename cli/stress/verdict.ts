@@ -8,6 +8,7 @@ import type { Content } from './contents/content.ts'
 import type { CrewRun } from './crew.ts'
 import type { Finding, FindingKind } from './findings.ts'
 import { type History, isAcknowledged } from './history.ts'
+import type { Entry } from './ledger.ts'
 import { checkLinearizability, type LinearizabilityChecked } from './linearizability/check.ts'
 import type { Operation } from './operation.ts'
 import type { StressOptions } from './options.ts'
@@ -39,6 +40,8 @@ export interface Verdict extends Measures {
     readonly restarts: number
     readonly stops: number
     readonly compactions: number
+    /** Made necessary, and then found done. */
+    readonly compactionsByNeed: number
     readonly dumps: number
     readonly copies: number
     /** Copies that ended in what a kill had left, and were mended as pslock mends the file. */
@@ -118,6 +121,7 @@ export async function judge(
       restarts: histories.reduce((sum, { restarts = 0 }) => sum + restarts, 0),
       stops: count('stop'),
       compactions: acknowledged(histories, 'compact'),
+      compactionsByNeed: acknowledged(histories, 'compactByNeed', 1),
       dumps,
       copies,
       mended,
@@ -147,12 +151,12 @@ function told(all: readonly Finding[]): Finding[] {
   return all.filter((finding) => chosen.has(finding))
 }
 
-function acknowledged(histories: readonly History[], kind: Operation['kind']): number {
-  return histories.reduce(
-    (sum, { entries }) =>
-      sum + entries.filter((entry) => entry.operation.kind === kind && isAcknowledged(entry)).length,
-    0,
-  )
+function acknowledged(histories: readonly History[], kind: Operation['kind'], value?: number): number {
+  const counts = (entry: Entry) =>
+    entry.operation.kind === kind &&
+    isAcknowledged(entry) &&
+    (value === undefined || (entry.answer as { value?: number }).value === value)
+  return histories.reduce((sum, { entries }) => sum + entries.filter(counts).length, 0)
 }
 
 function endedAs(histories: readonly History[], how: History['ended']): number {

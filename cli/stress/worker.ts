@@ -18,7 +18,7 @@ export interface WorkerOptions extends StressOptions {
 }
 
 /** What is done to the file as a whole, besides the plan. */
-export type Chore = 'compact' | 'dump' | 'copy'
+export type Chore = 'compact' | 'compactByNeed' | 'dump' | 'copy'
 
 /** From the parent: open the store; begin (times in nanoseconds of the common clock); do this in between. */
 export type Order =
@@ -84,7 +84,8 @@ async function work(
     if (now() >= end) break
     if (thinkMs > 0) await pause(think())
     for (let chore = orders.chore(); chore; chore = orders.chore()) {
-      await perform(chore === 'compact' ? { kind: chore } : { kind: chore, to: `${path}.${chore}-${index}` })
+      const to = `${path}.${chore}-${index}`
+      await perform(chore === 'dump' || chore === 'copy' ? { kind: chore, to } : { kind: chore })
     }
     const era = seconds === undefined ? '' : `-${Math.floor((now() - begin) / ERA_NS)}`
     await perform(concrete(operation, era, seen))

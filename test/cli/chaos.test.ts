@@ -21,7 +21,7 @@ describe('pslock stress in trouble', () => {
         '4/s',
         '--vanilla-open',
         '4/s',
-        ...(store === 'nedb' ? ['--compact', '4/s'] : []),
+        ...(store === 'nedb' ? ['--compact', '8/s'] : []),
       ]
       const size = ['--procs', '6', '--seconds', '4', '--kill', '3/s', '--seed', seed]
       const args = ['--store', store, '--profile', 'chaos', ...size, ...often]
@@ -35,6 +35,7 @@ describe('pslock stress in trouble', () => {
       assert.ok(disturbed.kills > 3 && disturbed.restarts > 3, `${disturbed.kills} kills`)
       for (const name of ['stops', 'dumps', 'copies'] as const) assert.ok(disturbed[name] > 0, name)
       assert.equal(disturbed.compactions > 0, store === 'nedb')
+      assert.equal(disturbed.compactionsByNeed > 0, store === 'nedb')
       assert.ok(linearizability.histories > 0 && linearizability.operations > 0)
       assert.equal(linearizability.undecided, 0)
     })

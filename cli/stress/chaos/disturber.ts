@@ -47,7 +47,8 @@ export class Disturber {
     this.#rhythms = [
       ...rhythm('kills', chaos.killsPerSecond, (random) => this.#kill(random)),
       ...rhythm('stops', chaos.stopsPerSecond, (random) => this.#stop(random)),
-      ...chore('compact', chaos.compactionsPerSecond),
+      ...chore('compact', chaos.compactionsPerSecond / 2),
+      ...chore('compactByNeed', chaos.compactionsPerSecond / 2),
       ...chore('dump', chaos.dumpsPerSecond),
       ...chore('copy', chaos.copiesPerSecond),
     ]

@@ -1,3 +1,5 @@
+import { stat } from 'node:fs/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import { ABSENT, type Answer, claimId, insertedNumbers } from '../operation.ts'
 import { isWhole, makeRecord, recordId } from '../record.ts'
 import { chore, type Subject, slowly } from './subject.ts'
@@ -87,6 +89,9 @@ export function documentSubject(
         case 'compact':
           await store.compact()
           return { said: 'done' }
+        case 'compactByNeed':
+          await slowly(database)(() => makeStale(store, `stale-${worker}`))
+          return { said: 'done', value: await isReplaced(path) }
         case 'dump':
         case 'copy':
           return chore(operation, database, path)
@@ -95,6 +100,25 @@ export function documentSubject(
     slowly: slowly(database),
     close: () => store.close(),
   }
+}
+
+/** In a transaction: nobody sees a record of it, and of the file as much is stale as a compaction by need asks for. */
+async function makeStale(store: DocumentStore, _id: string): Promise<void> {
+  await store.insert({ _id, text: 'x'.repeat(STALE_BYTES) })
+  await store.remove({ _id })
+}
+
+/** More than all records of the workers together, and than the least that is compacted. */
+const STALE_BYTES = 2 ** 21
+
+/** @returns 1 where the file is replaced within a second, else 0: whoever has the lock may keep it longer */
+async function isReplaced(path: string): Promise<number> {
+  const { ino } = await stat(path)
+  for (let look = 0; look < 50; look++) {
+    await pause(20)
+    if ((await stat(path)).ino !== ino) return 1
+  }
+  return 0
 }
 
 async function unlessTaken(store: DocumentStore, doc: object): Promise<Answer> {

@@ -102,6 +102,7 @@ async function perform(db: JsonStore, worker: number, operation: Operation): Pro
         return fits ? 1 : 0
       })
     case 'compact':
+    case 'compactByNeed':
       throw new Error('the file of lowdb has nothing to compact')
     case 'claim':
       return claim(db, worker, operation.key)
