@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync } from 'node:fs'
 import { errnoOf, LockIoError, LockUnsupportedError } from '../errors.ts'
-import { readRange, writeAtSync } from './data-io.ts'
+import { PIECE_BYTES, readNow, writeAtSync } from './data-io.ts'
 import { orClose } from './descriptor.ts'
 import { notAFile, openLockFile } from './lock-file.ts'
 import { NamedFile } from './named-file.ts'
@@ -78,7 +78,7 @@ export class RecordFile {
 
   /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */
   get isBlank(): boolean {
-    return (readRange(this.fd, 0, RECORD_BYTES, true) as Buffer).every((byte) => byte === 0)
+    return readNow(this.fd, 0, RECORD_BYTES).every((byte) => byte === 0)
   }
 
   /** How many whole records there are. @throws LockUnsupportedError where there are more than there can be */
@@ -94,26 +94,34 @@ export class RecordFile {
     return Math.floor(size / RECORD_BYTES)
   }
 
-  /** The texts of some records. One that is not whole, or not ours, is an empty text. */
-  read(index: number, count = 1): string[] {
-    const bytes = readRange(this.fd, index * RECORD_BYTES, count * RECORD_BYTES, true) as Buffer
-    const texts: string[] = []
-    for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
-      const end = bytes.indexOf(0x0a, at)
-      const isWhole = bytes[at + RECORD_BYTES - 1] === 0x0a && end < at + RECORD_BYTES
-      texts.push(isWhole ? bytes.toString('utf8', at, end) : '')
-    }
-    return texts
+  /** The text of a record. One that is not there, not whole, or not ours, is an empty text. */
+  read(index: number): string {
+    const bytes = readNow(this.fd, index * RECORD_BYTES, RECORD_BYTES)
+    return bytes.length === RECORD_BYTES ? textAt(bytes, 0) : ''
+  }
+
+  /** Tells the texts of the records from one number up to another, without it. However many they are, few are in memory. */
+  readEach(from: number, to: number, each: (text: string, index: number) => void): void {
+    this.#inPieces(from, to, (bytes, at, index) => each(textAt(bytes, at), index))
   }
 
   /** The numbers of all records that begin with a word of ASCII letters. */
   find(word: string): number[] {
-    const bytes = readRange(this.fd, 0, this.count * RECORD_BYTES, true) as Buffer
     const found: number[] = []
-    for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
-      if (bytes.toString('latin1', at, at + word.length) === word) found.push(at / RECORD_BYTES)
-    }
+    this.#inPieces(0, this.count, (bytes, at, index) => {
+      if (bytes.toString('latin1', at, at + word.length) === word) found.push(index)
+    })
     return found
+  }
+
+  #inPieces(from: number, to: number, each: (bytes: Buffer, at: number, index: number) => void): void {
+    for (let index = from; index < to; ) {
+      const most = Math.min(to - index, PIECE_BYTES / RECORD_BYTES)
+      const bytes = readNow(this.fd, index * RECORD_BYTES, most * RECORD_BYTES)
+      for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) each(bytes, at, index++)
+      // It has become shorter meanwhile.
+      if (bytes.length < most * RECORD_BYTES) return
+    }
   }
 
   /**
@@ -132,7 +140,7 @@ export class RecordFile {
   /** The number in a record's field, or NaN. */
   readField(index: number): number {
     return Number.parseFloat(
-      (readRange(this.fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES, true) as Buffer).toString('latin1'),
+      readNow(this.fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES).toString('latin1'),
     )
   }
 
@@ -161,4 +169,10 @@ export class RecordFile {
       { path: this.path, cause: error },
     )
   }
+}
+
+function textAt(bytes: Buffer, at: number): string {
+  // First of all, or the search would go on through everything behind.
+  if (bytes[at + RECORD_BYTES - 1] !== 0x0a) return ''
+  return bytes.toString('utf8', at, bytes.indexOf(0x0a, at))
 }

@@ -41,7 +41,7 @@ export class NameTable {
   static of(file: RecordFile, known: NameTable | undefined, blockingMs: number): NameTable | undefined {
     if (known?.isOf(file)) return known
     if (file.isBlank && !appending(file, blockingMs, () => begin(file))) return undefined
-    const [header = ''] = file.read(0)
+    const header = file.read(0)
     if (header.startsWith(HEADER)) return new NameTable(header)
     if (file.isBlank) return undefined
     throw new LockUnsupportedError(
@@ -52,7 +52,7 @@ export class NameTable {
 
   /** Whether the file is still the one that this was read from, and was not emptied. */
   isOf(file: RecordFile): boolean {
-    return file.read(0)[0] === this.#header
+    return file.read(0) === this.#header
   }
 
   /** The record of a name, appended where it is new; undefined when another process was appending all the while. */
@@ -115,16 +115,16 @@ export class NameTable {
     const from = this.#count
     this.#count = file.count
     if (this.#count === from) return
-    for (const [i, text] of file.read(from, this.#count - from).entries()) {
-      if (text.startsWith(NAME)) this.#indexes.set(text.slice(NAME.length), from + i)
-      else if (text.startsWith(NOTE)) this.#slots.push(from + i)
-    }
+    file.readEach(from, this.#count, (text, index) => {
+      if (text.startsWith(NAME)) this.#indexes.set(text.slice(NAME.length), index)
+      else if (text.startsWith(NOTE)) this.#slots.push(index)
+    })
   }
 }
 
 /** The name that a record stands for, if it does. */
 export function nameAt(file: RecordFile, index: number): string | undefined {
-  const text = file.read(index)[0] ?? ''
+  const text = file.read(index)
   return text.startsWith(NAME) ? text.slice(NAME.length) : undefined
 }
 
@@ -134,7 +134,7 @@ export function slotsOf(file: RecordFile): number[] {
 }
 
 export function readNote(file: RecordFile, slot: number): string {
-  return (file.read(slot)[0] ?? '').slice(NOTE.length)
+  return file.read(slot).slice(NOTE.length)
 }
 
 export function writeNote(file: RecordFile, slot: number, note: string): void {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   mkdirSync,
@@ -13,6 +14,7 @@ import {
 import { LockIoError, LockLostError, LockUnsupportedError } from '../../../src/errors.ts'
 import { PsLock } from '../../../src/lock/ps-lock.ts'
 import { LockTree } from '../../../src/lock/tree/lock-tree.ts'
+import { codeUrl, LOADER } from '../../fixtures/code.ts'
 import { useCrew } from '../../fixtures/crew.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
@@ -119,6 +121,28 @@ describe('LockTree: its lock file', () => {
     assert.throws(() => tree.tryAcquire('app'), LockUnsupportedError)
     assert.throws(() => tree.holders(), LockIoError)
     assert.throws(() => new LockTree(at('nowhere/db')).tryAcquire('app'), LockIoError)
+  })
+
+  it('with a long hole, as a write far behind an emptied file leaves it, is read in pieces', () => {
+    const tree = new LockTree(at('db'))
+    tree.tryAcquire('app')!.release()
+    truncateSync(tree.path, 256 * 2 ** 20)
+    const script = `
+      const { LockTree } = await import(${JSON.stringify(codeUrl('src/lock/tree/lock-tree'))})
+      const peak = () => process.resourceUsage().maxRSS / 1024
+      const before = peak()
+      const tree = new LockTree(process.argv[1])
+      const held = tree.tryAcquire('app/orders')
+      console.log(JSON.stringify({ names: tree.holders().map(({ name }) => name), grown: peak() - before }))`
+    const { stdout, stderr } = spawnSync(
+      process.execPath,
+      [...LOADER, '--input-type=module', '-e', script, at('db')],
+      { encoding: 'utf8', timeout: 30_000 },
+    )
+    assert.notEqual(stdout, '', stderr)
+    const { names, grown } = JSON.parse(stdout) as { names: string[]; grown: number }
+    assert.deepEqual(names, ['app/orders'])
+    assert.ok(grown < 100, `${grown} MB`)
   })
 
   it('whose last record was never finished goes on behind it', () => {
