@@ -7,6 +7,7 @@ import {
   existsSync,
   linkSync,
   lstatSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -16,6 +17,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { dirname } from 'node:path'
 import { LockedLow, LockedLowSync } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { throttle } from '../src/db/hooks/throttle.ts'
@@ -210,46 +212,129 @@ describe('planted files', () => {
   })
 })
 
-describe('a FIFO, a socket, a device in the place of a file', () => {
+/** What stands in the place of a file: to open one may block, and to read one may never end. */
+const KINDS: Record<string, (path: string) => void> = {
+  FIFO: (path) => {
+    execFileSync('mkfifo', [path])
+    chmodSync(path, 0o444)
+  },
+  socket: (path) => {
+    const first = `${dirname(path)}/socket`
+    const make = `require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`
+    if (!existsSync(first)) spawnSync(process.execPath, ['-e', make, first])
+    linkSync(first, path)
+    assert.ok(lstatSync(path).isSocket())
+  },
+  'endless device': (path) => {
+    execFileSync('mknod', ['-m', '666', path, 'c', '1', '5'])
+  },
+  'link to an endless device': (path) => {
+    symlinkSync('/dev/zero', path)
+  },
+  folder: (path) => {
+    mkdirSync(path)
+  },
+}
+
+const NEDB = 'const db = new LockedNedb({ filename: file, autoload: true, onload() {}, timeoutMs: 300 })\n'
+const LOW = 'const db = new LockedLow(file, { n: 1 }, { timeoutMs: 300 })\n'
+const JOURNAL = 'const db = new LockedLow(file, { n: 1 }, { timeoutMs: 300, journal: true })\n'
+const SYNC = 'const db = new LockedLowSync(file, { n: 1 }, { timeoutMs: 300 })\n'
+const LOCK = 'const lock = new PsLock(file, { timeoutMs: 300 })\n'
+const TREE = 'const tree = new LockTree(file, { timeoutMs: 300 })\n'
+
+const READS_AND_WRITES: readonly string[] = [
+  `${LOW} await db.read()`,
+  `${LOW} await db.update((data) => void data.n++)`,
+  `${LOW} await db.dump(file + '.copy')`,
+  `${JOURNAL} await db.read()`,
+  `${JOURNAL} await db.update((data) => void data.n++)`,
+  `${SYNC} db.read()`,
+  `${SYNC} db.update((data) => void data.n++)`,
+]
+
+type Uses = readonly (readonly [planted: string, scripts: readonly string[]])[]
+
+/** What is done where something stands in the place of the file with this ending. */
+const USES: Uses = [
+  [
+    '',
+    [
+      `${NEDB} await db.findAsync({})`,
+      `${NEDB} await db.insertAsync({})`,
+      `${NEDB} await db.compactDatafileAsync()`,
+      `${NEDB} await db.dump(file + '.copy')`,
+      ...READS_AND_WRITES,
+    ],
+  ],
+  [
+    '.lock',
+    [
+      `${LOCK} await lock.exclusive(() => {})`,
+      `${LOCK} lock.exclusiveSync(() => {})`,
+      `${NEDB} await db.insertAsync({})`,
+      `${LOW} await db.update((data) => void data.n++)`,
+      `${SYNC} db.update((data) => void data.n++)`,
+    ],
+  ],
+  ['.lock.turn', [`${LOCK} await lock.exclusive(() => {})`]],
+  [
+    '.lock.throttle',
+    [`${NEDB} db.use(throttle({ writesPerSecond: 100, per: 'store' }))\n await db.insertAsync({})`],
+  ],
+  ['.journal', READS_AND_WRITES],
+  [
+    '.schema',
+    [
+      `${NEDB} await db.table('notes').create({ text: 'string' })`,
+      `${LOW} await db.table('notes').create({ text: 'string' })`,
+    ],
+  ],
+  ['.dump', [`${NEDB} await db.restore(file + '.dump')`, `${LOW} await db.restore(file + '.dump')`]],
+  ...(process.platform === 'linux'
+    ? [['.locktree', [`${TREE} await tree.exclusive('a', () => {})`]] as const]
+    : []),
+]
+
+/** They follow no link, and see a folder as the lock of the other backend. */
+const LOOKS: Uses = [
+  ['.lock', [`${LOCK} lock.holders()`]],
+  ...(process.platform === 'linux' ? [['.locktree', [`${TREE} tree.holders()`]] as const] : []),
+]
+
+describe('what is no file in the place of a file', () => {
   const at = useFolder()
 
-  /** In a child: what blocks its thread would block the tests for ever. */
-  function ends(script: string): string {
-    const words = [...LOADER, '--input-type=module', '-e', script]
+  /** In a child: what blocks its thread would block the tests for ever. @returns the codes of what the scripts failed with */
+  function codesOf(scripts: readonly string[]): unknown[] {
+    const words = [
+      ...LOADER,
+      '--input-type=module',
+      '-e',
+      `import { writeSync } from 'node:fs'
+      import { LockTree, PsLock, throttle } from ${JSON.stringify(codeUrl('src/index'))}
+      import { LockedLow, LockedLowSync } from ${JSON.stringify(codeUrl('adapters/lowdb'))}
+      import { LockedNedb } from ${JSON.stringify(codeUrl('adapters/nedb'))}
+      ${scripts
+        .map(
+          (script) => `
+            try { ${script}
+              writeSync(1, '"done"\\n') } catch (error) { writeSync(1, JSON.stringify(error.code ?? String(error)) + '\\n') }`,
+        )
+        .join('')}
+      process.exit()`,
+    ]
     const user = isRoot ? { uid: NOBODY, gid: NOBODY } : {}
     const { stdout, stderr, error } = spawnSync(process.execPath, words, {
       ...user,
       encoding: 'utf8',
-      timeout: 20_000,
+      timeout: 30_000,
     })
-    assert.equal(error, undefined, `it hangs: ${script}`)
-    return stdout + stderr
+    const codes = stdout.split('\n').slice(0, -1)
+    assert.equal(error, undefined, `it hangs: ${scripts[codes.length]}`)
+    assert.equal(codes.length, scripts.length, stderr)
+    return codes.map((code) => JSON.parse(code))
   }
-
-  function plant(kind: string, name: string): void {
-    if (kind === 'socket') {
-      const make = `require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`
-      spawnSync(process.execPath, ['-e', make, at(name)])
-      assert.ok(lstatSync(at(name)).isSocket())
-    } else {
-      execFileSync('mkfifo', [at(name)])
-      chmodSync(at(name), 0o444)
-    }
-  }
-
-  const USES: readonly [name: string, planted: string, script: string, expected: RegExp][] = [
-    ['PsLock', 'db.lock', 'await new PsLock(file).exclusive(() => {})', /PSLOCK_UNSUPPORTED/],
-    ['PsLock, blocking', 'db.lock', 'new PsLock(file).exclusiveSync(() => {})', /PSLOCK_UNSUPPORTED/],
-    ['holders()', 'db.lock', 'new PsLock(file).holders()', /PSLOCK_UNSUPPORTED/],
-    [
-      'the line of waiters',
-      'db.lock.turn',
-      'await new PsLock(file).exclusive(() => {}, { timeoutMs: 300 })',
-      /PSLOCK_TIMEOUT/,
-    ],
-    ['LockTree', 'db.locktree', 'await new LockTree(file).exclusive("a", () => {})', /PSLOCK_UNSUPPORTED/],
-    ['holders() of a LockTree', 'db.locktree', 'new LockTree(file).holders()', /PSLOCK_UNSUPPORTED/],
-  ]
 
   it('a sparse file of 3 GB in the place of the lock file of a LockTree is refused with a typed error', async function () {
     if (process.platform !== 'linux') this.skip()
@@ -261,42 +346,74 @@ describe('a FIFO, a socket, a device in the place of a file', () => {
     await tree.close()
   })
 
-  for (const kind of ['FIFO', 'socket']) {
-    for (const [name, planted, script, expected] of USES) {
-      it(`${kind}: ${name}`, async function () {
-        if (name.includes('LockTree') && process.platform !== 'linux') this.skip()
-        chmodSync(at(), 0o777)
-        plant(kind, planted)
-        // Waiting is what makes and opens the file of the line.
-        await using lock = new PsLock(at('db'))
-        const held = planted.endsWith('.turn') ? await lock.acquire() : undefined
-        const said = ends(`
-          import { PsLock, LockTree } from ${JSON.stringify(codeUrl('src/index'))}
-          const file = ${JSON.stringify(at('db'))}
-          try { ${script}; console.log('DONE') } catch (error) { console.log(error.code ?? error) }`)
-        held?.release()
-        assert.match(said, expected)
-      })
-    }
+  for (const name of ['.journal', '.schema']) {
+    it(`a sparse file of 3 GB in the place of a ${name} is refused with a typed error`, async () => {
+      writeFileSync(at('db'), '{"n":1}')
+      writeFileSync(at(`db${name}`), '')
+      truncateSync(at(`db${name}`), 3 * 2 ** 30)
+      const db = new LockedLow(at('db'), { n: 1 })
+      const use = () => (name === '.schema' ? db.table('notes').create({ text: 'string' }) : db.read())
+      await assert.rejects(use, { code: 'PSLOCK_STORE_IO', path: at(`db${name}`) })
+      await db.close()
+      if (name === '.schema') return
+      const sync = new LockedLowSync(at('db'), { n: 1 })
+      assert.throws(() => sync.read(), { code: 'PSLOCK_STORE_IO', path: at(`db${name}`) })
+      const { code, stderr } = await pslock('check', '--store', 'lowdb', at('db'))
+      assert.deepEqual([code, /db\.journal: it has 3072 MB/.test(stderr)], [125, true])
+    })
+  }
 
-    it(`${kind}: the command line, and stores`, async () => {
-      plant(kind, 'db.lock')
-      const status = await pslock('status', at('db'))
-      assert.equal(status.code, 125)
-      assert.match(status.stderr, /not a regular file/)
-      writeFileSync(at('other'), '{}')
-      for (const name of ['other.journal', 'other.schema']) plant(kind, name)
-      for (const words of [
-        ['check', at('other')],
-        ['dump', at('other'), at('copy')],
-        ['repair', at('other')],
-        ['check', '--store', 'lowdb', at('db.lock')],
-        ['restore', at('other'), at('db.lock')],
-      ]) {
-        const { code, signal } = await pslock(...words)
-        assert.equal(signal, null)
-        assert.notEqual(code, 0, words.join(' '))
+  for (const [kind, plant] of Object.entries(KINDS)) {
+    it(`${kind}: a typed error at once, or it is passed by`, async function () {
+      if (kind === 'endless device' && !isRoot) this.skip()
+      chmodSync(at(), 0o777)
+      const scripts: string[] = []
+      const expected: string[] = []
+      const followsLinks = kind.startsWith('link')
+      const looks = followsLinks || kind === 'folder' ? [] : LOOKS
+      await using holder = new PsLock(at('line'))
+      // Waiting is what makes and opens the file of the line.
+      const held = await holder.acquire()
+      for (const [planted, uses] of [...USES, ...looks]) {
+        for (const use of uses) {
+          const file = planted === '.lock.turn' ? at('line') : at(`db-${scripts.length}`)
+          if (planted !== '' && planted !== '.lock.turn')
+            writeFileSync(file, use.startsWith(NEDB) ? '' : '{"n":1}', { mode: 0o666 })
+          if (isRoot && existsSync(file)) chownSync(file, NOBODY, NOBODY)
+          plant(`${file}${planted}`)
+          scripts.push(`const file = ${JSON.stringify(file)}\n${use}`)
+          expected.push(planted)
+        }
+      }
+      const codes = codesOf(scripts)
+      held.release()
+      for (const [i, code] of codes.entries()) {
+        const right =
+          expected[i] === '.lock.turn' ? /^PSLOCK_TIMEOUT$/ : /^PSLOCK_(UNSUPPORTED|CORRUPT|STORE_IO|IO)$/
+        assert.match(String(code), right, scripts[i])
       }
     })
   }
+
+  it('a FIFO: the command line', async () => {
+    const plant = KINDS.FIFO!
+    plant(at('db.lock'))
+    const status = await pslock('status', at('db'))
+    assert.equal(status.code, 125)
+    assert.match(status.stderr, /not a regular file/)
+    writeFileSync(at('other'), '{}')
+    for (const name of ['other.journal', 'other.schema']) plant(at(name))
+    const runs = [
+      ['check', at('other')],
+      ['dump', at('other'), at('copy')],
+      ['repair', at('other')],
+      ['check', '--store', 'lowdb', at('db.lock')],
+      ['restore', at('other'), at('db.lock')],
+    ].map(async (words) => {
+      const { code, signal } = await pslock(...words)
+      assert.equal(signal, null)
+      assert.notEqual(code, 0, words.join(' '))
+    })
+    await Promise.all(runs)
+  })
 })

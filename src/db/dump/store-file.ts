@@ -8,6 +8,7 @@ import { openFile } from '../../os/open-files.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile, lockFailure } from '../data-file.ts'
 import { untilUnsplit } from '../patience.ts'
+import { requireReadable } from '../read-failure.ts'
 import type { Content, FileFormat, Settled } from './file-format.ts'
 import { allOf, bytesSource, fileSource, piecesOf, type Source, Spliced } from './source.ts'
 
@@ -121,6 +122,7 @@ function opened(path: string, { fd, length, mode }: Written): Content {
 export function readWholeNow(path: string): Buffer {
   const { fd, length } = openWhole(path)
   try {
+    requireReadable(path, length)
     return readNow(fd, 0, length)
   } catch (error) {
     throw readingFailed(path, error)

@@ -2,6 +2,7 @@ import type { LockMode } from '../../errors.ts'
 import { readNow, readRange } from '../../os/data-io.ts'
 import type { Named } from '../../os/named-file.ts'
 import type { DataFile } from '../data-file.ts'
+import { requireReadable } from '../read-failure.ts'
 import type { KnownLog } from './known-log.ts'
 import { isPlain } from './lines.ts'
 import { type News, NONE, type None, type Tail, type Unread } from './news.ts'
@@ -38,6 +39,7 @@ export class LogView {
     const unread = this.unread(mode)
     if (unread.kind === 'none' || unread.kind === 'missing') return unread
     const { kind, from, to } = unread
+    requireReadable(this.#data.path, to - from)
     return { kind, bytes: await this.read(from, to - from) }
   }
 
@@ -93,7 +95,9 @@ export class LogView {
   /** All of the file, blocking the thread; undefined where there is none. What of it is whole must be applied. */
   readBlocking(mode: LockMode): Buffer | undefined {
     const found = this.#data.look(mode)
-    return found && readNow(this.#data.fd, 0, found.size)
+    if (!found) return undefined
+    requireReadable(this.#data.path, found.size)
+    return readNow(this.#data.fd, 0, found.size)
   }
 
   /** Whether the file is, to its end, what was read or written here. */

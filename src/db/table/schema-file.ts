@@ -1,6 +1,7 @@
-import { CorruptStoreError } from '../../errors.ts'
+import { CorruptStoreError, StoreIoError } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { ImageFile } from '../image/image-file.ts'
+import { requireReadable } from '../read-failure.ts'
 import { isObject } from '../tree/json-tree.ts'
 import type { TableSchema } from './schema.ts'
 
@@ -20,6 +21,9 @@ export interface Schemas {
 }
 
 const NONE: Schemas = { tables: {} }
+
+/** A thousand times the schemas of a large program. */
+const MOST_BYTES = 64 * 2 ** 20
 
 /**
  * The schemas of a store's tables, in `<data file>.schema`, replaced as a whole and synced, under the store's lock. It
@@ -42,7 +46,10 @@ export class SchemaFile {
     try {
       const news = this.#file.news('shared')
       if (news.kind === 'none') return this.#schemas
-      this.#schemas = news.kind === 'missing' ? { ...NONE } : this.#parse(this.#file.readSync(news.size))
+      if (news.kind === 'changed') {
+        requireReadable(this.path, news.size, MOST_BYTES)
+        this.#schemas = this.#parse(this.#file.readSync(news.size))
+      } else this.#schemas = { ...NONE }
     } catch (error) {
       this.#file.forget()
       throw storeFailure(this.path, 'read', error)
@@ -55,8 +62,16 @@ export class SchemaFile {
   /** Only under the exclusive lock. @throws StoreIoError */
   async write(schemas: Schemas): Promise<void> {
     this.read()
+    const text = `${JSON.stringify(schemas, null, 2)}\n`
+    if (Buffer.byteLength(text) > MOST_BYTES) {
+      throw new StoreIoError(
+        `cannot write ${this.path}: the schemas would have more than ${MOST_BYTES / 2 ** 20} MB. Nothing was changed; keep large ` +
+          'default values elsewhere.',
+        { path: this.path },
+      )
+    }
     try {
-      await this.#file.replace(`${JSON.stringify(schemas, null, 2)}\n`)
+      await this.#file.replace(text)
       this.#schemas = schemas
     } catch (error) {
       throw storeFailure(this.path, 'write', error)
