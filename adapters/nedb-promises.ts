@@ -60,6 +60,22 @@ const adapter: LogAdapter<Promises, DatastoreReads> = {
   name: 'nedb-promises',
   rows: nedbRows((store) => store.__original),
   attach: (store, session) => nedbAdapter.attach(store.__original, session),
+  transacting: afterLoad,
+}
+
+/** Transactions and views of a store: inside of one it would be too late for the load, which writes. */
+function afterLoad(store: Promises): Transacting<void> {
+  const { transact, look } = onceLoaded(store.__original)
+  return {
+    transact: async <T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> => {
+      await store.load()
+      return transact(run, options)
+    },
+    look: async <T>(run: () => T, options: AcquireOptions): Promise<Awaited<T>> => {
+      await store.load()
+      return look(run, options)
+    },
+  }
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
@@ -89,7 +105,7 @@ class LockedDatastoreStore extends Lockable {
     nedb.autoload = options.autoload ?? false
     if (!nedb.inMemoryOnly && nedb.filename !== null) {
       const { members, tables } = openLog<Promises>(this, adapter, nedb.filename, options)
-      const doors = transactions<void, Promises>(this.#onceLoaded, () => this)
+      const doors = transactions<void, Promises>(afterLoad(this), () => this)
       giveMembers(this, allMembers(members, tables, doors))
     }
     if (!options.autoload) return
@@ -142,20 +158,6 @@ class LockedDatastoreStore extends Lockable {
   override async close(options?: CloseOptions): Promise<void> {
     this.__original.stopAutocompaction()
     await super.close(options)
-  }
-
-  get #onceLoaded(): Transacting<void> {
-    const { transact, look } = onceLoaded(this.__original)
-    return {
-      transact: async <T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> => {
-        await this.load()
-        return transact(run, options)
-      },
-      look: async <T>(run: () => T, options: AcquireOptions): Promise<Awaited<T>> => {
-        await this.load()
-        return look(run, options)
-      },
-    }
   }
 }
 

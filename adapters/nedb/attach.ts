@@ -41,6 +41,7 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
     routeThrough(db, memory, at)
     return memory
   },
+  transacting: onceLoaded,
 }
 
 const marker = Symbol('locked')

@@ -123,6 +123,11 @@ export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKe
    * brought up to date. Called once, before the first operation.
    */
   attach(store: S, session: LogSession): LogMemory
+  /**
+   * How its transactions and views begin, where something comes before the first of them, such as a load.
+   * @default `session`
+   */
+  transacting?(store: S, session: LogSession): Transacting<void>
 }
 
 /** What a log store knows of an operation that it asks for. */

@@ -149,8 +149,13 @@ function openImage<S extends object>(
   })
 }
 
-function logProxy<S extends object>(store: S, { session, ...opened }: Opened<S, LogSession>): object {
-  return lockedProxy(store, { ...opened, doors: (proxy) => transactions(session, () => proxy) })
+function logProxy<S extends object>(
+  store: S,
+  adapter: LogAdapter<S>,
+  { session, ...opened }: Opened<S, LogSession>,
+): object {
+  const kind = adapter.transacting?.(store, session) ?? session
+  return lockedProxy(store, { ...opened, doors: (proxy) => transactions(kind, () => proxy) })
 }
 
 function treeProxy<S extends object>(
@@ -205,7 +210,7 @@ function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
   switch (adapter?.family) {
     case 'log':
       requireKnown(options, LOG_NAMES)
-      return logProxy(store, openLog(store, adapter, path, options))
+      return logProxy(store, adapter, openLog(store, adapter, path, options))
     case 'tree':
       requireKnown(options, TREE_NAMES)
       return treeProxy(store, adapter, openTree(store, adapter, path, options))
