@@ -75,6 +75,13 @@ export async function demo(
   }
 }
 
+/** What the demo ends with: 1 means losses, and nothing else, so too little contention is not that. */
+export function demoExitCode(runs: readonly Verdict[]): number {
+  const codes = runs.filter(({ mode }) => mode === 'locked').map(({ exitCode }) => exitCode)
+  if (codes.length === 0) return EXIT.failed
+  return [EXIT.damaged, EXIT.idle].find((code) => codes.includes(code)) ?? EXIT.clean
+}
+
 /** Both stores, for whoever has neither of them. */
 const EVERYTHING = 'npx -p pslock -p lowdb -p nedb-promises pslock demo'
 

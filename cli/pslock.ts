@@ -60,7 +60,7 @@ function program(): Command {
     .option('--report <file>', 'one HTML page with plots')
     .addHelpText(
       'after',
-      '\nExit codes: 0 the locked runs are clean, 1 otherwise, 2 wrong usage, 125 no store is installed, it\nfailed itself, or the report could not be written, 130 Ctrl-C',
+      '\nExit codes: 0 the locked runs are clean, 1 they are not, 2 wrong usage, 3 too little contention to say so,\n125 no store is installed, it failed itself, or the report could not be written, 130 Ctrl-C',
     )
     .action(runDemo)
 
@@ -85,19 +85,16 @@ interface DemoFlags {
 }
 
 async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
-  const { demo, demoText, missingText } = await import('./demo.ts')
+  const { demo, demoExitCode, demoText, missingText } = await import('./demo.ts')
   const path = flags.report === undefined ? undefined : await reportPathFor(flags.report, command)
   abortWhenInterrupted()
   const runs: StressRun[] = []
   const result = await demo(flags.seed ?? anySeed(), flags.procs, interrupted, (run) => runs.push(run))
   const missing = missingText(result)
   if (missing !== undefined) print(`pslock: ${missing}\n`)
-  if (result.runs.length === 0) {
-    process.exitCode = EXIT.failed
-    return
-  }
+  process.exitCode = demoExitCode(result.runs)
+  if (result.runs.length === 0) return
   line(flags.json ? JSON.stringify(result, undefined, 2) : demoText(result))
-  process.exitCode = result.clean ? EXIT.clean : EXIT.damaged
   if (path !== undefined) await reported(path, paired(runs))
 }
 

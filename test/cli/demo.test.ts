@@ -1,11 +1,29 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { demoExitCode } from '../../cli/demo.ts'
 import { useFolder } from '../fixtures/folder.ts'
+import { madeUpRun } from './made-up-run.ts'
 import { drawn } from './report-drawings.ts'
 import { pslock } from './run-pslock.ts'
 
 describe('pslock demo', () => {
   const folder = useFolder()
+
+  it('ends with the code of losses only where there are some', () => {
+    const run = (exitCode: number, mode: 'locked' | 'control' = 'locked') =>
+      madeUpRun({ mode, workers: [], verdict: { exitCode } }).verdict
+    const control = run(1, 'control')
+    for (const [locked, code] of [
+      [[0, 0], 0],
+      [[0, 3], 3],
+      [[3], 3],
+      [[3, 1], 1],
+      [[1, 0], 1],
+      [[], 125],
+    ] as const) {
+      assert.equal(demoExitCode([control, ...locked.map((exitCode) => run(exitCode))]), code)
+    }
+  })
 
   it('ends in one table of four runs, and its exit code is that of the locked ones; a report has them all', async () => {
     const { code, stdout, stderr } = await pslock(
