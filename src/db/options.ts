@@ -2,6 +2,7 @@ import { basename, resolve } from 'node:path'
 import { type OptionNames, optionNames } from '../lock/option-names.ts'
 import { DEFAULTS, durationMs, requirePath, show } from '../lock/options.ts'
 import { PsLock } from '../lock/ps-lock.ts'
+import { canonicalPath } from '../os/lock-file.ts'
 
 /** What a resolved promise promises about power loss. */
 export type Durability = 'process' | 'disk'
@@ -108,25 +109,30 @@ export function openOptions(path: string, options: StoreOptions): OpenOptions {
   }
 }
 
-/** NAME_MAX of every usual file system, less the 12 bytes of `.<name>.pslock.tmp`. */
-const MOST_NAME_BYTES = 255 - 12
+/** NAME_MAX of every usual file system, less what the longest name beside it has more: `.<name>.journal.<8 digits>.pslock.tmp`. */
+const MOST_NAME_BYTES = 255 - 29
 
-/** Now, and not at the first write or crash: no later one could be kept, or told from a lock that is lost. */
+/**
+ * Now, and not at the first write or crash: no later one could be kept, or told from a lock that is lost. Of what the path
+ * leads to through symbolic links.
+ */
 function requireStoreName(path: string, lockPath: string | undefined): void {
-  const bytes = Buffer.byteLength(basename(path))
+  const file = canonicalPath(path)
+  const leads = file === resolve(path) ? '' : ` (${show(file)})`
+  const bytes = Buffer.byteLength(basename(file))
   if (bytes > MOST_NAME_BYTES) {
     throw new TypeError(
       `the name of the file of a store has at most ${MOST_NAME_BYTES} bytes, since longer names are needed beside it; ` +
-        `choose a shorter one: ${show(path)} has ${bytes}`,
+        `choose a shorter one: ${show(path)}${leads} has ${bytes}`,
     )
   }
   if (
     lockPath === undefined || lockPath === null
-      ? path.endsWith('.lock')
-      : resolve(requirePath(lockPath, 'lockPath')) === resolve(path)
+      ? file.endsWith('.lock')
+      : canonicalPath(requirePath(lockPath, 'lockPath')) === file
   ) {
     throw new TypeError(
-      `${show(path)} would be the file of a store and its lock file in one: choose another name, or another lockPath`,
+      `${show(path)}${leads} would be the file of a store and its lock file in one: choose another name, or another lockPath`,
     )
   }
 }

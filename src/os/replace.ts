@@ -317,6 +317,8 @@ const ADVICE: Record<string, string> = {
   ENXIO: 'it is a socket, or a device that is not there (ENXIO).',
   ELOOP: 'a symbolic link stands in its place, or too many of them on the way (ELOOP).',
   ENOENT: 'its folder does not exist (ENOENT). Create it first.',
+  ENAMETOOLONG:
+    'its name, or one that is needed beside it, is longer than the file system allows (ENAMETOOLONG). Choose a shorter one.',
   ENOTDIR: 'a part of the path is not a folder (ENOTDIR).',
   EMFILE: 'too many open files (EMFILE). Raise the limit (ulimit -n) or close some stores.',
 }
