@@ -202,14 +202,18 @@ describe('planted files', () => {
     await db.close()
   })
 
-  it('a throttle of all processes follows no link', async () => {
-    symlinkSync(at('none'), at('db.lock.throttle'))
-    const db = new LockedLow<Record<string, string>>(at('db'), {})
-    db.use(throttle({ writesPerSecond: 100, per: 'store' }))
-    await assert.rejects(() => db.update(() => {}), { code: 'PSLOCK_UNSUPPORTED' })
-    assert.ok(!existsSync(at('none')))
-    await db.close()
-  })
+  for (const target of ['none', 'foreign']) {
+    it(`a throttle of all processes follows no link, to ${target === 'none' ? 'nothing' : 'a file'}`, async () => {
+      writeFileSync(at('foreign'), 'foreign')
+      symlinkSync(at(target), at('db.lock.throttle'))
+      const db = new LockedLow<Record<string, string>>(at('db'), {})
+      db.use(throttle({ writesPerSecond: 100, per: 'store' }))
+      await assert.rejects(() => db.update(() => {}), { code: 'PSLOCK_UNSUPPORTED' })
+      assert.ok(!existsSync(at('none')))
+      assert.equal(readFileSync(at('foreign'), 'utf8'), 'foreign')
+      await db.close()
+    })
+  }
 })
 
 /** What stands in the place of a file: to open one may block, and to read one may never end. */
