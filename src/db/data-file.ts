@@ -1,6 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../errors.ts'
+import type { PsLock } from '../lock/ps-lock.ts'
 import { closeLocked, Descriptor } from '../os/descriptor.ts'
 import { isReadOnlyFolder } from '../os/lock-file.ts'
 import { type Named, NamedFile } from '../os/named-file.ts'
@@ -257,6 +258,32 @@ export function lockFailure(path: string, error: unknown): unknown {
     path,
     cause: refusal,
   })
+}
+
+/** As `lock.exclusive`, to write the data. @throws also StoreIoError where that cannot be written, and no lock file made */
+export async function exclusiveToWrite<T>(path: string, lock: PsLock, run: () => T): Promise<Awaited<T>> {
+  let isHeld = false
+  try {
+    return await lock.exclusive(() => {
+      isHeld = true
+      return run()
+    })
+  } catch (error) {
+    throw isHeld ? error : lockFailure(path, error)
+  }
+}
+
+/** As `exclusiveToWrite`, blocking the thread. @param enter takes the lock and runs what it is given */
+export function exclusiveToWriteSync(path: string, run: () => void, enter: (run: () => void) => void): void {
+  let isHeld = false
+  try {
+    enter(() => {
+      isHeld = true
+      run()
+    })
+  } catch (error) {
+    throw isHeld ? error : lockFailure(path, error)
+  }
 }
 
 /** Whether it failed because the system does not permit to open for writing, or to make, the data or the lock file. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { LockedLow, LockedLowSync } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
+import { throttle } from '../../src/db/hooks/throttle.ts'
 import { StoreIoError } from '../../src/errors.ts'
 import { pslock } from '../cli/run-pslock.ts'
 import { useFolder } from '../fixtures/folder.ts'
@@ -180,6 +181,22 @@ describe('a store where nothing can be written', () => {
       })
       assert.equal(await db.transaction((tx) => tx.countAsync({})), 1)
       await db.close()
+    })
+
+    it('so do the throttle of all processes and what changes the schema of a table', async () => {
+      const path = readOnly('data', '{"n":1,"_id":"a"}\n')
+      const refused = { code: 'PSLOCK_STORE_IO', message: /^(?!.*lockPath).*\(EROFS\)/ }
+      const db = new LockedNedb<Counts>({ filename: path, autoload: true })
+      const notes = db.table<{ text: string }>('notes')
+      await assert.rejects(() => notes.create({ text: 'string' }), refused)
+      db.use(throttle({ writesPerSecond: 1000, per: 'store' }))
+      await assert.rejects(() => db.insertAsync({ n: 2 }), refused)
+      assert.equal((await db.findAsync({})).length, 1)
+      await db.close()
+      const sync = new LockedLowSync<Counts>(path, { n: 1 })
+      sync.use(throttle({ writesPerSecond: 1000, per: 'store' }))
+      assert.throws(() => sync.update((data) => void data.n++), refused)
+      await sync.close()
     })
 
     it('pslock repair and restore say it, too', async () => {

@@ -6,7 +6,7 @@ import { closeQuietly, orClose } from '../../os/descriptor.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import { openFile } from '../../os/open-files.ts'
 import { replaceFile, storeFailure } from '../../os/replace.ts'
-import { DataFile, lockFailure } from '../data-file.ts'
+import { DataFile, exclusiveToWrite } from '../data-file.ts'
 import { untilUnsplit } from '../patience.ts'
 import { requireReadable } from '../read-failure.ts'
 import type { Content, FileFormat, Settled } from './file-format.ts'
@@ -148,9 +148,7 @@ export async function replaceContent(
   newMode: number,
   change: (old: Source | undefined, settled: Settled) => Promise<Source | undefined>,
 ): Promise<void> {
-  let isHeld = false
-  const replace = async () => {
-    isHeld = true
+  await exclusiveToWrite(path, lock, async () => {
     const settled = (await format.settle?.(path)) ?? { findings: [], kept: [] }
     const data = new DataFile(path, false)
     try {
@@ -163,12 +161,7 @@ export async function replaceContent(
     } finally {
       data.close()
     }
-  }
-  try {
-    await lock.exclusive(replace)
-  } catch (error) {
-    throw isHeld ? error : lockFailure(path, error)
-  }
+  })
 }
 
 /** A file that may be somebody's store: where it has a lock file, under that lock. */
@@ -176,7 +169,7 @@ export async function underItsLock<T>(path: string, mode: LockMode, run: () => P
   const lock = new PsLock(path)
   if (!existsSync(lock.path)) return run()
   try {
-    return await (mode === 'shared' ? shared(lock, run) : lock.exclusive(run))
+    return await (mode === 'shared' ? shared(lock, run) : exclusiveToWrite(path, lock, run))
   } finally {
     await lock.close()
   }

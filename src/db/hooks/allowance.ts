@@ -5,6 +5,7 @@ import { monotonicMs } from '../../os/clock.ts'
 import { readRange, writeAtSync } from '../../os/data-io.ts'
 import { bootId } from '../../os/live-process.ts'
 import { openFile } from '../../os/open-files.ts'
+import { exclusiveToWrite, exclusiveToWriteSync } from '../data-file.ts'
 import type { HookEvent } from './hook.ts'
 
 /** How fast writes may come: one in so many milliseconds, and this much ahead of that after a quiet time. */
@@ -58,20 +59,27 @@ const BELIEVED_MS = 3_600_000
 export class SharedAllowance {
   readonly #path: string
   readonly #lock: PsLock
+  readonly #dataPath: string
 
   constructor({ path, lockPath }: Pick<HookEvent, 'path' | 'lockPath'>) {
     this.#path = `${lockPath}.throttle`
+    this.#dataPath = path
     // Not through a link that somebody has put there: its target would be made.
     this.#lock = lockInternals.at(this.#path, path)
   }
 
   /** @throws the errors of `PsLock#exclusive`, LockIoError also where the file cannot be written */
   take(pace: Pace, limitMs: number): Promise<number> {
-    return this.#lock.exclusive(() => this.#take(pace, limitMs))
+    return exclusiveToWrite(this.#dataPath, this.#lock, () => this.#take(pace, limitMs))
   }
 
   takeSync(pace: Pace, limitMs: number): number {
-    return this.#lock.exclusiveSync(() => this.#take(pace, limitMs))
+    let waitMs = 0
+    const take = () => {
+      waitMs = this.#take(pace, limitMs)
+    }
+    exclusiveToWriteSync(this.#dataPath, take, (held) => this.#lock.exclusiveSync(held))
+    return waitMs
   }
 
   #take(pace: Pace, limitMs: number): number {

@@ -6,6 +6,7 @@ import type { PsLock } from '../../lock/ps-lock.ts'
 import { sync, syncNames } from '../../os/data-io.ts'
 import { openFile } from '../../os/open-files.ts'
 import { storeFailure } from '../../os/replace.ts'
+import { exclusiveToWrite } from '../data-file.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
 import type { TransactionsOf } from '../transaction.ts'
 import { migrate } from './migration.ts'
@@ -196,7 +197,7 @@ export class Tables<S> {
   async #locked(doors: TransactionsOf<S>, run: () => Promise<void>): Promise<void> {
     // What waits for the store to be loaded must not do so under the lock, which loading needs.
     await doors.view(() => {})
-    await this.#store.lock.exclusive(async () => {
+    await exclusiveToWrite(this.path, this.#store.lock, async () => {
       const { tables, pending } = this.read()
       if (pending) {
         await doors.transaction((tx) => migrate(this.rows, tx, this.path, pending))

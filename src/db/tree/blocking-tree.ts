@@ -3,7 +3,7 @@ import { type AcquireOptions, isThenable, joins } from '../../lock/options.ts'
 import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
-import { lockFailure } from '../data-file.ts'
+import { exclusiveToWriteSync } from '../data-file.ts'
 import type { Call } from '../hooks/hook.ts'
 import type { Issued } from '../queue/operation.ts'
 import type { OperationQueue } from '../queue/operation-queue.ts'
@@ -148,20 +148,9 @@ export class BlockingTree {
     }
     // It could not take its turn with what runs there, and the commit would write over it.
     if (this.#queue.isInside()) throw blockingInside(this.#path)
-    let isHeld = false
-    try {
-      lockInternals.duringSync(
-        this.#lock,
-        'exclusive',
-        () => {
-          isHeld = true
-          run()
-        },
-        options,
-      )
-    } catch (error) {
-      throw isHeld ? error : lockFailure(this.#path, error)
-    }
+    exclusiveToWriteSync(this.#path, run, (held) =>
+      lockInternals.duringSync(this.#lock, 'exclusive', held, options),
+    )
     if (!this.#draft) this.#pass.settleSync()
   }
 
