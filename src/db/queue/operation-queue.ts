@@ -133,7 +133,8 @@ export class OperationQueue {
     // A step of something else is not run here: what fails in it is not tried again, but said.
     if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
     if (this.hooks.isUsed || Scope.enclosing(this) || lockInternals.isClosing(this.#lock)) return undefined
-    if (mustTurn()) return turned().then(() => this.push(mode, run, issued))
+    // It comes first in the queue then, so that what is asked for after it is done after it.
+    if (mustTurn()) return undefined
     Context.rest()
     const read = this.#pass.readNow?.(run)
     return read && Promise.resolve(read.value)

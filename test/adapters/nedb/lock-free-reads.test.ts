@@ -67,6 +67,18 @@ describe('NeDB reads without the lock', () => {
     assert.equal(readFileSync(file('store.db'), 'utf8'), unit, 'a reader changed the file')
   })
 
+  it('see nothing of what is asked for after them, also where the event loop must turn first', async () => {
+    await using db = await open()
+    for (let n = 0; n < 3; n++) {
+      await db.countAsync({}).execAsync()
+      // In the same turn of the event loop.
+      for (const start = performance.now(); performance.now() < start + 10; );
+      const counted = db.countAsync({}).execAsync()
+      const [count] = await Promise.all([counted, db.insertAsync({ n })])
+      assert.equal(count, n)
+    }
+  })
+
   it('wait for the end of a last line that only lacks its line feed, while somebody is writing it', async () => {
     await using db = await open()
     const held = new PsLock(file('store.db')).acquireSync()
