@@ -1,4 +1,4 @@
-import type Vanilla from 'nedb-promises'
+import Vanilla from 'nedb-promises'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
@@ -8,16 +8,14 @@ import { type Transacting, type TransactionOptions, transactions } from '../src/
 import type { AcquireOptions, CloseOptions } from '../src/lock/options.ts'
 import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
-import type { Nedb } from './nedb/internals.ts'
+import { type Nedb, vanillaPrototype } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
 import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
-import { requirePackage } from './nedb/packages.ts'
 import { nedbRows } from './nedb/rows.ts'
-
-type VanillaOptions = Extract<Parameters<typeof Vanilla.create>[0], { filename?: string }>
+import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb-promises/vanilla.cjs'
 
 /** The options of nedb-promises, and pslock's. */
-export interface LockedDatastoreOptions extends VanillaOptions, LogOptions {}
+export interface LockedDatastoreOptions extends DatastoreOptions, LogOptions {}
 
 /** What every document has besides the caller's fields. */
 export interface StoredId {
@@ -26,8 +24,8 @@ export interface StoredId {
 
 /** A nedb-promises Datastore that any number of processes may open, with NeDB's own members at hand too. */
 export interface LockedDatastore<Doc = StoredId>
-  extends Vanilla<Doc>,
-    LockedMembers<Pick<Vanilla<Doc>, DatastoreReads>, LockedDatastore<Doc>> {}
+  extends VanillaDatastore<Doc>,
+    LockedMembers<Pick<VanillaDatastore<Doc>, DatastoreReads>, LockedDatastore<Doc>> {}
 
 type DatastoreReads = 'load' | 'find' | 'findOne' | 'count'
 
@@ -53,7 +51,7 @@ interface Promises {
 
 type Onload = ((error: Error | null) => unknown) | undefined
 
-const Datastore = requirePackage('nedb-promises') as new (options: unknown) => Promises
+const Datastore = Vanilla as unknown as new (options?: unknown) => Promises
 
 const adapter: LogAdapter<Promises, DatastoreReads> = {
   family: 'log',
@@ -161,7 +159,7 @@ class LockedDatastoreStore extends Lockable {
   }
 }
 
-forwardMembers(LockedDatastoreStore.prototype)
+forwardMembers(LockedDatastoreStore.prototype, vanillaPrototype(new Datastore().__original))
 
 /**
  * Swap it for `Datastore` of nedb-promises: `LockedDatastore.create(pathOrOptions)` or `new`, same API and events. A

@@ -1,4 +1,4 @@
-import type Vanilla from '@seald-io/nedb'
+import Vanilla from '@seald-io/nedb'
 import type { LogAdapter } from '../src/db/adapter.ts'
 import { openLog } from '../src/db/locked-db.ts'
 import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
@@ -16,23 +16,23 @@ import {
 import type { Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
-import { fromNedb } from './nedb/packages.ts'
+import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb/vanilla.cjs'
 
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
-type AnyNedb = Vanilla.default<any>
+type AnyNedb = VanillaDatastore<any>
 
 /** `@seald-io/nedb`, for `LockedDb`: an append log of documents, all of whose operations pass its executor. */
 export const nedbAdapter: LogAdapter<AnyNedb, NedbReads> = adapter as object as typeof nedbAdapter
 
 /** The options of @seald-io/nedb's Datastore, and pslock's. */
-export interface LockedNedbOptions extends Vanilla.default.DataStoreOptions, LogOptions {}
+export interface LockedNedbOptions extends DatastoreOptions, LogOptions {}
 
 /** What of it a view has. */
-type Reading<Schema> = Pick<Vanilla.default<Schema>, NedbReads>
+type Reading<Schema> = Pick<VanillaDatastore<Schema>, NedbReads>
 
 /** A @seald-io/nedb Datastore that any number of processes may open. */
 export interface LockedNedb<Schema = Record<string, unknown>>
-  extends Vanilla.default<Schema>,
+  extends VanillaDatastore<Schema>,
     LockedMembers<Reading<Schema>, LockedNedb<Schema>> {}
 
 interface LockedNedbClass {
@@ -40,7 +40,8 @@ interface LockedNedbClass {
   readonly prototype: LockedNedb
 }
 
-const Datastore = fromNedb('') as new (options: unknown) => Nedb
+/** The library's constructor as CommonJS gives it: its types know only a default export. */
+const Datastore = Vanilla as unknown as new (options: unknown) => Nedb
 
 const Lockable = withMembers(markLocked(locked(Datastore))) as new (options: unknown) => Nedb & LockedMembers
 

@@ -1,7 +1,7 @@
-import { randomInt } from 'node:crypto'
+import { crypto } from '../src/os/builtin.ts'
 
 export const MAX_SEED: number = 2 ** 32 - 1
 
 export function anySeed(): number {
-  return randomInt(MAX_SEED)
+  return crypto().randomInt(MAX_SEED)
 }

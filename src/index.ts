@@ -17,7 +17,7 @@ export type { Call, Hook, HookEvent, HookOutcome } from './db/hooks/hook.ts'
 export { type ThrottleOptions, throttle } from './db/hooks/throttle.ts'
 export { LockedDb, type LockedDbOptions, type Promised } from './db/locked-db.ts'
 export type { LockedMembers, LockedSyncMembers } from './db/members.ts'
-export type { Durability, StoreOptions } from './db/options.ts'
+export type { Durability, LogOptions, StoreOptions, TreeOptions } from './db/options.ts'
 export type { DeepReadonly, ViewOf } from './db/read-only.ts'
 export type { TableRows } from './db/table/rows.ts'
 export type {

@@ -18,7 +18,7 @@ function sourcesOf(floor: string): Source[] {
   const names = floor.endsWith('.ts')
     ? [path]
     : readdirSync(path, { recursive: true, encoding: 'utf8' })
-        .filter((name) => name.endsWith('.ts'))
+        .filter((name) => /\.[cm]?ts$/.test(name))
         .map((name) => join(path, name))
   return names.map((name) => {
     const text = readFileSync(name, 'utf8')
@@ -35,13 +35,15 @@ function floorOf(name: string): number {
 /** What a file imports, as it is written: static, re-exported, dynamic and required. */
 function importsOf({ text }: Source): string[] {
   const code = text.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/^\s*\/\/.*$/gm, '')
-  const found = code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\w*\(\s*)(['"])([^'"]+)\1/g)
+  const found = code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\w*\((?:\)\()?\s*)(['"])([^'"]+)\1/g)
   return [...found].map((match) => match[2] as string)
 }
 
 /** The file that an import of one's own package names, relative to the root. */
 function target(source: Source, specifier: string): string {
-  return relative(ROOT, resolve(ROOT, dirname(source.name), specifier))
+  const path = relative(ROOT, resolve(ROOT, dirname(source.name), specifier))
+  // Types alone.
+  return path.replace(/\.cjs$/, '.d.cts')
 }
 
 describe('architecture', () => {
@@ -127,7 +129,7 @@ describe('architecture', () => {
 
   it('the names in adapters/ are the names in the package exports', () => {
     const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
-      exports: Record<string, { types: string; default: string } | string>
+      exports: Record<string, unknown>
     }
     const names = readdirSync(join(ROOT, 'adapters'))
       .filter((name) => name.endsWith('.ts'))
@@ -136,8 +138,8 @@ describe('architecture', () => {
     assert.deepEqual(entries.sort(), names.map((name) => `./${name}`).sort())
     for (const name of names) {
       assert.deepEqual(exports[`./${name}`], {
-        types: `./dist/adapters/${name}.d.ts`,
-        default: `./dist/adapters/${name}.js`,
+        import: { types: `./dist/${name}.d.ts`, default: `./dist/${name}.js` },
+        require: { types: `./dist/${name}.d.cts`, default: `./dist/${name}.cjs` },
       })
     }
   })

@@ -22,7 +22,7 @@ import { once } from 'node:events'
 import { pathToFileURL } from 'node:url'
 
 const [checkout, room] = process.argv.slice(2)
-const { PsLock: Compiled } = await import(pathToFileURL(`${checkout}/dist/src/index.js`))
+const { PsLock: Compiled } = await import(pathToFileURL(`${checkout}/dist/index.js`))
 const lock = new Compiled(`${room}/data`)
 const holder = spawn(process.execPath, [`${room}/hold.mjs`, `${room}/data`], {
   cwd: room,

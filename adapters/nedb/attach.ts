@@ -5,11 +5,11 @@ import type { Transacting } from '../../src/db/transaction.ts'
 import { errnoOf, harmless } from '../../src/errors.ts'
 import { BeforeLoad } from './before-load.ts'
 import { routeThrough } from './choke-point.ts'
-import type { Nedb, NedbModel } from './internals.ts'
+import type { Nedb } from './internals.ts'
 import { attached, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
+import { model } from './model.ts'
 import { OwnIndexes, settleWhenReached } from './own-indexes.ts'
-import { fromNedb } from './packages.ts'
 import { nedbRows } from './rows.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
@@ -31,7 +31,6 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
   name: 'nedb',
   rows: nedbRows((db) => db),
   attach(db, session) {
-    const model = fromNedb('/lib/model.js') as NedbModel
     const indexes = new OwnIndexes()
     const inner = settleWhenReached(db, () => memory.reached())
     const memory = new NedbMemory({ db, inner, model, indexes, session })

@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs'
 import { currentCall } from './calls.ts'
 import { randomId } from './ids.ts'
-import type { Doc, Nedb } from './internals.ts'
+import { type Doc, type Nedb, vanillaPrototype } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
-import { fromNedb } from './packages.ts'
 import { toLine } from './records.ts'
 
 /** What neither goes through the executor again nor emits events. */
@@ -28,7 +27,7 @@ const COMPACTION_MS = 1000
  */
 export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
   const { executor, persistence } = db
-  const makesIds = db._createNewId === (fromNedb('') as { prototype: Nedb }).prototype._createNewId
+  const makesIds = db._createNewId === vanillaPrototype(db)._createNewId
   // Not looked up in the index, as vanilla does: it would be in vain, since what others have written is not there yet.
   if (makesIds) db._createNewId = randomId
 

@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events'
 import type { Nedb } from './internals.ts'
-import { fromNedb } from './packages.ts'
 
 /** NeDB's own data members; its methods are found on its prototype. */
 const DATA = [
@@ -21,10 +20,10 @@ const DATA = [
  * Makes the members of the NeDB store below reachable on the promise layer, as nedb-promises does through a Proxy. That
  * Proxy loses falsy values, calls methods with itself as `this` and throws when something falsy is assigned; accessors
  * on the prototype do none of that, and `new` has them too.
+ * @param vanilla the prototype of the stores below
  */
-export function forwardMembers(prototype: object): void {
-  const vanilla = fromNedb('') as { prototype: object }
-  const methods = Object.getOwnPropertyNames(vanilla.prototype)
+export function forwardMembers(prototype: object, vanilla: object): void {
+  const methods = Object.getOwnPropertyNames(vanilla)
   for (const name of [...DATA, ...methods]) {
     if (name in prototype || name in EventEmitter.prototype) continue
     Object.defineProperty(prototype, name, {

@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto'
+import { crypto } from '../../src/os/builtin.ts'
 
 /** How many random bytes NeDB draws for an id of sixteen characters: of their base64 it leaves + and / out. */
 const BYTES = 32
@@ -13,7 +13,7 @@ let used = pool.length
  */
 export function randomId(): string {
   if (used === pool.length) {
-    randomFillSync(pool)
+    crypto().randomFillSync(pool)
     used = 0
   }
   const id = pool

@@ -94,3 +94,12 @@ export interface NedbModel {
   checkObject(doc: unknown): void
   match(doc: Doc, query: Query): boolean
 }
+
+/** The prototype of the library itself, whatever classes were derived from it. */
+export function vanillaPrototype(db: Nedb): Nedb {
+  let vanilla = db
+  for (let above: Nedb | null = db; above !== null; above = Object.getPrototypeOf(above) as Nedb | null) {
+    if (Object.hasOwn(above, '_createNewId')) vanilla = above
+  }
+  return vanilla
+}

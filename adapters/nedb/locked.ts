@@ -10,8 +10,8 @@ import { calling, nameCalls } from './calls.ts'
 import { ensureIndex, removeIndex } from './indexes.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
+import { model } from './model.ts'
 import type { OwnIndexes } from './own-indexes.ts'
-import { fromNedb } from './packages.ts'
 import {
   type Paths,
   requireNoPrototype,
@@ -277,7 +277,6 @@ function isKey(id: unknown): boolean {
 
 /** In an update: what it changes must be own in each document that it is for, and in the one that it may insert. */
 function requireOwnInAll(db: Nedb, query: Query, upsert: boolean, paths: Paths): void {
-  const model = fromNedb('/lib/model.js') as NedbModel
   const docs = db._getRawCandidates(query).filter((doc) => model.match(doc, query))
   for (const doc of docs.length === 0 && upsert ? [query] : docs) requireOwnPaths(doc, paths)
 }

@@ -1,7 +1,7 @@
-import type Vanilla from '@seald-io/nedb'
 import { LOG_OPTIONS, type LogOptions } from '../../src/db/options.ts'
 import { optionNames, requireKnown } from '../../src/lock/option-names.ts'
 import { show } from '../../src/lock/options.ts'
+import type { DatastoreOptions } from './vanilla.cjs'
 
 /** What the library takes and its types do not have. */
 interface Untyped {
@@ -13,7 +13,7 @@ interface Untyped {
 
 /** By name: what NeDB takes, and what pslock adds. */
 const NEDB_OPTIONS: {
-  readonly [K in keyof (Vanilla.default.DataStoreOptions & LogOptions & Untyped)]-?: true
+  readonly [K in keyof (DatastoreOptions & LogOptions & Untyped)]-?: true
 } = {
   ...LOG_OPTIONS,
   filename: true,
@@ -31,7 +31,7 @@ const NEDB_OPTIONS: {
 }
 
 const NAMES = optionNames<typeof NEDB_OPTIONS>(NEDB_OPTIONS)
-const MODES = optionNames<NonNullable<Vanilla.default.DataStoreOptions['modes']>>({
+const MODES = optionNames<NonNullable<DatastoreOptions['modes']>>({
   fileMode: true,
   dirMode: true,
 })

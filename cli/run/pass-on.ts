@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { LockMode } from '../../src/errors.ts'
 import { lockInternals, type PsLock } from '../../src/lock/ps-lock.ts'
-import { answer, canPassDescriptors, listenAbstract, peerOf } from '../../src/os/descriptor-passing.ts'
+import { answer, canPassDescriptors, peerOf } from '../../src/os/descriptor-passing.ts'
+import { hasLibc } from '../../src/os/libc.ts'
 import { descends } from '../../src/os/live-process.ts'
 import { ANSWER, environmentWith, passedHold, QUESTION } from '../../src/os/passed-lock.ts'
 
@@ -20,7 +20,7 @@ export interface PassedOn extends Disposable {
 /** @param lock is held, in that mode */
 export function passOn(lock: PsLock, mode: LockMode): PassedOn {
   const fd = lockInternals.entry(lock, mode).site.passOn()
-  const room = fd === undefined || !canPassDescriptors ? undefined : openRoom(fd, mode)
+  const room = fd === undefined || !canPassDescriptors || !hasLibc() ? undefined : openRoom(fd, mode)
   return {
     fd,
     environment: environmentWith(passedHold(lock.path, mode, room?.name)),
@@ -33,15 +33,8 @@ interface Room {
   close(): void
 }
 
-/** Undefined where there is no koffi for this platform: then whoever asks is told that it cannot be shared. */
-function openRoom(fd: number, mode: LockMode): Room | undefined {
-  const name = `pslock-${randomBytes(16).toString('hex')}`
-  let listening: number
-  try {
-    listening = listenAbstract(name)
-  } catch {
-    return undefined
-  }
+function openRoom(fd: number, mode: LockMode): Room {
+  const name = uniqueName()
   const inside = new Map<Socket, LockMode>()
   const connections = new Set<Socket>()
 
@@ -76,11 +69,16 @@ function openRoom(fd: number, mode: LockMode): Room | undefined {
     socket.once('data', (bytes) => {
       socket.resume()
       const asked = bytes.toString('latin1') === QUESTION.shared ? 'shared' : 'exclusive'
-      reply(socket, asked)
+      try {
+        reply(socket, asked)
+      } catch {
+        // No koffi for this platform.
+        socket.destroy()
+      }
     })
   })
   server.on('error', () => {})
-  server.listen({ fd: listening })
+  server.listen(`\0${name}`)
   return {
     name,
     close: () => {
@@ -88,6 +86,12 @@ function openRoom(fd: number, mode: LockMode): Room | undefined {
       for (const socket of connections) socket.destroy()
     },
   }
+}
+
+/** Others who know it gain nothing: who asks is told by the kernel. */
+function uniqueName(): string {
+  const noise = Math.random().toString(36).slice(2)
+  return `pslock-${process.pid}-${process.hrtime.bigint().toString(36)}-${noise}`
 }
 
 /** Node tells it of no socket; where it does not have it here, nobody is let in. */

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { isMainThread } from 'node:worker_threads'
 import { errnoOf } from '../errors.ts'
+import { threads } from './builtin.ts'
 import { libc } from './libc.ts'
 
 /**
@@ -19,7 +19,6 @@ export const canPassDescriptors: boolean =
 const AF_UNIX = 1
 const SOCK_STREAM = 1
 const SOCK_CLOEXEC = 0o2000000
-const SOCK_NONBLOCK = 0o4000
 const SOL_SOCKET = 1
 const SO_PEERCRED = 17
 const SO_RCVTIMEO = 20
@@ -27,12 +26,9 @@ const SO_SNDTIMEO = 21
 const SCM_RIGHTS = 1
 const MSG_NOSIGNAL = 0x4000
 const MSG_CMSG_CLOEXEC = 0x40000000
-const BACKLOG = 511
 
 interface Calls {
   socket(domain: number, type: number, protocol: number): number
-  bind(fd: number, address: Buffer, length: number): number
-  listen(fd: number, backlog: number): number
   connect(fd: number, address: Buffer, length: number): number
   setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number
   getsockopt(fd: number, level: number, name: number, value: Buffer, length: Buffer): number
@@ -49,8 +45,6 @@ function calls(): Calls {
   const { func } = libc()
   bound ??= {
     socket: func('int socket(int domain, int type, int protocol)'),
-    bind: func('int bind(int fd, const void *address, unsigned int length)'),
-    listen: func('int listen(int fd, int backlog)'),
     connect: func('int connect(int fd, const void *address, unsigned int length)'),
     setsockopt: func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
     getsockopt: func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
@@ -90,24 +84,6 @@ function prepare(byte: string, withControl: boolean): Buffer {
 
 function addressOf(name: string): Buffer {
   return Buffer.from(`\x01\0\0${name}`, 'latin1')
-}
-
-/**
- * A listening socket of an abstract name, for `net.Server#listen({ fd })`.
- * @throws what the system says
- */
-export function listenAbstract(name: string): number {
-  const { socket, bind, listen } = calls()
-  const fd = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), 'socket')
-  const address = addressOf(name)
-  try {
-    checked(bind(fd, address, address.length), 'bind')
-    checked(listen(fd, BACKLOG), 'listen')
-    return fd
-  } catch (error) {
-    closeSync(fd)
-    throw error
-  }
 }
 
 /** The process that has connected; undefined where it cannot be seen from this pid namespace. */
@@ -177,7 +153,7 @@ export function ask(name: string, byte: string, atMostMs: number): Answer | 'gon
  * knows of. So the descriptor is moved to a number that Node has given out.
  */
 function owned(fd: number): number {
-  if (isMainThread) return fd
+  if (threads().isMainThread) return fd
   try {
     const known = openSync('/dev/null', constants.O_RDONLY)
     calls().dup3(fd, known, SOCK_CLOEXEC)

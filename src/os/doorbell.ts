@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readlinkSync, writeSync } from 'node:fs'
-import { Socket, type SocketConstructorOpts } from 'node:net'
-import { isMainThread } from 'node:worker_threads'
+import type { Socket, SocketConstructorOpts } from 'node:net'
 import { errnoOf } from '../errors.ts'
+import { net, threads } from './builtin.ts'
 import { libc } from './libc.ts'
 
 /**
@@ -33,8 +33,7 @@ const MFD_NOEXEC_SEAL = 8
 
 const listeners = new Set<() => void>()
 let own: { readonly bell: Bell; readonly ends: readonly Socket[] } | undefined
-// A thread that is terminated while it makes its pipe would leave a descriptor open for the life of the process.
-let impossible = process.platform !== 'linux' || !isMainThread
+let impossible = process.platform !== 'linux'
 
 /**
  * The doorbell of this process; undefined where there can be none, and in worker threads.
@@ -42,6 +41,8 @@ let impossible = process.platform !== 'linux' || !isMainThread
  */
 export function ownBell(make: boolean): Bell | undefined {
   if (own || impossible || !make) return own?.bell
+  // A thread that is terminated while it makes its pipe would leave a descriptor open for the life of the process.
+  if (!threads().isMainThread) return undefined
   try {
     own = install()
   } catch {
@@ -128,7 +129,7 @@ function install(): NonNullable<typeof own> {
     return true
   }
   // A buffer of its own: without one each ring would leave one of 64 KB.
-  const reading = new Socket({
+  const reading = new (net().Socket)({
     fd: readFd,
     readable: true,
     writable: false,
@@ -136,7 +137,7 @@ function install(): NonNullable<typeof own> {
   } as SocketConstructorOpts)
   reading.on('error', () => {})
   // Held open so that the reading end never sees its end.
-  const writing = new Socket({ fd: writeFd, readable: false, writable: true })
+  const writing = new (net().Socket)({ fd: writeFd, readable: false, writable: true })
   for (const end of [reading, writing]) end.unref()
   return { bell: { pid: process.pid, fd: writeFd, ino, mark }, ends: [reading, writing] }
 }

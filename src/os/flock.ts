@@ -1,6 +1,5 @@
-import { createRequire } from 'node:module'
-import { isMainThread } from 'node:worker_threads'
 import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { requireLate, threads } from './builtin.ts'
 import { describeMount, mountOf } from './file-system.ts'
 import { libc } from './libc.ts'
 
@@ -43,10 +42,8 @@ interface FsExt {
   flockSync(fd: number, operation: number): unknown
 }
 
-const require = createRequire(import.meta.url)
-
 function bindFsExt(): Binding {
-  const { flockSync } = require('fs-ext') as FsExt
+  const { flockSync } = requireLate()('fs-ext') as FsExt
   return {
     name: 'fs-ext',
     flock: (fd, operation) => {
@@ -90,8 +87,8 @@ function binding(path: string): Binding {
     ['fs-ext', bindFsExt],
     ['koffi', bindKoffi],
   ] as const) {
-    if (name === 'fs-ext' && !isMainThread) continue
-    if (wanted && wanted !== name && isMainThread) continue
+    if (name === 'fs-ext' && !threads().isMainThread) continue
+    if (wanted && wanted !== name && threads().isMainThread) continue
     try {
       bound = bind()
       return bound

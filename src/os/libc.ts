@@ -1,6 +1,4 @@
-import { createRequire } from 'node:module'
-
-const require = createRequire(import.meta.url)
+import { requireLate } from './builtin.ts'
 
 interface Koffi {
   load(library: null): { func(signature: string): (...args: never[]) => number }
@@ -21,10 +19,20 @@ export interface Libc {
 
 let loaded: Libc | undefined
 
+/** Whether koffi is installed; it is not loaded for that. */
+export function hasLibc(): boolean {
+  try {
+    requireLate().resolve('koffi')
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** @throws whatever keeps koffi from loading: not installed, or no binary for this platform */
 export function libc(): Libc {
   if (loaded) return loaded
-  const koffi = require('koffi') as Koffi
+  const koffi = requireLate()('koffi') as Koffi
   const library = koffi.load(null)
   const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
   loaded = {

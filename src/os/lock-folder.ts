@@ -1,5 +1,4 @@
 import { lstatSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import {
   errnoOf,
   type LockHolder,
@@ -8,6 +7,7 @@ import {
   LockUnsupportedError,
   PsLockError,
 } from '../errors.ts'
+import { requireLate } from './builtin.ts'
 import { creationAdvice } from './creation-advice.ts'
 import type { Lockable } from './lockable.ts'
 import { isNotOurs, OwnedFolder } from './owned-folder.ts'
@@ -31,8 +31,6 @@ interface ProperLockfile {
     },
   ): () => void
 }
-
-const require = createRequire(import.meta.url)
 
 /**
  * A lock where flock(2) does not work: proper-lockfile's, a folder that exists while it is held and whose modification
@@ -177,7 +175,7 @@ export function unknownHolder(): LockHolder {
 
 function properLockfile(path: string): ProperLockfile {
   try {
-    return require('proper-lockfile') as ProperLockfile
+    return requireLate()('proper-lockfile') as ProperLockfile
   } catch (cause) {
     throw new LockUnsupportedError(
       `cannot lock ${path} with the lockfile backend: proper-lockfile could not be loaded. Run "npm install ` +

@@ -1,5 +1,4 @@
 import { type BigIntStats, constants, fstatSync, lstatSync, statSync } from 'node:fs'
-import { endianness } from 'node:os'
 import { libc } from './libc.ts'
 
 /** What is known of the file that a path names, from one look. */
@@ -204,12 +203,15 @@ const OFTEN = 1000
 
 type Statx = (folder: number, path: Buffer, flags: number, mask: number, words: Uint32Array) => number
 
+/** Numbers of the kernel's are little-endian on all machines that Node has builds for but one (s390x). */
+const isLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
 let looks = 0
 let statx: Statx | undefined
 
 /** @returns undefined where it is not there: no Linux, no koffi, an old C library; or where fs-ext is insisted on */
 function bindStatx(): Statx | undefined {
-  if (process.platform !== 'linux' || endianness() !== 'LE' || process.env.PSLOCK_BINDING === 'fs-ext')
+  if (process.platform !== 'linux' || !isLittleEndian || process.env.PSLOCK_BINDING === 'fs-ext')
     return undefined
   try {
     return libc().func<Statx>(

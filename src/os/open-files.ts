@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { openSync, readFileSync } from 'node:fs'
-import { isMainThread } from 'node:worker_threads'
 import { errnoOf } from '../errors.ts'
+import { threads } from './builtin.ts'
 
 /**
  * The files that are held open from one operation to the next, for speed only: each can be closed at any time while it
@@ -138,7 +138,7 @@ function isShortage(error: unknown): boolean {
  * worker thread, of which there may be many, a sixteenth. No more than 1024, which are some ten megabytes in the kernel.
  */
 function mostOpen(): number {
-  return Math.max(8, Math.min(1024, Math.floor(openFilesLimit() / (isMainThread ? 4 : 16))))
+  return Math.max(8, Math.min(1024, Math.floor(openFilesLimit() / (threads().isMainThread ? 4 : 16))))
 }
 
 /** The soft limit of the process (RLIMIT_NOFILE), see proc(5). */

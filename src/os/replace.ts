@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import {
   constants,
   fchmodSync,
@@ -14,6 +13,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
+import { crypto } from './builtin.ts'
 import {
   type Pieces,
   sync,
@@ -152,7 +152,7 @@ function createTemp(
 
 /** The name of a temp file that nobody else can know, and that `pslock check` recognises. */
 export function secretTemp(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.pslock.tmp`)
+  return join(dirname(path), `.${basename(path)}.${crypto().randomUUID().slice(0, 8)}.pslock.tmp`)
 }
 
 /** Of a dump, say: whoever makes one locks it at once. */

@@ -42,17 +42,19 @@ const context = vm.createContext({
 })
 
 const loaded = new Map()
+/** What no context has a loader for. */
+const COMMONJS = /\/node_modules\/(@seald-io|nedb-promises)\//
 
 /** One module of each URL, whoever asks for it first. */
 function load(url) {
   const known = loaded.get(url)
   if (known) return known
-  const module = url.startsWith('node:') ? builtIn(url) : loadFile(url)
+  const module = url.startsWith('node:') || COMMONJS.test(url) ? asItIs(url) : loadFile(url)
   loaded.set(url, module)
   return module
 }
 
-async function builtIn(url) {
+async function asItIs(url) {
   const exports = await import(url)
   const names = Object.keys(exports)
   return new vm.SyntheticModule(

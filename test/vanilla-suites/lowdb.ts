@@ -24,7 +24,7 @@ export function lowdbSuite(checkout: string): RunSuite {
           TMPDIR: folder,
           PSLOCK_VANILLA_SUITE: JSON.stringify({
             suite,
-            locked: locked ? pathToFileURL(join(ROOT, 'dist/adapters/lowdb.js')).href : undefined,
+            locked: locked ? pathToFileURL(join(ROOT, 'dist/lowdb.js')).href : undefined,
           }),
         },
         timeoutMs: 120_000,

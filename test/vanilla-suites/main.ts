@@ -31,7 +31,7 @@ function suites(): [string, RunSuite][] {
   if (values.lowdb !== undefined)
     all.push(['lowdb', lowdbSuite(checkoutOf('lowdb', values.lowdb, 'src/core/Low.test.ts'))])
   if (all.length === 0) throw new Error(USAGE)
-  if (!existsSync(join(ROOT, 'dist/adapters/nedb.js'))) throw new Error('run `npm run build` first')
+  if (!existsSync(join(ROOT, 'dist/nedb.js'))) throw new Error('run `npm run build` first')
   return all
 }
 

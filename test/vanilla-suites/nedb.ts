@@ -44,7 +44,7 @@ export function nedbSuite(suite: string, library: string): RunSuite {
             tests: realpathSync(folder),
             suite: realpathSync(suite),
             library: realpathSync(library),
-            locked: locked ? pathToFileURL(join(ROOT, 'dist/adapters/nedb.js')).href : undefined,
+            locked: locked ? pathToFileURL(join(ROOT, 'dist/nedb.js')).href : undefined,
           }),
         },
         timeoutMs: 180_000,

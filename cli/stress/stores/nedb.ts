@@ -1,5 +1,4 @@
-import type Vanilla from '@seald-io/nedb'
-import { fromNedb } from '../../../adapters/nedb/packages.ts'
+import Vanilla from '@seald-io/nedb'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { documentSubject } from './documents.ts'
 import { logOptions, type Subject, type SubjectOptions } from './subject.ts'
@@ -35,5 +34,5 @@ export async function open(options: SubjectOptions): Promise<Subject> {
 
 /** The library's constructor as CommonJS gives it: its types know only a default export. */
 export function vanilla(): typeof Vanilla.default {
-  return fromNedb('') as typeof Vanilla.default
+  return Vanilla as unknown as typeof Vanilla.default
 }

@@ -1,17 +1,16 @@
 import { existsSync } from 'node:fs'
 import type { StoreName } from '../options.ts'
 
-/** Which package each store is; any of these will do. */
-const PACKAGES: Record<StoreName, readonly [string, ...string[]]> = {
-  // nedb-promises brings it along.
-  nedb: ['@seald-io/nedb', 'nedb-promises'],
-  'nedb-promises': ['nedb-promises'],
-  lowdb: ['lowdb'],
+/** Which package each store is. */
+const PACKAGES: Record<StoreName, string> = {
+  nedb: '@seald-io/nedb',
+  'nedb-promises': 'nedb-promises',
+  lowdb: 'lowdb',
 }
 
 /** The package that would have to be installed for a store; undefined where there is one. Loads nothing. */
 export function missingPackage(store: StoreName): string | undefined {
-  if (!PACKAGES[store].some(isInstalled)) return PACKAGES[store][0]
+  if (!isInstalled(PACKAGES[store])) return PACKAGES[store]
   // Versions before 5, which many projects still have, are other libraries of the same name.
   return store === 'lowdb' && !isInstalled('lowdb/node') ? 'lowdb@7' : undefined
 }

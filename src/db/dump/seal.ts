@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { zlib } from '../../os/builtin.ts'
 import type { LineCoder } from '../log/unit.ts'
 import { bytesSource, piecesOf, type Source, Spliced } from './source.ts'
 
@@ -37,6 +37,6 @@ export async function readSeal(
 
 async function crcOf(source: Source): Promise<number> {
   let crc = 0
-  for await (const piece of piecesOf(source)) crc = crc32(piece, crc)
+  for await (const piece of piecesOf(source)) crc = zlib().crc32(piece, crc)
   return crc
 }

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { CorruptStoreError } from '../../errors.ts'
+import { crypto } from '../../os/builtin.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { Change } from './changes.ts'
 import { encodeUnit, mayBeTorn, scanUnits } from './unit.ts'
@@ -28,7 +28,7 @@ export function hasJournal(path: string): boolean {
 
 /** What a content is known by. */
 export function hashOf(text: string | Buffer): string {
-  return createHash('sha256').update(text).digest('hex')
+  return crypto().createHash('sha256').update(text).digest('hex')
 }
 
 interface Marker {

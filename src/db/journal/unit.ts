@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { zlib } from '../../os/builtin.ts'
 
 /**
  * A unit of a journal: `<bytes of the JSON> <its crc32, hexadecimal> <JSON>\n`. One write(2) is not atomic: a crash leaves
@@ -48,5 +48,5 @@ function jsonIn(line: Buffer): string | undefined {
 }
 
 function checksum(bytes: Buffer): string {
-  return crc32(bytes).toString(16).padStart(8, '0')
+  return zlib().crc32(bytes).toString(16).padStart(8, '0')
 }

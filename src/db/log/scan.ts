@@ -1,5 +1,5 @@
 import { constants, isUtf8 } from 'node:buffer'
-import { crc32 } from 'node:zlib'
+import { zlib } from '../../os/builtin.ts'
 import { PIECE_BYTES } from '../../os/data-io.ts'
 import { bodyLines, countFeeds, type Place, placesIn, plainLines, reader } from './lines.ts'
 import { CLOSING, type LineCoder, NEWLINE, OPENING, SPACE, UNIT_ID } from './unit.ts'
@@ -212,7 +212,7 @@ class UnitScan {
     if (body && (stretch[0] === SPACE || stretch[0] === NEWLINE)) return 0
     const lines = body ? bodyLines(stretch) : plainLines(stretch)
     if (!lines) return 0
-    if (body) body.sum = crc32(stretch, body.sum)
+    if (body) body.sum = zlib().crc32(stretch, body.sum)
     else this.#isLoose = false
     const [from, line] = [this.#end, this.#feeds + 1]
     this.#end += stretch.length
@@ -292,7 +292,7 @@ class UnitScan {
       if (!isText) odd.push(place)
       waiting.push({ text, place })
       if (this.#body) {
-        this.#body.sum = crc32(bytes.subarray(offset, next), this.#body.sum)
+        this.#body.sum = zlib().crc32(bytes.subarray(offset, next), this.#body.sum)
         confirm(next)
         continue
       }

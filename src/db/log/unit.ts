@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { zlib } from '../../os/builtin.ts'
 
 /**
  * Units: what an append log gains in one piece. One write(2) is not atomic: kill -9 cut 54 of 60 writes of 400 KB,
@@ -49,7 +49,7 @@ export function encodeUnit(lines: readonly string[], offset: number): Buffer {
 
 function marked(body: string): string {
   const bytes = Buffer.from(`${body}\n`)
-  return `{"_id":"${UNIT_ID}","$$unit":{"bytes":${bytes.length},"crc":${crc32(bytes)}}}\n${body}\n${CLOSING}\n`
+  return `{"_id":"${UNIT_ID}","$$unit":{"bytes":${bytes.length},"crc":${zlib().crc32(bytes)}}}\n${body}\n${CLOSING}\n`
 }
 
 /** The units of several changes one after the other. */
@@ -106,7 +106,7 @@ export async function encodeUnitWith(
 ): Promise<Buffer> {
   if (encoded.length === 1) return encodeUnit(encoded, offset)
   const body = Buffer.from(`${encoded.join('\n')}\n`)
-  const opening = `{"_id":"${UNIT_ID}","$$unit":{"bytes":${body.length},"crc":${crc32(body)}}}`
+  const opening = `{"_id":"${UNIT_ID}","$$unit":{"bytes":${body.length},"crc":${zlib().crc32(body)}}}`
   const text = `${await coder.encode(opening)}\n${body.toString()}${await coder.encode(CLOSING)}\n`
   return Buffer.from(text)
 }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { crypto } from '../../os/builtin.ts'
 import { cloneTree, isObject } from '../tree/json-tree.ts'
 import type { StoredRecord, TableRows } from './rows.ts'
 import { Shape } from './schema.ts'
@@ -62,7 +62,7 @@ function reshaped(record: StoredRecord, shape: Shape, dropped: readonly string[]
   const isComplete =
     surplus.length === 0 && Object.keys(missing).length === 0 && record._id && record._version
   if (isComplete) return record
-  const { _id = randomUUID(), _version = 1, ...fields } = record as Partial<StoredRecord>
+  const { _id = crypto().randomUUID(), _version = 1, ...fields } = record as Partial<StoredRecord>
   for (const name of surplus) delete (fields as Record<string, unknown>)[name]
   return { _id, _version, ...fields, ...missing }
 }

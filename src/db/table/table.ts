@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
 import { ClosedError, ConflictError, SchemaError } from '../../errors.ts'
 import { type OptionNames, optionNames, requireKnown } from '../../lock/option-names.ts'
 import { requireObject, show } from '../../lock/options.ts'
+import { crypto } from '../../os/builtin.ts'
 import type { TransactionsOf } from '../transaction.ts'
 import { getOwn } from '../tree/json-tree.ts'
 import { type Selection, selection } from './criteria.ts'
@@ -112,7 +112,7 @@ export class StoreTable<S> {
     return this.#write(async (tx, shape) => {
       const complete = records.map((record) => {
         requireObject(record, 'insert(record): record')
-        return { _id: randomUUID(), _version: 1, ...shape.complete(record as object) }
+        return { _id: crypto().randomUUID(), _version: 1, ...shape.complete(record as object) }
       })
       await this.#tables.rows.insert(tx, this.name, complete)
       const stored = structuredClone(complete).map((record) => shape.project(record))

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import { LockIoError, LockLostError, LockUnsupportedError } from '../../errors.ts'
+import { crypto } from '../../os/builtin.ts'
 import { isRangeBlocked, tryLockRange, unlockRange } from '../../os/ofd.ts'
 import type { RecordFile } from '../../os/record-file.ts'
 import { ALL_ELSE, APPENDING, MOST_RECORDS, ownership } from './ranges.ts'
@@ -145,7 +145,7 @@ function begin(file: RecordFile): true {
   if (!file.isBlank) return true
   // Whoever holds something here knows the numbers of names that are gone: new numbers would be other locks.
   if (isRangeBlocked(file.fd, 'exclusive', ALL_ELSE, file.path)) throw emptied(file)
-  file.write(0, `${HEADER}${randomUUID()}`)
+  file.write(0, `${HEADER}${crypto().randomUUID()}`)
   return true
 }
 

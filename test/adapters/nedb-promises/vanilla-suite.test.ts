@@ -14,7 +14,7 @@ describe("nedb-promises' own test suite", () => {
   const file = temporaryFolder()
 
   it('passes with LockedDatastore in the place of its Datastore', function () {
-    const built = join(ROOT, 'dist/adapters/nedb-promises.js')
+    const built = join(ROOT, 'dist/nedb-promises.js')
     if (!existsSync(built)) {
       console.log('      skipped: run `npm run build` first')
       return this.skip()

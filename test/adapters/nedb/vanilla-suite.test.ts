@@ -8,7 +8,7 @@ import { installedNedb, nedbSuite } from '../../vanilla-suites/nedb.ts'
 
 describe("NeDB's own test suite", () => {
   it('with LockedNedb in the place of its Datastore passes all that it passes by itself', async function () {
-    if (!existsSync(join(ROOT, 'dist/adapters/nedb.js'))) {
+    if (!existsSync(join(ROOT, 'dist/nedb.js'))) {
       console.log('      skipped: run `npm run build` first')
       return this.skip()
     }

@@ -1,0 +1,205 @@
+// Makes dist/ but its types (those are rollup.config.js's part).
+//
+//   core.cjs                          all of src/, once: CommonJS, so that Jest and `require` can have it
+//   index, nedb, nedb-promises .cjs   the entries in CommonJS, on core.cjs
+//   index, nedb, nedb-promises .js    the same in ES modules: the names of the .cjs beside
+//   lowdb.cjs, lowdb.js               on core.cjs too, but each by itself: lowdb is ES modules only, which Jest cannot require
+//   cli/                              the command line, ES modules, and what it takes in of others (with their licences)
+//
+// So there is one copy of the lock in a process, however many ways lead to it.
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { defineConfig } from 'rolldown'
+
+const ROOT = import.meta.dirname
+const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
+  readFileSync(resolve(ROOT, 'package.json'), 'utf8'),
+)
+
+/** Loaded from the user's node_modules. One file of NeDB's is taken in: see adapters/nedb/model.ts. */
+const packages = Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })
+const external = [/^node:/, ...packages.map((name) => new RegExp(`^${name}(?!/lib/model\\.js$)(/|$)`))]
+
+/** Every name that the adapters and the command line import from src/, and the file that it comes from. */
+function namesOfCore() {
+  const names = new Map()
+  const files = ['adapters', 'cli'].flatMap((folder) =>
+    readdirSync(resolve(ROOT, folder), { recursive: true }).map((name) => join(folder, name)),
+  )
+  for (const file of ['src/index.ts', ...files.filter((name) => name.endsWith('.ts'))]) {
+    const source = readFileSync(resolve(ROOT, file), 'utf8')
+    for (const [, list, from] of source.matchAll(/^(?:import|export) \{([^}]*)\} from '(\.[^']*)'/gm)) {
+      const path = relative(ROOT, resolve(ROOT, dirname(file), from))
+      if (!path.startsWith('src/')) continue
+      for (const entry of list.split(',')) {
+        const [name] = entry.trim().split(' as ')
+        if (name === '' || name.startsWith('type ')) continue
+        if ((names.get(name) ?? path) !== path) throw new Error(`${name}: of ${names.get(name)} or ${path}?`)
+        names.set(name, path)
+      }
+    }
+  }
+  return names
+}
+
+/** The entry of core.cjs. */
+const coreEntry = {
+  name: 'core-entry',
+  resolveId: (id) => (id === 'core' ? resolve(ROOT, '.core.ts') : undefined),
+  load(id) {
+    if (id !== resolve(ROOT, '.core.ts')) return undefined
+    return [...namesOfCore()].map(([name, path]) => `export { ${name} } from './${path}'`).join('\n')
+  },
+}
+
+/** Whatever is in src/ comes from core.cjs. */
+const onCore = (folder) => ({
+  name: 'on-core',
+  resolveId(id, importer) {
+    if (importer === undefined || !id.startsWith('.')) return undefined
+    const path = relative(ROOT, resolve(dirname(importer), id))
+    return path.startsWith('src/') ? { id: `${folder}/core.cjs`, external: true } : undefined
+  },
+})
+
+/** For the command line: the stores as users have them. */
+const onAdapters = {
+  name: 'on-adapters',
+  resolveId(id, importer) {
+    if (importer === undefined || !id.startsWith('.')) return undefined
+    const [, name] = /^adapters\/([\w-]+)\.ts$/.exec(relative(ROOT, resolve(dirname(importer), id))) ?? []
+    return name === undefined ? undefined : { id: `../${name}.js`, external: true }
+  },
+}
+
+/**
+ * ES modules without what Node does to import something that is none. Of its own modules it reads all that they export,
+ * which loads their promises, streams and WebCrypto (`node:fs` alone: 3 ms). CommonJS it searches for names before it
+ * runs it (core.cjs: 30 ms), but not what that requires.
+ */
+const plainImports = {
+  name: 'plain-imports',
+  renderChunk: (code) =>
+    code.replace(
+      /(?<=^|;)import\s*(\w+)?\s*,?\s*(\{[^}]*\})?\s*from\s*["'](?:(node:[\w/]+)|([./]+)core\.cjs)["'];?/gm,
+      (_, whole, names, builtin, folder) => {
+        const module = builtin ? `process.getBuiltinModule('${builtin}')` : 'core'
+        return [
+          builtin ? '' : `import { core } from '${folder}core-of-esm.cjs';`,
+          ...[whole, names?.replace(/\s+as\s+/g, ': ')]
+            .filter((name) => name !== undefined)
+            .map((name) => `const ${name} = ${module};`),
+        ].join('')
+      },
+    ),
+}
+
+/** The names of an entry in CommonJS, for ES modules. */
+const namesInEsModules = {
+  name: 'names-in-es-modules',
+  generateBundle(_, bundle) {
+    const emit = (fileName, source) => this.emitFile({ type: 'asset', fileName, source })
+    emit('core-of-esm.cjs', "exports.core = require('./core.cjs')\n")
+    for (const { type, isEntry, name, exports } of Object.values(bundle)) {
+      if (type !== 'chunk' || !isEntry) continue
+      emit(`${name}.js`, `import all from './${name}.cjs'\nexport const { ${exports.join(', ')} } = all\n`)
+    }
+  },
+}
+
+/** The licences of the packages that something was taken in from. */
+const licences = {
+  name: 'licences',
+  generateBundle(_, bundle) {
+    const ids = Object.values(bundle).flatMap(({ moduleIds = [] }) => moduleIds)
+    const folders = new Set(ids.map((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0]))
+    folders.delete(undefined)
+    if (folders.size === 0) return
+    const texts = [...folders].sort().map((folder) => {
+      const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+      const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+      if (file === undefined) throw new Error(`${name} has no licence file`)
+      return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
+    })
+    this.emitFile({ type: 'asset', fileName: 'LICENSES.txt', source: texts.join(`\n${'-'.repeat(80)}\n\n`) })
+  },
+}
+
+/** The report page's script and style, as they are. */
+const pageFiles = {
+  name: 'page-files',
+  generateBundle() {
+    for (const fileName of ['draw.js', 'page.css']) {
+      const source = readFileSync(resolve(ROOT, 'cli/stress/page/browser', fileName), 'utf8')
+      this.emitFile({ type: 'asset', fileName, source })
+    }
+  },
+}
+
+const input = {
+  platform: 'node',
+  external,
+  tsconfig: 'tsconfig.build.json',
+  transform: { target: 'node20.19' },
+}
+/** Names stay, for stack traces that people send. */
+const output = {
+  dir: 'dist',
+  comments: false,
+  minify: {
+    compress: { keepNames: { function: true, class: true } },
+    mangle: { toplevel: false, keepNames: true },
+    codegen: { removeWhitespace: true },
+  },
+}
+const cjs = { ...output, format: 'cjs', entryFileNames: '[name].cjs', chunkFileNames: '[name].cjs' }
+const esm = { ...output, format: 'esm', entryFileNames: '[name].js', chunkFileNames: '[name].js' }
+
+export default defineConfig([
+  {
+    ...input,
+    input: { core: 'core' },
+    // Of the bundle that it may become a part of: see src/os/builtin.ts.
+    transform: { ...input.transform, define: { 'import.meta.url': 'undefined' } },
+    plugins: [coreEntry],
+    output: cjs,
+  },
+  {
+    ...input,
+    input: { index: 'src/index.ts', nedb: 'adapters/nedb.ts', 'nedb-promises': 'adapters/nedb-promises.ts' },
+    plugins: [onCore('.'), namesInEsModules, licences],
+    output: { ...cjs, codeSplitting: { groups: [{ name: 'nedb-parts', test: /\/adapters\/nedb\// }] } },
+  },
+  { ...input, input: { lowdb: 'adapters/lowdb.ts' }, plugins: [onCore('.')], output: cjs },
+  { ...input, input: { lowdb: 'adapters/lowdb.ts' }, plugins: [onCore('.'), plainImports], output: esm },
+  {
+    ...input,
+    input: { pslock: 'cli/pslock.ts', worker: 'cli/stress/worker.ts' },
+    plugins: [onCore('..'), onAdapters, plainImports, licences],
+    output: {
+      ...esm,
+      dir: 'dist/cli',
+      // What every command needs is one file, and so is what the lab alone needs.
+      codeSplitting: {
+        groups: [
+          {
+            name: 'base',
+            test: /\/cli\/(?!pslock|demo|progress)[\w-]+\.ts$|\/cli\/run\/|node_modules\/(?:commander|picocolors)\//,
+            priority: 2,
+          },
+          { name: 'progress', test: /\/cli\/progress\.ts$|node_modules/ },
+          {
+            name: 'lab',
+            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control)/,
+          },
+        ],
+      },
+    },
+  },
+  {
+    input: { chart: 'cli/stress/page/browser/chart.js' },
+    platform: 'browser',
+    plugins: [pageFiles, licences],
+    output: { dir: 'dist/cli/browser', format: 'iife', comments: false, minify: true },
+  },
+])

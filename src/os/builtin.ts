@@ -1,0 +1,42 @@
+import { resolve } from 'node:path'
+
+/**
+ * Modules of Node's that a program pays for: together 5 ms, a quarter of `import 'pslock'`. Each is loaded when
+ * something first needs it. An `import` at the top of a file is for those that Node has loaded before any program.
+ */
+
+export const crypto: () => typeof import('node:crypto') = lazily('node:crypto')
+
+export const net: () => typeof import('node:net') = lazily('node:net')
+
+export const zlib: () => typeof import('node:zlib') = lazily('node:zlib')
+
+export const threads: () => typeof import('node:worker_threads') = lazily('node:worker_threads')
+
+type BuiltIn = Parameters<typeof process.getBuiltinModule>[0]
+
+function lazily<T>(id: string): () => T {
+  let module: T | undefined
+  return () => {
+    module ??= process.getBuiltinModule(id as BuiltIn) as T
+    return module
+  }
+}
+
+let required: NodeJS.Require | undefined
+
+/**
+ * `require`, for native bindings and optional packages: loaded late, synchronously, and from `node_modules` whatever
+ * bundler the program went through. Looked for where this code is; a bundle in ES modules does not tell, so there it is
+ * where the program is.
+ */
+export function requireLate(): NodeJS.Require {
+  const { createRequire } = process.getBuiltinModule('node:module')
+  const url = import.meta.url as string | undefined
+  required ??= createRequire(typeof __filename === 'string' ? __filename : (url ?? programPath()))
+  return required
+}
+
+function programPath(): string {
+  return resolve(process.argv[1] ?? 'program')
+}
