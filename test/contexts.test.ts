@@ -19,7 +19,7 @@ describe('other contexts', () => {
       console.log('      skipped: run `npm run build` first')
       return this.skip()
     }
-    const script = join(ROOT, 'test/runners/in-context.mjs')
+    const script = join(ROOT, 'test/matrix/in-context.mjs')
     const args = ['--experimental-vm-modules', script, dist]
     const done = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 50_000 })
     assert.equal(done.status, 0, done.stdout + done.stderr)

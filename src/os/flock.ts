@@ -1,4 +1,6 @@
-import { errnoOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { closeSync, openSync } from 'node:fs'
+import { constants } from 'node:os'
+import { errnoOf as codeOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
 import { requireLate, threads } from './builtin.ts'
 import { describeMount, mountOf } from './file-system.ts'
 import { libc } from './libc.ts'
@@ -10,8 +12,8 @@ import { libc } from './libc.ts'
  * waiters freeze all of `fs`), makes `process.exit` hang, cannot be cancelled and aborts in worker threads; a
  * blocking call on the main thread freezes the event loop. So we ask, and ask again later (lock/turnstile.ts).
  *
- * Two bindings reach the same system call, hence the same lock: `fs-ext` where it was compiled (main thread only), else
- * `koffi`, which ships its binary prebuilt. Processes with different installs exclude each other, and so do `flock(1)`
+ * Several bindings reach the same system call, hence the same lock: `fs-ext` where it is installed and compiled (main
+ * thread only), else `koffi`, whose binary is prebuilt, else a program of the system's. Processes with different installs exclude each other, and so do `flock(1)`
  * and Python's `fcntl.flock`. Never add OFD or POSIX locks here: Linux keeps them in a separate space.
  */
 
@@ -34,7 +36,7 @@ const LOCKFILE_ADVICE =
 type Flock = (fd: number, operation: number) => string | undefined
 
 interface Binding {
-  readonly name: 'fs-ext' | 'koffi'
+  readonly name: 'fs-ext' | 'koffi' | 'program'
   readonly flock: Flock
 }
 
@@ -54,7 +56,7 @@ function bindFsExt(): Binding {
         flockSync(fd, operation)
         return undefined
       } catch (error) {
-        return errnoOf(error) ?? 'EIO'
+        return codeOf(error) ?? 'EIO'
       } finally {
         Error.stackTraceLimit = limit
       }
@@ -69,6 +71,52 @@ function bindKoffi(): Binding {
     name: 'koffi',
     flock: (fd, operation) => (flock(fd, operation) === 0 ? undefined : errnoName()),
   }
+}
+
+/**
+ * Programs that lock the opening of a file which they get as their descriptor 3, and leave it locked: flock(1) of
+ * util-linux and busybox, and perl, which macOS brings along. The exit code is 0, or an errno; flock(1) has 1 for "busy".
+ */
+const PROGRAMS = [
+  {
+    program: 'flock',
+    args: (operation: number) => [
+      operation & LOCK_UN ? '-u' : operation & LOCK_EX ? '-x' : '-s',
+      ...(operation & LOCK_UN ? [] : ['-n']),
+      '3',
+    ],
+    errnoOf: (code: number) => (code === 1 ? 'EWOULDBLOCK' : 'EIO'),
+  },
+  {
+    program: 'perl',
+    args: (operation: number) => ['-e', 'open(F, "<&=3"); exit(flock(F, shift) ? 0 : $!)', String(operation)],
+    errnoOf: (code: number) =>
+      Object.entries(constants.errno).find(([, number]) => number === code)?.[0] ?? 'EIO',
+  },
+] as const
+
+function bindProgram(): Binding {
+  const { spawnSync } = process.getBuiltinModule('node:child_process')
+  for (const { program, args, errnoOf } of PROGRAMS) {
+    const flock = (fd: number, operation: number): string | undefined => {
+      const { status, error } = spawnSync(program, args(operation), {
+        stdio: ['ignore', 'ignore', 'ignore', fd],
+      })
+      if (status === 0) return undefined
+      return error || status === null ? (codeOf(error) ?? 'EIO') : errnoOf(status)
+    }
+    const nothing = openSync('/dev/null', 'r')
+    const failure = flock(nothing, LOCK_SH | LOCK_NB)
+    closeSync(nothing)
+    if (failure !== undefined) continue
+    process.emitWarning(
+      `no binding to flock(2) is installed, so locks are taken through the program "${program}", some milliseconds each. ` +
+        'Install pslock without --omit=optional, or "npm install koffi".',
+      { type: 'PsLockWarning', code: 'PSLOCK_BINDING' },
+    )
+    return { name: 'program', flock }
+  }
+  throw new Error('neither flock(1) nor perl is there')
 }
 
 let bound: Binding | undefined
@@ -86,6 +134,7 @@ function binding(path: string): Binding {
   for (const [name, bind] of [
     ['fs-ext', bindFsExt],
     ['koffi', bindKoffi],
+    ['program', bindProgram],
   ] as const) {
     if (name === 'fs-ext' && !threads().isMainThread) continue
     if (wanted && wanted !== name && threads().isMainThread) continue
@@ -98,12 +147,15 @@ function binding(path: string): Binding {
   }
   throw new LockUnsupportedError(
     `cannot lock ${path}: no binding to flock(2) could be loaded on ${process.platform}-${process.arch}. ` +
-      'Run "npm install koffi" (prebuilt) or "npm rebuild fs-ext" (needs a compiler).',
-    { path, cause: new AggregateError(causes, 'fs-ext and koffi both failed to load') },
+      'Run "npm install koffi" (prebuilt), or "npm install fs-ext" (needs a compiler).',
+    {
+      path,
+      cause: new AggregateError(causes, 'fs-ext and koffi failed to load, and there is no program either'),
+    },
   )
 }
 
-/** Which binding this process uses: `fs-ext` or `koffi`. Set PSLOCK_BINDING to insist on one. */
+/** Which binding this process uses: `fs-ext`, `koffi` or `program`. Set PSLOCK_BINDING to insist on one. */
 export function bindingName(): string {
   return binding('(any)').name
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, symlinkSync } from 'node:fs'
 import { LockIoError } from '../../src/errors.ts'
 import { bindingName, tryFlock, unflock } from '../../src/os/flock.ts'
 import { useCrew } from '../fixtures/crew.ts'
@@ -74,11 +74,21 @@ describe('flock', () => {
     }
   })
 
-  it('the same works through either binding, and the name says which it is', async () => {
+  it('the same works through each binding, and the name says which it is', async () => {
     assert.match(bindingName(), /^(fs-ext|koffi)$/)
-    for (const name of ['koffi', 'fs-ext']) {
-      if (spawnSync(process.execPath, ['-e', `require("${name}")`]).status !== 0) continue
-      const mate = await crew.process({ env: { ...process.env, PSLOCK_BINDING: name } })
+    const [, perl] =
+      /^(\/.*)\n$/.exec(spawnSync('sh', ['-c', 'command -v perl'], { encoding: 'utf8' }).stdout) ?? []
+    mkdirSync(at('bin'))
+    if (perl) symlinkSync(perl, at('bin/perl'))
+    for (const [name, env] of [
+      ['koffi', {}],
+      ['fs-ext', {}],
+      ['program', {}],
+      // No flock(1), as on macOS.
+      ...(perl ? ([['program', { PATH: at('bin') }]] as const) : []),
+    ] as const) {
+      if (name === 'fs-ext' && spawnSync(process.execPath, ['-e', 'require("fs-ext")']).status !== 0) continue
+      const mate = await crew.process({ env: { ...process.env, ...env, PSLOCK_BINDING: name } })
       assert.equal(await mate.call('binding'), name)
       const a = open('a+', 'data.lock')
       tryFlock(a, 'shared', 'data.lock')
