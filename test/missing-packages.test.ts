@@ -112,7 +112,7 @@ describe('a store that is not installed', () => {
   }
 
   it('an old lowdb is none: the demo runs with the other store, and says what to type', async () => {
-    install('nedb-promises')
+    install('@seald-io/nedb')
     for (const manifest of [
       { version: '3.0.0', exports: './index.js', type: 'module' },
       { version: '1.0.0', main: 'index.js' },
