@@ -1,5 +1,5 @@
-import { crc32 } from 'node:zlib'
 import { CorruptStoreError, type LockMode } from '../../errors.ts'
+import { zlib } from '../../os/builtin.ts'
 import { PIECE_BYTES } from '../../os/data-io.ts'
 import type { Loading, LogMemory } from '../adapter.ts'
 import { REMEMBERED_BYTES } from './known-log.ts'
@@ -206,7 +206,7 @@ class Remembering {
     this.#at = position - before
     this.#piece = await this.#read(this.#at, before + length)
     if (this.#piece.length < before + length) this.#isShort = true
-    this.#sums?.push({ at: this.#at, length: this.#piece.length, sum: crc32(this.#piece) })
+    this.#sums?.push({ at: this.#at, length: this.#piece.length, sum: zlib().crc32(this.#piece) })
     return this.#piece.subarray(before)
   }
 
@@ -225,7 +225,7 @@ class Remembering {
   async areStill(): Promise<boolean> {
     if (this.#isShort) return false
     for (const { at, length, sum } of this.#sums ?? [])
-      if (crc32(await this.#read(at, length)) !== sum) return false
+      if (zlib().crc32(await this.#read(at, length)) !== sum) return false
     return true
   }
 }
