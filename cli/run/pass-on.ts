@@ -88,10 +88,13 @@ function openRoom(fd: number, mode: LockMode): Room {
   }
 }
 
+/** Length of sun_path of unix(7), but for the NUL that makes a name abstract. Node 20 fills shorter names with more of them. */
+const NAME_LENGTH = 107
+
 /** Others who know it gain nothing: who asks is told by the kernel. */
 function uniqueName(): string {
   const noise = Math.random().toString(36).slice(2)
-  return `pslock-${process.pid}-${process.hrtime.bigint().toString(36)}-${noise}`
+  return `pslock-${process.pid}-${process.hrtime.bigint().toString(36)}-${noise}-`.padEnd(NAME_LENGTH, '0')
 }
 
 /** Node tells it of no socket; where it does not have it here, nobody is let in. */

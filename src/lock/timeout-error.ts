@@ -3,7 +3,14 @@ import type { Site } from './site.ts'
 
 /** Law 7: the error names the file, the mode, how long it waited, and who holds it. */
 export function timeoutError(site: Site, mode: LockMode, waitedMs: number): LockTimeoutError {
-  const holders = site.holders()
+  let holders: LockHolder[] = []
+  let cause: unknown
+  try {
+    holders = site.holders()
+  } catch (error) {
+    // That the time is up is what the caller must know.
+    cause = error
+  }
   const holding = holders.filter((holder) => holder.state === 'holding')
   const who =
     holding.length === 0
@@ -15,7 +22,7 @@ export function timeoutError(site: Site, mode: LockMode, waitedMs: number): Lock
     : 'Give it more time with timeoutMs, or see who it is with "pslock status".'
   return new LockTimeoutError(
     `no ${mode} lock of ${site.path} within ${Math.round(waitedMs)} ms. ${who} ${advice}`,
-    { path: site.path, mode, waitedMs, holders },
+    { path: site.path, mode, waitedMs, holders, ...(cause === undefined ? {} : { cause }) },
   )
 }
 

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 
 /**
  * Modules of Node's that a program pays for: together 5 ms, a quarter of `import 'pslock'`. Each is loaded when
@@ -32,9 +32,13 @@ let required: NodeJS.Require | undefined
  */
 export function requireLate(): NodeJS.Require {
   const { createRequire } = process.getBuiltinModule('node:module')
-  const url = import.meta.url as string | undefined
-  required ??= createRequire(typeof __filename === 'string' ? __filename : (url ?? programPath()))
+  required ??= createRequire(ownPath() ?? (import.meta.url as string | undefined) ?? programPath())
   return required
+}
+
+/** In CommonJS; for text that is evaluated there is a `[eval]`, which ES modules see as well. */
+function ownPath(): string | undefined {
+  return typeof __filename === 'string' && isAbsolute(__filename) ? __filename : undefined
 }
 
 function programPath(): string {
