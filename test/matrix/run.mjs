@@ -279,7 +279,15 @@ async function program(name, command, args, files = ['app.mjs'], manifest = {}) 
 async function next() {
   const folder = project('next', [], { type: undefined })
   mkdirSync(join(folder, 'app/works'), { recursive: true })
-  write(folder, 'next.config.mjs', `export default { serverExternalPackages: ['pslock'] }\n`)
+  write(
+    folder,
+    'next.config.mjs',
+    `export default {
+      output: 'standalone',
+      serverExternalPackages: ['pslock'],
+      outputFileTracingIncludes: { '/*': ['./node_modules/@koromix/**'] },
+    }`,
+  )
   write(folder, 'app/layout.js', 'export default ({ children }) => <html><body>{children}</body></html>\n')
   write(folder, 'app/page.js', 'export default () => <p>page</p>\n')
   const app = readFileSync(join(HERE, 'app.mjs'), 'utf8').replace(/^const \[program[\s\S]*/m, '')
@@ -294,6 +302,11 @@ async function next() {
   await run('npx', ['next', 'build'], { cwd: folder, env: { NEXT_TELEMETRY_DISABLED: '1' } })
   const answer = readFileSync(join(folder, '.next/server/app/works.body'), 'utf8')
   if (answer !== 'works') throw new Error(answer)
+  const alone = readdirSync(join(folder, '.next/standalone/node_modules'), { recursive: true })
+  for (const needed of ['pslock/dist/core.cjs', 'koffi.node']) {
+    if (!alone.some((path) => path.endsWith(needed)))
+      throw new Error(`the standalone server has no ${needed}`)
+  }
 }
 
 /** @param again the same install once more, by the lock file */
