@@ -94,6 +94,13 @@ const plainImports = {
     ),
 }
 
+/** A `require` that is left in a bundle of ES modules fails there (esbuild). */
+const builtinsWithoutRequire = {
+  name: 'builtins-without-require',
+  renderChunk: (code) =>
+    code.replace(/\brequire\((["'`])(node:[\w/]+)\1\)/g, "process.getBuiltinModule('$2')"),
+}
+
 /** The names of an entry in CommonJS, for ES modules. */
 const namesInEsModules = {
   name: 'names-in-es-modules',
@@ -161,16 +168,21 @@ export default defineConfig([
     input: { core: 'core' },
     // Of the bundle that it may become a part of: see src/os/builtin.ts.
     transform: { ...input.transform, define: { 'import.meta.url': 'undefined' } },
-    plugins: [coreEntry],
+    plugins: [coreEntry, builtinsWithoutRequire],
     output: cjs,
   },
   {
     ...input,
     input: { index: 'src/index.ts', nedb: 'adapters/nedb.ts', 'nedb-promises': 'adapters/nedb-promises.ts' },
-    plugins: [onCore('.'), namesInEsModules, licences],
+    plugins: [onCore('.'), builtinsWithoutRequire, namesInEsModules, licences],
     output: { ...cjs, codeSplitting: { groups: [{ name: 'nedb-parts', test: /\/adapters\/nedb\// }] } },
   },
-  { ...input, input: { lowdb: 'adapters/lowdb.ts' }, plugins: [onCore('.')], output: cjs },
+  {
+    ...input,
+    input: { lowdb: 'adapters/lowdb.ts' },
+    plugins: [onCore('.'), builtinsWithoutRequire],
+    output: cjs,
+  },
   { ...input, input: { lowdb: 'adapters/lowdb.ts' }, plugins: [onCore('.'), plainImports], output: esm },
   {
     ...input,

@@ -109,6 +109,18 @@ describe('the package', () => {
     assert.deepEqual(found, { before: 0, isLoaded: true, costly: [] })
   })
 
+  it('README shows every way to load it that the matrix tries', () => {
+    const read = (name: string) => readFileSync(join(ROOT, name), 'utf8')
+    const cases = /^const CASES = \{$([\s\S]*?)^\}$/m.exec(read('test/matrix/run.mjs'))?.[1] ?? ''
+    const names = [...cases.matchAll(/^ {4}(?:'([^']+)'|(\w+)): /gm)].map(
+      ([, quoted, plain]) => quoted ?? plain,
+    )
+    assert.ok(names.length > 20)
+    const shown = /<!-- matrix:start -->\n([\s\S]*?)<!-- matrix:end -->/.exec(read('README.md'))?.[1] ?? ''
+    const cells = [...shown.matchAll(/^\| [^|]+ \| (.*) \|$/gm)].slice(1).map(([, cell]) => cell)
+    assert.equal(cells.join(', '), names.join(', '))
+  })
+
   it('no entry refers to the command line', () => {
     const seen = new Set<string>()
     const follow = (file: string): void => {

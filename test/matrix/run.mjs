@@ -216,6 +216,24 @@ function banner(format) {
   ]
 }
 
+/** Nothing but pslock and lowdb, since NeDB needs the banner above for itself. */
+async function esbuildAlone() {
+  const folder = inShared('esbuild-alone', [])
+  write(
+    folder,
+    'app.mjs',
+    `import { PsLock } from 'pslock'
+    import { LockedLow } from 'pslock/lowdb'
+    const low = new LockedLow('low.json', { n: 0 })
+    await new PsLock('data').exclusive(() => low.update((data) => { data.n++ }))
+    console.log(low.data.n === 1 ? 'works' : low.data)`,
+  )
+  const args = ['app.mjs', '--bundle', '--platform=node', '--format=esm', '--outfile=out/app.mjs']
+  await run(bin('esbuild'), args, { cwd: folder })
+  const printed = await run(process.execPath, ['out/app.mjs'], { cwd: folder })
+  if (printed !== 'works\n') throw new Error(printed)
+}
+
 const rollup = (format, file) =>
   bundled(`rollup-${format}`, file, async (folder) => {
     write(
@@ -341,6 +359,7 @@ const CASES = {
   },
   Bundlers: {
     'esbuild (ESM)': () => esbuild('esm', 'app.mjs'),
+    'esbuild (ESM, without a banner, but NeDB)': esbuildAlone,
     'esbuild (CommonJS)': () => esbuild('cjs', 'app.cjs'),
     'rollup (ESM)': () => rollup('es', 'app.mjs'),
     'rollup (CommonJS)': () => rollup('cjs', 'app.cjs'),
