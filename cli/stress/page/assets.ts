@@ -11,11 +11,11 @@ export function asset(name: 'draw.js' | 'page.css'): string {
   return readFileSync(existsSync(built) ? built : source, 'utf8')
 }
 
-/** Chart.js (MIT) as a script that needs no other: the parts that are used, or from sources all of it. */
+/** Chart.js (MIT) as a script that needs no other: the parts that are used, or where nothing was built yet all of it. */
 export function chartLibrary(): string {
-  const built = new URL('chart.js', BUILT)
-  const whole = () => new URL('chart.umd.min.js', import.meta.resolve('chart.js'))
-  const text = readFileSync(existsSync(built) ? built : whole(), 'utf8')
+  const places = [BUILT, new URL(`${ROOT}dist/cli/browser/`, import.meta.url)]
+  const built = places.map((place) => new URL('chart.js', place)).find((url) => existsSync(url))
+  const text = readFileSync(built ?? new URL('chart.umd.min.js', import.meta.resolve('chart.js')), 'utf8')
   // The map is not there, and a browser would look for it.
   return text.replace(/\n\/\/# sourceMappingURL=.*\s*$/, '')
 }
