@@ -12,8 +12,15 @@ import type { LogFile } from './log-file.ts'
  */
 const SMALLEST_BYTES = 2 ** 20
 
-/** To rewrite so much takes about a second. More is rewritten only at a moment when nobody waits for the lock. */
+/** To rewrite so much takes about a second. More is rewritten at a moment when nobody waits for the lock. */
 const LONG_BYTES = 64 * 2 ** 20
+
+/**
+ * Where somebody waits whenever it is looked, a file is rewritten all the same when it has so many times its live bytes:
+ * else it would grow for ever. Not if that took longer than ten seconds.
+ */
+const TOO_LARGE = 4
+const TOO_LONG_BYTES = 10 * LONG_BYTES
 
 /** Where the lock was busy it is tried again so much later. */
 const AGAIN_MS = 250
@@ -113,7 +120,8 @@ export class Compaction {
     const live = memory.liveBytes?.() ?? file.end
     if (file.end >= 2 * live) {
       // It takes longer than some of them may be ready to wait: looked at again when the file has grown by a part.
-      if (live > LONG_BYTES && doOthersWait()) {
+      const mustBe = file.end >= TOO_LARGE * live && live <= TOO_LONG_BYTES
+      if (live > LONG_BYTES && !mustBe && doOthersWait()) {
         this.#lookAt = file.end + live / 16
         return
       }

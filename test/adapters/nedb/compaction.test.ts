@@ -255,6 +255,38 @@ describe('compaction by need', () => {
     assert.deepEqual(await seenByVanilla(path()), [{ _id: 'a', n: 2999, pad }])
   })
 
+  it('a large file is rewritten beside others who always wait, before it has five times its documents', async function () {
+    // A quarter of a gigabyte is written.
+    if (process.env.PSLOCK_LONG !== '1') this.skip()
+    this.timeout(180_000)
+    const documents = 66
+    const db = await open()
+    await db.insertAsync(
+      Array.from({ length: documents }, (_, i) => ({ _id: `large${i}`, n: 0, pad: 'p'.repeat(MEBIBYTE) })),
+    )
+    const peers = await Promise.all(
+      Array.from({ length: 3 }, () => Peer.start('locked', { filename: path(), autoload: true })),
+    )
+    const call = ['updateAsync', { _id: 'a' }, { $inc: { n: 1 } }, { upsert: true }]
+    let isOver = false
+    const busy = peers.map(async (peer) => {
+      while (!isOver) await peer.call('inTurn', ...Array.from({ length: 200 }, () => call))
+    })
+    const first = inode()
+    let longest = 0
+    for (let round = 1; round <= 5 && inode() === first; round++) {
+      for (let i = 0; i < documents; i++) {
+        await db.updateAsync({ _id: `large${i}` }, { $set: { n: round } }, {})
+        longest = Math.max(longest, size())
+      }
+    }
+    isOver = true
+    await Promise.all(busy)
+    assert.ok(longest < 4.6 * documents * MEBIBYTE, `${longest / MEBIBYTE} MiB`)
+    assert.notEqual(inode(), first)
+    await db.close()
+  })
+
   it('nobody waits for it: where the lock is busy it is done later', async () => {
     grown(10_000)
     const lock = new PsLock(path())
