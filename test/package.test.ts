@@ -19,6 +19,9 @@ const COSTLY = [
   'internal/mime',
 ]
 
+/** Parts of the code that only some programs need: see rolldown.config.js. */
+const LATE = ['lock-tree', 'tree', 'tables', 'stores']
+
 /** The package as it is built. */
 describe('the package', () => {
   const at = useFolder()
@@ -47,6 +50,7 @@ describe('the package', () => {
     const cache = createRequire(${JSON.stringify(pathToFileURL(join(DIST, 'x')).href)}).cache
     const files = () => Object.keys(cache)
     const natives = () => files().filter((path) => /koffi|fs-ext/.test(path))
+    const late = () => ${JSON.stringify(LATE)}.filter((name) => files().some((path) => path.endsWith('/dist/' + name + '.cjs')))
     const costly = () => ${JSON.stringify(COSTLY)}.filter((name) => process.moduleLoadList.includes('NativeModule ' + name))
   `
 
@@ -77,12 +81,12 @@ describe('the package', () => {
   })
 
   for (const name of ENTRIES) {
-    it(`an import of ${name} loads neither the command line, nor a binding, nor what is costly`, () => {
+    it(`an import of ${name} loads neither the command line, nor a binding, nor what is costly, nor what comes late`, () => {
       // NeDB itself loads the whole of node:crypto.
       const found = printed(`${LOADED}
         await import(${JSON.stringify(entryUrl(name))})
-        console.log(JSON.stringify({ cli: files().filter((path) => path.includes('/cli/')), natives: natives(), costly: costly() }))`)
-      assert.deepEqual(found, { cli: [], natives: [], costly: [] })
+        console.log(JSON.stringify({ cli: files().filter((path) => path.includes('/cli/')), natives: natives(), costly: costly(), late: late() }))`)
+      assert.deepEqual(found, { cli: [], natives: [], costly: [], late: [] })
     })
 
     it(`${name} gives the same names to import and to require`, () => {
@@ -105,8 +109,56 @@ describe('the package', () => {
       const lock = new PsLock(process.argv[1])
       const before = natives().length
       await lock.exclusive(() => {})
-      console.log(JSON.stringify({ before, isLoaded: natives().length > 0, costly: costly().filter((name) => name !== 'worker_threads') }))`)
-    assert.deepEqual(found, { before: 0, isLoaded: true, costly: [] })
+      console.log(JSON.stringify({ before, isLoaded: natives().length > 0, costly: costly().filter((name) => name !== 'worker_threads'), late: late() }))`)
+    assert.deepEqual(found, { before: 0, isLoaded: true, costly: [], late: [] })
+  })
+
+  it('a store loads what it needs, not what is for others', () => {
+    const found = printed(`${LOADED}
+      const { LockedNedb } = await import(${JSON.stringify(entryUrl('nedb'))})
+      const db = new LockedNedb({ filename: process.argv[1], autoload: true })
+      await db.insertAsync({ _id: 'a' })
+      console.log(JSON.stringify(late()))`)
+    assert.deepEqual(found, ['tables', 'stores'])
+  })
+
+  it('what is loaded late works', () => {
+    const found = printed(`
+      import { LockTree } from ${JSON.stringify(entryUrl('index'))}
+      import { JSONFile, LockedLow } from ${JSON.stringify(entryUrl('lowdb'))}
+      import { LockedNedb } from ${JSON.stringify(entryUrl('nedb'))}
+      import { readFileSync } from 'node:fs'
+      const path = process.argv[1]
+      const held = []
+      if (process.platform === 'linux')
+        await new LockTree(path).exclusive('a/b', () => held.push('a/b'))
+      const nedb = new LockedNedb({ filename: path + '.db', autoload: true })
+      const notes = nedb.table('notes')
+      await notes.create({ text: { type: 'string' } })
+      await notes.insert({ text: 'a' })
+      await nedb.dump(path + '.dump')
+      await nedb.transaction((tx) => tx.insertAsync({ _id: 'c' }))
+      const low = new LockedLow(new JSONFile(path + '.json'), { notes: [] }, { journal: true })
+      await low.update(({ notes }) => { notes.push('b') })
+      await low.close()
+      console.log(JSON.stringify({ dumped: readFileSync(path + '.dump', 'utf8').includes('"text":"a"'), count: (await nedb.findAsync({})).length, low: low.data, held }))`)
+    const held = process.platform === 'linux' ? ['a/b'] : []
+    assert.deepEqual(found, { dumped: true, count: 2, low: { notes: ['b'] }, held })
+  })
+
+  it('what is loaded late is of the copy that asks for it, whatever has become of the registry of modules', () => {
+    const found = printed(`${LOADED}
+      import { writeFileSync } from 'node:fs'
+      const require = createRequire(import.meta.url)
+      const { LockedLow, JSONFile } = require(${JSON.stringify(join(DIST, 'lowdb.cjs'))})
+      const { CorruptStoreError } = require(${JSON.stringify(join(DIST, 'index.cjs'))})
+      // As jest.resetModules() does.
+      for (const path of files()) delete cache[path]
+      writeFileSync(process.argv[1], '{')
+      const db = new LockedLow(new JSONFile(process.argv[1]), {})
+      const error = await db.read().then(() => undefined, (thrown) => thrown)
+      console.log(JSON.stringify({ isOurs: error instanceof CorruptStoreError }))`)
+    assert.deepEqual(found, { isOurs: true })
   })
 
   it('README shows every way to load it that the matrix tries', () => {

@@ -10,5 +10,5 @@ export const JSON_FORMAT: TreeFormat = {
   stringify: (tree) => JSON.stringify(tree, null, 2),
 }
 
-/** A file of lowdb's, with its journal where it has one. */
-export const lowdbFormat: FileFormat = journaled(jsonFormat, JSON_FORMAT)
+/** A file of lowdb's, with its journal where it has one. Pure: the swap-in class needs none of it. */
+export const lowdbFormat: FileFormat = /* @__PURE__ */ journaled(jsonFormat, JSON_FORMAT)
