@@ -11,7 +11,27 @@ export const net: () => typeof import('node:net') = lazily('node:net')
 
 export const zlib: () => typeof import('node:zlib') = lazily('node:zlib')
 
-export const threads: () => typeof import('node:worker_threads') = lazily('node:worker_threads')
+const threads: () => typeof import('node:worker_threads') = lazily('node:worker_threads')
+
+let isMain: boolean | undefined
+
+/** Whether this is no worker thread. `node:worker_threads`, which says so too, takes over a millisecond to load. */
+export function isMainThread(): boolean {
+  isMain ??= asChdirSays() ?? threads().isMainThread
+  return isMain
+}
+
+/** Worker threads have no process.chdir(); where there is one, it refuses to go nowhere. */
+function asChdirSays(): boolean | undefined {
+  try {
+    process.chdir(undefined as unknown as string)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ERR_WORKER_UNSUPPORTED_OPERATION') return false
+    if (code === 'ERR_INVALID_ARG_TYPE') return true
+  }
+  return undefined
+}
 
 type BuiltIn = Parameters<typeof process.getBuiltinModule>[0]
 

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { errnoOf } from '../errors.ts'
-import { threads } from './builtin.ts'
+import { isMainThread } from './builtin.ts'
 import { libc } from './libc.ts'
 
 /**
@@ -153,7 +153,7 @@ export function ask(name: string, byte: string, atMostMs: number): Answer | 'gon
  * knows of. So the descriptor is moved to a number that Node has given out.
  */
 function owned(fd: number): number {
-  if (threads().isMainThread) return fd
+  if (isMainThread()) return fd
   try {
     const known = openSync('/dev/null', constants.O_RDONLY)
     calls().dup3(fd, known, SOCK_CLOEXEC)

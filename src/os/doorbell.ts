@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readlinkSync, writeSync } from 'node:fs'
 import type { Socket, SocketConstructorOpts } from 'node:net'
 import { errnoOf } from '../errors.ts'
-import { net, threads } from './builtin.ts'
+import { isMainThread, net } from './builtin.ts'
 import { libc } from './libc.ts'
 
 /**
@@ -42,7 +42,7 @@ let impossible = process.platform !== 'linux'
 export function ownBell(make: boolean): Bell | undefined {
   if (own || impossible || !make) return own?.bell
   // A thread that is terminated while it makes its pipe would leave a descriptor open for the life of the process.
-  if (!threads().isMainThread) return undefined
+  if (!isMainThread()) return undefined
   try {
     own = install()
   } catch {

@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { constants } from 'node:os'
 import { errnoOf as codeOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
-import { requireLate, threads } from './builtin.ts'
+import { isMainThread, requireLate } from './builtin.ts'
 import { describeMount, mountOf } from './file-system.ts'
 import { libc } from './libc.ts'
 
@@ -136,8 +136,8 @@ function binding(path: string): Binding {
     ['koffi', bindKoffi],
     ['program', bindProgram],
   ] as const) {
-    if (name === 'fs-ext' && !threads().isMainThread) continue
-    if (wanted && wanted !== name && threads().isMainThread) continue
+    if (name === 'fs-ext' && !isMainThread()) continue
+    if (wanted && wanted !== name && isMainThread()) continue
     try {
       bound = bind()
       return bound

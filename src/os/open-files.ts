@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { openSync, readFileSync } from 'node:fs'
 import { errnoOf } from '../errors.ts'
-import { threads } from './builtin.ts'
+import { isMainThread } from './builtin.ts'
 
 /**
  * The files that are held open from one operation to the next, for speed only: each can be closed at any time while it
@@ -17,7 +17,7 @@ interface OpenFiles {
   readonly files: Set<OpenFile>
   /** Counts uses. */
   clock: number
-  /** More than this are not held open, unless they are in use. */
+  /** More than this are not held open, unless they are in use; 0 until it matters. */
   most: number
   /** With so many it is looked again whether some can be closed. */
   lookAt: number
@@ -38,6 +38,9 @@ export interface OpenFile {
 
 /** A file that was not used for so long is closed, at the latest after twice that. Opening it again takes 10 us. */
 const IDLE_MS = 1500
+
+/** So many may be held open anywhere. Short programs need no more, and do not look what the limit is. */
+const FEWEST = 8
 
 /** Where the system does not tell: as macOS has it. */
 const USUAL_LIMIT = 256
@@ -68,8 +71,7 @@ export function used(file: OpenFile): void {
 
 /** It has been opened: it will be closed when it is idle, unless `remove` comes first. */
 export function add(file: OpenFile): void {
-  all.most ||= mostOpen()
-  if (all.files.size >= Math.max(all.most, all.lookAt)) makeRoom()
+  if (all.files.size >= FEWEST && all.files.size >= Math.max(mostOpen(), all.lookAt)) makeRoom()
   used(file)
   all.files.add(file)
   if (!all.timer) nobody.runInAsyncScope(startTimer)
@@ -119,12 +121,11 @@ export function freed(): void {
 }
 
 /**
- * So many operations at once cannot run out of descriptors together, where each needs up to four, besides what is held
- * open.
+ * Whether one more operation, beside those that run, cannot run out of descriptors together with them, where each needs
+ * up to four, besides what is held open.
  */
-export function operationsAtOnce(): number {
-  all.most ||= mostOpen()
-  return Math.max(2, Math.floor(all.most / 4))
+export function fitsAtOnce(running: number): boolean {
+  return running < FEWEST / 4 || running < Math.floor(mostOpen() / 4)
 }
 
 /** Whether there was no descriptor left. */
@@ -138,7 +139,8 @@ function isShortage(error: unknown): boolean {
  * worker thread, of which there may be many, a sixteenth. No more than 1024, which are some ten megabytes in the kernel.
  */
 function mostOpen(): number {
-  return Math.max(8, Math.min(1024, Math.floor(openFilesLimit() / (threads().isMainThread ? 4 : 16))))
+  all.most ||= Math.max(FEWEST, Math.min(1024, Math.floor(openFilesLimit() / (isMainThread() ? 4 : 16))))
+  return all.most
 }
 
 /** The soft limit of the process (RLIMIT_NOFILE), see proc(5). */
@@ -153,8 +155,9 @@ function openFilesLimit(): number {
 
 /** Some at once, so that not every new file has to look through all of them. */
 function makeRoom(): void {
-  const step = Math.ceil(all.most / 4)
-  closeIdle(all.files.size - all.most + step)
+  const most = mostOpen()
+  const step = Math.ceil(most / 4)
+  closeIdle(all.files.size - most + step)
   // Where most of them are in use, not at each new one.
   all.lookAt = all.files.size + step
 }

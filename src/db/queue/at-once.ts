@@ -1,4 +1,4 @@
-import { operationsAtOnce } from '../../os/open-files.ts'
+import { fitsAtOnce } from '../../os/open-files.ts'
 
 /** When none of those that run has ended for so long, they may be waiting for one that waits here: one more begins then. */
 const NO_PROGRESS_MS = 200
@@ -16,7 +16,7 @@ const waiting: (() => void)[] = []
  * @returns what to wait for, where there are too many
  */
 export function beginPass(mayWait: () => boolean): Promise<void> | undefined {
-  if ((running < operationsAtOnce() && waiting.length === 0) || !mayWait()) {
+  if ((fitsAtOnce(running) && waiting.length === 0) || !mayWait()) {
     running++
     return undefined
   }
@@ -45,5 +45,5 @@ export function endPass(): void {
   running--
   if (waiting.length === 0) return
   movedAt = performance.now()
-  if (running < operationsAtOnce()) waiting.shift()?.()
+  if (fitsAtOnce(running)) waiting.shift()?.()
 }

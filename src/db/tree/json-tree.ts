@@ -68,16 +68,19 @@ export function equalTrees(a: unknown, b: unknown): boolean {
   )
 }
 
-/** What identifies a record in an array, or undefined: its `id` or `_id`. 1 and "1" are two. */
-export function idOf(element: unknown): string | undefined {
+/** What identifies a record in an array. 1 and "1" are two. */
+export type Id = string | number
+
+/** The `id` or `_id` of a record; undefined where it has none. */
+export function idOf(element: unknown): Id | undefined {
   if (!isObject(element)) return undefined
   const id = getOwn(element, 'id') ?? getOwn(element, '_id')
-  return typeof id === 'string' || typeof id === 'number' ? JSON.stringify(id) : undefined
+  return typeof id === 'string' || typeof id === 'number' ? id : undefined
 }
 
 /** The elements by their ids, in order; undefined where one has none or two have the same. */
-export function byId(elements: readonly unknown[]): Map<string, unknown> | undefined {
-  const map = new Map<string, unknown>()
+export function byId(elements: readonly unknown[]): Map<Id, unknown> | undefined {
+  const map = new Map<Id, unknown>()
   for (const element of elements) {
     const id = idOf(element)
     if (id === undefined || map.has(id)) return undefined

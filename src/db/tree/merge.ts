@@ -1,4 +1,14 @@
-import { byId, equalTrees, getOwn, idOf, isObject, setOwn, type Tree, type TreeObject } from './json-tree.ts'
+import {
+  byId,
+  equalTrees,
+  getOwn,
+  type Id,
+  idOf,
+  isObject,
+  setOwn,
+  type Tree,
+  type TreeObject,
+} from './json-tree.ts'
 
 /** A three-way merge that came out, or the paths at which it is not unambiguous. */
 export type Merge =
@@ -68,11 +78,15 @@ function append(path: string, base: List, onto: List, added: List, conflicts: st
   const before = new Set(base.map(idOf))
   const others = new Set(onto.map(idOf).filter((id) => id !== undefined && !before.has(id)))
   for (const id of added.map(idOf))
-    if (id !== undefined && others.has(id)) conflicts.push(`${path}[id=${id}]`)
+    if (id !== undefined && others.has(id)) conflicts.push(recordPath(path, id))
   return [...onto, ...added]
 }
 
-type Records = Map<string, unknown>
+function recordPath(list: string, id: Id): string {
+  return `${list}[id=${JSON.stringify(id)}]`
+}
+
+type Records = Map<Id, unknown>
 
 /** Arrays whose elements all have unique ids are sets of records in an order. */
 function mergeRecords(
@@ -90,7 +104,7 @@ function mergeRecords(
   const order = mineMoved ? orderOf(base, mine, theirs, false) : orderOf(base, theirs, mine, true)
   const merged: unknown[] = []
   for (const id of order) {
-    const at = `${path}[id=${id}]`
+    const at = recordPath(path, id)
     if (!base.has(id) && mine.has(id) && theirs.has(id)) conflicts.push(at)
     const record = mergeAt(at, base.get(id), mine.get(id), theirs.get(id), conflicts)
     if (record !== ABSENT) merged.push(record)
@@ -102,16 +116,16 @@ function mergeRecords(
  * The ids of both in the order of the lead. One that only the follower has (new there, or deleted by the lead) stands
  * behind what it stood behind; of those that are new at the same place, theirs come first.
  */
-function orderOf(base: Records, lead: Records, follow: Records, leadIsTheirs: boolean): string[] {
-  const behind = new Map<string | undefined, string[]>()
-  let anchor: string | undefined
+function orderOf(base: Records, lead: Records, follow: Records, leadIsTheirs: boolean): Id[] {
+  const behind = new Map<Id | undefined, Id[]>()
+  let anchor: Id | undefined
   for (const id of follow.keys()) {
     const group = behind.get(anchor)
     if (lead.has(id)) anchor = id
     else if (group) group.push(id)
     else behind.set(anchor, [id])
   }
-  const order: string[] = []
+  const order: Id[] = []
   let waiting = behind.get(undefined) ?? []
   for (const id of lead.keys()) {
     if (!leadIsTheirs || base.has(id)) {

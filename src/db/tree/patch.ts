@@ -22,16 +22,21 @@ function patchAt(target: unknown, source: unknown, patched: Set<unknown>): unkno
 }
 
 function sameClass(a: object, b: object): boolean {
-  return (isObject(a) && isObject(b)) || Object.getPrototypeOf(a) === Object.getPrototypeOf(b)
+  return Object.getPrototypeOf(a) === Object.getPrototypeOf(b) || (isObject(a) && isObject(b))
 }
 
 function patchObject(target: TreeObject, source: TreeObject, patched: Set<unknown>): TreeObject {
-  for (const key of Object.keys(target)) if (!Object.hasOwn(source, key)) delete target[key]
-  for (const key of Object.keys(source)) {
-    const value = Object.hasOwn(target, key) ? patchAt(target[key], source[key], patched) : source[key]
-    if (!Object.hasOwn(target, key) || target[key] !== value) setOwn(target, key, value)
+  const keys = Object.keys(source)
+  const old = Object.keys(target)
+  if (old.length !== keys.length || old.some((key, index) => key !== keys[index])) {
+    for (const key of old) if (!Object.hasOwn(source, key)) delete target[key]
+    for (const key of keys) if (!Object.hasOwn(target, key)) setOwn(target, key, source[key])
+    keepOrder(target, keys)
   }
-  keepOrder(target, Object.keys(source))
+  for (const key of keys) {
+    const value = patchAt(target[key], source[key], patched)
+    if (target[key] !== value) setOwn(target, key, value)
+  }
   return target
 }
 
@@ -46,15 +51,22 @@ function keepOrder(target: TreeObject, keys: readonly string[]): void {
 }
 
 function patchArray(target: unknown[], source: readonly unknown[], patched: Set<unknown>): unknown[] {
-  const known = byId(target)
-  const elements = source.map((element, index) => {
+  // Most of a list stands where it stood: there nothing has to be looked up.
+  const common = Math.min(target.length, source.length)
+  let same = 0
+  for (; same < common && idOf(target[same]) === idOf(source[same]); same++) {
+    const value = patchAt(target[same], source[same], patched)
+    if (target[same] !== value) target[same] = value
+  }
+  const rest = target.slice(same)
+  const known = byId(rest)
+  const elements = source.slice(same).map((element, index) => {
     const id = idOf(element)
     if (known && id !== undefined) return known.has(id) ? patchAt(known.get(id), element, patched) : element
-    return index < target.length && idOf(target[index]) === id
-      ? patchAt(target[index], element, patched)
-      : element
+    return index < rest.length && idOf(rest[index]) === id ? patchAt(rest[index], element, patched) : element
   })
-  target.length = elements.length
-  for (const [index, element] of elements.entries()) if (target[index] !== element) target[index] = element
+  target.length = source.length
+  for (const [index, element] of elements.entries())
+    if (target[same + index] !== element) target[same + index] = element
   return target
 }

@@ -60,6 +60,42 @@ describe('patching a tree in place', () => {
     assert.equal(target[1], a)
   })
 
+  it('keeps the identity of the records behind one that is put in, taken out, or has no id', () => {
+    for (const between of [[{ id: 9 }], [], [{}], ['text']]) {
+      const target: unknown[] = [
+        { id: 1, n: 0 },
+        { id: 2, n: 0 },
+        { id: 3, n: 0 },
+        { id: 4, n: 0 },
+      ]
+      const [one, , three, four] = target
+      const source = [{ id: 1, n: 1 }, ...between, { id: 3, n: 1 }, { id: 4, n: 1 }, { id: 5, n: 1 }]
+      patch(target, source)
+      assert.deepEqual(target, source)
+      assert.deepEqual(
+        [target[0], ...target.slice(-3, -1)].map((element, i) => element === [one, three, four][i]),
+        [true, true, true],
+      )
+    }
+  })
+
+  it('writes the ids of records as text nowhere, which for many of them takes longer than all else', () => {
+    const records = () => Array.from({ length: 500 }, (_, id) => ({ id, text: 'x' }))
+    const target = records()
+    const { stringify } = JSON
+    let written = 0
+    JSON.stringify = ((...args: Parameters<typeof stringify>) => {
+      written++
+      return stringify(...args)
+    }) as typeof stringify
+    try {
+      patch(target, [...records(), { id: 500, text: 'new' }])
+    } finally {
+      JSON.stringify = stringify
+    }
+    assert.deepEqual([target.length, written], [501, 0])
+  })
+
   it('does not turn a record into another one that took its place', () => {
     const target: Tree[] = [{ id: 1, t: 'a' }]
     const [a] = target
