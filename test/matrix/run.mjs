@@ -408,15 +408,15 @@ const all = Object.entries(CASES).flatMap(([group, cases]) =>
     .filter(([name]) => chosen(name))
     .map(([name, check]) => ({ group, name, check })),
 )
-if (all.some(({ group, name }) => group !== 'Package managers' && name !== 'Next 16')) {
-  await npm(shared, [...STORES, ...TOOLS])
-}
-
-const queue = [...all]
+/** The long ones too, so they are begun first, while the others' packages are still on their way. */
+const hasOwnInstall = ({ group, name }) => group === 'Package managers' || name === 'Next 16'
+const queue = [...all.filter(hasOwnInstall), ...all.filter((next) => !hasOwnInstall(next))]
+const installing = all.every(hasOwnInstall) ? undefined : npm(shared, [...STORES, ...TOOLS])
 const results = new Map()
 await Promise.all(
   Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
     for (let next = queue.shift(); next; next = queue.shift()) {
+      if (!hasOwnInstall(next)) await installing
       const start = Date.now()
       const error = await next.check().then(
         () => undefined,
