@@ -7,20 +7,22 @@ import { LockedLow, LockedLowSync } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { PsLock } from '../src/index.ts'
 import { ROOT } from './fixtures/code.ts'
+import { useCrew } from './fixtures/crew.ts'
 import { useFolder } from './fixtures/folder.ts'
 
 /** Test runners give each file a context of its own (`node:vm`), with an `Error`, a `Date` and a `Promise` of its own. */
 describe('other contexts', () => {
   const at = useFolder()
+  const crew = useCrew()
 
   it('all of it works in a context of its own, where the errors of node:fs are of another', function () {
-    const dist = join(ROOT, 'dist')
-    if (!existsSync(join(dist, 'adapters/nedb.js'))) {
-      console.log('      skipped: run `npm run build` first')
+    const compiled = join(ROOT, 'build')
+    if (!existsSync(join(compiled, 'adapters/nedb.js'))) {
+      console.log('      skipped: run `npm run pretest` first')
       return this.skip()
     }
     const script = join(ROOT, 'test/matrix/in-context.mjs')
-    const args = ['--experimental-vm-modules', script, dist]
+    const args = ['--experimental-vm-modules', script, compiled]
     const done = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 50_000 })
     assert.equal(done.status, 0, done.stdout + done.stderr)
     assert.equal(done.stdout.match(/^passed: /gm)?.length, 8, done.stdout)
@@ -78,16 +80,41 @@ describe('other contexts', () => {
     assert.throws(() => db.rollbackAfter(() => promise), /must not return a promise/)
   })
 
-  it('a signal need only be like an AbortSignal, and a URL like a URL', async () => {
-    class Signal extends EventTarget {
-      aborted = false
-      reason: unknown
-      abort(reason: unknown) {
-        this.aborted = true
-        this.reason = reason
-        this.dispatchEvent(new Event('abort'))
-      }
+  /** All that the package asks of a signal. */
+  class Signal extends EventTarget {
+    aborted = false
+    reason: unknown
+    abort(reason: unknown) {
+      this.aborted = true
+      this.reason = reason
+      this.dispatchEvent(new Event('abort'))
     }
+  }
+
+  it('a signal like an AbortSignal will do where the event loop must turn first', async () => {
+    const { mustTurn } = await import('../src/lock/event-loop.ts')
+    const lock = new PsLock(at('data'))
+    const signal = new Signal()
+    for (const begin = performance.now(); performance.now() - begin < 50 && !mustTurn(); );
+    assert.ok(mustTurn())
+    await lock.exclusive(() => {}, { signal: signal as unknown as AbortSignal })
+    for (const begin = performance.now(); performance.now() - begin < 50 && !mustTurn(); );
+    const turning = lock.exclusive(() => {}, { signal: signal as unknown as AbortSignal })
+    signal.abort('enough')
+    await assert.rejects(turning, (reason) => reason === 'enough')
+    await lock.close()
+  })
+
+  it('a signal like an AbortSignal will do for a call that blocks', async () => {
+    const mate = await crew.process()
+    await mate.call('acquire', at('data'))
+    const signal = new Signal() as unknown as AbortSignal
+    const lock = new PsLock(at('data'))
+    assert.throws(() => lock.exclusiveSync(() => {}, { signal, timeoutMs: 20 }), { code: 'PSLOCK_TIMEOUT' })
+    await lock.close()
+  })
+
+  it('a signal need only be like an AbortSignal, and a URL like a URL', async () => {
     const lock = new PsLock(at('data'))
     using held = await lock.acquire()
     const signal = new Signal()

@@ -80,7 +80,7 @@ export function queueUpBlocking(site: Site, room: Room, mode: LockMode, patience
       const step = patience.timeoutMs === 0 ? room.force(mode) : room.stepBlocking(mode, patience.sliceMs)
       if (step === true) return waitedMs
       // What blocks the thread hears of an abort by another thread at most.
-      patience.signal?.throwIfAborted()
+      if (patience.signal?.aborted) throw patience.signal.reason
       if (waitedMs >= patience.timeoutMs) throw patience.onTimeout(waitedMs)
       Atomics.wait(sleeper, 0, 0, Math.min(Number(step), patience.timeoutMs - waitedMs))
     }

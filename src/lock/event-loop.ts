@@ -32,7 +32,8 @@ export function turned(): Promise<void> {
  */
 export async function turn(signal?: AbortSignal): Promise<void> {
   await turned()
-  signal?.throwIfAborted()
+  // Signals of other libraries may have no throwIfAborted.
+  if (signal?.aborted) throw signal.reason
 }
 
 /** Runs it after `before`, and after a turn of the event loop where it must turn. */

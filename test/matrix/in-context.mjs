@@ -1,6 +1,6 @@
 /**
  * Runs `suite.mjs` and the library in a context of its own, as Jest and vitest do, without either:
- * `node --experimental-vm-modules in-context.mjs <folder of the build>`. Prints what fails.
+ * `node --experimental-vm-modules in-context.mjs <folder of the compiled code>`. Prints what fails.
  */
 import { readFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import vm from 'node:vm'
 
-const dist = process.argv[2]
+const compiled = process.argv[2]
 const tests = []
 const ends = []
 
@@ -81,8 +81,8 @@ function resolve(specifier, from) {
   if (builtinModules.includes(specifier)) return `node:${specifier}`
   if (specifier.startsWith('node:')) return specifier
   const [, entry] = /^pslock(?:\/(.*))?$/.exec(specifier) ?? []
-  if (specifier === 'pslock') return pathToFileURL(join(dist, 'src/index.js')).href
-  if (entry) return pathToFileURL(join(dist, `adapters/${entry}.js`)).href
+  if (specifier === 'pslock') return pathToFileURL(join(compiled, 'src/index.js')).href
+  if (entry) return pathToFileURL(join(compiled, `adapters/${entry}.js`)).href
   if (specifier.startsWith('.')) return new URL(specifier, from).href
   return import.meta.resolve(specifier)
 }
