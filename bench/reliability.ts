@@ -83,7 +83,7 @@ function tested(): Figures {
 
 function tortured(store: string): Stress {
   const args = ['stress', '--store', store, '--profile', 'torture', '--seconds', values.torture, '--json']
-  return JSON.parse(run(process.execPath, ['dist/cli/pslock.js', ...args], {}, 'pipe')) as Stress
+  return JSON.parse(run(process.execPath, ['dist/cli/pslock.cjs', ...args], {}, 'pipe')) as Stress
 }
 
 /** The numbers of one part of the figures, in words; what is not a number is a detail for the JSON. */

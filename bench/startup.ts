@@ -71,7 +71,7 @@ const SINGLE = {
   'pslock/nedb-promises': imports(`import 'pslock/nedb-promises'`),
   'pslock/lowdb': imports(`import 'pslock/lowdb'`),
   'node -e 0': 'node -e 0',
-  'pslock run': `node dist/cli/pslock.js run ${lab.path('run')} -- true`,
+  'pslock run': `node dist/cli/pslock.cjs run ${lab.path('run')} -- true`,
 } as const
 
 /** Fifty at once, on one file. */

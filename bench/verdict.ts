@@ -9,7 +9,7 @@ import { type Demo, demoRows } from '../cli/demo.ts'
 const MARKED = /(<!-- verdict:start -->\n)[\s\S]*(<!-- verdict:end -->)/
 
 const seed = process.argv[2] ?? '7'
-const cli = fileURLToPath(new URL('../dist/cli/pslock.js', import.meta.url))
+const cli = fileURLToPath(new URL('../dist/cli/pslock.cjs', import.meta.url))
 const json = execFileSync(process.execPath, [cli, 'demo', '--json', '--seed', seed], { encoding: 'utf8' })
 const result = JSON.parse(json) as Demo
 if (!result.clean) throw new Error('a locked run was not clean: the README is left as it is')

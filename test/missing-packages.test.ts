@@ -28,7 +28,7 @@ describe('a store that is not installed', () => {
   }
 
   function pslock(...args: string[]): Promise<Outcome> {
-    return run(at('node_modules/pslock/dist/cli/pslock.js'), ...args)
+    return run(at('node_modules/pslock/dist/cli/pslock.cjs'), ...args)
   }
 
   function run(...args: string[]): Promise<Outcome> {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { ROOT } from '../fixtures/code.ts'
 
 /** The compiled command line, as users have it. */
-export const PSLOCK = join(ROOT, 'dist/cli/pslock.js')
+export const PSLOCK = join(ROOT, 'dist/cli/pslock.cjs')
 
 export interface Outcome {
   readonly code: number | null
