@@ -4,8 +4,10 @@ import type { Lockable } from '../os/lockable.ts'
 import { outsideHolds } from './shared-state.ts'
 import { type Outlook, WaitingLine } from './waiting-line.ts'
 
-/** How often the first in line asks at the beginning, and how seldom when it can count on being rung. */
-const FIRST_PACE_MS = { from: 1, to: 25, toUnheard: 10 }
+/** How often the first in line asks at the beginning, and how seldom later, where nobody can ring it. */
+const FIRST_PACE_MS = { from: 1, factor: 1.15, to: 10 }
+/** Where it can count on being rung. A look takes a tenth of a millisecond in a program that has just begun. */
+const RUNG_PACE_MS = { from: 3, factor: 1.5, to: 25 }
 /**
  * How often the others say that they are still there and look whether those before them have taken the chance that they
  * had, for each place ahead. It adds up to fewer than a hundred looks a second among 50.
@@ -199,8 +201,9 @@ export class Turnstile {
 
   #pace({ ahead, leftToOtherMs, canHear }: Outlook): number {
     if (ahead.length === 0) {
-      const most = canHear ? FIRST_PACE_MS.to : (this.file.slowPaceMs ?? FIRST_PACE_MS.toUnheard)
-      const pace = Math.min(most, FIRST_PACE_MS.from * 1.15 ** this.#stepsAsFirst++)
+      const { from, factor, to } = canHear ? RUNG_PACE_MS : FIRST_PACE_MS
+      const most = canHear ? to : (this.file.slowPaceMs ?? to)
+      const pace = Math.min(most, from * factor ** this.#stepsAsFirst++)
       // Whoever has it now for its slice will ring.
       return canHear && leftToOtherMs > 0 ? Math.max(pace, Math.min(leftToOtherMs, most)) : pace
     }

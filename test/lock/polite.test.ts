@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PsLock } from '../../src/lock/ps-lock.ts'
+import { readTurns } from '../../src/lock/turn-file.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { note } from '../fixtures/random.ts'
@@ -11,6 +13,7 @@ import { note } from '../fixtures/random.ts'
 describe('polite waiting', () => {
   const crew = useCrew()
   const at = useFolder()
+  const turnFile = () => `${at('data')}.lock.turn`
 
   /** 50 waiters on one lock and 10 on locks of their own, all held by another process. */
   async function crowd(): Promise<{ ended: Promise<PromiseSettledResult<unknown>[]> }> {
@@ -104,6 +107,33 @@ describe('polite waiting', () => {
     const share = usedMs / (performance.now() - started)
     note(`30 waiting processes used ${(share * 100).toFixed(1)}% of a core`)
     assert.ok(share < 0.3, `30 waiting processes used ${share} of a core`)
+  })
+
+  it('the first in line, which will be rung, does not look again and again', async () => {
+    const mate = await crew.process()
+    const lock = new PsLock(at('data'))
+    const looks: number[] = []
+    for (let i = 0; i < 3; i++) {
+      const held = await lock.acquire()
+      const granted = mate.call('grantedAt', at('data'))
+      const seen = new Set<number>()
+      for (let since = Number.POSITIVE_INFINITY; performance.now() - since < 150; ) {
+        const fd = existsSync(turnFile()) ? openSync(turnFile(), 'r') : undefined
+        const waiter = fd === undefined ? undefined : readTurns(fd).seats[0]
+        if (fd !== undefined) closeSync(fd)
+        if (waiter) {
+          since = Math.min(since, performance.now())
+          seen.add(waiter.seenMs)
+        }
+        await new Promise(setImmediate)
+      }
+      held.release()
+      await granted
+      looks.push(seen.size)
+    }
+    note(`looks in 150 ms: ${looks.join(' ')}`)
+    // At its first wait it makes its bell; from then on it has one.
+    assert.ok(looks[2]! <= 12, `${looks[2]} looks in 150 ms`)
   })
 
   it('a waiter is woken by the release: it does not find out by asking now and then', async () => {
