@@ -197,6 +197,14 @@ const licencesWith = (...others) => ({
 })
 const licences = licencesWith()
 
+/** What Chart.js asks to be left at the head of a copy. */
+function chartNotice() {
+  const text = readFileSync(resolve(ROOT, 'node_modules/chart.js/dist/chart.umd.min.js'), 'utf8')
+  const [notice] = /^\/\*![\s\S]*?\*\//.exec(text) ?? []
+  if (notice === undefined) throw new Error('chart.js has no notice of its licence')
+  return notice
+}
+
 /** The report page's script and style, as they are. */
 const pageFiles = {
   name: 'page-files',
@@ -286,6 +294,13 @@ export default defineConfig([
     input: { chart: 'cli/stress/page/browser/chart.js' },
     platform: 'browser',
     plugins: [pageFiles, licences],
-    output: { dir: 'dist/cli/browser', format: 'iife', comments: false, minify: true },
+    // Each report is a copy of it.
+    output: {
+      dir: 'dist/cli/browser',
+      format: 'iife',
+      comments: false,
+      minify: true,
+      postBanner: chartNotice(),
+    },
   },
 ])

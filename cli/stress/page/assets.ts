@@ -13,7 +13,9 @@ export function asset(name: 'draw.js' | 'page.css'): string {
 
 /** Chart.js (MIT) as a script that needs no other: the parts that are used, or where nothing was built yet all of it. */
 export function chartLibrary(): string {
-  const places = [BUILT, new URL(`${ROOT}dist/cli/browser/`, import.meta.url)]
+  // Beside the sources there is one of the same name, which is no script yet.
+  const own = import.meta.url.endsWith('.ts') ? [] : [BUILT]
+  const places = [...own, new URL(`${ROOT}dist/cli/browser/`, import.meta.url)]
   const built = places.map((place) => new URL('chart.js', place)).find((url) => existsSync(url))
   const text = readFileSync(built ?? new URL('chart.umd.min.js', import.meta.resolve('chart.js')), 'utf8')
   // The map is not there, and a browser would look for it.
