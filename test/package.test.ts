@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ROOT } from './fixtures/code.ts'
@@ -171,6 +171,24 @@ describe('the package', () => {
     const shown = /<!-- matrix:start -->\n([\s\S]*?)<!-- matrix:end -->/.exec(read('README.md'))?.[1] ?? ''
     const cells = [...shown.matchAll(/^\| [^|]+ \| (.*) \|$/gm)].slice(1).map(([, cell]) => cell)
     assert.equal(cells.join(', '), names.join(', '))
+  })
+
+  it('pslock run loads its own file alone, and no ES module', () => {
+    const look = at('look.cjs')
+    writeFileSync(
+      look,
+      `process.on('exit', () => {
+        const files = Object.keys(require.cache).filter((path) => path.startsWith(${JSON.stringify(DIST)}))
+        const names = files.map((path) => path.slice(${DIST.length + 1}))
+        const isEsm = process.moduleLoadList.includes('NativeModule internal/modules/esm/load')
+        require('node:fs').writeSync(1, JSON.stringify({ names, isEsm }))
+      })`,
+    )
+    const words = ['--require', look, join(DIST, 'cli/pslock.cjs'), 'run', at('data'), '--', 'true']
+    const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' })
+    assert.notEqual(stdout, '', stderr)
+    const names = ['cli/pslock.cjs', 'cli/commander.cjs', 'core.cjs']
+    assert.deepEqual(JSON.parse(stdout), { names, isEsm: false })
   })
 
   it('no entry refers to the command line', () => {
