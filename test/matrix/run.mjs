@@ -294,6 +294,18 @@ async function program(name, command, args, files = ['app.mjs'], manifest = {}) 
   if (!printed.endsWith('works\n')) throw new Error(printed)
 }
 
+async function commandLine() {
+  const folder = inShared('command-line', [])
+  const printed = await run(bin('pslock'), ['run', 'data', '--', 'echo', 'works'], { cwd: folder })
+  if (printed !== 'works\n') throw new Error(printed)
+  await run(bin('pslock'), ['stress', '--store', 'lowdb', '--procs', '4', '--ops', '20'], {
+    cwd: folder,
+  }).catch((error) => {
+    // Four processes may have met too seldom.
+    if (!/pslock stress .*: 3\n/.test(error.message)) throw error
+  })
+}
+
 async function next() {
   const folder = project('next', [], { type: undefined })
   mkdirSync(join(folder, 'app/works'), { recursive: true })
@@ -372,6 +384,7 @@ const CASES = {
   Programs: {
     'node (import)': () => program('node', process.execPath, []),
     'node (require beside import)': () => program('both', process.execPath, [], ['both.cjs']),
+    'pslock run': () => commandLine(),
     Bun: () => program('bun', inPackage('@oven', 'bun'), ['run']),
     Deno: () =>
       program('deno', inPackage('@deno', 'deno'), [
