@@ -21,7 +21,10 @@ import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb/van
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
 type AnyNedb = VanillaDatastore<any>
 
-/** `@seald-io/nedb`, for `LockedDb`: an append log of documents, all of whose operations pass its executor. */
+/**
+ * `@seald-io/nedb`, for `LockedDb`: an append log of documents, all of whose operations pass its executor. What it
+ * works on is not in the library's own types.
+ */
 export const nedbAdapter: LogAdapter<AnyNedb, NedbReads> = adapter as object as typeof nedbAdapter
 
 /** The options of @seald-io/nedb's Datastore, and pslock's. */

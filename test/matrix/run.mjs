@@ -222,11 +222,14 @@ async function esbuildAlone() {
   write(
     folder,
     'app.mjs',
-    `import { PsLock } from 'pslock'
+    `import { spawnSync } from 'node:child_process'
+    import { PsLock } from 'pslock'
     import { LockedLow } from 'pslock/lowdb'
     const low = new LockedLow('low.json', { n: 0 })
-    await new PsLock('data').exclusive(() => low.update((data) => { data.n++ }))
-    console.log(low.data.n === 1 ? 'works' : low.data)`,
+    await low.update((data) => { data.n++ })
+    const isKeptOut = () => spawnSync('flock', ['-n', 'data.lock', 'true']).status === 1
+    const wasKeptOut = await new PsLock('data').exclusive(isKeptOut)
+    console.log(low.data.n === 1 && wasKeptOut && !isKeptOut() ? 'works' : low.data)`,
   )
   const args = ['app.mjs', '--bundle', '--platform=node', '--format=esm', '--outfile=out/app.mjs']
   await run(bin('esbuild'), args, { cwd: folder })
@@ -296,7 +299,11 @@ async function program(name, command, args, files = ['app.mjs'], manifest = {}) 
 
 async function commandLine() {
   const folder = inShared('command-line', [])
-  const printed = await run(bin('pslock'), ['run', 'data', '--', 'echo', 'works'], { cwd: folder })
+  const printed = await run(
+    bin('pslock'),
+    ['run', 'data', '--', 'sh', '-c', 'flock -n data.lock true || echo works'],
+    { cwd: folder },
+  )
   if (printed !== 'works\n') throw new Error(printed)
   await run(bin('pslock'), ['stress', '--store', 'lowdb', '--procs', '4', '--ops', '20'], {
     cwd: folder,
@@ -307,7 +314,7 @@ async function commandLine() {
 }
 
 async function next() {
-  const folder = project('next', [], { type: undefined })
+  const folder = project('next', ['app.mjs'], { type: undefined })
   mkdirSync(join(folder, 'app/works'), { recursive: true })
   write(
     folder,
@@ -325,8 +332,11 @@ async function next() {
     folder,
     'app/works/route.js',
     `${app}
+    const folder = process.cwd() + '/data'
+    // It is not bundled: the other process has the package from node_modules.
+    const again = () => String(spawnSync('sh', ['-c', 'node app.mjs "$0" other', folder]).stdout)
     export const dynamic = 'force-static'
-    export const GET = async () => new Response(await works(process.cwd() + '/data', () => 'PSLOCK_TIMEOUT'))`,
+    export const GET = async () => new Response(await works(folder, again))`,
   )
   await npm(folder, [...STORES, 'next@16', 'react@19', 'react-dom@19'])
   await run('npx', ['next', 'build'], { cwd: folder, env: { NEXT_TELEMETRY_DISABLED: '1' } })
