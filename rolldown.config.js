@@ -59,10 +59,13 @@ const coreEntry = {
  * of a file before it runs it, at 40 to 60 ns a byte. Without this `import 'pslock'` takes 8 ms more, of 24.
  */
 const LATE = [
-  { name: 'lock-tree', test: /\/src\/(lock\/tree\/(?!lock-tree)|os\/(ofd|record-file)\.ts)/ },
-  { name: 'tree', test: /\/src\/db\/(tree\/(?!json-tree\.)|journal\/)/ },
-  { name: 'tables', test: /\/src\/db\/(table\/(?!tables\.)|dump\/(?!dumps\.))/ },
-  { name: 'stores', test: /\/src\/db\/(queue|hooks\/(?!throttle\.)|log|image)\// },
+  { name: 'lock-tree', test: /\/src\/(lock-tree\/(?!lock-tree)|os\/(ofd|record-file)\.ts)/ },
+  { name: 'tree', test: /\/src\/store\/json\/(?!json-tree\.)/ },
+  { name: 'tables', test: /\/src\/features\/(tables\/(?!tables\.)|backup\/(?!dumps\.))/ },
+  {
+    name: 'stores',
+    test: /\/src\/(features\/hooks\/(?!throttle\.)|store\/(log\/|text\/|(?!adapter|data-file|options|patience|read-|transaction)[\w-]+\.ts))/,
+  },
 ]
 
 /**

@@ -1,6 +1,6 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
-import type { TreeMemory } from '../src/db/adapter.ts'
+import { type OptionNames, optionNames, requireKnown } from '../src/arguments.ts'
 import {
   allMembers,
   giveMembers,
@@ -9,11 +9,11 @@ import {
   type LockedSyncMembers,
   withMembers,
   withSyncMembers,
-} from '../src/db/members.ts'
-import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/db/options.ts'
-import type { Reads } from '../src/db/read-only.ts'
-import { syncTransactions, transactions } from '../src/db/transaction.ts'
-import { type OptionNames, optionNames, requireKnown } from '../src/lock/option-names.ts'
+} from '../src/locked-db.ts'
+import type { TreeMemory } from '../src/store/adapter.ts'
+import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/store/options.ts'
+import type { Reads } from '../src/store/read-only.ts'
+import { syncTransactions, transactions } from '../src/store/transaction.ts'
 import {
   type AnyLow,
   type Edit,

@@ -1,10 +1,9 @@
 import Vanilla from '@seald-io/nedb'
-import type { LogAdapter } from '../src/db/adapter.ts'
-import { openLog } from '../src/db/locked-db.ts'
-import { allMembers, giveMembers, type LockedMembers, withMembers } from '../src/db/members.ts'
-import type { LogOptions } from '../src/db/options.ts'
-import { transactions } from '../src/db/transaction.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
+import { allMembers, giveMembers, type LockedMembers, openLog, withMembers } from '../src/locked-db.ts'
+import type { LogAdapter } from '../src/store/adapter.ts'
+import type { LogOptions } from '../src/store/options.ts'
+import { transactions } from '../src/store/transaction.ts'
 import {
   nedbAdapter as adapter,
   autoload,

@@ -11,9 +11,9 @@ import { parseArgs } from 'node:util'
 
 const TESTS = [
   'faults',
-  'db/transaction/kill.test.js',
-  'db/log/kill.test.js',
-  'db/log/unit-vanilla.test.js',
+  'store/transaction/kill.test.js',
+  'store/log/kill.test.js',
+  'store/log/unit-vanilla.test.js',
   'lock/model.test.js',
   'properties',
   'fuzz',

@@ -6,7 +6,7 @@ import { LockedJSONFilePreset } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { harmless, PsLockError } from '../src/errors.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
-import { LockTree } from '../src/lock/tree/lock-tree.ts'
+import { LockTree } from '../src/lock-tree/lock-tree.ts'
 import { pslock } from './cli/run-pslock.ts'
 import { useFolder } from './fixtures/folder.ts'
 

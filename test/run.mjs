@@ -1,5 +1,5 @@
 /**
- * `node test/run.mjs [folder or file ...]` runs the compiled tests, or only some: `lock`, `adapters/lowdb`, `db/throttle`.
+ * `node test/run.mjs [folder or file ...]` runs the compiled tests, or only some: `lock`, `adapters/lowdb`, `store/log`.
  * Each folder is a mocha process, and two of them run beside each other, for most tests wait more than they work. What a
  * folder prints comes in one piece when it has ended, and every failure once more at the end.
  */
@@ -17,7 +17,7 @@ const END_MS = 30_000
 /** They claim something about time, or count what happens in a time: each runs first, and with nothing beside it. */
 const ALONE = [
   'bench/speed',
-  'db/transaction/kill',
+  'store/transaction/kill',
   'lock/event-loop',
   'lock/fairness',
   'lock/polite',

@@ -12,11 +12,11 @@ import {
 } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { LockedDatastore } from '../adapters/nedb-promises.ts'
-import type { ImageAdapter } from '../src/db/adapter.ts'
-import { throttle } from '../src/db/hooks/throttle.ts'
-import { LockedDb } from '../src/db/locked-db.ts'
+import { throttle } from '../src/features/hooks/throttle.ts'
 import { PsLock } from '../src/lock/ps-lock.ts'
-import { LockTree } from '../src/lock/tree/lock-tree.ts'
+import { LockTree } from '../src/lock-tree/lock-tree.ts'
+import { LockedDb } from '../src/locked-db.ts'
+import type { ImageAdapter } from '../src/store/adapter.ts'
 import { useFolder } from './fixtures/folder.ts'
 
 const imageAdapter: ImageAdapter<{ n: number }> = {

@@ -1,7 +1,7 @@
-import type { TreeFormat } from '../../src/db/adapter.ts'
-import type { FileFormat } from '../../src/db/dump/file-format.ts'
-import { jsonFormat } from '../../src/db/dump/text-format.ts'
-import { journaled } from '../../src/db/journal/closed.ts'
+import type { FileFormat } from '../../src/features/backup/file-format.ts'
+import { jsonFormat } from '../../src/features/backup/text-format.ts'
+import type { TreeFormat } from '../../src/store/adapter.ts'
+import { journaled } from '../../src/store/json/journal/closed.ts'
 
 export const JSON_FORMAT: TreeFormat = {
   name: 'JSON',

@@ -2,7 +2,7 @@ import type { PathLike } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
-import { requirePath } from '../../src/lock/options.ts'
+import { requirePath } from '../../src/arguments.ts'
 
 /** A file name in any of the forms that `fs` takes. */
 export function pathOf(filename: PathLike): string {

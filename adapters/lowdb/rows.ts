@@ -1,6 +1,6 @@
 import type { Low, LowSync } from 'lowdb'
-import type { StoredRecord, TableRows } from '../../src/db/table/rows.ts'
-import { getOwn, isObject, type TreeObject } from '../../src/db/tree/json-tree.ts'
+import type { StoredRecord, TableRows } from '../../src/features/tables/rows.ts'
+import { getOwn, isObject, type TreeObject } from '../../src/store/json/json-tree.ts'
 
 type AnyLow = Low<unknown> | LowSync<unknown>
 

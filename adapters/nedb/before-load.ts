@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { LogSession } from '../../src/db/adapter.ts'
 import { StoreIoError } from '../../src/errors.ts'
+import type { LogSession } from '../../src/store/adapter.ts'
 import { isWithCallback } from './calls.ts'
 
 interface Waiting {

@@ -1,4 +1,4 @@
-import type { Call } from '../../src/db/hooks/hook.ts'
+import type { Call } from '../../src/features/hooks/hook.ts'
 import type { Nedb } from './internals.ts'
 
 /**

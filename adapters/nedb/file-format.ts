@@ -1,5 +1,5 @@
-import type { FileFormat } from '../../src/db/dump/file-format.ts'
-import { logFormat } from '../../src/db/dump/log-format.ts'
+import type { FileFormat } from '../../src/features/backup/file-format.ts'
+import { logFormat } from '../../src/features/backup/log-format.ts'
 import { inspectNedbLines } from './inspect.ts'
 
 /** The file of a NeDB store without serialization hooks. Needs no NeDB. */

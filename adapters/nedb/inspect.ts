@@ -5,9 +5,9 @@ import {
   type LineProblem,
   type LogLine,
   unreadableLine,
-} from '../../src/db/dump/log-format.ts'
-import type { Place } from '../../src/db/log/lines.ts'
-import { UNIT_ID } from '../../src/db/log/unit.ts'
+} from '../../src/features/backup/log-format.ts'
+import type { Place } from '../../src/store/log/lines.ts'
+import { UNIT_ID } from '../../src/store/log/unit.ts'
 import { isForeign, partsOf, twinOf } from './records.ts'
 import { uniqueKeys } from './unique-keys.ts'
 

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { types } from 'node:util'
-import type { Loading } from '../../src/db/adapter.ts'
+import type { Loading } from '../../src/store/adapter.ts'
 import type { Doc, IndexOptions, NedbIndex, NedbModel } from './internals.ts'
 import { fromLine, isDocument, isForeign, recordsIn } from './records.ts'
 

@@ -1,6 +1,5 @@
-import { LOG_OPTIONS, type LogOptions } from '../../src/db/options.ts'
-import { optionNames, requireKnown } from '../../src/lock/option-names.ts'
-import { show } from '../../src/lock/options.ts'
+import { optionNames, requireKnown, show } from '../../src/arguments.ts'
+import { LOG_OPTIONS, type LogOptions } from '../../src/store/options.ts'
 import type { DatastoreOptions } from './vanilla.cjs'
 
 /** What the library takes and its types do not have. */

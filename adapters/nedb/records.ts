@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { UNIT_ID } from '../../src/db/log/unit.ts'
+import { UNIT_ID } from '../../src/store/log/unit.ts'
 import type { Doc, NedbModel } from './internals.ts'
 
 /**

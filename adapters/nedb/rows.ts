@@ -1,4 +1,4 @@
-import type { TableRows } from '../../src/db/table/rows.ts'
+import type { TableRows } from '../../src/features/tables/rows.ts'
 import type { Doc, Nedb } from './internals.ts'
 
 /**

@@ -1,8 +1,8 @@
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs'
 import { lowdbFormat } from '../../adapters/lowdb/file-format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
-import type { FileFormat } from '../../src/db/dump/file-format.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
+import type { FileFormat } from '../../src/features/backup/file-format.ts'
 import { PIECE_BYTES, readNow } from '../../src/os/data-io.ts'
 
 /** The kinds of files that the command line knows. */

@@ -1,5 +1,5 @@
-import { type Finding, findingText, isDamage } from '../../src/db/dump/finding.ts'
 import { harmless } from '../../src/errors.ts'
+import { type Finding, findingText, isDamage } from '../../src/features/backup/finding.ts'
 
 /** What a command has to say. */
 export interface Report {

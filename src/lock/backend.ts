@@ -1,10 +1,11 @@
+import { show } from '../arguments.ts'
 import type { PsLockError } from '../errors.ts'
 import { localNetworkMount, warnOfLocalLocks } from '../os/file-system.ts'
 import { LockFile } from '../os/lock-file.ts'
 import { LockFolder } from '../os/lock-folder.ts'
 import type { Lockable } from '../os/lockable.ts'
 import { passedLock } from '../os/passed-lock.ts'
-import { type PsLockOptions, show } from './options.ts'
+import type { PsLockOptions } from './options.ts'
 
 /** What a lock is made of, checked. */
 export type Backend = { readonly kind: 'flock' } | { readonly kind: 'lockfile'; readonly staleMs: number }

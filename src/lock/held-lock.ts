@@ -1,6 +1,6 @@
+import { requireFunction } from '../arguments.ts'
 import { ClosedError, type LockMode } from '../errors.ts'
 import type { Hold } from './hold.ts'
-import { requireFunction } from './options.ts'
 
 /** Makes what `PsLock#acquire`, `tryAcquire` and `acquireSync` hand out. */
 export let handedOut: (hold: Hold) => HeldLock

@@ -1,6 +1,6 @@
+import { isThenable } from '../arguments.ts'
 import { LockIoError, LockLostError, type LockMode, type PsLockError } from '../errors.ts'
 import { isHeard, publish } from './events.ts'
-import { isThenable } from './options.ts'
 import { Room } from './room.ts'
 import { type Frame, outsideHolds, shared } from './shared-state.ts'
 import type { Site } from './site.ts'

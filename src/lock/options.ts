@@ -1,10 +1,4 @@
-import { isUtf8 } from 'node:buffer'
-import { fileURLToPath } from 'node:url'
-import { harmless } from '../errors.ts'
-import { type OptionNames, optionNames, requireKnown } from './option-names.ts'
-
-/** A path, a file: URL, or a path as bytes. */
-export type LockPath = string | URL | Uint8Array
+import { type LockPath, type OptionNames, optionNames, requireKnown, show } from '../arguments.ts'
 
 /** How long to wait for a lock, and what may end the wait. */
 export interface AcquireOptions {
@@ -102,62 +96,8 @@ export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } 
   sliceMs: 4,
 })
 
-/** A duration in milliseconds from 0 up, or a TypeError that shows what came instead. */
-export function durationMs(value: unknown, name: string, fallback: number): number {
-  if (value === undefined) return fallback
-  if (typeof value === 'number' && value >= 0) return value
-  throw new TypeError(`${name} must be a number of milliseconds from 0 up (or Infinity), got ${show(value)}`)
-}
-
 /** Whether a call with these options is part of what it is called in. */
 export function joins({ join = true }: AcquireOptions): boolean {
   if (typeof join === 'boolean') return join
   throw new TypeError(`join must be a boolean, got ${show(join)}`)
-}
-
-/** A function, or a TypeError that shows what came instead. */
-export function requireFunction(value: unknown, name: string): void {
-  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, got ${show(value)}`)
-}
-
-/** An AbortSignal or nothing, or a TypeError that shows what came instead. */
-export function requireSignal(value: unknown): void {
-  // One of another library (jsdom) or context will do.
-  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>
-  if (value === undefined || (typeof aborted === 'boolean' && typeof addEventListener === 'function')) return
-  throw new TypeError(`signal must be an AbortSignal, got ${show(value)}`)
-}
-
-/** A non-empty path: a text, a file: URL, or the bytes of a name; or a TypeError that shows what came instead. */
-export function requirePath(value: unknown, name: string): string {
-  const path = asPath(value)
-  if (path !== undefined && path !== '' && !path.includes('\0')) return path
-  throw new TypeError(`${name} must be a non-empty path, got ${show(value)}`)
-}
-
-function asPath(value: unknown): string | undefined {
-  if (typeof value === 'string') return value
-  if (value instanceof Uint8Array && isUtf8(value)) return Buffer.from(value).toString()
-  if (value instanceof URL && value.protocol === 'file:') return fileURLToPath(value)
-  return undefined
-}
-
-/** An object, or a TypeError that shows what came instead. */
-export function requireObject(value: unknown, name: string): void {
-  if (typeof value !== 'object' || value === null)
-    throw new TypeError(`${name} must be an object, got ${show(value)}`)
-}
-
-/** Whether `await` would wait for it; queries of many libraries are thenables and no promises. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
-}
-
-/** A value as an error message shows it. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return harmless(JSON.stringify(value))
-  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`
-  if (typeof value === 'object' && value !== null)
-    return `an object of type ${value.constructor?.name ?? 'null prototype'}`
-  return String(value)
 }

@@ -1,6 +1,15 @@
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
+  durationMs,
+  isThenable,
+  type LockPath,
+  requireFunction,
+  requireKnown,
+  requirePath,
+  requireSignal,
+} from '../arguments.ts'
+import {
   ClosedError,
   errnoOf,
   LockDeadlockError,
@@ -16,23 +25,16 @@ import { mustTurn, turn } from './event-loop.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
 import { Hold } from './hold.ts'
 import { removeLockFile } from './lock-removal.ts'
-import { requireKnown } from './option-names.ts'
 import {
   ACQUIRE_NAMES,
   type AcquireOptions,
   type CloseOptions,
   DEFAULTS,
-  durationMs,
   HAND_OUT_NAMES,
-  isThenable,
   joins,
-  type LockPath,
   PS_LOCK_NAMES,
   type PsLockOptions,
   removes,
-  requireFunction,
-  requirePath,
-  requireSignal,
 } from './options.ts'
 import type { Patience, Room } from './room.ts'
 import { Site } from './site.ts'

@@ -1,7 +1,7 @@
+import type { TreeHold } from '../lock-tree/tree-hold.ts'
 import { Context } from './context.ts'
 import type { Hold } from './hold.ts'
 import type { Site } from './site.ts'
-import type { TreeHold } from './tree/tree-hold.ts'
 
 /** One entry of the chain of holds that the current asynchronous context runs in, innermost first. */
 export interface Frame {

@@ -19,7 +19,11 @@ describe('two copies of the package in one process', () => {
     const cache = join(ROOT, 'node_modules/.cache')
     mkdirSync(cache, { recursive: true })
     copy = mkdtempSync(join(cache, 'pslock-copy-'))
-    for (const part of [relative(CODE, codeFile('src/errors')), 'src/os', 'src/lock']) {
+    for (const part of [
+      ...['src/errors', 'src/arguments'].map((name) => relative(CODE, codeFile(name))),
+      'src/os',
+      'src/lock',
+    ]) {
       mkdirSync(dirname(join(copy, part)), { recursive: true })
       cpSync(join(CODE, part), join(copy, part), { recursive: true })
     }

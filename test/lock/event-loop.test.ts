@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { LockedLow } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { PsLock } from '../../src/lock/ps-lock.ts'
-import { LockTree } from '../../src/lock/tree/lock-tree.ts'
+import { LockTree } from '../../src/lock-tree/lock-tree.ts'
 import { hasRangeLocks } from '../../src/os/ofd.ts'
 import { useFolder } from '../fixtures/folder.ts'
 

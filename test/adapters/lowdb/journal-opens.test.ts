@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { lowdbFormat } from '../../../adapters/lowdb/file-format.ts'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../../../adapters/lowdb.ts'
-import { check, repair } from '../../../src/db/dump/check.ts'
-import { dump, restore } from '../../../src/db/dump/dump.ts'
-import { closedFile } from '../../../src/db/dump/store-file.ts'
+import { check, repair } from '../../../src/features/backup/check.ts'
+import { dump, restore } from '../../../src/features/backup/dump.ts'
+import { closedFile } from '../../../src/features/backup/store-file.ts'
 import {
   ConflictError,
   CorruptStoreError,

@@ -1,0 +1,143 @@
+import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { type OptionNames, optionNames, requirePath, show } from '../../arguments.ts'
+import { CorruptStoreError } from '../../errors.ts'
+import { keepCopyAside } from '../../os/aside.ts'
+import { closeLocked } from '../../os/descriptor.ts'
+import { canonicalPath } from '../../os/lock-file.ts'
+import { replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
+import { type Finding, findingText, OF_A_CRASH, READABLE } from './finding.ts'
+import { piecesOf } from './source.ts'
+import { readStore, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
+
+export interface DumpOptions {
+  /**
+   * Whether a file that is there already may be replaced.
+   * @default false
+   */
+  readonly overwrite?: boolean | undefined
+}
+
+export const DUMP_NAMES: OptionNames = optionNames<DumpOptions>({ overwrite: true })
+
+/**
+ * Writes a consistent copy of a data file. The lock is held, shared, only while the file is read; the copy appears
+ * under its name when it is whole and on the disk, or not at all. A symbolic link of that name is not followed.
+ * @throws TypeError for the file itself, CorruptStoreError for one that is damaged, StoreIoError
+ */
+export async function dump(
+  file: StoreFile,
+  to: string,
+  { overwrite = false }: DumpOptions = {},
+): Promise<void> {
+  if (typeof overwrite !== 'boolean')
+    throw new TypeError(`overwrite must be a boolean, got ${show(overwrite)}`)
+  const target = anotherFile(file, to, 'dump to', unfollowed)
+  // The answer that counts is given when the copy gets its name; but nobody shall wait for that one.
+  const there = lookAt(target, lstatSync)
+  if (there?.isDirectory()) throw storeFailure(target, 'write', errno('EISDIR'))
+  if (!overwrite && there) throw storeFailure(target, 'write', errno('EEXIST'))
+  if (there?.isSymbolicLink()) throw storeFailure(target, 'write', errno('ELOOP'))
+  if (there && !there.isFile()) throw storeFailure(target, 'write', new Error('it is not a regular file'))
+  using read = await file.read()
+  const { findings, content } = await file.format.inspect(read.source)
+  const damage = findings.filter(({ what }) => !OF_A_CRASH.has(what) && !READABLE.has(what))
+  if (!content || damage.length > 0) throw damaged(file.path, 'dumped', file.format.name, damage)
+  const sealed = (await file.format.seal?.(content)) ?? content
+  const temp = secretTemp(target)
+  await underItsLock(target, 'exclusive', async () => {
+    if (overwrite) await file.format.settle?.(target)
+    const how = { temp, newMode: read.mode, durable: true, overwrite }
+    closeLocked(await replaceFile(target, piecesOf(sealed), how), target)
+  })
+}
+
+/**
+ * Replaces the content of a data file by that of a dump, which is looked at first. The old content stays in
+ * `<file>.before-restore-<n>` until the new one is on the disk.
+ * @throws TypeError for the file itself, CorruptStoreError for a dump that is damaged, StoreIoError
+ */
+export async function restore(file: StoreFile, from: string): Promise<void> {
+  const source = anotherFile(file, from, 'restore from')
+  using read = await underItsLock(source, 'shared', () => readStore(source, file.format))
+  const { findings, content } = await file.format.inspect(read.source)
+  const damage = findings.filter(({ what }) => what !== 'unterminated' && !READABLE.has(what))
+  if (!content || damage.length > 0) throw damaged(source, 'restored', file.format.name, damage)
+  await file.tryOn?.(content)
+  let aside: string | undefined
+  let inode: number | undefined
+  try {
+    await replaceContent(file, read.mode, async (old) => {
+      if (!old) return content
+      inode = lookAt(file.path)?.ino
+      aside = await keepCopyAside(file.path)
+      return content
+    })
+  } catch (error) {
+    const failure = storeFailure(file.path, 'restore', error)
+    if (aside !== undefined) removeIfUnneeded(aside, file.path, inode)
+    throw failure
+  }
+  try {
+    if (aside !== undefined) unlinkSync(aside)
+  } catch (error) {
+    throw storeFailure(aside ?? file.path, 'remove (the restore itself is done)', error)
+  }
+}
+
+/** The copy of the old content is needed unless that is still in place. */
+function removeIfUnneeded(aside: string, path: string, inode: number | undefined): void {
+  try {
+    if (statSync(path).ino === inode) unlinkSync(aside)
+  } catch {
+    // Where that cannot be told, or done, the copy stays: the failure that led here is the one to be told of.
+  }
+}
+
+function lookAt(path: string, look = statSync): Stats | undefined {
+  try {
+    return look(path, { throwIfNoEntry: false })
+  } catch (error) {
+    throw storeFailure(path, 'look at', error)
+  }
+}
+
+/** The real path of a file that will be made; a link in its own place is not followed, for somebody may have put it there. */
+function unfollowed(path: string): string {
+  const absolute = resolve(path)
+  return join(canonicalPath(dirname(absolute)), basename(absolute))
+}
+
+function anotherFile(
+  { path, lock }: StoreFile,
+  other: string,
+  what: string,
+  absolute: (path: string) => string = canonicalPath,
+): string {
+  const target = absolute(requirePath(other, 'path'))
+  const [own, its] = [lookAt(path), lookAt(target)]
+  const isSame = own !== undefined && own.ino === its?.ino && own.dev === its.dev
+  if (isSame || target === path || target === lock.path) {
+    throw new TypeError(`cannot ${what} the store's own file: path must name another one, got ${show(other)}`)
+  }
+  return target
+}
+
+function damaged(
+  path: string,
+  what: string,
+  format: string,
+  findings: readonly Finding[],
+): CorruptStoreError {
+  const [first] = findings
+  const more = findings.length > 1 ? ` (and ${findings.length - 1} more)` : ''
+  const why = first ? `${findingText(first)}${more}` : 'it is not whole'
+  return new CorruptStoreError(
+    `${path} cannot be ${what}: it is not a whole ${format} file: ${why}. Nothing was changed. \`pslock check\` says more.`,
+    { path },
+  )
+}
+
+function errno(code: string): Error {
+  return Object.assign(new Error(code), { code })
+}

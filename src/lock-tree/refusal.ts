@@ -1,0 +1,96 @@
+import { LockTimeoutError, LockUpgradeError, type TreeLockHolder } from '../errors.ts'
+import { shared } from '../lock/shared-state.ts'
+import { STOPPED } from '../lock/timeout-error.ts'
+import { nameOf, type Request } from './acquisition.ts'
+import { isInTheWay, type Noted, notedHolders } from './tree-holders.ts'
+
+/** Longest part of a command line that a message shows. */
+const COMMAND_LENGTH = 80
+
+/**
+ * Why a request was not granted, in words that can be shown to a user:
+ * "app/orders is locked: 'nightly snapshot' by pid 4711 (node backup.js) since 2.1 s"
+ */
+export function timeoutError(
+  request: Request,
+  ownSlots: readonly (number | undefined)[],
+  waitedMs: number,
+): LockTimeoutError {
+  const { tree, mode } = request
+  const holders = culprits(request, ownSlots)
+  const waited = waitedMs < 1 ? '' : ` (no ${mode} lock of it in ${tree.path} within ${seconds(waitedMs)})`
+  return new LockTimeoutError(
+    `${nameOf(request)} is locked${describeAll(holders)}${waited}${describeDeadlock(holders)}`,
+    { path: tree.path, mode, waitedMs, holders: holders.map(({ slot: _, ...holder }) => holder) },
+  )
+}
+
+/** For a hold inside of one that would have to be made stronger first, when somebody else is in the way of that. */
+export function upgradeError(request: Request, ownSlots: readonly (number | undefined)[]): LockUpgradeError {
+  const { tree, mode } = request
+  return new LockUpgradeError(
+    `${nameOf(request)} cannot be locked (${mode}) inside one's own weaker hold now: the outer hold is locked against ` +
+      `being made stronger${describeAll(culprits(request, ownSlots))}. That is never waited for, since two such tasks ` +
+      "would wait for each other for ever: take 'shared-intent-exclusive' or 'exclusive' in the outer hold.",
+    { path: tree.path },
+  )
+}
+
+/** Those who hold what is in the way; where nobody does, those who wait in front. */
+function culprits({ tree, nodes, mode }: Request, ownSlots: readonly (number | undefined)[]): Noted[] {
+  const all = notedHolders(tree.path).filter(
+    (holder) => !ownSlots.includes(holder.slot) && isInTheWay(holder, nodes, mode),
+  )
+  const holding = all.filter(({ state }) => state === 'holding')
+  return holding.length > 0 ? holding : all
+}
+
+function describeAll(holders: readonly Noted[]): string {
+  if (holders.length === 0) return ' by a process that has just taken it or is about to'
+  // A task that holds a name and others below it would else be named for each of them.
+  const texts = new Map<string, string>()
+  for (const holder of holders) {
+    const key = `${holder.pid} ${holder.reason}`
+    if (!texts.has(key)) texts.set(key, describe(holder))
+  }
+  return `${holders[0]?.reason === undefined ? ' ' : ': '}${[...texts.values()].join(', and ')}`
+}
+
+function describe({ reason, pid, command, sinceMs = 0, state, stopped, name }: TreeLockHolder): string {
+  const what = reason === undefined ? '' : `'${reason}' `
+  const who =
+    pid === undefined
+      ? 'a process that cannot be seen from here'
+      : `pid ${pid}${pid === process.pid ? ', this very process' : ''}`
+  const how = command === undefined ? '' : ` (${shorten(command)})`
+  const waits = state === 'waiting' ? `, waiting for ${name}` : ''
+  return `${what}by ${who}${how}${waits} since ${seconds(sinceMs)}${stopped ? `, ${STOPPED}` : ''}`
+}
+
+/** Whether somebody in the way waits, in whichever tree, for what this very process holds. */
+function describeDeadlock(holders: readonly Noted[]): string {
+  for (const tree of new Set([...shared.treeHolds].map((hold) => hold.tree))) {
+    const waiting = notedHolders(tree).filter(({ state }) => state === 'waiting')
+    for (const waiter of waiting.filter(({ pid }) => holders.some((holder) => holder.pid === pid))) {
+      const held = [...shared.treeHolds].find(
+        (hold) => hold.tree === tree && isInTheWay(waiter, hold.nodes, hold.mode),
+      )
+      if (held && waiter.pid !== undefined) {
+        return (
+          `. Meanwhile pid ${waiter.pid} waits for ${waiter.name} in ${tree}, where this process (pid ${process.pid}) ` +
+          `holds ${held.name}: they may wait for each other. Take what is needed together in the same order everywhere.`
+        )
+      }
+    }
+  }
+  return ''
+}
+
+function shorten(command: string): string {
+  const line = command.replaceAll(/\s+/g, ' ')
+  return line.length > COMMAND_LENGTH ? `${line.slice(0, COMMAND_LENGTH)}...` : line
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}

@@ -1,0 +1,99 @@
+import { LockLostError, type TreeLockMode } from '../errors.ts'
+import { type Frame, shared } from '../lock/shared-state.ts'
+import { type Granted, nameOf, type Request } from './acquisition.ts'
+import type { NodeLocks } from './node-locks.ts'
+
+/** One granted hold of a name. Code that runs inside it may take more: nested holds enter what this one has. */
+export class TreeHold {
+  /** The lock file. */
+  readonly tree: string
+  readonly name: string
+  readonly nodes: readonly string[]
+  readonly mode: TreeLockMode
+  readonly reason: string | undefined
+  /** The place of its note. */
+  readonly slot: number
+  /** Where `acquire()` was called; V8 formats its stack when it is read. */
+  readonly acquiredAt: Error | undefined
+  readonly locks: NodeLocks
+  readonly #granted: Granted
+  #accepted = 0
+  #settled = false
+  readonly #onEnded: (() => void)[] = []
+
+  constructor(request: Request, granted: Granted, acquiredAt?: Error) {
+    this.tree = request.tree.path
+    this.name = nameOf(request)
+    this.nodes = request.nodes
+    this.mode = request.mode
+    this.reason = request.reason
+    this.slot = granted.claim.slot
+    this.acquiredAt = acquiredAt
+    this.locks = granted.locks
+    this.#granted = granted
+    shared.treeHolds.add(this)
+  }
+
+  /** Whether something may still enter: a timer that fires after the callback settled is a newcomer. */
+  get isOpen(): boolean {
+    return !this.#settled
+  }
+
+  /** Counts something that runs, or waits to run, inside: everything stays held until it is done. */
+  accept(): () => void {
+    this.#accepted++
+    return () => {
+      this.#accepted--
+      if (this.#settled && this.#accepted === 0) this.#finish()
+    }
+  }
+
+  /** Runs with this hold in the asynchronous context. */
+  run<T>(run: () => T): T {
+    const frame: Frame = { hold: this, outer: shared.context.get() }
+    return shared.context.run(frame, this, run)
+  }
+
+  /** @throws LockLostError if the lock file was removed or replaced: others may have been granted the same */
+  requireIntact(): void {
+    if (this.#granted.claim.file.isCurrent()) return
+    throw new LockLostError(
+      `the lock of ${this.name} was lost: ${this.tree} was removed or replaced while it was held, so another process ` +
+        'may have been granted it too. Check what was done, and leave the lock file alone.',
+      { path: this.tree },
+    )
+  }
+
+  /** Ends the hold; what it has is free as soon as all that was accepted has ended too. */
+  end(): Promise<void> | undefined {
+    if (this.#settled) return undefined
+    this.#settled = true
+    if (this.#accepted === 0) {
+      this.#finish()
+      return undefined
+    }
+    return new Promise((resolve) => this.whenEnded(resolve))
+  }
+
+  whenEnded(ended: () => void): void {
+    this.#onEnded.push(ended)
+  }
+
+  #finish(): void {
+    shared.treeHolds.delete(this)
+    shared.context.leave(this)
+    this.#granted.locks.release()
+    this.#granted.claim.close()
+    for (const ended of this.#onEnded) ended()
+  }
+}
+
+/** The open holds of this tree around the current asynchronous context, innermost first. */
+export function enclosingHolds(tree: string): TreeHold[] {
+  const holds: TreeHold[] = []
+  for (let frame = shared.context.get(); frame; frame = frame.outer) {
+    const { hold } = frame
+    if ('tree' in hold && hold.tree === tree && hold.isOpen) holds.push(hold)
+  }
+  return holds
+}

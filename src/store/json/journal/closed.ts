@@ -1,0 +1,139 @@
+import { existsSync, statSync } from 'node:fs'
+import type { LockMode } from '../../../errors.ts'
+import type { FileFormat } from '../../../features/backup/file-format.ts'
+import type { Finding } from '../../../features/backup/finding.ts'
+import { bytesSource } from '../../../features/backup/source.ts'
+import { readFile, readWholeNow } from '../../../features/backup/store-file.ts'
+import { storeFailure } from '../../../os/replace.ts'
+import type { TreeFormat } from '../../adapter.ts'
+import type { Tree } from '../json-tree.ts'
+import { treeText } from '../text.ts'
+import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './journal.ts'
+import { JournalFile } from './journal-file.ts'
+import { isMarked, unmark } from './mark.ts'
+import { journalGone, putAside } from './stale.ts'
+
+/**
+ * What stores without a journal of their own, and the command line, do about one that is there. All of it is called under
+ * the lock of the data file.
+ */
+
+/**
+ * The tree of a file that has a journal, with what is in that.
+ * @param durable both files shall survive power loss as they were read
+ * @throws as `JournalFile#news`
+ */
+export async function replayed(path: string, format: TreeFormat, durable: boolean): Promise<Tree> {
+  return withFile(path, format, async (file) => {
+    const tree = await treeIn(file, 'shared')
+    if (durable) await file.sync()
+    return tree
+  })
+}
+
+/** Puts a journal into its file, under the exclusive lock. */
+export async function checkpointed(path: string, format: TreeFormat): Promise<void> {
+  await withFile(path, format, async (file) => {
+    const tree = await treeIn(file, 'exclusive')
+    if (file.hasJournal) await file.checkpoint(treeText(tree, path, format))
+  })
+}
+
+/** A format of files that may have journals. */
+export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
+  return {
+    ...format,
+    read: async (path) => {
+      const content = await readFile(path)
+      if (!hasJournal(path)) {
+        if (isWithoutJournal(path)) throw journalGone(path)
+        return content
+      }
+      const text = treeText(await replayed(path, tree, false), path, tree)
+      return { ...content, source: bytesSource(Buffer.from(text)) }
+    },
+    beside: async (path) => findingsOf(path),
+    settle: async (path) => {
+      const findings = findingsOf(path)
+      const isOther = findings.some(({ what }) => what !== 'torn-tail')
+      const kept = isOther && hasJournal(path) ? putAside(path) : undefined
+      if (isOther) unmarkFile(path)
+      if (hasJournal(path)) await checkpointed(path, tree)
+      return { findings, kept: kept === undefined ? [] : [kept] }
+    },
+  }
+}
+
+function findingsOf(path: string): Finding[] {
+  const file = journalOf(path)
+  if (!hasJournal(path)) return isWithoutJournal(path) ? [GONE] : []
+  const bytes = readWholeNow(file)
+  const entries = entriesOf(bytes)
+  const { end } = entries
+  if (entries.base === undefined && isWithoutJournal(path)) return [{ ...GONE, file }]
+  if (!isJournal(bytes, entries)) {
+    return [
+      {
+        what: 'foreign',
+        message: 'it has the name of a journal, and is none of ours',
+        mend: PUT_ASIDE,
+        file,
+      },
+    ]
+  }
+  const hash = existsSync(path) ? hashOf(readWholeNow(path)) : undefined
+  if (relationTo(hash, entries) === 'stale') {
+    const message =
+      'it is the journal of another content than the file has now: somebody replaced that without it'
+    return [{ what: 'stale-journal', message, mend: PUT_ASIDE, file }]
+  }
+  if (end === bytes.length) return []
+  const message = `it ends in ${bytes.length - end} bytes of an operation that was cut short`
+  return [
+    { what: 'torn-tail', message, mend: 'The next writer cuts them off and keeps them.', file, byte: end },
+  ]
+}
+
+/** Whether the file had a journal when it was last written to. */
+function isWithoutJournal(path: string): boolean {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false })
+    return found !== undefined && isMarked(found)
+  } catch (error) {
+    throw storeFailure(path, 'look at', error)
+  }
+}
+
+function unmarkFile(path: string): void {
+  try {
+    unmark(path)
+  } catch (cause) {
+    throw storeFailure(path, 'change the mode of', cause)
+  }
+}
+
+const GONE: Finding = {
+  what: 'journal-gone',
+  message: 'its journal is gone, or emptied: what was changed since this file was written is in neither',
+  mend: 'Put the journal back from a copy. `pslock repair` goes on without it.',
+}
+
+const PUT_ASIDE = '`pslock repair` puts it aside; look whether you miss something that is in it.'
+
+async function treeIn(file: JournalFile, mode: LockMode): Promise<Tree> {
+  const news = await file.news(mode)
+  return news.kind === 'all' ? news.tree : undefined
+}
+
+async function withFile<T>(
+  path: string,
+  format: TreeFormat,
+  run: (file: JournalFile) => Promise<T>,
+): Promise<T> {
+  const file = new JournalFile(path, format, true)
+  try {
+    return await run(file)
+  } finally {
+    file.close()
+  }
+}

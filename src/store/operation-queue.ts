@@ -1,0 +1,404 @@
+import { setTimeout } from 'node:timers/promises'
+import type { LockMode } from '../errors.ts'
+import type { Call } from '../features/hooks/hook.ts'
+import { Hooks } from '../features/hooks/hooks.ts'
+import type { Told } from '../features/hooks/told.ts'
+import { Context } from '../lock/context.ts'
+import { during, enclosing } from '../lock/enter.ts'
+import { mustTurn, turned } from '../lock/event-loop.ts'
+import type { Hold } from '../lock/hold.ts'
+import { joins } from '../lock/options.ts'
+import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
+import type { Patience } from '../lock/room.ts'
+import { beginPass, endPass } from './at-once.ts'
+import { enterFor, enterNow, ofStore, refuseWaiting } from './entrance.ts'
+import { OneAtATime } from './one-at-a-time.ts'
+import { type Issued, Operation } from './operation.ts'
+import { Outcomes, type Settle } from './outcomes.ts'
+import { outsideAll } from './outside.ts'
+import { requireOwn } from './owners.ts'
+import { type Pass, runInPass } from './pass.ts'
+import { QueueWatch } from './queue-watch.ts'
+import { notInside, writeInView } from './refusals.ts'
+import { Scope } from './scope.ts'
+import { Unlocked } from './unlocked.ts'
+
+/** A pass takes no more operations from the queue after this long under the lock. */
+const PASS_MS = 10
+
+/** What only looks at memory, at once: it can do without the lock. */
+function onlyLooks({ mode, kind, isSelfContained }: Operation): boolean {
+  return mode === 'shared' && kind === 'call' && isSelfContained
+}
+
+/**
+ * So often a reader that waits for the lock looks whether it can do without, more and more rarely: after 40 ms, 200, 840 and
+ * 3,400. What kept it from that, the end of a file that is being mended, is over in a moment where nobody is stopped.
+ */
+const UNLOCKED_TRIES = 4
+const FIRST_PAUSE_MS = 40
+
+/**
+ * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
+ * granted share one hold, one catch-up, one write and one fsync; the lock is free again before any of them settles,
+ * so that `await db.insert(job); execFileSync('node', ['worker.js'])` finds it free.
+ */
+export class OperationQueue {
+  readonly #lock: PsLock
+  readonly #pass: Pass
+  readonly hooks: Hooks
+  readonly #queue: Operation[] = []
+  #draining: Promise<void> | undefined
+  /** Passes inside the user's own holds and ours take turns on the same memory. */
+  readonly #passes = new OneAtATime()
+  readonly #unlocked: Unlocked
+  readonly #watch = new QueueWatch(this.#queue)
+
+  /** @param path the data file */
+  constructor(lock: PsLock, pass: Pass, path: string) {
+    this.#lock = lock
+    this.#pass = pass
+    this.hooks = new Hooks(lock, path)
+    this.#unlocked = new Unlocked(this, lock, pass)
+  }
+
+  /**
+   * Runs an operation in a locked pass; inside another operation of this store as a part of that one, and inside the
+   * user's own hold of this lock in a pass within that hold. Everything a store does comes by here, so nothing goes
+   * past its hooks.
+   */
+  push<T>(mode: LockMode, run: () => T, issued: Issued = {}): Promise<Awaited<T>> {
+    try {
+      return (this.#readNow(mode, run, issued) ?? this.#issue(mode, run, issued)) as Promise<Awaited<T>>
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** Whether the caller runs inside an operation of this store; where `mode` is given, inside one of that mode. */
+  isInside(mode?: LockMode): boolean {
+    const scope = Scope.enclosing(this)
+    return scope !== undefined && (mode ?? scope.mode) === scope.mode
+  }
+
+  /** The time of the state that the caller sees: one for all of a transaction or a view. */
+  get now(): number {
+    return Scope.clock(this)
+  }
+
+  /** In an operation: should it be optimistic, it is a conflict where this is no longer so when it is written. */
+  provided(condition: () => boolean): void {
+    this.#unlocked.provided(condition)
+  }
+
+  /** @throws TransactionError where the caller runs inside an operation of this store */
+  requireOutside(what: string): void {
+    if (Scope.enclosing(this)) throw notInside(what, this.#lock.path)
+  }
+
+  /**
+   * Runs what takes the lock by itself, a restore, say: hooks are told of it as of an operation.
+   * @throws TransactionError where the caller runs inside an operation of this store
+   */
+  async beside<T>(mode: LockMode, call: Call, run: () => Promise<T>): Promise<T> {
+    this.hooks.requireNotAsking()
+    this.requireOutside(call.name)
+    if (!this.hooks.isUsed) return run()
+    const { site, patience } = lockInternals.entry(this.#lock, mode)
+    let done = 0
+    const counted = async () => {
+      const value = await run()
+      if (mode === 'exclusive') done++
+      return value
+    }
+    return this.hooks.inLine(mode, { call }, { outer: enclosing(site), patience }, (told) =>
+      told.watch(counted, () => done),
+    )
+  }
+
+  /** Resolves when everything issued so far has settled. */
+  async idle(): Promise<void> {
+    await this.hooks.idle()
+    while (this.#draining) await this.#draining
+    await this.#passes.idle()
+    if (!this.#isBusy) this.#watch.stop()
+  }
+
+  get #isBusy(): boolean {
+    return this.#queue.length > 0 || this.#passes.isRunning
+  }
+
+  /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
+  #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
+    // A step of something else is not run here: what fails in it is not tried again, but said.
+    if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
+    if (this.hooks.isUsed || Scope.enclosing(this) || lockInternals.isClosing(this.#lock)) return undefined
+    // It comes first in the queue then, so that what is asked for after it is done after it.
+    if (mustTurn()) return undefined
+    Context.rest()
+    const read = this.#pass.readNow?.(run)
+    return read && Promise.resolve(read.value)
+  }
+
+  #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+    this.hooks.requireNotAsking()
+    const scope = joins(issued) ? Scope.enclosing(this) : undefined
+    if (scope) return this.#join(scope, mode, run, issued)
+    const { site, patience } = lockInternals.entry(this.#lock, mode, issued)
+    const outer = joins(issued) ? enclosing(site) : undefined
+    if (!this.hooks.tell(issued)) return this.#push(mode, run, issued, patience, outer)
+    return this.hooks.inLine(mode, issued, { outer, patience }, async (told) => {
+      // Anew: meanwhile the store may have been closed, or the operation aborted.
+      const { patience } = lockInternals.entry(this.#lock, mode, issued)
+      return this.#push(mode, run, { ...issued, told }, patience, outer)
+    })
+  }
+
+  #push(
+    mode: LockMode,
+    run: () => unknown,
+    issued: Issued,
+    patience: Patience,
+    outer: Hold | undefined,
+  ): Promise<unknown> {
+    const operation = new Operation(mode, run, issued)
+    if (outer) {
+      if (mode === 'exclusive') requireOwn(outer, this, this.#lock.path)
+      this.#within(outer, operation).catch((error) => operation.reject(error))
+      return operation.promise
+    }
+    const timedOut = () => patience.onTimeout(operation.waitedMs)
+    if (issued.timeoutMs === 0 && this.#isBusy && !issued.mayQueue) throw timedOut()
+    operation.waitBehind((reason) => {
+      const index = this.#queue.indexOf(operation)
+      if (index !== -1) this.#queue.splice(index, 1)
+      operation.reject(reason())
+    }, timedOut)
+    this.#queue.push(operation)
+    if (issued.timeoutMs === undefined) this.#watch.start(patience)
+    this.#start()
+    return operation.promise
+  }
+
+  #start(): void {
+    // Later in this tick: calls issued together (`Promise.all`) then share the hold.
+    this.#draining ??= Promise.resolve().then(() => outsideAll(() => this.#drain()))
+  }
+
+  #join(scope: Scope, mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
+    const part = (told?: Told) => {
+      if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
+      return runInPass(this, this.#pass, 'savepoint', { mode, run, told })
+    }
+    if (!this.hooks.tell(issued)) return scope.issue(() => part())
+    return scope.issue(() => this.hooks.part(scope.told, mode, issued, async (told) => part(told)))
+  }
+
+  async #within(outer: Hold, operation: Operation): Promise<void> {
+    const { site, patience } = lockInternals.entry(this.#lock, operation.mode, operation)
+    const settle = await during(site, outer, operation.mode, patience, (hold) => {
+      ofStore(hold)
+      // It cannot be committed now, and to wait for each other would be to wait for ever.
+      this.#unlocked.giveUp()
+      return this.#passes.run(() => this.#underLock([operation], operation.mode, hold))
+    })
+    await settle()
+  }
+
+  async #drain(): Promise<void> {
+    for (let head = this.#queue[0]; head; head = this.#queue[0]) {
+      const turn = beginPass(() => !head?.isInHold)
+      if (turn) await turn
+      try {
+        if (mustTurn()) await turned()
+        await this.#onePass()
+      } catch (error) {
+        refuseWaiting(this.#queue, error)
+      } finally {
+        endPass()
+      }
+    }
+    this.#draining = undefined
+  }
+
+  async #onePass(): Promise<void> {
+    const mode = this.#queue.some((operation) => operation.mode === 'exclusive') ? 'exclusive' : 'shared'
+    const head = this.#queue[0]
+    if (!head) return
+    head.stopWaiting()
+    if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
+    // No lock file is made for those who only look.
+    if (mode === 'shared' && (await this.#readUnlocked())) return
+    const hold = enterNow(this.#lock, mode, head) ?? (await this.#enter(mode, head))
+    if (hold === 'unlocked') return
+    let settle: Settle
+    try {
+      settle = await this.#passes.run(() => this.#underLock(this.#queue, mode, hold))
+    } finally {
+      const ended = hold?.end()
+      if (ended) await ended
+    }
+    await settle()
+  }
+
+  /** @returns 'unlocked' where what came first only looked, and it has been run while somebody else held the lock */
+  async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
+    if (!onlyLooks(head) || !this.#pass.catchUpUnlocked) return enterFor(this.#lock, mode, head)
+    if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
+    const served = new AbortController()
+    const entering = enterFor(this.#lock, mode, head, served.signal)
+    const entered = entering.then(
+      () => true,
+      () => true,
+    )
+    for (let tries = 0, pauseMs = FIRST_PAUSE_MS; tries < UNLOCKED_TRIES; tries++, pauseMs *= 4) {
+      const pause = new AbortController()
+      const paused = setTimeout(pauseMs, false, { signal: pause.signal }).catch(() => false)
+      const isOver = await Promise.race([entered, paused])
+      pause.abort()
+      if (isOver) break
+      if (!(await this.#readUnlocked())) continue
+      served.abort()
+      const hold = await entering.catch(() => undefined)
+      await hold?.end()
+      return 'unlocked'
+    }
+    return entering
+  }
+
+  /** Whether what comes first only looks, and may do without the lock. */
+  get #canReadUnlocked(): boolean {
+    const head = this.#queue[0]
+    return head !== undefined && onlyLooks(head) && this.#canGoWithout(head)
+  }
+
+  #canGoWithout({ signal }: Operation): boolean {
+    // What waits for a pass of this process has no end of its own: it may wait for itself.
+    if (this.#passes.isRunning || lockInternals.isClosing(this.#lock) || signal?.aborted) return false
+    return this.#pass.catchUpUnlocked !== undefined
+  }
+
+  /** Runs those that come first and only look without the lock. @returns false where they need it */
+  async #readUnlocked(): Promise<boolean> {
+    if (!this.#canReadUnlocked) return false
+    const settle = await this.#passes.run(async () => {
+      try {
+        if (!(await this.#pass.catchUpUnlocked?.())) return undefined
+        return await this.#runQueued(this.#queue, 'shared', undefined, onlyLooks)
+      } catch (error) {
+        const refused: Operation[] = []
+        while (this.#queue[0] && onlyLooks(this.#queue[0])) refused.push(this.#queue.shift() as Operation)
+        return () => {
+          for (const operation of refused) operation.reject(error)
+        }
+      } finally {
+        this.#pass.end()
+      }
+    })
+    if (!settle) return false
+    await settle()
+    return true
+  }
+
+  /** Runs on one state: the lock is free again as soon as that state is in memory, which nobody else touches. */
+  async #apart(operation: Operation): Promise<void> {
+    // Who means to write mends what must be mended now, or would meet it as a conflict again and again.
+    const mode = operation.kind === 'view' ? 'shared' : 'exclusive'
+    if (mode === 'shared' && this.#canGoWithout(operation) && (await this.#viewUnlocked(operation))) return
+    const hold = await enterFor(this.#lock, mode, operation)
+    this.#queue.shift()
+    await this.#passes
+      .run(() => this.#unlocked.run(operation, mode, hold))
+      .then(
+        (value) => operation.resolve(value),
+        (error) => operation.reject(error),
+      )
+  }
+
+  /** @returns false where the view, which comes first, needs the lock */
+  #viewUnlocked(operation: Operation): Promise<boolean> {
+    return this.#passes.run(async () => {
+      try {
+        if (!(await this.#pass.catchUpUnlocked?.())) return false
+      } catch (error) {
+        this.#queue.shift()
+        operation.reject(error)
+        return true
+      } finally {
+        this.#pass.end()
+      }
+      this.#queue.shift()
+      await this.#unlocked.view(operation).then(
+        (value) => operation.resolve(value),
+        (error) => operation.reject(error),
+      )
+      return true
+    })
+  }
+
+  #run(operation: Operation, hold: Hold | undefined): unknown {
+    if (operation.isSelfContained && !operation.told) {
+      // Nothing asks for it inside: without a context one process does 1.7 times the `$inc`.
+      Context.rest()
+      return this.#pass.run(operation.run, operation.mode)
+    }
+    const run = () => runInPass(this, this.#pass, 'run', operation)
+    return hold ? hold.run(run) : run()
+  }
+
+  /** Catches up, and runs what is queued now; returns what settles it, to be called once the lock is released. */
+  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<Settle> {
+    if (hold && mode === 'exclusive') hold.owner = this
+    try {
+      const isBlind = queue[0]?.isBlind?.() ?? false
+      const caughtUp = this.#pass.catchUp(mode, isBlind)
+      if (caughtUp) await caughtUp
+      // What a blind one could pass over the others need: the next pass is their own.
+      return await this.#runQueued(queue, mode, hold, (next) => !isBlind || Boolean(next.isBlind?.()))
+    } catch (error) {
+      // Catching up failed: nothing was run, and every operation of this pass would fail the same way.
+      const refused = queue.splice(0, queue.length)
+      return () => {
+        for (const operation of refused) operation.reject(error)
+      }
+    } finally {
+      this.#pass.end()
+    }
+  }
+
+  /** Runs what is queued now, as far as it `fits`, on memory that is caught up, and commits it. */
+  async #runQueued(
+    queue: Operation[],
+    mode: LockMode,
+    hold: Hold | undefined,
+    fits: (next: Operation) => boolean,
+  ): Promise<Settle> {
+    const outcomes = new Outcomes()
+    const until = performance.now() + PASS_MS
+    for (let left = queue.length; left > 0 && (outcomes.isEmpty || performance.now() < until); left--) {
+      const next = queue[0]
+      if (!next || (mode === 'shared' && next.mode === 'exclusive') || !fits(next)) break
+      // The user's code may take its time: nothing of others shall wait for its end to be written.
+      if (next.kind !== 'call' && !outcomes.isEmpty) break
+      queue.shift()
+      next.stopWaiting()
+      try {
+        outcomes.succeeded(next, await next.inContext(() => this.#run(next, hold)))
+      } catch (error) {
+        outcomes.failed(next, error)
+      }
+      if (next.kind !== 'call') break
+    }
+    try {
+      const commit = this.#pass.commit()
+      outcomes.commit = commit instanceof Promise ? await commit : commit
+    } catch (error) {
+      return () => outcomes.rejectAll(error)
+    }
+    return () => outcomes.settle((again) => this.#again(again))
+  }
+
+  #again(operations: Operation[]): void {
+    if (this.#queue.unshift(...operations) > 0) this.#start()
+  }
+}

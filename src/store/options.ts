@@ -1,0 +1,138 @@
+import { basename, resolve } from 'node:path'
+import { durationMs, type OptionNames, optionNames, requirePath, show } from '../arguments.ts'
+import { DEFAULTS } from '../lock/options.ts'
+import { PsLock } from '../lock/ps-lock.ts'
+import { canonicalPath } from '../os/lock-file.ts'
+
+/** What a resolved promise promises about power loss. */
+export type Durability = 'process' | 'disk'
+
+/** Options that every locked store takes. */
+export interface StoreOptions {
+  /**
+   * Longest wait for the lock, in milliseconds; `Infinity` waits for ever.
+   * @default 30_000
+   */
+  readonly timeoutMs?: number | undefined
+  /**
+   * `process`: a resolved operation is seen by every process and survives any crash of a process. `disk`: it also
+   * survives power loss (fsync before the promise resolves, one for all operations that were queued together).
+   * @default 'process'
+   */
+  readonly durability?: Durability | undefined
+  /**
+   * Where the lock file is, when it cannot be beside the data. Every process must use the same one.
+   * @default `<real path of the data file>.lock`
+   */
+  readonly lockPath?: string | undefined
+  /**
+   * How long this process may go on without letting others go first, in milliseconds.
+   * @default 4
+   */
+  readonly sliceMs?: number | undefined
+}
+
+/** By name, so that an adapter can add its own to them. */
+const STORE_OPTIONS: { readonly [K in keyof StoreOptions]-?: true } = {
+  timeoutMs: true,
+  durability: true,
+  lockPath: true,
+  sliceMs: true,
+}
+
+export const STORE_NAMES: OptionNames = optionNames<StoreOptions>(STORE_OPTIONS)
+
+/** Options of stores whose file is a log of lines, which grows until it is compacted. */
+export interface LogOptions extends StoreOptions {
+  /**
+   * `auto`: the file is rewritten when as many of its bytes are stale as are live, and it has a mebibyte; by one process,
+   * beside its operations. `manual`: only where the program asks for it (NeDB: `compactDatafile`, `loadDatabase`, a timer
+   * of `setAutocompactionInterval`, which does nothing where nothing is stale).
+   * @default 'auto'
+   */
+  readonly compaction?: 'auto' | 'manual' | undefined
+}
+
+export const LOG_OPTIONS: { readonly [K in keyof LogOptions]-?: true } = {
+  ...STORE_OPTIONS,
+  compaction: true,
+}
+
+export const LOG_NAMES: OptionNames = optionNames<LogOptions>(LOG_OPTIONS)
+
+/** Options of stores whose memory is one JSON tree. */
+export interface TreeOptions extends StoreOptions {
+  /**
+   * Changes are added to `<file>.journal`, and the file is written anew only when that has outgrown it, on `close()`, and by
+   * `checkpoint()`: an update costs what it changes, not what the file holds. Until then the vanilla library sees the
+   * file as it was. Data can only be changed in `update()` and `transaction()`.
+   * @default false
+   */
+  readonly journal?: boolean | undefined
+}
+
+export const TREE_OPTIONS: { readonly [K in keyof TreeOptions]-?: true } = { ...STORE_OPTIONS, journal: true }
+
+export const TREE_NAMES: OptionNames = optionNames<TreeOptions>(TREE_OPTIONS)
+
+/** The checked options, with the lock they ask for. */
+export interface OpenOptions {
+  readonly lock: PsLock
+  readonly timeoutMs: number
+  readonly durability: Durability
+}
+
+export interface OpenLogOptions extends OpenOptions {
+  readonly compaction: 'auto' | 'manual'
+}
+
+/** @throws TypeError that shows the wrong value */
+export function openLogOptions(path: string, options: LogOptions): OpenLogOptions {
+  const { compaction = 'auto' } = options
+  if (compaction !== 'auto' && compaction !== 'manual') {
+    throw new TypeError(`compaction must be 'auto' or 'manual', got ${show(compaction)}`)
+  }
+  return { ...openOptions(path, options), compaction }
+}
+
+/** @throws TypeError that shows the wrong value */
+export function openOptions(path: string, options: StoreOptions): OpenOptions {
+  const { durability = 'process', timeoutMs, lockPath, sliceMs } = options
+  requireStoreName(requirePath(path, 'path'), lockPath)
+  if (durability !== 'process' && durability !== 'disk') {
+    throw new TypeError(`durability must be 'process' or 'disk', got ${show(durability)}`)
+  }
+  return {
+    lock: new PsLock(path, { timeoutMs, sliceMs, lockPath: lockPath ?? undefined }),
+    timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
+    durability,
+  }
+}
+
+/** NAME_MAX of every usual file system, less what the longest name beside it has more: `.<name>.journal.<8 digits>.pslock.tmp`. */
+const MOST_NAME_BYTES = 255 - 29
+
+/**
+ * Now, and not at the first write or crash: no later one could be kept, or told from a lock that is lost. Of what the path
+ * leads to through symbolic links.
+ */
+function requireStoreName(path: string, lockPath: string | undefined): void {
+  const file = canonicalPath(path)
+  const leads = file === resolve(path) ? '' : ` (${show(file)})`
+  const bytes = Buffer.byteLength(basename(file))
+  if (bytes > MOST_NAME_BYTES) {
+    throw new TypeError(
+      `the name of the file of a store has at most ${MOST_NAME_BYTES} bytes, since longer names are needed beside it; ` +
+        `choose a shorter one: ${show(path)}${leads} has ${bytes}`,
+    )
+  }
+  if (
+    lockPath === undefined || lockPath === null
+      ? file.endsWith('.lock')
+      : canonicalPath(requirePath(lockPath, 'lockPath')) === file
+  ) {
+    throw new TypeError(
+      `${show(path)}${leads} would be the file of a store and its lock file in one: choose another name, or another lockPath`,
+    )
+  }
+}

@@ -1,0 +1,159 @@
+import { show } from '../../arguments.ts'
+import type { LockMode } from '../../errors.ts'
+import { type Copyable, copyable } from '../../features/backup/copyable.ts'
+import { allOf } from '../../features/backup/source.ts'
+import { textFormat } from '../../features/backup/text-format.ts'
+import type { Call } from '../../features/hooks/hook.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { ImageAdapter } from '../adapter.ts'
+import { OperationQueue } from '../operation-queue.ts'
+import type { OpenOptions } from '../options.ts'
+import type { Commit, Pass } from '../pass.ts'
+import { untilUnsplit } from '../patience.ts'
+import { readFailure } from '../read-failure.ts'
+import { type Transacting, transacting } from '../transaction.ts'
+import { ImageFile } from './image-file.ts'
+
+/**
+ * A store whose file is one text and whose memory only its adapter understands. After every changing operation the
+ * store is asked for its text; when something fails it is given the last good one back.
+ */
+export class ImageStore<S extends object> implements Pass {
+  readonly #store: S
+  readonly #adapter: ImageAdapter<S>
+  readonly #options: OpenOptions
+  readonly #file: ImageFile
+  readonly queue: OperationQueue
+  readonly doors: Transacting<void>
+  readonly copyable: Copyable
+  /** What the file holds; undefined: there is none, or it was not read yet. */
+  #saved: string | undefined
+  /** What the operations of this pass have made of it. */
+  #text: string | undefined
+  #running: LockMode | undefined
+  #revision = 0
+
+  constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
+    this.#store = store
+    this.#adapter = adapter
+    this.#options = options
+    this.#file = new ImageFile(path, options.durability === 'disk', (text) => text === this.#saved)
+    this.queue = new OperationQueue(options.lock, this, path)
+    this.doors = transacting(this.queue)
+    this.copyable = copyable(path, options, this.queue, {
+      // What its texts look like is known to the store alone, which is asked in `tryOn`.
+      format: textFormat(adapter.name, () => {}),
+      tryOn: async (content) => this.#tryOn((await allOf(content)).toString()),
+    })
+  }
+
+  get revision(): number {
+    return this.#revision
+  }
+
+  perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>> {
+    return this.queue.push(mode, run, { call })
+  }
+
+  async close(): Promise<void> {
+    await this.queue.idle()
+    this.#file.close()
+  }
+
+  async catchUp(mode: LockMode): Promise<void> {
+    try {
+      const news = await untilUnsplit(this.#options.timeoutMs, () => this.#file.news(mode))
+      if (news.kind !== 'none') {
+        const text = news.kind === 'missing' ? undefined : await this.#file.read(news.size)
+        this.#adapter.load(this.#store, text)
+        this.#saved = text
+      }
+      this.#text = this.#saved
+    } catch (error) {
+      this.#file.forget()
+      throw readFailure(this.#adapter.name, this.#file.path, error)
+    }
+  }
+
+  async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    const before = this.#text
+    const outer = this.#running
+    this.#running = mode
+    const revision = this.#revision
+    try {
+      const result = await operation()
+      if (mode === 'exclusive') this.#text = this.#save()
+      if (this.#text !== before) this.#revision++
+      return result
+    } catch (error) {
+      // Whatever it did half is gone: the store is as before this operation.
+      this.#text = before
+      this.#revision = revision
+      this.#adapter.load(this.#store, before)
+      throw error
+    } finally {
+      this.#running = outer
+    }
+  }
+
+  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    // What the outer method did so far is no part of what a throw here undoes.
+    if (this.#running === 'exclusive') this.#text = this.#save()
+    return this.run(operation, mode)
+  }
+
+  isFresh(): boolean | Promise<boolean> {
+    return this.#file.isFresh('exclusive')
+  }
+
+  abandon(): void {
+    this.#text = this.#saved
+    this.#adapter.load(this.#store, this.#saved)
+    // It may be newer than what is in memory now: the next look shall say so.
+    this.#file.forget()
+  }
+
+  async commit(): Promise<Commit> {
+    const settle = this.#options.durability === 'disk' ? () => this.settle() : undefined
+    if (this.#text === this.#saved || this.#text === undefined)
+      return { committed: Number.POSITIVE_INFINITY, settle }
+    try {
+      await this.#file.replace(this.#text)
+      this.#saved = this.#text
+      return { committed: Number.POSITIVE_INFINITY }
+    } catch (error) {
+      this.#adapter.load(this.#store, this.#saved)
+      return { committed: 0, error: storeFailure(this.#file.path, 'write', error) }
+    }
+  }
+
+  async settle(): Promise<void> {
+    if (this.#options.durability === 'disk' && !this.#file.isSynced) await this.#file.sync()
+  }
+
+  /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */
+  async #tryOn(text: string): Promise<void> {
+    const undo = new Error('undone on purpose')
+    const load = () => {
+      try {
+        this.#adapter.load(this.#store, text)
+      } catch (error) {
+        throw readFailure(this.#adapter.name, 'the dump', error)
+      }
+      throw undo
+    }
+    await this.queue.push('exclusive', load, { kind: 'transaction', isInternal: true }).catch((error) => {
+      if (error !== undo) throw error
+    })
+  }
+
+  #save(): string {
+    const text: unknown = this.#adapter.save(this.#store)
+    if (typeof text === 'string') return text
+    throw new TypeError(`save() of the ${this.#adapter.name} adapter must return a text, got ${show(text)}`)
+  }
+
+  end(): void {
+    this.#file.unlockData()
+  }
+}

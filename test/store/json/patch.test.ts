@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict'
+import { patch } from '../../../src/store/json/patch.ts'
+import { newSeed, note, random } from '../../fixtures/random.ts'
+
+type Tree = Record<string, unknown>
+const json = <T = Tree>(text: string): T => JSON.parse(text) as T
+
+/** `const { posts } = db.data` must stay what is in `db.data` when other processes' changes come in. */
+describe('patching a tree in place', () => {
+  it('keeps the identity of containers by their path', () => {
+    const target = { posts: [{ t: 'a' }], settings: { theme: { dark: true } } }
+    const { posts, settings } = target
+    const [first] = posts
+    const { theme } = settings
+    const source = { posts: [{ t: 'A' }, { t: 'b' }], settings: { theme: { dark: false } }, more: 1 }
+    assert.equal(patch(target, source), target)
+    assert.deepEqual(target, source)
+    assert.equal(target.posts, posts)
+    assert.equal(target.posts[0], first)
+    assert.equal(target.settings.theme, theme)
+  })
+
+  it('keeps the identity of records by their id, wherever they move', () => {
+    const target = [
+      { id: 1, t: 'a', tags: ['x'] },
+      { id: 2, t: 'b', tags: [] as string[] },
+      { id: 3, t: 'c', tags: [] as string[] },
+    ]
+    const [one, two, three] = target
+    const tags = one!.tags
+    const source = [
+      { id: 3, t: 'C', tags: [] },
+      { id: 4, t: 'new', tags: [] },
+      { id: 1, t: 'a', tags: ['x', 'y'] },
+    ]
+    assert.equal(patch(target, source), target)
+    assert.deepEqual(target, source)
+    assert.equal(target[0], three)
+    assert.equal(target[2], one)
+    assert.equal(target[2]!.tags, tags)
+    assert.ok(!target.includes(two!))
+    assert.deepEqual(two, { id: 2, t: 'b', tags: [] }, 'who keeps a deleted record still sees its last state')
+  })
+
+  it('tells records with ids 1 and "1" apart', () => {
+    const target: Tree[] = [{ id: 1 }, { id: '1' }]
+    const [number, text] = target
+    patch(target, [{ id: '1' }, { id: 1 }])
+    assert.deepEqual(
+      [target[0], target[1]].map((one) => one === number),
+      [false, true],
+    )
+    assert.equal(target[0], text)
+  })
+
+  it('identifies records by _id too', () => {
+    const target = [{ _id: 'a' }, { _id: 'b' }]
+    const [a] = target
+    patch(target, [{ _id: 'b' }, { _id: 'a' }])
+    assert.equal(target[1], a)
+  })
+
+  it('keeps the identity of the records behind one that is put in, taken out, or has no id', () => {
+    for (const between of [[{ id: 9 }], [], [{}], ['text']]) {
+      const target: unknown[] = [
+        { id: 1, n: 0 },
+        { id: 2, n: 0 },
+        { id: 3, n: 0 },
+        { id: 4, n: 0 },
+      ]
+      const [one, , three, four] = target
+      const source = [{ id: 1, n: 1 }, ...between, { id: 3, n: 1 }, { id: 4, n: 1 }, { id: 5, n: 1 }]
+      patch(target, source)
+      assert.deepEqual(target, source)
+      assert.deepEqual(
+        [target[0], ...target.slice(-3, -1)].map((element, i) => element === [one, three, four][i]),
+        [true, true, true],
+      )
+    }
+  })
+
+  it('compares the ids of records without writing them as text', () => {
+    const records = () => Array.from({ length: 500 }, (_, id) => ({ id, text: 'x' }))
+    const target = records()
+    const { stringify } = JSON
+    let written = 0
+    JSON.stringify = ((...args: Parameters<typeof stringify>) => {
+      written++
+      return stringify(...args)
+    }) as typeof stringify
+    try {
+      patch(target, [...records(), { id: 500, text: 'new' }])
+    } finally {
+      JSON.stringify = stringify
+    }
+    assert.deepEqual([target.length, written], [501, 0])
+  })
+
+  it('does not turn a record into another one that took its place', () => {
+    const target: Tree[] = [{ id: 1, t: 'a' }]
+    const [a] = target
+    patch(target, [{ id: 2, t: 'b' }])
+    assert.deepEqual(a, { id: 1, t: 'a' })
+    assert.deepEqual(target, [{ id: 2, t: 'b' }])
+  })
+
+  it('keeps records with the same id apart', () => {
+    const target = [{ id: 1, n: 0 }]
+    patch(target, [
+      { id: 1, n: 1 },
+      { id: 1, n: 2 },
+    ])
+    assert.deepEqual(target, [
+      { id: 1, n: 1 },
+      { id: 1, n: 2 },
+    ])
+  })
+
+  it('separates an object that stands at two places when the places differ', () => {
+    const shared = { id: 1, title: 'old' }
+    const target = { posts: [shared], selected: shared }
+    const source = json('{"posts":[{"id":1,"title":"new"}],"selected":{"id":1,"title":"old"}}')
+    patch(target, source)
+    assert.deepEqual(target, source)
+  })
+
+  it('replaces what changed its kind', () => {
+    const list = [1]
+    const target: Tree = { a: list, b: {}, c: 1, d: null, e: 'x' }
+    const source = { a: { 0: 1 }, b: [], c: { n: 1 }, d: [null], e: null }
+    patch(target, source)
+    assert.deepEqual(target, source)
+    assert.deepEqual(list, [1])
+  })
+
+  it('returns the source where the root itself changed its kind', () => {
+    const source = [1]
+    assert.equal(patch({ a: 1 }, source), source)
+    assert.equal(patch([], null), null)
+    assert.equal(patch(null, 0), 0)
+  })
+
+  it('removes keys and elements that are gone', () => {
+    const target: Tree = { a: 1, b: { c: 1, d: 2 }, list: [1, 2, 3] }
+    patch(target, { b: { d: 2 }, list: [3] })
+    assert.deepEqual(target, { b: { d: 2 }, list: [3] })
+    assert.equal((target.list as unknown[]).length, 1)
+  })
+
+  it('treats the key __proto__ as any other', () => {
+    const target = json('{"__proto__":{"a":1},"b":1}')
+    const source = json('{"b":2,"__proto__":{"a":2,"c":3}}')
+    patch(target, source)
+    assert.equal(Object.getPrototypeOf(target), Object.prototype)
+    assert.deepEqual(Object.getOwnPropertyDescriptor(target, '__proto__')?.value, { a: 2, c: 3 })
+    patch(target, json('{"b":2}'))
+    assert.ok(!Object.hasOwn(target, '__proto__'))
+    assert.equal(({} as Tree).c, undefined)
+  })
+
+  it('makes any tree equal to any other, and keeps the root where its kind stays', () => {
+    const seed = newSeed()
+    const next = random(seed)
+    const pick = (below: number) => Math.floor(next() * below)
+    const tree = (depth: number): unknown => {
+      const kind = depth === 0 ? 0 : pick(5)
+      if (kind === 0) return [null, 0, '', true, pick(4), `s${pick(4)}`][pick(6)]
+      if (kind === 1) return Array.from({ length: pick(5) }, () => tree(depth - 1))
+      const entries = Array.from({ length: pick(4) }, () => [`k${pick(4)}`, tree(depth - 1)] as const)
+      const object = Object.fromEntries(entries)
+      if (kind === 2) return object
+      // Few ids, so that records meet again, sometimes twice in one array.
+      return Array.from({ length: pick(4) }, () => ({ id: pick(4), ...object, n: tree(1) }))
+    }
+    for (let round = 0; round < 5000; round++) {
+      const target = tree(4)
+      const source = tree(4)
+      const wanted = structuredClone(source)
+      const patched = patch(target, source)
+      assert.deepEqual(patched, wanted, `seed ${seed}, round ${round}`)
+      const sameKind =
+        typeof target === 'object' &&
+        target &&
+        typeof source === 'object' &&
+        source &&
+        Array.isArray(target) === Array.isArray(source)
+      if (sameKind) assert.equal(patched, target, `seed ${seed}, round ${round}`)
+    }
+    note(`seed ${seed}: 5000 patches`)
+  })
+})

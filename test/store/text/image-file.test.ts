@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CorruptStoreError, LockLostError } from '../../../src/errors.ts'
+import { ImageFile } from '../../../src/store/text/image-file.ts'
+import { useFolder } from '../../fixtures/folder.ts'
+import { failing, runScript } from '../../fixtures/lowdb-tools.ts'
+
+/** Rule C8: which version of a file is loaded is asked of a descriptor that is held, and of size and ctime. */
+describe('image file', () => {
+  const at = useFolder()
+  let file: ImageFile
+  beforeEach(() => {
+    file = new ImageFile(at('data'), false, () => false)
+  })
+  afterEach(() => {
+    file.unlockData()
+    file.close()
+  })
+
+  /** What the next look says, and what is read then. */
+  async function look(): Promise<string> {
+    const news = file.news('exclusive')
+    file.unlockData()
+    return news.kind === 'changed' ? file.read(news.size) : news.kind
+  }
+
+  it('says once that there is none, once that it changed, and nothing while it stays', async () => {
+    assert.equal(await look(), 'missing')
+    assert.equal(await look(), 'none')
+    assert.ok(file.isMissing)
+    writeFileSync(at('data'), 'one')
+    assert.equal(await look(), 'one')
+    assert.ok(!file.isMissing)
+    assert.equal(await look(), 'none')
+    unlinkSync(at('data'))
+    assert.equal(await look(), 'missing')
+    assert.equal(await look(), 'none')
+  })
+
+  it('knows its own writes, and tells the next writer of the same length in place', async () => {
+    await look()
+    await file.replace('mine')
+    file.unlockData()
+    assert.equal(await look(), 'none')
+    await sleep(25)
+    writeFileSync(at('data'), 'fore')
+    assert.equal(await look(), 'fore')
+  })
+
+  it('is not fooled by inode numbers that come back', async () => {
+    writeFileSync(at('data'), 'a0')
+    await look()
+    let reused = 0
+    for (let i = 1; i <= 40; i++) {
+      const { ino } = statSync(at('data'))
+      // Two replacements: the second may get the number that the first one freed.
+      for (const text of ['xx', `b${i % 10}`]) {
+        writeFileSync(at('new'), text)
+        renameSync(at('new'), at('data'))
+      }
+      if (statSync(at('data')).ino === ino) reused++
+      assert.equal(await look(), `b${i % 10}`)
+    }
+    assert.equal(reused, 0, 'a number cannot come back while its descriptor is held')
+  })
+
+  it('reads again after forget()', async () => {
+    writeFileSync(at('data'), 'one')
+    await look()
+    file.forget()
+    assert.equal(await look(), 'one')
+    unlinkSync(at('data'))
+    await look()
+    file.forget()
+    assert.equal(await look(), 'missing')
+  })
+
+  it('sees growth and truncation', async () => {
+    writeFileSync(at('data'), 'one')
+    await look()
+    appendFileSync(at('data'), ' two')
+    assert.equal(await look(), 'one two')
+    writeFileSync(at('data'), '')
+    assert.equal(await look(), '')
+  })
+
+  it('replaces as a whole, leaves nothing beside it, and has it locked until unlockData', async () => {
+    file.news('exclusive')
+    await file.replace('x'.repeat(300_000))
+    const other = new ImageFile(at('data'), false, () => false)
+    assert.ok((await failing(() => other.news('exclusive'))) instanceof LockLostError)
+    assert.equal(other.news('shared').kind, 'changed', 'readers are not kept out')
+    file.unlockData()
+    assert.equal(other.news('exclusive').kind, 'none')
+    other.unlockData()
+    other.close()
+    assert.equal(readFileSync(at('data'), 'utf8').length, 300_000)
+    assert.deepEqual(readdirSync(at()), ['data'])
+  })
+
+  it('a writer with another lock file is noticed before it overwrites', async () => {
+    writeFileSync(at('data'), 'one')
+    const other = new ImageFile(at('data'), false, () => false)
+    other.news('exclusive')
+    assert.ok((await failing(() => file.news('exclusive'))) instanceof LockLostError)
+    other.unlockData()
+    file.news('exclusive')
+    file.unlockData()
+    other.close()
+  })
+
+  it('bytes that are no UTF-8 are corrupt, not U+FFFD', async () => {
+    for (const length of [10, 200_000]) {
+      writeFileSync(at('data'), Buffer.alloc(length, 0xff))
+      assert.ok((await failing(look)) instanceof CorruptStoreError)
+      file.forget()
+    }
+    const news = file.news('shared')
+    assert.ok(news.kind === 'changed')
+    assert.throws(() => file.readSync(news.size), CorruptStoreError)
+  })
+
+  it('a folder is refused', async () => {
+    mkdirSync(at('data'))
+    assert.ok(String((await failing(look)).code).startsWith('PSLOCK_'))
+  })
+
+  it('a FIFO is refused, and does not block the thread', () => {
+    execFileSync('mkfifo', [at('data')])
+    const { out, signal } = runScript('lowdb-script', ['read', at('data')], ['timeout', '10'])
+    assert.deepEqual([signal, out.trim()], [null, 'PSLOCK_CORRUPT undefined'])
+  })
+})
