@@ -1,7 +1,7 @@
 import { LockTimeoutError, LockUpgradeError, type TreeLockHolder } from '../errors.ts'
-import { shared } from '../lock/shared-state.ts'
 import { STOPPED } from '../lock/timeout-error.ts'
 import { nameOf, type Request } from './acquisition.ts'
+import { treeHolds } from './tree-hold.ts'
 import { isInTheWay, type Noted, notedHolders } from './tree-holders.ts'
 
 /** Longest part of a command line that a message shows. */
@@ -69,10 +69,10 @@ function describe({ reason, pid, command, sinceMs = 0, state, stopped, name }: T
 
 /** Whether somebody in the way waits, in whichever tree, for what this very process holds. */
 function describeDeadlock(holders: readonly Noted[]): string {
-  for (const tree of new Set([...shared.treeHolds].map((hold) => hold.tree))) {
+  for (const tree of new Set([...treeHolds].map((hold) => hold.tree))) {
     const waiting = notedHolders(tree).filter(({ state }) => state === 'waiting')
     for (const waiter of waiting.filter(({ pid }) => holders.some((holder) => holder.pid === pid))) {
-      const held = [...shared.treeHolds].find(
+      const held = [...treeHolds].find(
         (hold) => hold.tree === tree && isInTheWay(waiter, hold.nodes, hold.mode),
       )
       if (held && waiter.pid !== undefined) {

@@ -3,6 +3,15 @@ import { type Frame, shared } from '../lock/shared-state.ts'
 import { type Granted, nameOf, type Request } from './acquisition.ts'
 import type { NodeLocks } from './node-locks.ts'
 
+const KEY = Symbol.for('pslock/1/tree-holds')
+
+const globals = globalThis as typeof globalThis & { [KEY]?: Set<TreeHold> }
+
+globals[KEY] ??= new Set()
+
+/** Every hold in this thread, whichever tree it is of, and whichever copy of the package it was taken through. */
+export const treeHolds: Set<TreeHold> = globals[KEY]
+
 /** One granted hold of a name. Code that runs inside it may take more: nested holds enter what this one has. */
 export class TreeHold {
   /** The lock file. */
@@ -31,7 +40,7 @@ export class TreeHold {
     this.acquiredAt = acquiredAt
     this.locks = granted.locks
     this.#granted = granted
-    shared.treeHolds.add(this)
+    treeHolds.add(this)
   }
 
   /** Whether something may still enter: a timer that fires after the callback settled is a newcomer. */
@@ -80,7 +89,7 @@ export class TreeHold {
   }
 
   #finish(): void {
-    shared.treeHolds.delete(this)
+    treeHolds.delete(this)
     shared.context.leave(this)
     this.#granted.locks.release()
     this.#granted.claim.close()
@@ -92,8 +101,8 @@ export class TreeHold {
 export function enclosingHolds(tree: string): TreeHold[] {
   const holds: TreeHold[] = []
   for (let frame = shared.context.get(); frame; frame = frame.outer) {
-    const { hold } = frame
-    if ('tree' in hold && hold.tree === tree && hold.isOpen) holds.push(hold)
+    const hold = frame.hold as Partial<TreeHold>
+    if (hold.tree === tree && hold.isOpen) holds.push(hold as TreeHold)
   }
   return holds
 }

@@ -1,5 +1,4 @@
 import type { TreeLockHolder, TreeLockMode } from '../errors.ts'
-import { shared } from '../lock/shared-state.ts'
 import { monotonicMs } from '../os/clock.ts'
 import { commandOf, stoppedness } from '../os/live-process.ts'
 import { isRangeBlocked } from '../os/ofd.ts'
@@ -9,6 +8,7 @@ import { pathOf } from './name.ts'
 import { nameAt, readNote, slotsOf } from './name-table.ts'
 import { type Note, parseNote, pidOf } from './note.ts'
 import { notedness } from './ranges.ts'
+import { treeHolds } from './tree-hold.ts'
 
 /** A holder, and the place of its note. */
 export interface Noted extends TreeLockHolder {
@@ -44,9 +44,7 @@ function liveNote(file: RecordFile, slot: number): Note | undefined {
 function describe(tree: string, slot: number, name: string, note: Note): Noted {
   const pid = pidOf(note)
   const own =
-    pid === process.pid
-      ? [...shared.treeHolds].find((hold) => hold.tree === tree && hold.slot === slot)
-      : undefined
+    pid === process.pid ? [...treeHolds].find((hold) => hold.tree === tree && hold.slot === slot) : undefined
   return {
     slot,
     name,

@@ -3,15 +3,15 @@ import { mustTurn, turn } from './event-loop.ts'
 import { isHeard, publish, publishFailure } from './events.ts'
 import { Hold } from './hold.ts'
 import type { Patience, Room } from './room.ts'
-import { type Frame, shared } from './shared-state.ts'
+import { shared } from './shared-state.ts'
 import type { Site } from './site.ts'
 
 /** The innermost hold of this lock file that the current asynchronous context runs in and that is still open. */
 export function enclosing(site: Site): Hold | undefined {
-  let frame: Frame | undefined = shared.context.get()
-  for (; frame; frame = frame.outer) {
-    const { hold } = frame
-    if ('site' in hold && hold.site === site && hold.isOpen) return hold
+  for (let frame = shared.context.get(); frame; frame = frame.outer) {
+    // Not by its class: it may be another copy's of this package.
+    const hold = frame.hold as Partial<Hold>
+    if (hold.site === site && hold.isOpen) return hold as Hold
   }
   return undefined
 }

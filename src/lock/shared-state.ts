@@ -1,11 +1,10 @@
-import type { TreeHold } from '../lock-tree/tree-hold.ts'
 import { Context } from './context.ts'
-import type { Hold } from './hold.ts'
 import type { Site } from './site.ts'
 
 /** One entry of the chain of holds that the current asynchronous context runs in, innermost first. */
 export interface Frame {
-  readonly hold: Hold | TreeHold
+  /** A `Hold`, or a hold of a floor above. */
+  readonly hold: object
   readonly outer: Frame | undefined
 }
 
@@ -13,8 +12,6 @@ interface SharedState {
   /** Every lock file this process has open, by its canonical path. */
   readonly sites: Map<string, Site>
   readonly context: Context<Frame>
-  /** Every hold of a LockTree in this thread, whichever tree it is of. */
-  readonly treeHolds: Set<TreeHold>
 }
 
 /**
@@ -28,7 +25,6 @@ const globals = globalThis as typeof globalThis & { [KEY]?: SharedState }
 globals[KEY] ??= {
   sites: new Map(),
   context: new Context<Frame>(),
-  treeHolds: new Set(),
 }
 
 export const shared: SharedState = globals[KEY]
