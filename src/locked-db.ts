@@ -369,7 +369,7 @@ export type Locking = (name: string) => ((run: () => unknown, call: Call) => Pro
  * The store with `lock` and `close` added and, where `locking` is given, its methods run under the lock. Members are
  * read from, and methods called on, the *real* store: a plain Proxy breaks classes with `#private` fields.
  */
-export function lockedProxy(store: object, { members, tables, doors }: Added, locking?: Locking): object {
+function lockedProxy(store: object, { members, tables, doors }: Added, locking?: Locking): object {
   const added: Record<PropertyKey, unknown> = {
     [Symbol.asyncDispose]: members.close,
   }
