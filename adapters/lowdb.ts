@@ -12,8 +12,7 @@ import {
 } from '../src/locked-db.ts'
 import type { TreeMemory } from '../src/store/adapter.ts'
 import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/store/options.ts'
-import type { Reads } from '../src/store/read-only.ts'
-import { syncTransactions, transactions } from '../src/store/transaction.ts'
+import { type Reads, syncTransactions, transactions } from '../src/store/transaction.ts'
 import {
   type AnyLow,
   type Edit,

@@ -62,5 +62,4 @@ export type {
   TreeSession,
 } from './store/adapter.ts'
 export type { Durability, LogOptions, StoreOptions, TreeOptions } from './store/options.ts'
-export type { DeepReadonly, ViewOf } from './store/read-only.ts'
-export type { TransactionOptions, Transactions } from './store/transaction.ts'
+export type { DeepReadonly, TransactionOptions, Transactions, ViewOf } from './store/transaction.ts'

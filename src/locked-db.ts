@@ -20,8 +20,7 @@ import type {
 } from './store/adapter.ts'
 import { JournalStore } from './store/json/journal/journal-store.ts'
 import { TreeStore } from './store/json/tree-store.ts'
-import { LogStore } from './store/log/log-store.ts'
-import type { OperationQueue } from './store/operation-queue.ts'
+import { LogEngine } from './store/log/log-engine.ts'
 import {
   LOG_NAMES,
   type LogOptions,
@@ -32,11 +31,12 @@ import {
   TREE_NAMES,
   type TreeOptions,
 } from './store/options.ts'
-import type { Reads } from './store/read-only.ts'
+import type { Pipeline } from './store/pipeline.ts'
 import { ImageStore } from './store/text/image-store.ts'
 import {
   memoryOnly,
   memoryOnlySync,
+  type Reads,
   type SyncTransactions,
   syncTransactions,
   type Transactions,
@@ -95,7 +95,7 @@ export function openLog<S extends object>(
 ): Opened<S, LogSession> {
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openLogOptions(real, options)
-  const log = new LogStore(real, opened, (session) => adapter.attach(store, session))
+  const log = new LogEngine(real, opened, (session) => adapter.attach(store, session))
   log.start()
   return { session: log, ...parts(real, opened.lock, log, adapter.rows) }
 }
@@ -168,7 +168,7 @@ function treeProxy<S extends object>(
 }
 
 interface Store {
-  readonly queue: OperationQueue
+  readonly queue: Pipeline
   /** Where it has blocking calls besides. @throws TransactionError inside one */
   requireOutside?(what: string): void
   readonly copyable: Copyable

@@ -6,10 +6,8 @@ import {
   type LogLine,
   unreadableLine,
 } from '../../src/features/backup/log-format.ts'
-import type { Place } from '../../src/store/log/lines.ts'
-import { UNIT_ID } from '../../src/store/log/unit.ts'
-import { isForeign, partsOf, twinOf } from './records.ts'
-import { uniqueKeys } from './unique-keys.ts'
+import { type Place, UNIT_ID } from '../../src/store/log/units.ts'
+import { isForeign, partsOf, twinOf } from './documents.ts'
 
 type Doc = Record<string, unknown>
 
@@ -192,4 +190,38 @@ function readIndexLine(record: Doc, unique: Map<string, { sparse: boolean }>): v
   }
   const removed = record.$$indexRemoved
   if (removed !== undefined) unique.delete([removed].flat().sort().join(','))
+}
+
+/**
+ * The keys under which a unique index has a document, as texts that are equal where NeDB's comparison says so.
+ * @param name of the index: a field, with dots into what it holds, or several of them behind commas
+ */
+function uniqueKeys(doc: Doc, name: string, sparse: boolean): string[] {
+  const fields = name.split(',')
+  const values = fields.map((field) => valueAt(doc, field.split('.')))
+  if (sparse && values.every((value) => value === undefined)) return []
+  const [only] = values
+  // Each element of an array is a key of its own.
+  if (fields.length === 1 && Array.isArray(only)) return [...new Set(only.map(indexKeyOf))]
+  return [fields.length === 1 ? indexKeyOf(only) : `(${values.map(indexKeyOf).join(', ')})`]
+}
+
+function valueAt(value: unknown, [first, ...rest]: readonly string[]): unknown {
+  if (first === undefined || !value) return first === undefined ? value : undefined
+  const inner = (value as Doc)[first]
+  const [next] = rest
+  if (!Array.isArray(inner) || next === undefined) return valueAt(inner, rest)
+  const index = Number.parseInt(next, 10)
+  if (!Number.isNaN(index)) return valueAt(inner[index], rest.slice(1))
+  return inner.map((element) => valueAt(element, rest))
+}
+
+/** Fields in any order are the same object. */
+function indexKeyOf(value: unknown): string {
+  if (value === undefined) return 'undefined'
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
 }

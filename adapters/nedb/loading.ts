@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { types } from 'node:util'
 import type { Loading } from '../../src/store/adapter.ts'
+import { fromLine, isDocument, isForeign, recordsIn } from './documents.ts'
 import type { Doc, IndexOptions, NedbIndex, NedbModel } from './internals.ts'
-import { fromLine, isDocument, isForeign, recordsIn } from './records.ts'
 
 /** Other work of the process gets its turn after so long. */
 const TURN_MS = 10

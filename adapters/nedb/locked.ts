@@ -5,21 +5,20 @@ import { errnoOf } from '../../src/errors.ts'
 import { storeFailure } from '../../src/os/replace.ts'
 import type { LogSession } from '../../src/store/adapter.ts'
 import { warnOfCompaction } from '../../src/store/log/compaction.ts'
-import type { BeforeLoad } from './before-load.ts'
-import { calling, nameCalls } from './calls.ts'
-import { ensureIndex, removeIndex } from './indexes.ts'
-import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
-import type { NedbMemory } from './memory.ts'
-import { model } from './model.ts'
-import type { OwnIndexes } from './own-indexes.ts'
 import {
+  makeStorable,
   type Paths,
   requireNoPrototype,
   requireOwnPaths,
   suspiciousAmong,
   suspiciousIn,
-} from './prototypes.ts'
-import { makeStorable, twinOf } from './records.ts'
+  twinOf,
+} from './documents.ts'
+import { type BeforeLoad, calling, nameCalls } from './executor.ts'
+import { ensureIndex, type OwnIndexes, removeIndex } from './indexes.ts'
+import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
+import type { NedbMemory } from './memory.ts'
+import { model } from './model.ts'
 
 /** What a store needs at hand once it is attached. */
 export interface Attached {

@@ -1,13 +1,13 @@
 import { CorruptStoreError } from '../../src/errors.ts'
 import type { InspectLines } from '../../src/features/backup/log-format.ts'
 import type { LogMemory, LogSession } from '../../src/store/adapter.ts'
-import type { LineCoder } from '../../src/store/log/unit.ts'
+import type { LineCoder } from '../../src/store/log/units.ts'
+import { fromLine, isDocument, toLine } from './documents.ts'
+import type { OwnIndexes } from './indexes.ts'
 import { inspectNedbLines } from './inspect.ts'
 import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel, NedbPersistence } from './internals.ts'
 import { Contents, NedbLoading } from './loading.ts'
-import type { OwnIndexes } from './own-indexes.ts'
 import { idIn, Pending } from './pending.ts'
-import { fromLine, isDocument, toLine } from './records.ts'
 
 /** What the memory of a store works with. */
 export interface MemoryParts {

@@ -1,6 +1,6 @@
 import { CorruptStoreError } from '../../src/errors.ts'
+import { fromLine } from './documents.ts'
 import type { Doc, NedbModel } from './internals.ts'
-import { fromLine } from './records.ts'
 
 /** So much text may be kept alive by lines that were cut from it. */
 const KEPT_CHARS = 16 * 2 ** 20

@@ -3,7 +3,7 @@ import type { InspectLines } from '../features/backup/log-format.ts'
 import type { Call } from '../features/hooks/hook.ts'
 import type { TableRows } from '../features/tables/rows.ts'
 import type { AcquireOptions } from '../lock/options.ts'
-import type { LineCoder } from './log/unit.ts'
+import type { LineCoder } from './log/units.ts'
 import type { Transacting } from './transaction.ts'
 
 /**

@@ -1,11 +1,11 @@
 import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
-import { CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../errors.ts'
+import { asError, CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../errors.ts'
 import type { PsLock } from '../lock/ps-lock.ts'
 import { closeLocked, Descriptor } from '../os/descriptor.ts'
 import { isReadOnlyFolder } from '../os/lock-file.ts'
 import { type Named, NamedFile } from '../os/named-file.ts'
-import { openFile } from '../os/open-files.ts'
+import { openFile, willPass } from '../os/open-files.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
 
 /**
@@ -311,4 +311,72 @@ function writeRefusal(path: string): unknown {
   } catch (error) {
     return error
   }
+}
+
+/** So long is waited for a descriptor, under the lock, where other files of ours are in use. */
+const SHORTAGE_MS = 1_000
+
+/**
+ * Two lock files for one data file may be a passing state: somebody deleted the first while its holder was still
+ * writing. So may be a shortage of descriptors. Tries again until then, and reports it at the end.
+ */
+export async function untilUnsplit<T>(timeoutMs: number, look: () => T): Promise<Awaited<T>> {
+  for (const start = performance.now(); ; ) {
+    try {
+      return await look()
+    } catch (error) {
+      if (!mayPass(error, start, timeoutMs)) throw error
+      await new Promise((resolve) => setTimeout(resolve, paceMs()))
+    }
+  }
+}
+
+/** As `untilUnsplit`, blocking the thread. */
+export function untilUnsplitSync<T>(timeoutMs: number, look: () => T): T {
+  for (const start = performance.now(); ; ) {
+    try {
+      return look()
+    } catch (error) {
+      if (!mayPass(error, start, timeoutMs)) throw error
+      Atomics.wait(sleeper, 0, 0, paceMs())
+    }
+  }
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+function mayPass(error: unknown, start: number, timeoutMs: number): boolean {
+  const waitedMs = performance.now() - start
+  if (error instanceof LockLostError) return waitedMs < timeoutMs
+  return willPass(error) && waitedMs < Math.min(timeoutMs, SHORTAGE_MS)
+}
+
+/** Random, so that no two stay in step. */
+function paceMs(): number {
+  return 2 + 8 * Math.random()
+}
+
+/** What reading failed with, typed: the system's errors are about the file, all others about what is in it. */
+export function readFailure(store: string, path: string, cause: unknown): Error {
+  const failure = storeFailure(path, 'read', cause)
+  if (failure === cause || (cause as { syscall?: unknown } | null | undefined)?.syscall !== undefined)
+    return failure
+  return new CorruptStoreError(
+    `${path} is not a ${store} file: ${asError(cause).message}. It was left as it is; ` +
+      'mend or remove it.',
+    { path, cause },
+  )
+}
+
+/** What one read(2) of Node.js gives at most. */
+const MOST_AT_ONCE_BYTES = 2 ** 31 - 1
+
+/** For what is always read as a whole. @throws StoreIoError where it is too large for that */
+export function requireReadable(path: string, bytes: number, mostBytes: number = MOST_AT_ONCE_BYTES): void {
+  if (bytes <= mostBytes) return
+  throw new StoreIoError(
+    `cannot read ${path}: it has ${Math.round(bytes / 2 ** 20)} MB, and at most ${Math.round(mostBytes / 2 ** 20)} MB are ` +
+      'read. It was left as it is; it is damaged, or none of ours: put it aside.',
+    { path },
+  )
 }

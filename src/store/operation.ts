@@ -1,9 +1,16 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { LockMode } from '../errors.ts'
+import { type LockMode, LockTimeoutError } from '../errors.ts'
 import type { Call } from '../features/hooks/hook.ts'
 import type { Told } from '../features/hooks/told.ts'
+import { queueUp } from '../lock/enter.ts'
+import { Hold } from '../lock/hold.ts'
 import type { AcquireOptions } from '../lock/options.ts'
+import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
+import type { Patience } from '../lock/room.ts'
 import { shared } from '../lock/shared-state.ts'
+import { isReadOnlyFolder } from '../os/lock-file.ts'
+import { fitsAtOnce } from '../os/open-files.ts'
+import { lockFailure } from './data-file.ts'
 
 /**
  * One of the store's own calls, or the user's code: a `transaction` is alone in its pass; a `view` runs after the lock
@@ -126,5 +133,187 @@ export class Operation {
   reject(reason: unknown): void {
     this.#stopWaiting()
     this.#reject(reason)
+  }
+}
+
+/**
+ * Nobody waits for ever behind the user's code: ends the wait of operations that have no patience of their own. One
+ * timer for all of them, left running when the queue is empty, costs nothing to a call that need not wait.
+ */
+export class QueueWatch {
+  readonly #queue: readonly Operation[]
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(queue: readonly Operation[]) {
+    this.#queue = queue
+  }
+
+  /** @param patience that of the store */
+  start(patience: Patience, inMs: number = patience.timeoutMs): void {
+    if (this.#timer || inMs >= 2 ** 31) return
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      for (const operation of [...this.#queue]) {
+        const { isWaiting, timeoutMs, waitedMs } = operation
+        if (!isWaiting || timeoutMs !== undefined) continue
+        // They are in the order in which they came.
+        if (waitedMs < patience.timeoutMs) return this.start(patience, patience.timeoutMs - waitedMs)
+        operation.giveUp(() => patience.onTimeout(waitedMs))
+      }
+    }, inMs)
+    this.#timer.unref()
+  }
+
+  /** Nobody waits: it would keep the store in memory until the next time it looks. */
+  stop(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+}
+
+/** Runs what it is given one after the other, first come, first served; what comes while nothing runs begins at once. */
+export class OneAtATime {
+  #isRunning = false
+  readonly #waiting: (() => void)[] = []
+
+  get isRunning(): boolean {
+    return this.#isRunning
+  }
+
+  async run<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#isRunning) await new Promise<void>((go) => this.#waiting.push(go))
+    this.#isRunning = true
+    try {
+      return await run()
+    } finally {
+      const next = this.#waiting.shift()
+      // Handed over: what comes in between does not go first.
+      if (next) next()
+      else this.#isRunning = false
+    }
+  }
+
+  /** Resolves when nothing runs. */
+  async idle(): Promise<void> {
+    if (this.#isRunning) await this.run(async () => {})
+  }
+}
+
+/** When none of those that run has ended for so long, they may be waiting for one that waits here: one more begins then. */
+const NO_PROGRESS_MS = 200
+
+let running = 0
+/** When one ended, or began all the same. */
+let movedAt = 0
+const waiting: (() => void)[] = []
+
+/**
+ * Many stores of one thread that all begin in the same moment would hold more files open together than the process may
+ * have, each under its lock and in need of one more: so only so many passes run at once. A courtesy, not a limit: it
+ * never keeps a pass waiting while no other one ends.
+ * @param mayWait false inside a hold, which the others may be waiting for
+ * @returns what to wait for, where there are too many
+ */
+export function beginPass(mayWait: () => boolean): Promise<void> | undefined {
+  if ((fitsAtOnce(running) && waiting.length === 0) || !mayWait()) {
+    running++
+    return undefined
+  }
+  return new Promise((resolve) => {
+    const since = performance.now()
+    const begin = () => {
+      clearTimeout(timer)
+      running++
+      resolve()
+    }
+    const look = () => {
+      const leftMs = Math.max(since, movedAt) + NO_PROGRESS_MS - performance.now()
+      if (leftMs > 0) timer = setTimeout(look, leftMs)
+      else {
+        movedAt = performance.now()
+        waiting.shift()?.()
+      }
+    }
+    let timer = setTimeout(look, NO_PROGRESS_MS)
+    waiting.push(begin)
+  })
+}
+
+/** One of them has ended. */
+export function endPass(): void {
+  running--
+  if (waiting.length === 0) return
+  movedAt = performance.now()
+  if (fitsAtOnce(running)) waiting.shift()?.()
+}
+
+/** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
+export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Operation): Hold | undefined {
+  try {
+    const { site, patience } = lockInternals.entry(lock, mode, { timeoutMs, signal })
+    return site.room.tryEnter(mode, patience.sliceMs) ? ofStore(new Hold(site, mode, 0)) : undefined
+  } catch {
+    // It is met again there.
+    return undefined
+  }
+}
+
+/**
+ * Takes the lock for the operation that is first in its queue.
+ * @param giveUp ends the wait
+ * @param waitedBeforeMs how long it has waited for it already: nothing, where it comes to commit what it did without the lock
+ * @returns undefined where a reader may go without, because no lock file can be made in this folder
+ * @throws the errors of `PsLock#exclusive`; StoreIoError where the data cannot be written either
+ */
+export async function enterFor(
+  lock: PsLock,
+  mode: LockMode,
+  head: Operation,
+  giveUp?: AbortSignal,
+  waitedBeforeMs: number = head.waitedMs,
+): Promise<Hold | undefined> {
+  const { timeoutMs, signal } = head
+  const { site, patience } = lockInternals.entry(lock, mode, {
+    timeoutMs,
+    signal: giveUp && signal ? either(signal, giveUp) : (giveUp ?? signal),
+  })
+  let waitedMs = 0
+  try {
+    if (!site.room.tryEnter(mode, patience.sliceMs)) {
+      const left = Math.max(1, patience.timeoutMs - waitedBeforeMs)
+      const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
+      waitedMs = await queueUp(site, site.room, mode, patient)
+    }
+  } catch (error) {
+    if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
+    throw mode === 'exclusive' ? lockFailure(lockInternals.guarded(lock), error) : error
+  }
+  return ofStore(new Hold(site, mode, waitedMs))
+}
+
+/** A hold of a store's, see `Hold.isOfStore`. */
+export function ofStore(hold: Hold): Hold {
+  hold.isOfStore = true
+  return hold
+}
+
+/** As `AbortSignal.any`, which refuses signals of other libraries. */
+function either(one: AbortSignal, other: AbortSignal): AbortSignal {
+  const both = new AbortController()
+  for (const signal of [one, other]) {
+    if (signal.aborted) both.abort(signal.reason)
+    signal.addEventListener('abort', () => both.abort(signal.reason), { once: true, signal: both.signal })
+  }
+  return both.signal
+}
+
+/** The lock was not granted: those who have waited long enough are told, the others go on. */
+export function refuseWaiting(queue: Operation[], error: unknown): void {
+  const now = performance.now()
+  const head = queue.shift()
+  head?.reject(error)
+  if (!(error instanceof LockTimeoutError) || !head || head.timeoutMs !== undefined) return
+  while (queue[0] && queue[0].since - head.since < 1 && now > queue[0].since) {
+    queue.shift()?.reject(error)
   }
 }

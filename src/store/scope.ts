@@ -1,7 +1,9 @@
-import type { LockMode } from '../errors.ts'
+import { AsyncResource } from 'node:async_hooks'
+import { type LockMode, TransactionError } from '../errors.ts'
 import type { Told } from '../features/hooks/told.ts'
 import { Context } from '../lock/context.ts'
 import { inLoop } from '../lock/event-loop.ts'
+import type { Hold } from '../lock/hold.ts'
 
 /**
  * The inside of one operation. What is issued in its asynchronous context is part of it: one after the other, each all
@@ -74,3 +76,41 @@ export class Scope {
 }
 
 const current = new Context<Scope>()
+
+/** The context in which this module was loaded: inside no hold, no operation and no edit. */
+const outside = new AsyncResource('pslock')
+
+/**
+ * Runs outside everything that the caller runs in: what serves several callers at once, or calls the user's listeners,
+ * is part of nobody's transaction.
+ */
+export function outsideAll<T>(run: () => T): T {
+  return outside.runInAsyncScope(run)
+}
+
+/** The user's own code: it runs outside every hold, and what it throws is its own business, not the operation's. */
+export function callListener(run: () => void): void {
+  try {
+    outsideAll(run)
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}
+
+/**
+ * For a write inside `inner`: the operation of another store object around it, which ends after the write, could not see
+ * what that wrote.
+ * @throws TransactionError
+ */
+export function requireOwn(inner: Hold, owner: object, path: string): void {
+  for (let hold: Hold | undefined = inner; hold; hold = hold.outer) {
+    if ((hold.owner ?? owner) === owner) continue
+    throw new TransactionError(
+      `another store object of this process is in the middle of the operation that this write (under ${path}) was issued ` +
+        'in: use one store object for a file there',
+      { path },
+    )
+  }
+}

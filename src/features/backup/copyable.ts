@@ -1,12 +1,12 @@
-import type { OperationQueue } from '../../store/operation-queue.ts'
 import type { OpenOptions } from '../../store/options.ts'
+import type { Pipeline } from '../../store/pipeline.ts'
 import type { Content, FileFormat } from './file-format.ts'
 import { contentOf, openWhole, readStore, type StoreFile } from './store-file.ts'
 
 /** What an open store offers for its file as a whole. */
 export interface Copyable {
   readonly file: StoreFile
-  readonly queue: OperationQueue
+  readonly queue: Pipeline
   /** Makes memory equal to the file. */
   refresh(): Promise<void>
 }
@@ -23,7 +23,7 @@ const STEP = { isInternal: true }
 export function copyable(
   path: string,
   { lock, timeoutMs }: OpenOptions,
-  queue: OperationQueue,
+  queue: Pipeline,
   { refresh = () => queue.push('shared', () => {}, STEP), ...parts }: Parts,
 ): Copyable {
   const read = () =>
@@ -40,7 +40,7 @@ export function copyable(
  * descriptor: so it is read when the lock is free.
  * @param end of what was caught up with, asked under the lock
  */
-export async function readWritten(path: string, queue: OperationQueue, end: () => number): Promise<Content> {
+export async function readWritten(path: string, queue: Pipeline, end: () => number): Promise<Content> {
   const look = () => contentOf(path, openWhole(path), end)
   return queue.push('shared', look, { ...STEP, kind: 'transaction' })
 }

@@ -1,6 +1,5 @@
-import type { Place } from '../../store/log/lines.ts'
 import { type Batch, type Ending, scanFile } from '../../store/log/scan.ts'
-import { type LineCoder, UNIT_ID } from '../../store/log/unit.ts'
+import { type LineCoder, type Place, UNIT_ID } from '../../store/log/units.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
 import { readSeal, seal } from './seal.ts'

@@ -1,5 +1,5 @@
 import { zlib } from '../../os/builtin.ts'
-import type { LineCoder } from '../../store/log/unit.ts'
+import type { LineCoder } from '../../store/log/units.ts'
 import { bytesSource, piecesOf, type Source, Spliced } from './source.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { CorruptStoreError, StoreIoError } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
+import { requireReadable } from '../../store/data-file.ts'
 import { isObject } from '../../store/json/json-tree.ts'
-import { requireReadable } from '../../store/read-failure.ts'
 import { ImageFile } from '../../store/text/image-file.ts'
 import type { TableSchema } from './schema.ts'
 

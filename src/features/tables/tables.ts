@@ -7,7 +7,7 @@ import { sync, syncNames } from '../../os/data-io.ts'
 import { openFile } from '../../os/open-files.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { exclusiveToWrite } from '../../store/data-file.ts'
-import type { OperationQueue } from '../../store/operation-queue.ts'
+import type { Pipeline } from '../../store/pipeline.ts'
 import type { TransactionsOf } from '../../store/transaction.ts'
 import { migrate } from './migration.ts'
 import type { TableRows } from './rows.ts'
@@ -21,7 +21,7 @@ export interface TableStore {
   /** The data file. */
   readonly path: string
   readonly lock: PsLock
-  readonly queue: OperationQueue
+  readonly queue: Pipeline
 }
 
 /** Makes the tables of one store. */

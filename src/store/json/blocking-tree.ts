@@ -6,9 +6,9 @@ import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import { isReadOnlyFolder } from '../../os/lock-file.ts'
 import type { TreeMemory } from '../adapter.ts'
 import { exclusiveToWriteSync } from '../data-file.ts'
+import { blockingInside, notInside } from '../engine.ts'
 import type { Issued } from '../operation.ts'
-import type { OperationQueue } from '../operation-queue.ts'
-import { blockingInside, notInside } from '../refusals.ts'
+import type { Pipeline } from '../pipeline.ts'
 import { cloneTree, type Tree } from './json-tree.ts'
 import { patch } from './patch.ts'
 import type { TreePass } from './tree-pass.ts'
@@ -19,12 +19,12 @@ export class BlockingTree {
   readonly #path: string
   readonly #lock: PsLock
   readonly #pass: TreePass
-  readonly #queue: OperationQueue
+  readonly #queue: Pipeline
   /** The copy that an edit works on at this moment. */
   #draft: TreeMemory | undefined
   #isViewing = false
 
-  constructor(path: string, lock: PsLock, pass: TreePass, queue: OperationQueue) {
+  constructor(path: string, lock: PsLock, pass: TreePass, queue: Pipeline) {
     this.#path = path
     this.#lock = lock
     this.#pass = pass

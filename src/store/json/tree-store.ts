@@ -5,10 +5,10 @@ import { textFormat, unreadText } from '../../features/backup/text-format.ts'
 import type { Call } from '../../features/hooks/hook.ts'
 import { type AcquireOptions, joins } from '../../lock/options.ts'
 import type { TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
+import type { Commit, Engine } from '../engine.ts'
 import type { Issued } from '../operation.ts'
-import { OperationQueue } from '../operation-queue.ts'
 import type { OpenOptions } from '../options.ts'
-import type { Commit, Pass } from '../pass.ts'
+import { Pipeline } from '../pipeline.ts'
 import { Scope } from '../scope.ts'
 import type { TransactionOptions } from '../transaction.ts'
 import { BlockingTree } from './blocking-tree.ts'
@@ -24,13 +24,13 @@ import { frozenMemory } from './view.ts'
  * operation first folds memory and file together, works on a copy, and after the write, in one synchronous step,
  * patches the live tree in place.
  */
-export class TreeStore implements TreeSession, Pass {
+export class TreeStore implements TreeSession, Engine {
   readonly copyable: Copyable
   readonly #path: string
   readonly #live: TreeMemory
   readonly #pass: TreePass
   readonly #state: TreeState
-  readonly queue: OperationQueue
+  readonly queue: Pipeline
   readonly #drafts = new Drafts()
   /** Of the present pass. */
   #mode: LockMode = 'shared'
@@ -41,7 +41,7 @@ export class TreeStore implements TreeSession, Pass {
     this.#live = memory
     this.#pass = new TreePass(path, options, memory, format)
     this.#state = this.#pass.state
-    this.queue = new OperationQueue(options.lock, this, path)
+    this.queue = new Pipeline(options.lock, this, path)
     this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue)
     this.copyable = copyable(path, options, this.queue, {
       format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
@@ -174,9 +174,9 @@ export class TreeStore implements TreeSession, Pass {
     this.#pass.file.close()
   }
 
-  // --- Pass ---
+  // --- Engine ---
 
-  catchUp(mode: LockMode): Promise<void> {
+  refresh(mode: LockMode): Promise<void> {
     this.#mode = mode
     return this.#pass.look(mode)
   }

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asError, ClosedError, errnoOf, LockTimeoutError } from '../../errors.ts'
 import type { LogMemory } from '../adapter.ts'
-import type { OperationQueue } from '../operation-queue.ts'
-import { outsideAll } from '../outside.ts'
-import type { LineHealth } from './line-health.ts'
+import type { Pipeline } from '../pipeline.ts'
+import { outsideAll } from '../scope.ts'
 import type { LogFile } from './log-file.ts'
+import type { CorruptionMonitor } from './log-reader.ts'
 
 /**
  * A smaller file is left as it is: it is read in some milliseconds, and what is stale in it costs nobody anything. Redis's
@@ -31,8 +31,8 @@ const APART = { kind: 'transaction', timeoutMs: 0, mayQueue: true, isInternal: t
 interface CompactionParts {
   readonly file: LogFile
   readonly memory: LogMemory
-  readonly health: LineHealth
-  readonly queue: OperationQueue
+  readonly health: CorruptionMonitor
+  readonly queue: Pipeline
   /** In an operation: replaces the file by what is in memory. */
   rewrite(): Promise<void>
   doOthersWait(): boolean

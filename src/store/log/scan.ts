@@ -1,8 +1,20 @@
 import { constants, isUtf8 } from 'node:buffer'
 import { zlib } from '../../os/builtin.ts'
 import { PIECE_BYTES } from '../../os/data-io.ts'
-import { bodyLines, countFeeds, type Place, placesIn, plainLines, reader } from './lines.ts'
-import { CLOSING, type LineCoder, NEWLINE, OPENING, SPACE, UNIT_ID } from './unit.ts'
+import {
+  bodyLines,
+  CLOSING,
+  countFeeds,
+  type LineCoder,
+  NEWLINE,
+  OPENING,
+  type Place,
+  placesIn,
+  plainLines,
+  reader,
+  SPACE,
+  UNIT_ID,
+} from './units.ts'
 
 /**
  * Reads a log, piece by piece, and says which of its lines count.

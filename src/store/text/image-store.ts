@@ -6,11 +6,10 @@ import { textFormat } from '../../features/backup/text-format.ts'
 import type { Call } from '../../features/hooks/hook.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { ImageAdapter } from '../adapter.ts'
-import { OperationQueue } from '../operation-queue.ts'
+import { readFailure, untilUnsplit } from '../data-file.ts'
+import type { Commit, Engine } from '../engine.ts'
 import type { OpenOptions } from '../options.ts'
-import type { Commit, Pass } from '../pass.ts'
-import { untilUnsplit } from '../patience.ts'
-import { readFailure } from '../read-failure.ts'
+import { Pipeline } from '../pipeline.ts'
 import { type Transacting, transacting } from '../transaction.ts'
 import { ImageFile } from './image-file.ts'
 
@@ -18,12 +17,12 @@ import { ImageFile } from './image-file.ts'
  * A store whose file is one text and whose memory only its adapter understands. After every changing operation the
  * store is asked for its text; when something fails it is given the last good one back.
  */
-export class ImageStore<S extends object> implements Pass {
+export class ImageStore<S extends object> implements Engine {
   readonly #store: S
   readonly #adapter: ImageAdapter<S>
   readonly #options: OpenOptions
   readonly #file: ImageFile
-  readonly queue: OperationQueue
+  readonly queue: Pipeline
   readonly doors: Transacting<void>
   readonly copyable: Copyable
   /** What the file holds; undefined: there is none, or it was not read yet. */
@@ -38,7 +37,7 @@ export class ImageStore<S extends object> implements Pass {
     this.#adapter = adapter
     this.#options = options
     this.#file = new ImageFile(path, options.durability === 'disk', (text) => text === this.#saved)
-    this.queue = new OperationQueue(options.lock, this, path)
+    this.queue = new Pipeline(options.lock, this, path)
     this.doors = transacting(this.queue)
     this.copyable = copyable(path, options, this.queue, {
       // What its texts look like is known to the store alone, which is asked in `tryOn`.
@@ -60,7 +59,7 @@ export class ImageStore<S extends object> implements Pass {
     this.#file.close()
   }
 
-  async catchUp(mode: LockMode): Promise<void> {
+  async refresh(mode: LockMode): Promise<void> {
     try {
       const news = await untilUnsplit(this.#options.timeoutMs, () => this.#file.news(mode))
       if (news.kind !== 'none') {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { renameSync, writeFileSync } from 'node:fs'
+import type { News } from '../../../src/store/log/log-file.ts'
 import { LogFile } from '../../../src/store/log/log-file.ts'
-import type { News } from '../../../src/store/log/news.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 
 /** An fsync may end when the file is another one already: it says nothing of that. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import { encodeUnit, encodeUnitWith } from '../../../src/store/log/unit.ts'
+import { encodeUnit, encodeUnitWith } from '../../../src/store/log/units.ts'
 import { figures } from '../../fixtures/figures.ts'
 import { idsOf, seenByVanilla, temporaryFolder, Vanilla, warnings } from '../../fixtures/nedb-tools.ts'
 

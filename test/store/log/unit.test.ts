@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { scanUnits, scanUnitsWith } from '../../../src/store/log/scan.ts'
-import { encodeUnit, encodeUnitWith, type LineCoder } from '../../../src/store/log/unit.ts'
+import { encodeUnit, encodeUnitWith, type LineCoder } from '../../../src/store/log/units.ts'
 
 const BLOCK = 4096
 

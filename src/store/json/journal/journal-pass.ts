@@ -1,17 +1,14 @@
 import { statSync } from 'node:fs'
-import type { LockMode } from '../../../errors.ts'
-import { harmless } from '../../../errors.ts'
+import { harmless, type LockMode } from '../../../errors.ts'
 import type { Content } from '../../../features/backup/file-format.ts'
 import { bytesSource } from '../../../features/backup/source.ts'
 import { readFile } from '../../../features/backup/store-file.ts'
 import { storeFailure } from '../../../os/replace.ts'
 import type { TreeFormat, TreeMemory } from '../../adapter.ts'
-import { Changes, type Segment } from '../../log/changes.ts'
+import { readFailure, untilUnsplit } from '../../data-file.ts'
+import { type Commit, type Engine, notSynced } from '../../engine.ts'
 import type { OpenOptions } from '../../options.ts'
-import type { Commit, Pass } from '../../pass.ts'
-import { untilUnsplit } from '../../patience.ts'
-import { readFailure } from '../../read-failure.ts'
-import { notSynced } from '../../refusals.ts'
+import { type Segment, WriteSet } from '../../write-set.ts'
 import type { Tree } from '../json-tree.ts'
 import { patch } from '../patch.ts'
 import { treeText } from '../text.ts'
@@ -23,14 +20,14 @@ import { JournalFile, type JournalNews } from './journal-file.ts'
  * One locked pass over a tree in memory, its file and the journal. A change is applied to the live tree first, which keeps
  * its containers, with how to undo it; the pass then adds all of them to the journal in one go.
  */
-export class JournalPass implements Pass {
+export class JournalPass implements Engine {
   readonly #path: string
   readonly #options: OpenOptions
   readonly #live: TreeMemory
   readonly #format: TreeFormat
   readonly #defaults: string
   readonly #file: JournalFile
-  readonly #changes = new Changes(() => this.#file.forget())
+  readonly #writeSet = new WriteSet(() => this.#file.forget())
   #hasWritten = false
   /** An fsync failed: the page cache can no longer be trusted, so the file is written anew. */
   mustCheckpoint = false
@@ -52,7 +49,7 @@ export class JournalPass implements Pass {
   }
 
   get revision(): number {
-    return this.#changes.revision
+    return this.#writeSet.revision
   }
 
   /** Whether this store object has added to the journal since the file was written. */
@@ -66,15 +63,15 @@ export class JournalPass implements Pass {
     if (changes.length === 0 && !this.#file.isMissing) return
     const json = JSON.stringify(changes)
     const tree = this.tree
-    this.#changes.onUndo(() => this.#live.set(tree))
-    this.#live.set(apply(tree, changes, this.#path, (undo) => this.#changes.onUndo(undo)))
-    this.#changes.append([json])
+    this.#writeSet.onUndo(() => this.#live.set(tree))
+    this.#live.set(apply(tree, changes, this.#path, (undo) => this.#writeSet.onUndo(undo)))
+    this.#writeSet.append([json])
   }
 
   /** At the end of this pass the file is written anew, and the journal, whose changes are in it then, removed. */
   stageCheckpoint(): void {
-    this.#changes.compactAtCommit = true
-    if (this.#file.hasJournal) this.#changes.revision++
+    this.#writeSet.compactAtCommit = true
+    if (this.#file.hasJournal) this.#writeSet.revision++
   }
 
   /** The next look reads everything. */
@@ -86,8 +83,8 @@ export class JournalPass implements Pass {
     this.#file.close()
   }
 
-  async catchUp(mode: LockMode): Promise<void> {
-    this.#changes.take()
+  async refresh(mode: LockMode): Promise<void> {
+    this.#writeSet.take()
     try {
       this.#accept(await untilUnsplit(this.#options.timeoutMs, () => this.#file.news(mode)))
     } catch (error) {
@@ -97,11 +94,11 @@ export class JournalPass implements Pass {
   }
 
   run(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    return this.#changes.run(operation, mode)
+    return this.#writeSet.run(operation, mode)
   }
 
   savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    return this.#changes.savepoint(operation, mode)
+    return this.#writeSet.savepoint(operation, mode)
   }
 
   isFresh(): Promise<boolean> {
@@ -109,12 +106,12 @@ export class JournalPass implements Pass {
   }
 
   abandon(): void {
-    this.#changes.abandon()
+    this.#writeSet.abandon()
   }
 
   async commit(): Promise<Commit> {
-    const { compactAtCommit: isCheckpoint } = this.#changes
-    const segments = this.#changes.take()
+    const { compactAtCommit: isCheckpoint } = this.#writeSet
+    const segments = this.#writeSet.take()
     try {
       const isChanged = segments.some((segment) => segment.lines.length > 0)
       if (isChanged && !(await this.#file.isFresh())) throw this.#file.changedMeanwhile()
@@ -126,7 +123,7 @@ export class JournalPass implements Pass {
     } catch (error) {
       return this.#failed(segments, 0, error)
     } finally {
-      this.#changes.written(segments)
+      this.#writeSet.written(segments)
     }
   }
 
@@ -194,7 +191,7 @@ export class JournalPass implements Pass {
 
   #failed(segments: readonly Segment[], committed: number, cause: unknown): Commit {
     const mark = segments[committed]?.undoMark
-    if (mark !== undefined) this.#changes.rollBack(mark)
+    if (mark !== undefined) this.#writeSet.rollBack(mark)
     return { ...this.#committed(committed), error: storeFailure(this.#path, 'write', cause) }
   }
 

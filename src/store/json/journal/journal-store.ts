@@ -6,8 +6,8 @@ import type { Call } from '../../../features/hooks/hook.ts'
 import { type AcquireOptions, joins } from '../../../lock/options.ts'
 import type { BlockingTreeSession, TreeFormat, TreeMemory, TreeSession } from '../../adapter.ts'
 import type { Issued } from '../../operation.ts'
-import { OperationQueue } from '../../operation-queue.ts'
 import type { OpenOptions } from '../../options.ts'
+import { Pipeline } from '../../pipeline.ts'
 import { Scope } from '../../scope.ts'
 import type { TransactionOptions } from '../../transaction.ts'
 import { type Draft, Drafts, inTurn, transactOn } from '../drafts.ts'
@@ -27,7 +27,7 @@ import { Recorder } from './recorder.ts'
  */
 export class JournalStore implements TreeSession {
   readonly copyable: Copyable
-  readonly queue: OperationQueue
+  readonly queue: Pipeline
   readonly #path: string
   readonly #pass: JournalPass
   readonly #shown: TreeMemory
@@ -40,7 +40,7 @@ export class JournalStore implements TreeSession {
     this.#pass = new JournalPass(path, options, memory, format)
     this.#readOnly = new ReadOnly(path)
     this.#shown = this.#readOnly.memory(() => this.#pass.tree)
-    this.queue = new OperationQueue(options.lock, this.#pass, path)
+    this.queue = new Pipeline(options.lock, this.#pass, path)
     const step = { isInternal: true }
     this.copyable = copyable(path, options, this.queue, {
       format: journaled(textFormat(format.name, format.parse), format),

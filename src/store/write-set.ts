@@ -1,5 +1,29 @@
-import type { LockMode } from '../../errors.ts'
-import { UndoLog } from './undo-log.ts'
+import type { LockMode } from '../errors.ts'
+
+/** What to do, newest first, to bring memory back to an earlier state. Empty again after every commit. */
+class UndoLog {
+  readonly #steps: (() => void)[] = []
+
+  /** Remembers how to undo a change that was just made in memory. */
+  push(undo: () => void): void {
+    this.#steps.push(undo)
+  }
+
+  /** The present state, to come back to. */
+  mark(): number {
+    return this.#steps.length
+  }
+
+  /** Undoes everything since `mark`. */
+  backTo(mark: number): void {
+    while (this.#steps.length > mark) this.#steps.pop()?.()
+  }
+
+  /** The present state is final. */
+  clear(): void {
+    this.#steps.length = 0
+  }
+}
 
 /** What one operation of a pass did: the lines of its unit, where its undo steps begin, and what follows its commit. */
 export interface Segment {
@@ -9,7 +33,7 @@ export interface Segment {
 }
 
 /** What the operations of the present pass have done in memory, and how to undo it. */
-export class Changes {
+export class WriteSet {
   readonly #undo = new UndoLog()
   readonly #distrustMemory: () => void
   #segments: Segment[] = []

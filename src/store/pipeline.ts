@@ -10,18 +10,21 @@ import type { Hold } from '../lock/hold.ts'
 import { joins } from '../lock/options.ts'
 import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
 import type { Patience } from '../lock/room.ts'
-import { beginPass, endPass } from './at-once.ts'
-import { enterFor, enterNow, ofStore, refuseWaiting } from './entrance.ts'
-import { OneAtATime } from './one-at-a-time.ts'
-import { type Issued, Operation } from './operation.ts'
-import { Outcomes, type Settle } from './outcomes.ts'
-import { outsideAll } from './outside.ts'
-import { requireOwn } from './owners.ts'
-import { type Pass, runInPass } from './pass.ts'
-import { QueueWatch } from './queue-watch.ts'
-import { notInside, writeInView } from './refusals.ts'
-import { Scope } from './scope.ts'
-import { Unlocked } from './unlocked.ts'
+import { type Commit, type Engine, notInside, runIn, writeInView } from './engine.ts'
+import {
+  beginPass,
+  endPass,
+  enterFor,
+  enterNow,
+  type Issued,
+  OneAtATime,
+  Operation,
+  ofStore,
+  QueueWatch,
+  refuseWaiting,
+} from './operation.ts'
+import { Unlocked } from './optimistic.ts'
+import { outsideAll, requireOwn, Scope } from './scope.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
@@ -43,9 +46,9 @@ const FIRST_PAUSE_MS = 40
  * granted share one hold, one catch-up, one write and one fsync; the lock is free again before any of them settles,
  * so that `await db.insert(job); execFileSync('node', ['worker.js'])` finds it free.
  */
-export class OperationQueue {
+export class Pipeline {
   readonly #lock: PsLock
-  readonly #pass: Pass
+  readonly #engine: Engine
   readonly hooks: Hooks
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
@@ -55,11 +58,11 @@ export class OperationQueue {
   readonly #watch = new QueueWatch(this.#queue)
 
   /** @param path the data file */
-  constructor(lock: PsLock, pass: Pass, path: string) {
+  constructor(lock: PsLock, engine: Engine, path: string) {
     this.#lock = lock
-    this.#pass = pass
+    this.#engine = engine
     this.hooks = new Hooks(lock, path)
-    this.#unlocked = new Unlocked(this, lock, pass)
+    this.#unlocked = new Unlocked(this, lock, engine)
   }
 
   /**
@@ -136,7 +139,7 @@ export class OperationQueue {
     // It comes first in the queue then, so that what is asked for after it is done after it.
     if (mustTurn()) return undefined
     Context.rest()
-    const read = this.#pass.readNow?.(run)
+    const read = this.#engine.readNow?.(run)
     return read && Promise.resolve(read.value)
   }
 
@@ -188,7 +191,7 @@ export class OperationQueue {
   #join(scope: Scope, mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
     const part = (told?: Told) => {
       if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
-      return runInPass(this, this.#pass, 'savepoint', { mode, run, told })
+      return runIn(this, this.#engine, 'savepoint', { mode, run, told })
     }
     if (!this.hooks.tell(issued)) return scope.issue(() => part())
     return scope.issue(() => this.hooks.part(scope.told, mode, issued, async (told) => part(told)))
@@ -243,7 +246,7 @@ export class OperationQueue {
 
   /** @returns 'unlocked' where what came first only looked, and it has been run while somebody else held the lock */
   async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
-    if (!onlyLooks(head) || !this.#pass.catchUpUnlocked) return enterFor(this.#lock, mode, head)
+    if (!onlyLooks(head) || !this.#engine.refreshUnlocked) return enterFor(this.#lock, mode, head)
     if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
     const served = new AbortController()
     const entering = enterFor(this.#lock, mode, head, served.signal)
@@ -275,7 +278,7 @@ export class OperationQueue {
   #canGoWithout({ signal }: Operation): boolean {
     // What waits for a pass of this process has no end of its own: it may wait for itself.
     if (this.#passes.isRunning || lockInternals.isClosing(this.#lock) || signal?.aborted) return false
-    return this.#pass.catchUpUnlocked !== undefined
+    return this.#engine.refreshUnlocked !== undefined
   }
 
   /** Runs those that come first and only look without the lock. @returns false where they need it */
@@ -283,7 +286,7 @@ export class OperationQueue {
     if (!this.#canReadUnlocked) return false
     const settle = await this.#passes.run(async () => {
       try {
-        if (!(await this.#pass.catchUpUnlocked?.())) return undefined
+        if (!(await this.#engine.refreshUnlocked?.())) return undefined
         return await this.#runQueued(this.#queue, 'shared', undefined, onlyLooks)
       } catch (error) {
         const refused: Operation[] = []
@@ -292,7 +295,7 @@ export class OperationQueue {
           for (const operation of refused) operation.reject(error)
         }
       } finally {
-        this.#pass.end()
+        this.#engine.end()
       }
     })
     if (!settle) return false
@@ -319,13 +322,13 @@ export class OperationQueue {
   #viewUnlocked(operation: Operation): Promise<boolean> {
     return this.#passes.run(async () => {
       try {
-        if (!(await this.#pass.catchUpUnlocked?.())) return false
+        if (!(await this.#engine.refreshUnlocked?.())) return false
       } catch (error) {
         this.#queue.shift()
         operation.reject(error)
         return true
       } finally {
-        this.#pass.end()
+        this.#engine.end()
       }
       this.#queue.shift()
       await this.#unlocked.view(operation).then(
@@ -340,9 +343,9 @@ export class OperationQueue {
     if (operation.isSelfContained && !operation.told) {
       // Nothing asks for it inside: without a context one process does 1.7 times the `$inc`.
       Context.rest()
-      return this.#pass.run(operation.run, operation.mode)
+      return this.#engine.run(operation.run, operation.mode)
     }
-    const run = () => runInPass(this, this.#pass, 'run', operation)
+    const run = () => runIn(this, this.#engine, 'run', operation)
     return hold ? hold.run(run) : run()
   }
 
@@ -351,7 +354,7 @@ export class OperationQueue {
     if (hold && mode === 'exclusive') hold.owner = this
     try {
       const isBlind = queue[0]?.isBlind?.() ?? false
-      const caughtUp = this.#pass.catchUp(mode, isBlind)
+      const caughtUp = this.#engine.refresh(mode, isBlind)
       if (caughtUp) await caughtUp
       // What a blind one could pass over the others need: the next pass is their own.
       return await this.#runQueued(queue, mode, hold, (next) => !isBlind || Boolean(next.isBlind?.()))
@@ -362,7 +365,7 @@ export class OperationQueue {
         for (const operation of refused) operation.reject(error)
       }
     } finally {
-      this.#pass.end()
+      this.#engine.end()
     }
   }
 
@@ -390,7 +393,7 @@ export class OperationQueue {
       if (next.kind !== 'call') break
     }
     try {
-      const commit = this.#pass.commit()
+      const commit = this.#engine.commit()
       outcomes.commit = commit instanceof Promise ? await commit : commit
     } catch (error) {
       return () => outcomes.rejectAll(error)
@@ -400,5 +403,62 @@ export class OperationQueue {
 
   #again(operations: Operation[]): void {
     if (this.#queue.unshift(...operations) > 0) this.#start()
+  }
+}
+
+interface Outcome {
+  readonly operation: Operation
+  readonly value: unknown
+  readonly error: unknown
+  readonly failed: boolean
+}
+
+/** Tells the callers of a pass what became of their operations. */
+export type Settle = () => Promise<void> | void
+
+/** What became of the operations of one engine. Nothing settles before the lock is free again. */
+class Outcomes {
+  readonly #outcomes: Outcome[] = []
+  commit: Commit = { committed: 0 }
+
+  get isEmpty(): boolean {
+    return this.#outcomes.length === 0
+  }
+
+  succeeded(operation: Operation, value: unknown): void {
+    this.#outcomes.push({ operation, value, error: undefined, failed: false })
+  }
+
+  failed(operation: Operation, error: unknown): void {
+    this.#outcomes.push({ operation, value: undefined, error, failed: true })
+  }
+
+  rejectAll(error: unknown): void {
+    for (const { operation } of this.#outcomes) operation.reject(error)
+  }
+
+  /** @param lookAgain given the reads that came after a write which failed: they have seen what is undone now */
+  settle(lookAgain: (reads: Operation[]) => void): Promise<void> | void {
+    const { error, settle } = this.commit
+    if (!settle) return lookAgain(this.#settle(error, false))
+    return settle()
+      .then(
+        () => this.#settle(error, false),
+        (failure) => this.#settle(failure, true),
+      )
+      .then(lookAgain)
+  }
+
+  #settle(error: unknown, broken: boolean): Operation[] {
+    const { committed } = this.commit
+    const again: Operation[] = []
+    for (const [index, { operation, failed, ...outcome }] of this.#outcomes.entries()) {
+      if (failed) operation.reject(outcome.error)
+      else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
+        operation.reject(error)
+      } else if (index < committed) operation.resolve(outcome.value)
+      else again.push(operation)
+    }
+    return again
   }
 }

@@ -17,7 +17,7 @@ function isQuiet(changedUs: number): boolean {
 }
 
 /** What is known here of a log: which version of the file, how far it was applied, how it ends. */
-export class KnownLog {
+export class LogPosition {
   /** The generation of the data file that this is about; -1: nothing is known. */
   #generation = -1
   #applied = 0

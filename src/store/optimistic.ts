@@ -1,11 +1,10 @@
 import type { LockMode } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
 import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
-import { enterFor } from './entrance.ts'
+import { untilUnsplit } from './data-file.ts'
+import { type Commit, conflict, type Engine, runIn } from './engine.ts'
 import type { Operation } from './operation.ts'
-import { type Commit, type Pass, runInPass } from './pass.ts'
-import { untilUnsplit } from './patience.ts'
-import { conflict } from './refusals.ts'
+import { enterFor } from './operation.ts'
 import { Scope } from './scope.ts'
 
 /**
@@ -15,25 +14,25 @@ import { Scope } from './scope.ts'
 export class Unlocked {
   readonly #owner: object
   readonly #lock: PsLock
-  readonly #pass: Pass
+  readonly #engine: Engine
   /** Of the optimistic transaction that runs now. */
   #giveUp: AbortController | undefined
   /** What must still be so when it is written. */
   #conditions: (() => boolean)[] = []
 
   /** @param owner whose operations they are */
-  constructor(owner: object, lock: PsLock, pass: Pass) {
+  constructor(owner: object, lock: PsLock, engine: Engine) {
     this.#owner = owner
     this.#lock = lock
-    this.#pass = pass
+    this.#engine = engine
   }
 
   /** @param hold ended by this; undefined where a reader goes without */
   async run(operation: Operation, mode: LockMode, hold: Hold | undefined): Promise<unknown> {
     try {
-      await this.#pass.catchUp(mode, false)
+      await this.#engine.refresh(mode, false)
     } finally {
-      this.#pass.end()
+      this.#engine.end()
       await hold?.end()
     }
     return operation.kind === 'optimistic' ? this.#optimistically(operation) : this.view(operation)
@@ -41,7 +40,7 @@ export class Unlocked {
 
   /** Runs a view of what is in memory. */
   async view(operation: Operation): Promise<unknown> {
-    await this.#pass.settle?.()
+    await this.#engine.settle?.()
     return operation.inContext(() => Scope.run(this.#owner, 'shared', operation.run, operation.told))
   }
 
@@ -62,11 +61,11 @@ export class Unlocked {
     let value: unknown
     let commit: Commit
     try {
-      value = await operation.inContext(() => runInPass(this.#owner, this.#pass, 'run', operation))
+      value = await operation.inContext(() => runIn(this.#owner, this.#engine, 'run', operation))
       giveUp.signal.throwIfAborted()
       commit = await this.#commitUnlessConflict(operation, giveUp.signal)
     } catch (error) {
-      this.#pass.abandon()
+      this.#engine.abandon()
       throw error
     } finally {
       this.#giveUp = undefined
@@ -81,12 +80,12 @@ export class Unlocked {
     try {
       const { timeoutMs } = lockInternals.entry(this.#lock, 'exclusive', operation).patience
       const isFresh =
-        (await untilUnsplit(timeoutMs, () => this.#pass.isFresh())) &&
+        (await untilUnsplit(timeoutMs, () => this.#engine.isFresh())) &&
         this.#conditions.every((condition) => condition())
       if (!isFresh) throw conflict(this.#lock.path)
-      return await this.#pass.commit()
+      return await this.#engine.commit()
     } finally {
-      this.#pass.end()
+      this.#engine.end()
       await hold?.end()
     }
   }
