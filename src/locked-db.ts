@@ -2,6 +2,7 @@ import { requireFunction, requireKnown, requireObject, requirePath, show } from 
 import type { Copyable } from './features/backup/copyable.ts'
 import { type Dumps, dumps, withoutFile } from './features/backup/dumps.ts'
 import type { Call, Hook } from './features/hooks/hook.ts'
+import { Hooks } from './features/hooks/hooks.ts'
 import type { TableRows } from './features/tables/rows.ts'
 import { noTables, type StoreTables, storeTables } from './features/tables/tables.ts'
 import type { Table } from './features/tables/types.ts'
@@ -182,10 +183,15 @@ function parts<S>(
   rows: TableRows<S> | undefined,
 ): Omit<Opened<S, never>, 'session'> {
   const tables = storeTables({ path, lock, queue: store.queue }, rows)
+  let hooks: Hooks | undefined
   const members = {
     lock,
     ...dumps(store.copyable),
-    use: (hook: Hook) => store.queue.hooks.use(hook),
+    use: (hook: Hook) => {
+      hooks ??= new Hooks(lock, path)
+      store.queue.observer = hooks
+      return hooks.use(hook)
+    },
     close: async (options: CloseOptions = {}) => {
       removes(options)
       // It would wait for whoever calls it.

@@ -1,5 +1,5 @@
 import { ConflictError, type LockMode, StoreIoError, TransactionError } from '../errors.ts'
-import type { Told } from '../features/hooks/told.ts'
+import type { Observed } from './operation.ts'
 import { Scope } from './scope.ts'
 
 /** How a commit ended. */
@@ -60,10 +60,10 @@ export function runIn(
   owner: object,
   engine: Engine,
   how: 'run' | 'savepoint',
-  { mode, run, told }: { mode: LockMode; run: () => unknown; told?: Told | undefined },
+  { mode, run, observed }: { mode: LockMode; run: () => unknown; observed?: Observed | undefined },
 ): unknown {
-  const inPass = () => engine[how](() => Scope.run(owner, mode, run, told), mode)
-  return told ? told.watch(inPass, () => engine.revision) : inPass()
+  const inPass = () => engine[how](() => Scope.run(owner, mode, run, observed), mode)
+  return observed ? observed.watch(inPass, () => engine.revision) : inPass()
 }
 
 /** The words of what a store refuses around transactions, and of what it cannot promise. */

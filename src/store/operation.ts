@@ -1,7 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, LockTimeoutError } from '../errors.ts'
 import type { Call } from '../features/hooks/hook.ts'
-import type { Told } from '../features/hooks/told.ts'
 import { queueUp } from '../lock/enter.ts'
 import { Hold } from '../lock/hold.ts'
 import type { AcquireOptions } from '../lock/options.ts'
@@ -27,7 +26,7 @@ export interface Issued extends AcquireOptions {
   /** A step of something that hooks are told of as a whole. */
   readonly isInternal?: boolean
   /** Hooks were told of it. */
-  readonly told?: Told | undefined
+  readonly observed?: Observed | undefined
   /** Asked when it is about to run: whether it needs nothing of what others have written. Its changes are right anyhow. */
   readonly isBlind?: (() => boolean) | undefined
   /** With `timeoutMs: 0`: it may wait behind others of this process, only not for the lock. */
@@ -39,6 +38,42 @@ export interface Issued extends AcquireOptions {
   readonly isSelfContained?: boolean | undefined
 }
 
+/** One operation as its observer sees it. */
+export interface Observed {
+  /** Runs it. @param state differs afterwards if it has changed something */
+  watch<T>(run: () => T, state: () => unknown): Promise<Awaited<T>>
+}
+
+/** Who is told of every operation of a store, before it runs and when it has ended: its hooks. */
+export interface Observer {
+  /** Whether anybody is to be told of this operation. */
+  observes(issued: Issued): boolean
+  /** @throws LockDeadlockError in the observer's own code that is asked before an operation */
+  requireNotAsking(): void
+  /**
+   * Runs an operation once it was let through, in the order of issue.
+   * @param outer the user's own hold in which it was issued
+   * @param start must have queued the operation when it returns
+   */
+  inOrder<T>(
+    mode: LockMode,
+    issued: Issued,
+    where: { outer: Hold | undefined; patience: Patience },
+    start: (observed: Observed) => Promise<T>,
+  ): Promise<T>
+  /** Runs a part of an operation that runs already. @param outer that operation, where it is observed */
+  part<T>(
+    outer: Observed | undefined,
+    mode: LockMode,
+    issued: Issued,
+    run: (observed: Observed) => Promise<T>,
+  ): Promise<T>
+  /** Runs a blocking operation, which takes the lock by itself. @param state see `Observed` */
+  blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T
+  /** Resolves when everything issued so far has been let through, and what it did then has settled. */
+  idle(): Promise<void>
+}
+
 /** One operation on a store, from being issued to being settled. */
 export class Operation {
   readonly mode: LockMode
@@ -47,7 +82,7 @@ export class Operation {
   /** Its own patience, where it does not have that of the store. */
   readonly timeoutMs: number | undefined
   readonly signal: AbortSignal | undefined
-  readonly told: Told | undefined
+  readonly observed: Observed | undefined
   readonly isBlind: (() => boolean) | undefined
   readonly isSelfContained: boolean
   readonly since: number = performance.now()
@@ -62,14 +97,14 @@ export class Operation {
   constructor(
     mode: LockMode,
     run: () => unknown,
-    { kind = 'call', timeoutMs, signal, told, isBlind, isSelfContained = false }: Issued,
+    { kind = 'call', timeoutMs, signal, observed, isBlind, isSelfContained = false }: Issued,
   ) {
     this.mode = mode
     this.run = run
     this.kind = kind
     this.timeoutMs = timeoutMs
     this.signal = signal
-    this.told = told
+    this.observed = observed
     this.isBlind = isBlind
     this.isSelfContained = isSelfContained
     this.promise = new Promise((resolve, reject) => {

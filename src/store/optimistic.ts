@@ -41,7 +41,7 @@ export class Unlocked {
   /** Runs a view of what is in memory. */
   async view(operation: Operation): Promise<unknown> {
     await this.#engine.settle?.()
-    return operation.inContext(() => Scope.run(this.#owner, 'shared', operation.run, operation.told))
+    return operation.inContext(() => Scope.run(this.#owner, 'shared', operation.run, operation.observed))
   }
 
   /** A hold of the user's own needs the memory: an optimistic transaction cannot be committed then. */

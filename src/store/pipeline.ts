@@ -1,8 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
 import type { Call } from '../features/hooks/hook.ts'
-import { Hooks } from '../features/hooks/hooks.ts'
-import type { Told } from '../features/hooks/told.ts'
 import { Context } from '../lock/context.ts'
 import { during, enclosing } from '../lock/enter.ts'
 import { mustTurn, turned } from '../lock/event-loop.ts'
@@ -11,6 +9,7 @@ import { joins } from '../lock/options.ts'
 import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
 import type { Patience } from '../lock/room.ts'
 import { type Commit, type Engine, notInside, runIn, writeInView } from './engine.ts'
+import type { Observed, Observer } from './operation.ts'
 import {
   beginPass,
   endPass,
@@ -49,7 +48,8 @@ const FIRST_PAUSE_MS = 40
 export class Pipeline {
   readonly #lock: PsLock
   readonly #engine: Engine
-  readonly hooks: Hooks
+  /** Who is told of every operation, where there are hooks. */
+  observer: Observer | undefined
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
   /** Passes inside the user's own holds and ours take turns on the same memory. */
@@ -57,11 +57,9 @@ export class Pipeline {
   readonly #unlocked: Unlocked
   readonly #watch = new QueueWatch(this.#queue)
 
-  /** @param path the data file */
-  constructor(lock: PsLock, engine: Engine, path: string) {
+  constructor(lock: PsLock, engine: Engine) {
     this.#lock = lock
     this.#engine = engine
-    this.hooks = new Hooks(lock, path)
     this.#unlocked = new Unlocked(this, lock, engine)
   }
 
@@ -104,9 +102,10 @@ export class Pipeline {
    * @throws TransactionError where the caller runs inside an operation of this store
    */
   async beside<T>(mode: LockMode, call: Call, run: () => Promise<T>): Promise<T> {
-    this.hooks.requireNotAsking()
+    this.observer?.requireNotAsking()
     this.requireOutside(call.name)
-    if (!this.hooks.isUsed) return run()
+    const { observer } = this
+    if (!observer?.observes({ call })) return run()
     const { site, patience } = lockInternals.entry(this.#lock, mode)
     let done = 0
     const counted = async () => {
@@ -114,14 +113,14 @@ export class Pipeline {
       if (mode === 'exclusive') done++
       return value
     }
-    return this.hooks.inLine(mode, { call }, { outer: enclosing(site), patience }, (told) =>
-      told.watch(counted, () => done),
+    return observer.inOrder(mode, { call }, { outer: enclosing(site), patience }, (observed) =>
+      observed.watch(counted, () => done),
     )
   }
 
   /** Resolves when everything issued so far has settled. */
   async idle(): Promise<void> {
-    await this.hooks.idle()
+    await this.observer?.idle()
     while (this.#draining) await this.#draining
     await this.#passes.idle()
     if (!this.#isBusy) this.#watch.stop()
@@ -135,7 +134,8 @@ export class Pipeline {
   #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
     // A step of something else is not run here: what fails in it is not tried again, but said.
     if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
-    if (this.hooks.isUsed || Scope.enclosing(this) || lockInternals.isClosing(this.#lock)) return undefined
+    if (this.observer?.observes(issued) || Scope.enclosing(this) || lockInternals.isClosing(this.#lock))
+      return undefined
     // It comes first in the queue then, so that what is asked for after it is done after it.
     if (mustTurn()) return undefined
     Context.rest()
@@ -144,16 +144,17 @@ export class Pipeline {
   }
 
   #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
-    this.hooks.requireNotAsking()
+    this.observer?.requireNotAsking()
     const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
     const { site, patience } = lockInternals.entry(this.#lock, mode, issued)
     const outer = joins(issued) ? enclosing(site) : undefined
-    if (!this.hooks.tell(issued)) return this.#push(mode, run, issued, patience, outer)
-    return this.hooks.inLine(mode, issued, { outer, patience }, async (told) => {
+    const { observer } = this
+    if (!observer?.observes(issued)) return this.#push(mode, run, issued, patience, outer)
+    return observer.inOrder(mode, issued, { outer, patience }, async (observed) => {
       // Anew: meanwhile the store may have been closed, or the operation aborted.
       const { patience } = lockInternals.entry(this.#lock, mode, issued)
-      return this.#push(mode, run, { ...issued, told }, patience, outer)
+      return this.#push(mode, run, { ...issued, observed }, patience, outer)
     })
   }
 
@@ -189,12 +190,13 @@ export class Pipeline {
   }
 
   #join(scope: Scope, mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
-    const part = (told?: Told) => {
+    const part = (observed?: Observed) => {
       if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
-      return runIn(this, this.#engine, 'savepoint', { mode, run, told })
+      return runIn(this, this.#engine, 'savepoint', { mode, run, observed })
     }
-    if (!this.hooks.tell(issued)) return scope.issue(() => part())
-    return scope.issue(() => this.hooks.part(scope.told, mode, issued, async (told) => part(told)))
+    const { observer } = this
+    if (!observer?.observes(issued)) return scope.issue(() => part())
+    return scope.issue(() => observer.part(scope.observed, mode, issued, async (observed) => part(observed)))
   }
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
@@ -340,7 +342,7 @@ export class Pipeline {
   }
 
   #run(operation: Operation, hold: Hold | undefined): unknown {
-    if (operation.isSelfContained && !operation.told) {
+    if (operation.isSelfContained && !operation.observed) {
       // Nothing asks for it inside: without a context one process does 1.7 times the `$inc`.
       Context.rest()
       return this.#engine.run(operation.run, operation.mode)

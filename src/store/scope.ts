@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, TransactionError } from '../errors.ts'
-import type { Told } from '../features/hooks/told.ts'
 import { Context } from '../lock/context.ts'
 import { inLoop } from '../lock/event-loop.ts'
 import type { Hold } from '../lock/hold.ts'
+import type { Observed } from './operation.ts'
 
 /**
  * The inside of one operation. What is issued in its asynchronous context is part of it: one after the other, each all
@@ -12,7 +12,7 @@ import type { Hold } from '../lock/hold.ts'
 export class Scope {
   readonly mode: LockMode
   /** What hooks are told of it, where there are any. */
-  readonly told: Told | undefined
+  readonly observed: Observed | undefined
   /** When it began, in milliseconds since 1970. */
   readonly #since: number = Date.now()
   /** Whose operation it is: two stores of one process do not join each other. */
@@ -21,10 +21,10 @@ export class Scope {
   #last: Promise<unknown> = Promise.resolve()
   #isOpen = true
 
-  private constructor(owner: object, mode: LockMode, told: Told | undefined) {
+  private constructor(owner: object, mode: LockMode, observed: Observed | undefined) {
     this.#owner = owner
     this.mode = mode
-    this.told = told
+    this.observed = observed
     this.#outer = current.get()
   }
 
@@ -45,8 +45,8 @@ export class Scope {
   }
 
   /** Runs with a scope of its own; ends when everything that was issued inside has ended too. */
-  static async run<T>(owner: object, mode: LockMode, run: () => T, told?: Told): Promise<Awaited<T>> {
-    const scope = new Scope(owner, mode, told)
+  static async run<T>(owner: object, mode: LockMode, run: () => T, observed?: Observed): Promise<Awaited<T>> {
+    const scope = new Scope(owner, mode, observed)
     try {
       // Cursors are thenables, and run when they are awaited: that must be inside too.
       return await current.run(scope, scope, async () => run())

@@ -13,7 +13,7 @@ import type { Hold } from '../../lock/hold.ts'
 import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
 import type { Patience } from '../../lock/room.ts'
 import { outsideHolds } from '../../lock/shared-state.ts'
-import type { Issued } from '../../store/operation.ts'
+import type { Issued, Observer } from '../../store/operation.ts'
 import { Scope } from '../../store/scope.ts'
 import type { Hook, HookEvent } from './hook.ts'
 import { Told } from './told.ts'
@@ -21,7 +21,7 @@ import { Told } from './told.ts'
 const HOOK_NAMES: OptionNames = optionNames<Hook>({ before: true, after: true })
 
 /** The hooks of one store object. */
-export class Hooks {
+export class Hooks implements Observer {
   readonly #lock: PsLock
   readonly #path: string
   #hooks: readonly Hook[] = []
@@ -38,13 +38,8 @@ export class Hooks {
     this.#path = path
   }
 
-  get isUsed(): boolean {
-    return this.#hooks.length > 0
-  }
-
-  /** Whether there is anybody to be told of an operation. */
-  tell({ isInternal = false }: Issued): boolean {
-    return this.isUsed && !isInternal
+  observes({ isInternal = false }: Issued): boolean {
+    return this.#hooks.length > 0 && !isInternal
   }
 
   /**
@@ -79,7 +74,7 @@ export class Hooks {
    * @param outer the user's own hold in which it was issued
    * @param start must have queued the operation when it returns
    */
-  async inLine<T>(
+  async inOrder<T>(
     mode: LockMode,
     issued: Issued,
     { outer, patience }: { outer: Hold | undefined; patience: Patience },
@@ -132,7 +127,7 @@ export class Hooks {
 
   /** Runs a blocking operation, which takes the lock by itself. @param state see `Told` */
   blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T {
-    if (!this.isUsed) return run()
+    if (!this.observes(issued)) return run()
     if (this.#isAsking) throw this.#askedWithin()
     const { site } = lockInternals.entry(this.#lock, mode)
     const nested = enclosing(site) !== undefined

@@ -111,9 +111,9 @@ export class BlockingTree {
   #told<T>(mode: LockMode, issued: Issued, run: () => T): T {
     const outer = this.#draft
     const { state } = this.#pass
-    return this.#queue.hooks.blocking(mode, issued, run, () =>
-      outer ? state.text(outer.get()) : this.#pass.revision,
-    )
+    const { observer } = this.#queue
+    if (!observer) return run()
+    return observer.blocking(mode, issued, run, () => (outer ? state.text(outer.get()) : this.#pass.revision))
   }
 
   #save(make: () => Tree): void {

@@ -41,7 +41,7 @@ export class TreeStore implements TreeSession, Engine {
     this.#live = memory
     this.#pass = new TreePass(path, options, memory, format)
     this.#state = this.#pass.state
-    this.queue = new Pipeline(options.lock, this, path)
+    this.queue = new Pipeline(options.lock, this)
     this.blocking = new BlockingTree(path, options.lock, this.#pass, this.queue)
     this.copyable = copyable(path, options, this.queue, {
       format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
@@ -156,12 +156,12 @@ export class TreeStore implements TreeSession, Engine {
 
   /** Something inside an open edit of this very store. */
   #part(mode: LockMode, call: Call, outer: Draft, run: () => Promise<void>): Promise<void> {
-    const { hooks } = this.queue
+    const { observer } = this.queue
     const state = () => this.#state.text(outer.tree)
     return inTurn(outer, () => {
-      if (!hooks.isUsed) return run()
-      const whole = Scope.enclosing(this.queue)?.told
-      return hooks.part(whole, mode, { call }, (told) => told.watch(run, state))
+      if (!observer?.observes({ call })) return run()
+      const whole = Scope.enclosing(this.queue)?.observed
+      return observer.part(whole, mode, { call }, (observed) => observed.watch(run, state))
     })
   }
 

@@ -45,7 +45,7 @@ export class LogEngine implements LogSession, Engine {
     this.path = path
     this.#options = options
     this.timeoutMs = options.timeoutMs
-    this.queue = new Pipeline(options.lock, this, path)
+    this.queue = new Pipeline(options.lock, this)
     const { transact, look } = transacting(this.queue)
     this.transact = transact
     this.look = look

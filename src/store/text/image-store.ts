@@ -37,7 +37,7 @@ export class ImageStore<S extends object> implements Engine {
     this.#adapter = adapter
     this.#options = options
     this.#file = new ImageFile(path, options.durability === 'disk', (text) => text === this.#saved)
-    this.queue = new Pipeline(options.lock, this, path)
+    this.queue = new Pipeline(options.lock, this)
     this.doors = transacting(this.queue)
     this.copyable = copyable(path, options, this.queue, {
       // What its texts look like is known to the store alone, which is asked in `tryOn`.

@@ -40,7 +40,7 @@ export class JournalStore implements TreeSession {
     this.#pass = new JournalPass(path, options, memory, format)
     this.#readOnly = new ReadOnly(path)
     this.#shown = this.#readOnly.memory(() => this.#pass.tree)
-    this.queue = new Pipeline(options.lock, this.#pass, path)
+    this.queue = new Pipeline(options.lock, this.#pass)
     const step = { isInternal: true }
     this.copyable = copyable(path, options, this.queue, {
       format: journaled(textFormat(format.name, format.parse), format),
@@ -162,12 +162,12 @@ export class JournalStore implements TreeSession {
 
   /** Something inside an open edit of this very store. */
   #part(mode: LockMode, call: Call, outer: Draft, run: () => Promise<void>): Promise<void> {
-    const { hooks } = this.queue
+    const { observer } = this.queue
     return inTurn(outer, () => {
-      if (!hooks.isUsed) return run()
-      const whole = Scope.enclosing(this.queue)?.told
-      return hooks.part(whole, mode, { call }, (told) =>
-        told.watch(run, () => this.#recorders.get(outer)?.version ?? 0),
+      if (!observer?.observes({ call })) return run()
+      const whole = Scope.enclosing(this.queue)?.observed
+      return observer.part(whole, mode, { call }, (observed) =>
+        observed.watch(run, () => this.#recorders.get(outer)?.version ?? 0),
       )
     })
   }
