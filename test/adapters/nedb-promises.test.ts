@@ -88,7 +88,7 @@ describe('LockedDatastore of nedb-promises', () => {
     assert.equal(errors.length, 2)
   })
 
-  it('ensures an index only after the load: duplicates are refused and the file stays sound (N13)', async () => {
+  it('ensures an index only after the load: duplicates are refused and the file stays sound', async () => {
     writeFileSync(file('a.db'), '{"_id":"1","n":1}\n{"_id":"2","n":1}\n')
     await using db = open()
     await assert.rejects(db.ensureIndex({ fieldName: 'n', unique: true }), { errorType: 'uniqueViolated' })

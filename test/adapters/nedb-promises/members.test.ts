@@ -94,7 +94,7 @@ describe('events and members of LockedDatastore', () => {
     assert.equal(compactions, 1)
   })
 
-  it("shows NeDB's members, falsy ones too, and lets them be set (N29)", async () => {
+  it("shows NeDB's members, falsy ones too, and lets them be set", async () => {
     await using db = open()
     await db.insert({ _id: 'a' })
     assert.equal(below(db).filename, file('a.db'))

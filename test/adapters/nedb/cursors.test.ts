@@ -33,7 +33,7 @@ describe('cursors and back doors of NeDB', () => {
     return { db, peer: await Peer.start('locked', { filename: file('a.db'), autoload: true }) }
   }
 
-  it('a read sees what another process has written (N04)', async () => {
+  it('a read sees what another process has written', async () => {
     const { db, peer } = await peered()
     await peer.call('insertAsync', { _id: 'c', n: 2 })
     assert.equal(await db.countAsync({}), 3)
@@ -41,7 +41,7 @@ describe('cursors and back doors of NeDB', () => {
     await db.close()
   })
 
-  it('a cursor is made at once, and runs when it is awaited, each time anew (N11)', async () => {
+  it('a cursor is made at once, and runs when it is awaited, each time anew', async () => {
     const { db, peer } = await peered()
     const cursor = db.findAsync({}).sort({ n: 1 }).limit(2)
     await peer.call('insertAsync', { _id: 'c', n: 2 })
@@ -65,7 +65,7 @@ describe('cursors and back doors of NeDB', () => {
     await db.close()
   })
 
-  it('a projection without _id is without it the second time too (N11c)', async () => {
+  it('a projection without _id is without it the second time too', async () => {
     const { db } = await peered()
     const cursor = db.findAsync({ _id: 'a' }).projection({ n: 1, _id: 0 })
     assert.deepEqual([...(await cursor)], [{ n: 3 }])
@@ -81,7 +81,7 @@ describe('cursors and back doors of NeDB', () => {
     await db.close()
   })
 
-  it('persistence used directly writes under the lock (N12)', async () => {
+  it('persistence used directly writes under the lock', async () => {
     const { db, peer } = await peered()
     const { persistence } = db as unknown as Inside
     await Promise.all([
@@ -110,7 +110,7 @@ describe('cursors and back doors of NeDB', () => {
     await db.close()
   })
 
-  it('a task of the executor may use the store: no deadlock (N28)', async () => {
+  it('a task of the executor may use the store: no deadlock', async () => {
     const { db, peer } = await peered()
     const inside = db as unknown as Inside
     const count = await Promise.race([

@@ -23,7 +23,7 @@ describe('indexes of a shared NeDB file', () => {
   const file = temporaryFolder()
   const open = () => new LockedNedb<Doc>({ filename: file('a.db'), autoload: true })
 
-  it('a unique index on duplicates is refused and does not poison the file (N13)', async () => {
+  it('a unique index on duplicates is refused and does not poison the file', async () => {
     const content = '{"_id":"1","k":1}\n{"_id":"2","k":1}\n'
     writeFileSync(file('a.db'), content)
     await using db = new LockedNedb<Doc>({ filename: file('a.db') })
@@ -70,7 +70,7 @@ describe('indexes of a shared NeDB file', () => {
     assert.equal(recordsOf(file('a.db')).length, 1)
   })
 
-  it('removed in one store is gone in all, and no load or compaction brings it back (N31)', async () => {
+  it('removed in one store is gone in all, and no load or compaction brings it back', async () => {
     await using one = open()
     await one.ensureIndexAsync({ fieldName: 'k', unique: true })
     await using two = open()
@@ -87,7 +87,7 @@ describe('indexes of a shared NeDB file', () => {
     assert.deepEqual(indexesOf(three), ['_id'])
   })
 
-  it('of several fields is removed for good, however it is named (N24)', async () => {
+  it('of several fields is removed for good, however it is named', async () => {
     await using db = open()
     await db.ensureIndexAsync({ fieldName: ['k', 'b'], unique: true })
     await db.insertAsync({ _id: 'a', k: 1, b: 1 })

@@ -18,7 +18,7 @@ describe('opening, compacting and dropping a NeDB file', () => {
   const open = (options: object = {}) =>
     new LockedNedb<{ _id: string; n?: number }>({ filename: file('a.db'), autoload: true, ...options })
 
-  it('what was issued before the load runs first, in order, and is on disk once acknowledged (N18)', async () => {
+  it('what was issued before the load runs first, in order, and is on disk once acknowledged', async () => {
     const db = new LockedNedb<{ _id: string }>({ filename: file('a.db') })
     const inserts = Array.from({ length: 300 }, (_, n) => db.insertAsync({ _id: `${n}` }))
     const loading = db.loadDatabaseAsync()
@@ -30,7 +30,7 @@ describe('opening, compacting and dropping a NeDB file', () => {
     await db.close()
   })
 
-  it('a folder in the place of the file is a rejection, not a crash (N17, N22)', async () => {
+  it('a folder in the place of the file is a rejection, not a crash', async () => {
     mkdirSync(file('a.db'))
     const db = new LockedNedb({ filename: file('a.db') })
     await assert.rejects(db.loadDatabaseAsync(), (error: Error & { code: string }) =>
@@ -39,7 +39,7 @@ describe('opening, compacting and dropping a NeDB file', () => {
     await db.close()
   })
 
-  it('a failing autoload does not crash the process; operations say why (N33)', () => {
+  it('a failing autoload does not crash the process; operations say why', () => {
     writeFileSync(file('a.db'), 'garbage\n')
     const done = runFixture('nedb-once', [file('a.db'), 'a'])
     assert.equal(done.code, 1)
@@ -63,7 +63,7 @@ describe('opening, compacting and dropping a NeDB file', () => {
     await db.close()
   })
 
-  it('the autocompaction timer erases nothing of other processes, and does not keep the process alive (N30)', async () => {
+  it('the autocompaction timer erases nothing of other processes, and does not keep the process alive', async () => {
     await using db = open()
     await db.insertAsync([{ _id: 'mine', n: 0 }])
     await db.updateAsync({ _id: 'mine' }, { $set: { n: 1 } }, {})
@@ -77,7 +77,7 @@ describe('opening, compacting and dropping a NeDB file', () => {
     assert.deepEqual(idsOf(await peer.call('findAsync', {})), ['mine', 'theirs'])
   })
 
-  it('a dropped file is empty for everyone, and is made again by the next write of anyone (N38)', async () => {
+  it('a dropped file is empty for everyone, and is made again by the next write of anyone', async () => {
     await using db = open()
     await db.insertAsync({ _id: 'old' })
     const peer = await Peer.start('locked', { filename: file('a.db'), autoload: true })
@@ -93,7 +93,7 @@ describe('opening, compacting and dropping a NeDB file', () => {
     assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), ['mine', 'new'])
   })
 
-  it('an orphan `~` of a crashed compaction is never taken for data (N16c)', async () => {
+  it('an orphan `~` of a crashed compaction is never taken for data', async () => {
     writeFileSync(file('a.db~'), '{"_id":"zombie"}\n')
     await using db = open()
     assert.equal(await db.countAsync({}), 0)

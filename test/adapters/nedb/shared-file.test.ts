@@ -125,7 +125,7 @@ describe('NeDB file shared by processes', () => {
     for (const peer of peers) assert.equal(await peer.call('countAsync', {}), 3 * 48)
   })
 
-  it('creates a missing file once, whoever comes first (N20)', async () => {
+  it('creates a missing file once, whoever comes first', async () => {
     for (let round = 0; round < 3; round++) {
       const filename = file(`new-${round}.db`)
       const stores = await Promise.all(

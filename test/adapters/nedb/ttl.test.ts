@@ -23,7 +23,7 @@ describe('expiring documents (TTL indexes)', () => {
     return db
   }
 
-  it('are hidden from reads, which write nothing (N08a)', async () => {
+  it('are hidden from reads, which write nothing', async () => {
     await using db = await filled()
     const before = statSync(file('a.db'), { bigint: true })
     assert.equal(await db.countAsync({}), 2)
@@ -67,13 +67,13 @@ describe('expiring documents (TTL indexes)', () => {
     assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), ['for ever', 'live'])
   })
 
-  it('expire in every store of the file, also those that never ensured the index (N08b)', async () => {
+  it('expire in every store of the file, also those that never ensured the index', async () => {
     await using _ = await filled()
     await using other = open()
     assert.equal(await other.countAsync({}), 2)
   })
 
-  it('expire after a reload and after compactions (N08d)', async () => {
+  it('expire after a reload and after compactions', async () => {
     await using db = await filled()
     await db.compactDatafileAsync()
     assert.match(readFileSync(file('a.db'), 'utf8'), /"expireAfterSeconds":1/)
@@ -86,7 +86,7 @@ describe('expiring documents (TTL indexes)', () => {
     assert.equal(await third.countAsync({}), 2)
   })
 
-  it('expire when the index is ensured after the load, though the file has it already (N08c)', async () => {
+  it('expire when the index is ensured after the load, though the file has it already', async () => {
     await using plain = open()
     await plain.ensureIndexAsync({ fieldName: 'at' })
     await plain.insertAsync([
@@ -101,7 +101,7 @@ describe('expiring documents (TTL indexes)', () => {
     assert.equal(await plain.countAsync({}), 1)
   })
 
-  it('stay once the index is removed, in every store (N08e)', async () => {
+  it('stay once the index is removed, in every store', async () => {
     await using db = await filled()
     await using other = open()
     assert.equal(await other.countAsync({}), 2)

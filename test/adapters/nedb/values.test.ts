@@ -20,7 +20,7 @@ describe('values that NeDB loses', () => {
     assert.ok(!idsOf(await later.findAsync({})).includes('ls'))
   })
 
-  it('line breaks of all kinds come back, here, elsewhere and in vanilla (N14)', async () => {
+  it('line breaks of all kinds come back, here, elsewhere and in vanilla', async () => {
     await using db = open()
     const doc = { _id: 'id\u2028\u2029\u0085', ...breaks, 'key\u2028': [breaks.ps] }
     await db.insertAsync(doc)
@@ -41,7 +41,7 @@ describe('values that NeDB loses', () => {
   })
 
   for (const id of ['', null, false, Number.NaN, Number.POSITIVE_INFINITY, {}, [], '__proto__', '$$pslock']) {
-    it(`an _id of ${typeof id === 'number' ? id : JSON.stringify(id)} is refused, and nothing of its batch stays (N15)`, async () => {
+    it(`an _id of ${typeof id === 'number' ? id : JSON.stringify(id)} is refused, and nothing of its batch stays`, async () => {
       await using db = open()
       await assert.rejects(db.insertAsync([{ _id: 'a' }, { _id: id } as unknown as Doc]), TypeError)
       assert.equal(await db.countAsync({}), 0)

@@ -78,7 +78,7 @@ describe('catching up with an append log', () => {
     }
   })
 
-  it('takes two documents that swap a unique value (N19)', async () => {
+  it('takes two documents that swap a unique value', async () => {
     await using one = open()
     await one.ensureIndexAsync({ fieldName: 'k', unique: true })
     await using two = open()
@@ -162,7 +162,7 @@ describe('catching up with an append log', () => {
       writeFileSync(file('a.db'), '{"_id":"x"}\n{"_id":"y"}\n')
     },
   })) {
-    it(`notices a file that was replaced ${name} (N21)`, async () => {
+    it(`notices a file that was replaced ${name}`, async () => {
       await using db = open()
       await db.insertAsync([
         { _id: 'a', n: 1 },
@@ -238,7 +238,7 @@ describe('catching up with an append log', () => {
     assert.deepEqual([...seen], [1, 31])
   })
 
-  it('keeps batches of more than 512 KiB apart (N10)', async () => {
+  it('keeps batches of more than 512 KiB apart', async () => {
     const peers = await Promise.all(
       [1, 2].map(() => Peer.start('locked', { filename: file('a.db'), autoload: true })),
     )

@@ -46,13 +46,13 @@ describe('a write that fails', () => {
     assert.deepEqual(idsOf(says.finally), ['after', ...expected].sort())
   }
 
-  it('for the size limit of files leaves memory as the file is, and the next operation works (N16)', async () => {
+  it('for the size limit of files leaves memory as the file is, and the next operation works', async () => {
     const done = runFixture('nedb-full', [file('a.db')], ['bash', '-c', 'ulimit -f 16; exec "$@"', 'limited'])
     assert.equal(done.code, 0, done.err)
     await check(JSON.parse(done.out), 'EFBIG', file('a.db'))
   })
 
-  it('for a full disk leaves memory as the file is, and the next operation works (N16b)', async function () {
+  it('for a full disk leaves memory as the file is, and the next operation works', async function () {
     mkdirSync(file('disk'))
     if (!runTool('mount', '-t', 'tmpfs', '-o', 'size=64k', 'pslock-test', file('disk'))) {
       console.log('      skipped: mounting a small tmpfs is not permitted here')

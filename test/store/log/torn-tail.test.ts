@@ -29,7 +29,7 @@ describe('a damaged NeDB file', () => {
     assert.ok(!idsOf(await later.findAsync({})).includes('fresh'))
   })
 
-  it('loses its torn tail, which is kept aside, and no later record (N06)', async () => {
+  it('loses its torn tail, which is kept aside, and no later record', async () => {
     writeFileSync(file('a.db'), `${good(30)}{"_id":"torn","v":"half a rec`)
     await using db = new LockedNedb({ filename: file('a.db'), autoload: true })
     await db.insertAsync({ _id: 'fresh' })
@@ -43,7 +43,7 @@ describe('a damaged NeDB file', () => {
     )
   })
 
-  it('keeps a complete last record that only lacks its line feed (N06)', async () => {
+  it('keeps a complete last record that only lacks its line feed', async () => {
     writeFileSync(file('a.db'), `${good(3)}{"_id":"nolf"}`)
     await using db = new LockedNedb({ filename: file('a.db'), autoload: true })
     await db.insertAsync({ _id: 'fresh' })
@@ -111,7 +111,7 @@ describe('a damaged NeDB file', () => {
     })
   }
 
-  it('is refused above the corrupt threshold, and left as it is (N07)', async () => {
+  it('is refused above the corrupt threshold, and left as it is', async () => {
     const content = `${good(5)}{"_id":"bro\n${good(3)}`
     writeFileSync(file('a.db'), content)
     await using db = new LockedNedb({ filename: file('a.db') })
@@ -127,7 +127,7 @@ describe('a damaged NeDB file', () => {
     )
   })
 
-  it('is opened below the threshold with a warning, and its bad lines are kept before a rewrite (N07)', async () => {
+  it('is opened below the threshold with a warning, and its bad lines are kept before a rewrite', async () => {
     writeFileSync(file('a.db'), `${good(50)}{"_id":"bro\n${good(50)}garbage\n`)
     await using db = new LockedNedb({ filename: file('a.db'), autoload: true })
     assert.equal(await db.countAsync({}), 50)
@@ -169,7 +169,7 @@ describe('a damaged NeDB file', () => {
     })
   }
 
-  it('may hold lines that NeDB does not know; they are passed over, as vanilla does (N09)', async () => {
+  it('may hold lines that NeDB does not know; they are passed over, as vanilla does', async () => {
     writeFileSync(file('a.db'), '{"$$txn":1}\n{"_id":"a"}\n{"$$gen":"6f"}\n{"_id":"b"}\n')
     await using db = new LockedNedb({ filename: file('a.db'), autoload: true, corruptAlertThreshold: 0 })
     assert.deepEqual(idsOf(await db.findAsync({})), ['a', 'b'])
