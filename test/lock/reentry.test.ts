@@ -6,7 +6,7 @@ import { PsLock } from '../../src/lock/ps-lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
 
-/** RULES E: one may go in again where one is already; everybody else waits, in the same process too. */
+/** One may go in again where one is already; everybody else waits, in the same process too. */
 describe('re-entrancy', () => {
   const crew = useCrew()
   const at = useFolder()

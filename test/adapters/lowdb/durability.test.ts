@@ -3,7 +3,7 @@ import { readFileSync, realpathSync } from 'node:fs'
 import { useFolder } from '../../fixtures/folder.ts'
 import { fileOf, has, runScript } from '../../fixtures/lowdb-tools.ts'
 
-/** Law 4, and rule B7: what reaches the disk before a promise resolves, as the kernel saw it. */
+/** What reaches the disk before a promise resolves, as the kernel saw it. */
 describe('lowdb durability', () => {
   const at = useFolder()
 

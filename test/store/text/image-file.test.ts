@@ -16,7 +16,7 @@ import { ImageFile } from '../../../src/store/text/image-file.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, runScript } from '../../fixtures/lowdb-tools.ts'
 
-/** Rule C8: which version of a file is loaded is asked of a descriptor that is held, and of size and ctime. */
+/** Which version of a file is loaded is asked of a descriptor that is held, and of size and ctime. */
 describe('image file', () => {
   const at = useFolder()
   let file: ImageFile
