@@ -59,7 +59,7 @@ const coreEntry = {
  * of a file before it runs it, at 40 to 60 ns a byte. Without this `import 'pslock'` takes 8 ms more, of 24.
  */
 const LATE = [
-  { name: 'lock-tree', test: /\/src\/(lock-tree\/(?!lock-tree)|os\/(ofd|record-file)\.ts)/ },
+  { name: 'lock-tree', test: /\/src\/(lock-tree\/(?!lock-tree)|os\/range-lock\.ts)/ },
   { name: 'tree', test: /\/src\/store\/json\/(?!json-tree\.)/ },
   { name: 'tables', test: /\/src\/features\/(tables\/(?!tables\.)|backup\/(?!dumps\.))/ },
   {
@@ -242,7 +242,7 @@ export default defineConfig([
   {
     ...input,
     input: { core: 'core' },
-    // Of the bundle that it may become a part of: see src/os/builtin.ts.
+    // Of the bundle that it may become a part of: see src/os/modules.ts.
     transform: { ...input.transform, define: { 'import.meta.url': 'undefined' } },
     plugins: [coreEntry, lateRequires, builtinsWithoutRequire],
     preserveEntrySignatures: 'allow-extension',

@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { harmless, type LockHolder } from '../src/errors.ts'
-import { PsLock } from '../src/lock/ps-lock.ts'
+import { PsLock } from '../src/lock/lock.ts'
 import { table } from './table.ts'
 import { age, cut, cutFront } from './terminal-text.ts'
 

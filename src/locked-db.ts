@@ -6,9 +6,9 @@ import { Hooks } from './features/hooks/hooks.ts'
 import type { TableRows } from './features/tables/rows.ts'
 import { noTables, type StoreTables, storeTables } from './features/tables/tables.ts'
 import type { Table } from './features/tables/types.ts'
+import { lockInternals, type PsLock } from './lock/lock.ts'
+import { canonicalPath } from './lock/lock-file.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
-import { lockInternals, type PsLock } from './lock/ps-lock.ts'
-import { canonicalPath } from './os/lock-file.ts'
 import type {
   Adapter,
   ImageAdapter,

@@ -21,7 +21,7 @@ import properLockfile from 'proper-lockfile'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../adapters/lowdb.ts'
 import { LockedNedb } from '../adapters/nedb.ts'
 import { LockedDatastore } from '../adapters/nedb-promises.ts'
-import { PsLock } from '../src/lock/ps-lock.ts'
+import { PsLock } from '../src/lock/lock.ts'
 import { fixture } from './fixtures/code.ts'
 
 /** What one store does with a path: open it and change something, or only look. */

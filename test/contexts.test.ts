@@ -92,7 +92,7 @@ describe('other contexts', () => {
   }
 
   it('a signal like an AbortSignal will do where the event loop must turn first', async () => {
-    const { mustTurn } = await import('../src/lock/event-loop.ts')
+    const { mustTurn } = await import('../src/lock/local-queue.ts')
     const lock = new PsLock(at('data'))
     const signal = new Signal()
     for (const begin = performance.now(); performance.now() - begin < 50 && !mustTurn(); );

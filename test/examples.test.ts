@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { PsLock } from '../src/lock/ps-lock.ts'
+import { PsLock } from '../src/lock/lock.ts'
 import { killWhatIsLeft, PSLOCK, start } from './cli/run-pslock.ts'
 import { ROOT } from './fixtures/code.ts'
 import { until, useFolder } from './fixtures/folder.ts'

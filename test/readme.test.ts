@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { hasRangeLocks } from '../src/os/ofd.ts'
+import { hasRangeLocks } from '../src/os/range-lock.ts'
 import { ROOT } from './fixtures/code.ts'
 
 const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')

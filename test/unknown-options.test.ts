@@ -13,7 +13,7 @@ import {
 import { LockedNedb } from '../adapters/nedb.ts'
 import { LockedDatastore } from '../adapters/nedb-promises.ts'
 import { throttle } from '../src/features/hooks/throttle.ts'
-import { PsLock } from '../src/lock/ps-lock.ts'
+import { PsLock } from '../src/lock/lock.ts'
 import { LockTree } from '../src/lock-tree/lock-tree.ts'
 import { LockedDb } from '../src/locked-db.ts'
 import type { ImageAdapter } from '../src/store/adapter.ts'

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { crypto } from '../../src/os/builtin.ts'
+import { crypto } from '../../src/os/modules.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
 import type { Doc, NedbModel, Query } from './internals.ts'
 

@@ -1,4 +1,4 @@
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import type { Release } from './candidate.ts'
 
 /** Ours, with its defaults but for the timeout. */

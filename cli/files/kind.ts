@@ -3,7 +3,7 @@ import { lowdbFormat } from '../../adapters/lowdb/file-format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 import type { FileFormat } from '../../src/features/backup/file-format.ts'
-import { PIECE_BYTES, readNow } from '../../src/os/data-io.ts'
+import { PIECE_BYTES, readNow } from '../../src/os/io.ts'
 
 /** The kinds of files that the command line knows. */
 export const KINDS = ['nedb', 'lowdb'] as const

@@ -1,5 +1,5 @@
 import { type LockMode, LockTimeoutError, LockUnsupportedError } from '../../src/errors.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { isInGitFolder } from '../git-folder.ts'
 import { print } from '../output.ts'
 import { type Ending, runCommand } from './command.ts'

@@ -1,15 +1,15 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import type { LockMode } from '../../src/errors.ts'
-import { lockInternals, type PsLock } from '../../src/lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../../src/lock/lock.ts'
+import { ANSWER, environmentWith, passedHold, QUESTION } from '../../src/lock/passed-lock.ts'
 import { answer, canPassDescriptors, peerOf } from '../../src/os/descriptor-passing.ts'
-import { hasLibc } from '../../src/os/libc.ts'
-import { descends } from '../../src/os/live-process.ts'
-import { ANSWER, environmentWith, passedHold, QUESTION } from '../../src/os/passed-lock.ts'
+import { hasLibc } from '../../src/os/modules.ts'
+import { descends } from '../../src/os/processes.ts'
 
 /** A connection that has asked nothing for so long is closed. */
 const SILENT_MS = 5000
 
-/** A hold that the command, and what it starts, may go into: src/os/passed-lock.ts says how. */
+/** A hold that the command, and what it starts, may go into: src/lock/passed-lock.ts says how. */
 export interface PassedOn extends Disposable {
   /** The locked descriptor. */
   readonly fd: number | undefined
@@ -19,7 +19,7 @@ export interface PassedOn extends Disposable {
 
 /** @param lock is held, in that mode */
 export function passOn(lock: PsLock, mode: LockMode): PassedOn {
-  const fd = lockInternals.entry(lock, mode).site.passOn()
+  const fd = lockInternals.entry(lock, mode).entry.passOn()
   const room = fd === undefined || !canPassDescriptors || !hasLibc() ? undefined : openRoom(fd, mode)
   return {
     fd,

@@ -1,6 +1,6 @@
 import { isatty } from 'node:tty'
 import { styleText } from 'node:util'
-import type { PsLock } from '../../src/lock/ps-lock.ts'
+import type { PsLock } from '../../src/lock/lock.ts'
 import { print, STDERR } from '../output.ts'
 import { cut, cutFront, isRewritable } from '../terminal-text.ts'
 import { heldBy, shortPath } from './held-by.ts'

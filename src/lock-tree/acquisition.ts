@@ -1,21 +1,84 @@
 import { LockIoError, type TreeLockMode } from '../errors.ts'
-import { Claim, type TreeFile } from './claim.ts'
-import { intention } from './mode.ts'
-import { NodeLocks } from './node-locks.ts'
+import { mustTurn, turn } from '../lock/local-queue.ts'
+import { requireRangeLocks, tryLockRange, unlockRange } from '../os/range-lock.ts'
+import { NodeLocks, NodeRanges } from './node-locks.ts'
+import { intention, type TreeRequest } from './request.ts'
+import {
+  makeNote,
+  NameTable,
+  type Note,
+  notedness,
+  RecordFile,
+  type TreeFile,
+  writeNote,
+} from './tree-file.ts'
+import { timeoutError, upgradeError } from './tree-holders.ts'
 
-/** What is asked for. */
-export interface Request {
-  readonly tree: TreeFile
-  /** From the top down to the node that is named. */
-  readonly nodes: readonly string[]
-  readonly mode: TreeLockMode
-  readonly reason: string | undefined
-  /** The holds around the one that is asked for, innermost first. */
-  readonly enclosing: readonly NodeLocks[]
-}
+/**
+ * What the kernel knows one hold, or one waiter, by: an opening of the lock file of its own (two holds on one descriptor
+ * would be granted each other's locks) and a note that is bound to it. Closing it ends everything at once.
+ */
+export class Claim {
+  readonly file: RecordFile
+  readonly slot: number
+  readonly ranges: NodeRanges
+  readonly #table: NameTable
 
-export function nameOf({ nodes }: Request): string {
-  return nodes.at(-1) as string
+  /**
+   * @param blockingMs how long to stay with it, blocking, while another process appends
+   * @returns undefined when the file changed under our hands, or another process was appending to it all the while
+   * @throws LockIoError, LockUnsupportedError, LockLostError
+   */
+  static open(tree: TreeFile, blockingMs: number): Claim | undefined {
+    requireRangeLocks(tree.path)
+    const file = RecordFile.open(tree.path, tree.guards)
+    let claim: Claim | undefined
+    try {
+      const table = NameTable.of(file, tree.table, blockingMs)
+      tree.table = table
+      const slot = table?.takeSlot(file, blockingMs)
+      // The slot may be of a file that was emptied just before. From here on it cannot be refilled under us.
+      if (table && slot !== undefined && table.isOf(file)) claim = new Claim(file, table, slot)
+    } finally {
+      if (!claim) file.close()
+    }
+    return claim
+  }
+
+  private constructor(file: RecordFile, table: NameTable, slot: number) {
+    this.file = file
+    this.#table = table
+    this.slot = slot
+    this.ranges = new NodeRanges(file, slot)
+  }
+
+  /** The record of a name; undefined when another process was appending all the while. */
+  indexOf(name: string, blockingMs: number): number | undefined {
+    return this.#table.indexOf(this.file, name, blockingMs)
+  }
+
+  /** Says who this is, to `holders()` of all processes. */
+  leaveNote(note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>): void {
+    this.#withdrawNote()
+    try {
+      writeNote(this.file, this.slot, makeNote(note))
+    } catch (error) {
+      // Full disk: the lock itself does not depend on it.
+      if (error instanceof LockIoError) return
+      throw error
+    }
+    tryLockRange(this.file.fd, 'exclusive', notedness(this.slot), this.file.path)
+  }
+
+  close(): void {
+    this.#withdrawNote()
+    this.file.close()
+  }
+
+  /** Before a note is changed, and before its place may become another's. */
+  #withdrawNote(): void {
+    unlockRange(this.file.fd, notedness(this.slot), this.file.path)
+  }
 }
 
 /** What a request came to. */
@@ -57,13 +120,13 @@ function monotonicMs(): number {
  * compatible with then wait too. A node's gate is closed for one waiter at a time.
  */
 export class Acquisition {
-  readonly request: Request
+  readonly request: TreeRequest
   #claim: Claim | undefined
   #locks: NodeLocks | undefined
   #gate: number | undefined
   #isNoted = false
 
-  constructor(request: Request) {
+  constructor(request: TreeRequest) {
     this.request = request
   }
 
@@ -178,4 +241,75 @@ export class Acquisition {
     const { mode, reason } = this.request
     this.#claim?.leaveNote({ state, mode, node: (path.at(-1) as Wanted).index, reason })
   }
+}
+
+/**
+ * How often a waiter asks: soon at first, then ever more seldom; each time costs about 0.1 ms of CPU. Who has a gate
+ * closed is next, and asks more often: it is one at a node.
+ */
+const PACE_MS = { first: 1, growth: 1.5, slowestNext: 5, slowest: 25 }
+
+/**
+ * Who was refused without seeing by whom came between a grant and its note, or while a name was appended. Both take
+ * some microseconds, or a little longer where that process has just lost its processor.
+ */
+const NAMELESS_MS = 100
+
+/** How long one attempt blocks while another process appends a name; after that it asks again later. */
+const BLOCKING_MS = 2
+
+export interface TreeWaitOptions {
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+/**
+ * Asks until it is granted, the time is over, or the signal aborts. Between two attempts nothing of this waits but a
+ * timer.
+ * @param ownSlots the notes of the holds around it, which are in nobody's way here
+ * @throws LockTimeoutError, LockUpgradeError, LockIoError, LockUnsupportedError, LockLostError, the signal's reason
+ */
+export async function waitFor(
+  acquisition: Acquisition,
+  ownSlots: readonly number[],
+  { timeoutMs, signal }: TreeWaitOptions,
+): Promise<Granted> {
+  const { request } = acquisition
+  const start = performance.now()
+  try {
+    if (mustTurn()) await turn(signal)
+    for (let paceMs = PACE_MS.first; ; paceMs *= PACE_MS.growth) {
+      const granted = acquisition.attempt({ willWait: timeoutMs > 0, blockingMs: BLOCKING_MS }, () =>
+        upgradeError(request, ownSlots),
+      )
+      if (granted) return granted
+      const waitedMs = performance.now() - start
+      if (waitedMs >= timeoutMs) {
+        const error = timeoutError(request, [...ownSlots, acquisition.slot], timeoutMs === 0 ? 0 : waitedMs)
+        if (error.holders.length > 0 || waitedMs >= NAMELESS_MS + timeoutMs) throw error
+        await pause(1, signal)
+      } else {
+        paceMs = Math.min(paceMs, acquisition.isNext ? PACE_MS.slowestNext : PACE_MS.slowest)
+        // Random, so that no two stay in step.
+        await pause(Math.min(paceMs * (0.5 + Math.random()), timeoutMs - waitedMs), signal)
+      }
+    }
+  } catch (error) {
+    acquisition.abandon()
+    throw error
+  }
+}
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    signal?.addEventListener('abort', abort, { once: true })
+  })
 }

@@ -8,25 +8,23 @@ import {
   requireSignal,
 } from '../arguments.ts'
 import { ClosedError, LockDeadlockError, type TreeLockHolder, type TreeLockMode } from '../errors.ts'
-import { canonicalPath } from '../os/lock-file.ts'
-import { Acquisition, type Granted, type Request } from './acquisition.ts'
-import type { TreeFile } from './claim.ts'
-import { type HeldTreeLock, handedOut } from './held-tree-lock.ts'
-import { nodesOf } from './name.ts'
+import { canonicalPath } from '../lock/lock-file.ts'
+import { Acquisition, type Granted, waitFor } from './acquisition.ts'
 import {
   checkedReason,
   checkedTreeMode,
   DEFAULT_TIMEOUT_MS,
   type LockTreeOptions,
+  nodesOf,
   TREE_ACQUIRE_NAMES,
   TREE_HAND_OUT_NAMES,
   TREE_NAMES,
   type TreeAcquireOptions,
-} from './options.ts'
-import { upgradeError } from './refusal.ts'
-import { enclosingHolds, TreeHold } from './tree-hold.ts'
-import { isInTheWay, notedHolders } from './tree-holders.ts'
-import { waitFor } from './wait.ts'
+  type TreeRequest,
+} from './request.ts'
+import type { TreeFile } from './tree-file.ts'
+import { enclosingHolds, type HeldTreeLock, handedOut, TreeHold } from './tree-hold.ts'
+import { isInTheWay, notedHolders, upgradeError } from './tree-holders.ts'
 
 const SUFFIX = '.locktree'
 
@@ -100,8 +98,8 @@ export class LockTree {
     requireKnown(options, TREE_HAND_OUT_NAMES)
     const acquiredAt = new Error('acquired here')
     const request = this.#request(name, checkedTreeMode(options.mode), options)
-    const patience = this.#patience(options)
-    const granted = await this.#using(() => waitFor(new Acquisition(request), [], patience))
+    const wait = this.#wait(options)
+    const granted = await this.#using(() => waitFor(new Acquisition(request), [], wait))
     return this.#handOut(request, granted, acquiredAt)
   }
 
@@ -167,13 +165,13 @@ export class LockTree {
     requireKnown(options, TREE_ACQUIRE_NAMES)
     const outer = enclosingHolds(this.#open().path)
     const request = this.#request(name, mode, options, outer)
-    const patience = this.#patience(options)
+    const wait = this.#wait(options)
     const ownSlots = outer.map(({ slot }) => slot)
     // What waits inside a hold counts as part of it from now on: the hold must not end under it.
     const done = outer.map((hold) => hold.accept())
     return this.#using(async (): Promise<Awaited<T>> => {
       try {
-        const hold = new TreeHold(request, await waitFor(new Acquisition(request), ownSlots, patience))
+        const hold = new TreeHold(request, await waitFor(new Acquisition(request), ownSlots, wait))
         try {
           const result: Awaited<T> = await hold.run(run)
           hold.requireIntact()
@@ -192,7 +190,7 @@ export class LockTree {
     mode: TreeLockMode,
     { reason }: { reason?: string | undefined },
     outer: readonly TreeHold[] = [],
-  ): Request {
+  ): TreeRequest {
     return {
       tree: this.#open(),
       nodes: nodesOf(name),
@@ -202,7 +200,7 @@ export class LockTree {
     }
   }
 
-  #patience({ timeoutMs, signal }: TreeAcquireOptions): {
+  #wait({ timeoutMs, signal }: TreeAcquireOptions): {
     timeoutMs: number
     signal: AbortSignal | undefined
   } {
@@ -211,7 +209,7 @@ export class LockTree {
     return { timeoutMs: durationMs(timeoutMs, 'timeoutMs', this.#timeoutMs), signal }
   }
 
-  #handOut(request: Request, granted: Granted, acquiredAt: Error): HeldTreeLock {
+  #handOut(request: TreeRequest, granted: Granted, acquiredAt: Error): HeldTreeLock {
     const hold = new TreeHold(request, granted, acquiredAt)
     this.#inUse++
     hold.whenEnded(() => this.#leave())

@@ -1,7 +1,9 @@
-import { LockLostError, type TreeLockMode } from '../errors.ts'
-import { type Frame, shared } from '../lock/shared-state.ts'
-import { type Granted, nameOf, type Request } from './acquisition.ts'
+import { requireFunction } from '../arguments.ts'
+import { ClosedError, LockLostError, type TreeLockMode } from '../errors.ts'
+import { type Frame, shared } from '../lock/hold.ts'
+import type { Granted } from './acquisition.ts'
 import type { NodeLocks } from './node-locks.ts'
+import { nameOf, type TreeRequest } from './request.ts'
 
 const KEY = Symbol.for('pslock/1/tree-holds')
 
@@ -30,7 +32,7 @@ export class TreeHold {
   #settled = false
   readonly #onEnded: (() => void)[] = []
 
-  constructor(request: Request, granted: Granted, acquiredAt?: Error) {
+  constructor(request: TreeRequest, granted: Granted, acquiredAt?: Error) {
     this.tree = request.tree.path
     this.name = nameOf(request)
     this.nodes = request.nodes
@@ -105,4 +107,65 @@ export function enclosingHolds(tree: string): TreeHold[] {
     if (hold.tree === tree && hold.isOpen) holds.push(hold as TreeHold)
   }
   return holds
+}
+
+/** Makes what `LockTree#acquire` and `tryAcquire` hand out. */
+export let handedOut: (hold: TreeHold) => HeldTreeLock
+
+/**
+ * A name that is held until `release()`; the tree's callback forms are safer, they cannot forget. Works with `using`
+ * and `await using`.
+ */
+export class HeldTreeLock {
+  readonly name: string
+  readonly mode: TreeLockMode
+  /** The lock file. */
+  readonly path: string
+  readonly #hold: TreeHold
+
+  static {
+    handedOut = (hold) => new HeldTreeLock(hold)
+  }
+
+  private constructor(hold: TreeHold) {
+    this.#hold = hold
+    this.name = hold.name
+    this.mode = hold.mode
+    this.path = hold.tree
+  }
+
+  /**
+   * Runs inside this hold: what is locked in the same tree enters what this hold has, instead of waiting for it. A
+   * release while it runs takes effect when it has ended.
+   * @throws ClosedError after `release()`, LockLostError if the lock file was removed meanwhile
+   */
+  async run<T>(run: () => T): Promise<Awaited<T>> {
+    requireFunction(run, 'run')
+    if (!this.#hold.isOpen) {
+      throw new ClosedError(`this hold of ${this.name} was released before run() was called`, {
+        path: this.path,
+      })
+    }
+    const done = this.#hold.accept()
+    try {
+      const result = await this.#hold.run(run)
+      this.#hold.requireIntact()
+      return result
+    } finally {
+      done()
+    }
+  }
+
+  /** Gives it back. Calling it again does nothing. */
+  release(): void {
+    void this.#hold.end()
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.release()
+  }
 }

@@ -1,6 +1,5 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
-import { type LockMode, LockTimeoutError } from '../errors.ts'
-import { outsideHolds } from './shared-state.ts'
+import type { LockMode } from '../errors.ts'
 
 /**
  * What `pslock:wait`, `pslock:acquire`, `pslock:release`, `pslock:timeout` and `pslock:abort` carry: the channels of
@@ -18,32 +17,13 @@ export interface LockEvent {
   readonly nested: boolean
 }
 
-type Kind = 'wait' | 'acquire' | 'release' | 'timeout' | 'abort'
+export type EventKind = 'wait' | 'acquire' | 'release' | 'timeout' | 'abort'
 
-const channels: Record<Kind, Channel> = {
+/** Of the library's own use: `publish` in hold.ts. */
+export const channels: Record<EventKind, Channel> = {
   wait: channel('pslock:wait'),
   acquire: channel('pslock:acquire'),
   release: channel('pslock:release'),
   timeout: channel('pslock:timeout'),
   abort: channel('pslock:abort'),
-}
-
-/** Whether anybody listens: checked before the event is made. */
-export function isHeard(kind: Kind): boolean {
-  return channels[kind].hasSubscribers
-}
-
-/** Tells the listeners. They run outside every hold, and what they throw is reported as uncaught, not thrown here. */
-export function publish(kind: Kind, event: LockEvent): void {
-  outsideHolds(() => channels[kind].publish(event))
-}
-
-/** A wait that has failed: it timed out, or it was aborted. */
-export function publishFailure(
-  error: unknown,
-  event: LockEvent & { readonly signal: AbortSignal | undefined },
-): void {
-  const { signal, ...rest } = event
-  const kind = error instanceof LockTimeoutError ? 'timeout' : signal?.aborted ? 'abort' : undefined
-  if (kind && isHeard(kind)) publish(kind, rest)
 }

@@ -21,7 +21,7 @@ export class HeldLock {
   private constructor(hold: Hold) {
     this.#hold = hold
     this.mode = hold.mode
-    this.path = hold.site.path
+    this.path = hold.entry.path
   }
 
   /**
@@ -53,7 +53,7 @@ export class HeldLock {
       thrown = error
       throw error
     } finally {
-      this.#hold.site.verify()
+      this.#hold.entry.verify()
       done()
       this.#hold.requireKept(thrown)
     }

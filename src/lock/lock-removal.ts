@@ -1,11 +1,10 @@
 import { closeSync, constants, fstatSync, lstatSync, unlinkSync } from 'node:fs'
 import { errnoOf, LockIoError } from '../errors.ts'
-import { monotonicMs } from '../os/clock.ts'
-import { closeLocked } from '../os/descriptor.ts'
-import { tryFlock } from '../os/flock.ts'
-import { kernelHolders, ownerOf } from '../os/holders.ts'
+import { closeLocked, tryFlock } from '../os/flock.ts'
+import { kernelHolders, ownerOf } from '../os/lock-owners.ts'
 import { openFile } from '../os/open-files.ts'
-import { readTurns } from './turn-file.ts'
+import { monotonicMs } from '../os/processes.ts'
+import { readQueue } from './wait-queue-file.ts'
 
 /**
  * What became of a lock file. `used`: somebody holds it, or waits for it. `foreign`: nothing shows that it is pslock's.
@@ -87,7 +86,7 @@ function isNamed(path: string, fd: number): boolean {
 function isWaitedIn(fd: number, path: string): boolean {
   if (!tryFlock(fd, 'exclusive', path) || !isNamed(path, fd)) return true
   const now = monotonicMs()
-  return readTurns(fd).seats.some(({ seenMs }) => Math.abs(now - seenMs) < IN_EARNEST_MS)
+  return readQueue(fd).slots.some(({ seenMs }) => Math.abs(now - seenMs) < IN_EARNEST_MS)
 }
 
 function unlink(path: string): void {

@@ -1,7 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { errnoOf } from '../errors.ts'
-import { isMainThread } from './builtin.ts'
-import { libc } from './libc.ts'
+import { isMainThread, libc } from './modules.ts'
 
 /**
  * Handing an open descriptor to another process: unix(7), SCM_RIGHTS. The receiver's is a copy of the same opening of the
@@ -124,10 +123,10 @@ export function ask(name: string, byte: string, atMostMs: number): Answer | 'gon
   const fd = owned(checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), 'socket'))
   let isKept = false
   try {
-    const patience = Buffer.alloc(128)
-    patience.writeBigInt64LE(BigInt(Math.round(atMostMs * 1000)), 8)
+    const wait = Buffer.alloc(128)
+    wait.writeBigInt64LE(BigInt(Math.round(atMostMs * 1000)), 8)
     for (const option of [SO_RCVTIMEO, SO_SNDTIMEO]) {
-      checked(setsockopt(fd, SOL_SOCKET, option, patience, 16), 'setsockopt')
+      checked(setsockopt(fd, SOL_SOCKET, option, wait, 16), 'setsockopt')
     }
     const address = addressOf(name)
     if (connect(fd, address, address.length) !== 0) return failed('connect')

@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { openSync, readFileSync } from 'node:fs'
 import { errnoOf } from '../errors.ts'
-import { isMainThread } from './builtin.ts'
+import { isMainThread } from './modules.ts'
 
 /**
  * The files that are held open from one operation to the next, for speed only: each can be closed at any time while it

@@ -9,11 +9,14 @@ import {
   readdirSync,
   renameSync,
   type Stats,
+  statSync,
   unlinkSync,
+  writeFileSync,
 } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
-import { crypto } from './builtin.ts'
+import { closeLocked, closeQuietly, orClose, tryFlock } from './flock.ts'
 import {
   type Pieces,
   sync,
@@ -23,9 +26,8 @@ import {
   writeAsStream,
   writeAtSync,
   writePieces,
-} from './data-io.ts'
-import { closeLocked, orClose } from './descriptor.ts'
-import { tryFlock } from './flock.ts'
+} from './io.ts'
+import { crypto } from './modules.ts'
 import { openFile } from './open-files.ts'
 
 /** How a file is replaced as a whole. */
@@ -321,4 +323,53 @@ const ADVICE: Record<string, string> = {
     'its name, or one that is needed beside it, is longer than the file system allows (ENAMETOOLONG). Choose a shorter one.',
   ENOTDIR: 'a part of the path is not a folder (ENOTDIR).',
   EMFILE: 'too many open files (EMFILE). Raise the limit (ulimit -n) or close some stores.',
+}
+
+/**
+ * Why something was kept: cut off after a crash; unreadable lines that a rewrite left out; what `repair` took out; the
+ * content before a restore; the journal of a file that was replaced without it.
+ */
+export const ASIDE = ['torn', 'corrupt', 'removed', 'before-restore', 'journal'] as const
+
+type Aside = (typeof ASIDE)[number]
+
+/** Keeps bytes that are about to leave a file in `<file>.<kind>-<n>`: evidence is never erased. @returns the name */
+export function keepAside(path: string, kind: Exclude<Aside, 'before-restore'>, bytes: Buffer): string {
+  const mode = (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
+  for (let n = 1; ; n++) {
+    const name = `${path}.${kind}-${n}`
+    let fd: number
+    try {
+      fd = openFile(name, 'wx', mode)
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      continue
+    }
+    try {
+      writeFileSync(fd, bytes, { flush: true })
+    } finally {
+      closeQuietly(fd)
+    }
+    syncNamesSync(name)
+    return name
+  }
+}
+
+/** Keeps a copy of the whole file, synced, in `<file>.before-restore-<n>`; its mode is the file's. @returns the name */
+export async function keepCopyAside(path: string): Promise<string> {
+  // Where there is no descriptor left, this makes room for what copyFile opens.
+  closeQuietly(openFile(path, 'r'))
+  for (let n = 1; ; n++) {
+    const name = `${path}.before-restore-${n}`
+    try {
+      await copyFile(path, name, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
+      continue
+    }
+    const copy = openFile(name, 'r')
+    await sync(copy).finally(() => closeQuietly(copy))
+    await syncNames(name)
+    return name
+  }
 }

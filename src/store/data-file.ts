@@ -1,10 +1,10 @@
 import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { asError, CorruptStoreError, errnoOf, LockLostError, type LockMode, StoreIoError } from '../errors.ts'
-import type { PsLock } from '../lock/ps-lock.ts'
-import { closeLocked, Descriptor } from '../os/descriptor.ts'
-import { isReadOnlyFolder } from '../os/lock-file.ts'
-import { type Named, NamedFile } from '../os/named-file.ts'
+import type { PsLock } from '../lock/lock.ts'
+import { isReadOnlyFolder } from '../lock/lock-file.ts'
+import { NamedFile, type PathStat } from '../os/file-stat.ts'
+import { closeLocked, Descriptor } from '../os/flock.ts'
 import { openFile, willPass } from '../os/open-files.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
 
@@ -68,7 +68,7 @@ export class DataFile {
    * @param withTime see `NamedFile.look`
    * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
    */
-  look(mode: LockMode, withTime = true): Named | undefined {
+  look(mode: LockMode, withTime = true): PathStat | undefined {
     // The permission to write may have come back meanwhile.
     if (this.#refused !== undefined && mode === 'exclusive' && writeRefusal(this.path) === undefined)
       this.close()
@@ -77,7 +77,7 @@ export class DataFile {
     for (;;) {
       if (!this.isOpen) this.#open()
       if (this.isOpen && mode === 'exclusive') this.#lock()
-      const found = this.#stat(() => this.#named.look(withTime))
+      const found = this.#stat(() => this.#named.stat(withTime))
       if (!found) {
         this.close()
         return undefined
@@ -102,8 +102,8 @@ export class DataFile {
   }
 
   /** This descriptor is the file now. */
-  adopt(fd: number, locked: boolean): Named {
-    let found: Named
+  adopt(fd: number, locked: boolean): PathStat {
+    let found: PathStat
     try {
       found = this.#stat(() => this.#named.opened(fd))
       if ((found.mode & constants.S_IFMT) !== constants.S_IFREG) {

@@ -1,13 +1,11 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, LockTimeoutError } from '../errors.ts'
 import type { Call } from '../features/hooks/hook.ts'
-import { queueUp } from '../lock/enter.ts'
-import { Hold } from '../lock/hold.ts'
+import { Hold, queueUp, shared } from '../lock/hold.ts'
+import type { WaitOptions } from '../lock/local-queue.ts'
+import { lockInternals, type PsLock } from '../lock/lock.ts'
+import { isReadOnlyFolder } from '../lock/lock-file.ts'
 import type { AcquireOptions } from '../lock/options.ts'
-import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
-import type { Patience } from '../lock/room.ts'
-import { shared } from '../lock/shared-state.ts'
-import { isReadOnlyFolder } from '../os/lock-file.ts'
 import { fitsAtOnce } from '../os/open-files.ts'
 import { lockFailure } from './data-file.ts'
 
@@ -58,7 +56,7 @@ export interface Observer {
   inOrder<T>(
     mode: LockMode,
     issued: Issued,
-    where: { outer: Hold | undefined; patience: Patience },
+    where: { outer: Hold | undefined; wait: WaitOptions },
     start: (observed: Observed) => Promise<T>,
   ): Promise<T>
   /** Runs a part of an operation that runs already. @param outer that operation, where it is observed */
@@ -79,7 +77,7 @@ export class Operation {
   readonly mode: LockMode
   readonly run: () => unknown
   readonly kind: OperationKind
-  /** Its own patience, where it does not have that of the store. */
+  /** Its own wait, where it does not have that of the store. */
   readonly timeoutMs: number | undefined
   readonly signal: AbortSignal | undefined
   readonly observed: Observed | undefined
@@ -137,7 +135,7 @@ export class Operation {
     this.#giveUp?.(reason)
   }
 
-  /** Calls `giveUp` when its own patience ends while it waits behind others. */
+  /** Calls `giveUp` when its own wait ends while it waits behind others. */
   waitBehind(giveUp: (reason: () => unknown) => void, timedOut: () => unknown): void {
     const { signal, timeoutMs } = this
     this.#giveUp = giveUp
@@ -172,7 +170,7 @@ export class Operation {
 }
 
 /**
- * Nobody waits for ever behind the user's code: ends the wait of operations that have no patience of their own. One
+ * Nobody waits for ever behind the user's code: ends the wait of operations that have no wait of their own. One
  * timer for all of them, left running when the queue is empty, costs nothing to a call that need not wait.
  */
 export class QueueWatch {
@@ -183,8 +181,8 @@ export class QueueWatch {
     this.#queue = queue
   }
 
-  /** @param patience that of the store */
-  start(patience: Patience, inMs: number = patience.timeoutMs): void {
+  /** @param wait that of the store */
+  start(wait: WaitOptions, inMs: number = wait.timeoutMs): void {
     if (this.#timer || inMs >= 2 ** 31) return
     this.#timer = setTimeout(() => {
       this.#timer = undefined
@@ -192,8 +190,8 @@ export class QueueWatch {
         const { isWaiting, timeoutMs, waitedMs } = operation
         if (!isWaiting || timeoutMs !== undefined) continue
         // They are in the order in which they came.
-        if (waitedMs < patience.timeoutMs) return this.start(patience, patience.timeoutMs - waitedMs)
-        operation.giveUp(() => patience.onTimeout(waitedMs))
+        if (waitedMs < wait.timeoutMs) return this.start(wait, wait.timeoutMs - waitedMs)
+        operation.giveUp(() => wait.onTimeout(waitedMs))
       }
     }, inMs)
     this.#timer.unref()
@@ -285,8 +283,8 @@ export function endPass(): void {
 /** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
 export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Operation): Hold | undefined {
   try {
-    const { site, patience } = lockInternals.entry(lock, mode, { timeoutMs, signal })
-    return site.room.tryEnter(mode, patience.sliceMs) ? ofStore(new Hold(site, mode, 0)) : undefined
+    const { entry, wait } = lockInternals.entry(lock, mode, { timeoutMs, signal })
+    return entry.queue.tryEnter(mode, wait.sliceMs) ? ofStore(new Hold(entry, mode, 0)) : undefined
   } catch {
     // It is met again there.
     return undefined
@@ -308,22 +306,22 @@ export async function enterFor(
   waitedBeforeMs: number = head.waitedMs,
 ): Promise<Hold | undefined> {
   const { timeoutMs, signal } = head
-  const { site, patience } = lockInternals.entry(lock, mode, {
+  const { entry, wait } = lockInternals.entry(lock, mode, {
     timeoutMs,
     signal: giveUp && signal ? either(signal, giveUp) : (giveUp ?? signal),
   })
   let waitedMs = 0
   try {
-    if (!site.room.tryEnter(mode, patience.sliceMs)) {
-      const left = Math.max(1, patience.timeoutMs - waitedBeforeMs)
-      const patient = patience.timeoutMs === 0 ? patience : { ...patience, timeoutMs: left }
-      waitedMs = await queueUp(site, site.room, mode, patient)
+    if (!entry.queue.tryEnter(mode, wait.sliceMs)) {
+      const left = Math.max(1, wait.timeoutMs - waitedBeforeMs)
+      const patient = wait.timeoutMs === 0 ? wait : { ...wait, timeoutMs: left }
+      waitedMs = await queueUp(entry, entry.queue, mode, patient)
     }
   } catch (error) {
     if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
     throw mode === 'exclusive' ? lockFailure(lockInternals.guarded(lock), error) : error
   }
-  return ofStore(new Hold(site, mode, waitedMs))
+  return ofStore(new Hold(entry, mode, waitedMs))
 }
 
 /** A hold of a store's, see `Hold.isOfStore`. */

@@ -1,6 +1,6 @@
 import type { LockMode } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
-import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
+import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { untilUnsplit } from './data-file.ts'
 import { type Commit, conflict, type Engine, runIn } from './engine.ts'
 import type { Operation } from './operation.ts'
@@ -78,7 +78,7 @@ export class Unlocked {
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
     const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp, 0)
     try {
-      const { timeoutMs } = lockInternals.entry(this.#lock, 'exclusive', operation).patience
+      const { timeoutMs } = lockInternals.entry(this.#lock, 'exclusive', operation).wait
       const isFresh =
         (await untilUnsplit(timeoutMs, () => this.#engine.isFresh())) &&
         this.#conditions.every((condition) => condition())

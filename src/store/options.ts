@@ -1,8 +1,8 @@
 import { basename, resolve } from 'node:path'
 import { durationMs, type OptionNames, optionNames, requirePath, show } from '../arguments.ts'
+import { PsLock } from '../lock/lock.ts'
+import { canonicalPath } from '../lock/lock-file.ts'
 import { DEFAULTS } from '../lock/options.ts'
-import { PsLock } from '../lock/ps-lock.ts'
-import { canonicalPath } from '../os/lock-file.ts'
 
 /** What a resolved promise promises about power loss. */
 export type Durability = 'process' | 'disk'

@@ -1,13 +1,12 @@
 import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
 import type { Call } from '../features/hooks/hook.ts'
-import { Context } from '../lock/context.ts'
-import { during, enclosing } from '../lock/enter.ts'
-import { mustTurn, turned } from '../lock/event-loop.ts'
 import type { Hold } from '../lock/hold.ts'
+import { Context, during, enclosing } from '../lock/hold.ts'
+import type { WaitOptions } from '../lock/local-queue.ts'
+import { mustTurn, turned } from '../lock/local-queue.ts'
+import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { joins } from '../lock/options.ts'
-import { lockInternals, type PsLock } from '../lock/ps-lock.ts'
-import type { Patience } from '../lock/room.ts'
 import { type Commit, type Engine, notInside, runIn, writeInView } from './engine.ts'
 import type { Observed, Observer } from './operation.ts'
 import {
@@ -106,14 +105,14 @@ export class Pipeline {
     this.requireOutside(call.name)
     const { observer } = this
     if (!observer?.observes({ call })) return run()
-    const { site, patience } = lockInternals.entry(this.#lock, mode)
+    const { entry, wait } = lockInternals.entry(this.#lock, mode)
     let done = 0
     const counted = async () => {
       const value = await run()
       if (mode === 'exclusive') done++
       return value
     }
-    return observer.inOrder(mode, { call }, { outer: enclosing(site), patience }, (observed) =>
+    return observer.inOrder(mode, { call }, { outer: enclosing(entry), wait }, (observed) =>
       observed.watch(counted, () => done),
     )
   }
@@ -147,14 +146,14 @@ export class Pipeline {
     this.observer?.requireNotAsking()
     const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
-    const { site, patience } = lockInternals.entry(this.#lock, mode, issued)
-    const outer = joins(issued) ? enclosing(site) : undefined
+    const { entry, wait } = lockInternals.entry(this.#lock, mode, issued)
+    const outer = joins(issued) ? enclosing(entry) : undefined
     const { observer } = this
-    if (!observer?.observes(issued)) return this.#push(mode, run, issued, patience, outer)
-    return observer.inOrder(mode, issued, { outer, patience }, async (observed) => {
+    if (!observer?.observes(issued)) return this.#push(mode, run, issued, wait, outer)
+    return observer.inOrder(mode, issued, { outer, wait }, async (observed) => {
       // Anew: meanwhile the store may have been closed, or the operation aborted.
-      const { patience } = lockInternals.entry(this.#lock, mode, issued)
-      return this.#push(mode, run, { ...issued, observed }, patience, outer)
+      const { wait } = lockInternals.entry(this.#lock, mode, issued)
+      return this.#push(mode, run, { ...issued, observed }, wait, outer)
     })
   }
 
@@ -162,7 +161,7 @@ export class Pipeline {
     mode: LockMode,
     run: () => unknown,
     issued: Issued,
-    patience: Patience,
+    wait: WaitOptions,
     outer: Hold | undefined,
   ): Promise<unknown> {
     const operation = new Operation(mode, run, issued)
@@ -171,7 +170,7 @@ export class Pipeline {
       this.#within(outer, operation).catch((error) => operation.reject(error))
       return operation.promise
     }
-    const timedOut = () => patience.onTimeout(operation.waitedMs)
+    const timedOut = () => wait.onTimeout(operation.waitedMs)
     if (issued.timeoutMs === 0 && this.#isBusy && !issued.mayQueue) throw timedOut()
     operation.waitBehind((reason) => {
       const index = this.#queue.indexOf(operation)
@@ -179,7 +178,7 @@ export class Pipeline {
       operation.reject(reason())
     }, timedOut)
     this.#queue.push(operation)
-    if (issued.timeoutMs === undefined) this.#watch.start(patience)
+    if (issued.timeoutMs === undefined) this.#watch.start(wait)
     this.#start()
     return operation.promise
   }
@@ -200,8 +199,8 @@ export class Pipeline {
   }
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
-    const { site, patience } = lockInternals.entry(this.#lock, operation.mode, operation)
-    const settle = await during(site, outer, operation.mode, patience, (hold) => {
+    const { entry, wait } = lockInternals.entry(this.#lock, operation.mode, operation)
+    const settle = await during(entry, outer, operation.mode, wait, (hold) => {
       ofStore(hold)
       // It cannot be committed now, and to wait for each other would be to wait for ever.
       this.#unlocked.giveUp()

@@ -1,8 +1,8 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, TransactionError } from '../errors.ts'
-import { Context } from '../lock/context.ts'
-import { inLoop } from '../lock/event-loop.ts'
 import type { Hold } from '../lock/hold.ts'
+import { Context } from '../lock/hold.ts'
+import { inLoop } from '../lock/local-queue.ts'
 import type { Observed } from './operation.ts'
 
 /**

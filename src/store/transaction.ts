@@ -8,8 +8,8 @@ import {
 } from '../arguments.ts'
 import { ConflictError, TransactionError } from '../errors.ts'
 import type { Table } from '../features/tables/types.ts'
+import type { PsLock } from '../lock/lock.ts'
 import { ACQUIRE_NAMES, type AcquireOptions } from '../lock/options.ts'
-import type { PsLock } from '../lock/ps-lock.ts'
 import type { Pipeline } from './pipeline.ts'
 
 export interface TransactionOptions extends AcquireOptions {

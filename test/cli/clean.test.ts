@@ -12,8 +12,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import type { Cleaned } from '../../cli/clean.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { removeLockFile } from '../../src/lock/lock-removal.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
 import { fixture, LOADER } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Finding, FindingKind } from '../../src/features/backup/finding.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { encodeUnit } from '../../src/store/log/units.ts'
 import { seenIn, useMates } from '../fixtures/dump-crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { killWhatIsLeft, pslock } from './run-pslock.ts'
 

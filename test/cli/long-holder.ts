@@ -1,4 +1,4 @@
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import type { LockProcess } from '../fixtures/crew.ts'
 import { until } from '../fixtures/folder.ts'
 

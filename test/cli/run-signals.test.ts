@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { needsPseudoTerminal, pslockInTerminal } from './pseudo-terminal.ts'
 import { killWhatIsLeft, PSLOCK, type Running, start } from './run-pslock.ts'

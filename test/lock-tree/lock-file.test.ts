@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { LockIoError, LockLostError, LockUnsupportedError } from '../../src/errors.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { LockTree } from '../../src/lock-tree/lock-tree.ts'
 import { codeUrl, LOADER } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'

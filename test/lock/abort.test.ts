@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { getEventListeners, setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
 /** Wrong arguments are a TypeError that names the argument and shows what came, before anything happens. */

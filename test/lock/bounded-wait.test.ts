@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { type LockProcess, type LockThread, useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsHere } from '../fixtures/must-block.ts'

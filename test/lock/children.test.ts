@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { codeUrl, LOADER } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
@@ -73,7 +73,7 @@ describe('child processes', () => {
       await assert.rejects(mate.call('acquire', at('data'), { timeoutMs: 60 }), { code: 'PSLOCK_TIMEOUT' })
     })
     // The lock was free before the promise resolved: a child that is waited for, blocking, gets it.
-    const script = `import { PsLock } from ${JSON.stringify(codeUrl('src/lock/ps-lock'))}
+    const script = `import { PsLock } from ${JSON.stringify(codeUrl('src/lock/lock'))}
       new PsLock(process.argv[1]).exclusiveSync(() => console.log('in'), { timeoutMs: 5000 })`
     const args = [...LOADER, '--input-type=module', '-e', script, at('data')]
     assert.equal(execFileSync(process.execPath, args).toString(), 'in\n')

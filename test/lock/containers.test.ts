@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LockHolder } from '../../src/errors.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 

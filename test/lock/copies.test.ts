@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { CODE, codeFile, ROOT } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
@@ -28,7 +28,7 @@ describe('two copies of the package in one process', () => {
       cpSync(join(CODE, part), join(copy, part), { recursive: true })
     }
     writeFileSync(join(copy, 'package.json'), '{ "type": "module" }')
-    const module = await import(pathToFileURL(join(copy, relative(CODE, codeFile('src/lock/ps-lock')))).href)
+    const module = await import(pathToFileURL(join(copy, relative(CODE, codeFile('src/lock/lock')))).href)
     Other = module.PsLock
   })
 

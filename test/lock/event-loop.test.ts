@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { LockedLow } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { LockTree } from '../../src/lock-tree/lock-tree.ts'
-import { hasRangeLocks } from '../../src/os/ofd.ts'
+import { hasRangeLocks } from '../../src/os/range-lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
 /** Calls that are awaited one after the other keep nobody out: timers fire and input is read in between. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { LockLostError } from '../../src/errors.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsHere } from '../fixtures/must-block.ts'

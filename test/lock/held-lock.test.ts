@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClosedError } from '../../src/errors.ts'
 import { HeldLock } from '../../src/lock/held-lock.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, until, useFolder } from '../fixtures/folder.ts'
 

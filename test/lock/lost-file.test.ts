@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { LockIoError, LockLostError, LockUnsupportedError } from '../../src/errors.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { LOADER } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { codeUrl, fixture, LOADER } from '../fixtures/code.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsHere, waitsThere } from '../fixtures/must-block.ts'

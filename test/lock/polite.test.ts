@@ -3,8 +3,8 @@ import { closeSync, existsSync, openSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { PsLock } from '../../src/lock/ps-lock.ts'
-import { readTurns } from '../../src/lock/turn-file.ts'
+import { PsLock } from '../../src/lock/lock.ts'
+import { readQueue } from '../../src/lock/wait-queue-file.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { note } from '../fixtures/random.ts'
@@ -119,7 +119,7 @@ describe('polite waiting', () => {
       const seen = new Set<number>()
       for (let since = Number.POSITIVE_INFINITY; performance.now() - since < 150; ) {
         const fd = existsSync(turnFile()) ? openSync(turnFile(), 'r') : undefined
-        const waiter = fd === undefined ? undefined : readTurns(fd).seats[0]
+        const waiter = fd === undefined ? undefined : readQueue(fd).slots[0]
         if (fd !== undefined) closeSync(fd)
         if (waiter) {
           since = Math.min(since, performance.now())
@@ -132,7 +132,7 @@ describe('polite waiting', () => {
       looks.push(seen.size)
     }
     note(`looks in 150 ms: ${looks.join(' ')}`)
-    // At its first wait it makes its bell; from then on it has one.
+    // At its first wait it makes its waker; from then on it has one.
     assert.ok(looks[2]! <= 12, `${looks[2]} looks in 150 ms`)
   })
 

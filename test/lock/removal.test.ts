@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { LockedLow, LockedLowSync } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { LockedDatastore } from '../../adapters/nedb-promises.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { newSeed, note } from '../fixtures/random.ts'

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsThere } from '../fixtures/must-block.ts'

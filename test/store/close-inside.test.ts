@@ -3,7 +3,7 @@ import { LockedLow, LockedLowSync } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { LockedDatastore } from '../../adapters/nedb-promises.ts'
 import { LockTree } from '../../src/lock-tree/lock-tree.ts'
-import { hasRangeLocks } from '../../src/os/ofd.ts'
+import { hasRangeLocks } from '../../src/os/range-lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
 /** `close()` waits for what is under way; called by that very thing it would wait for ever. */

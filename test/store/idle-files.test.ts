@@ -12,7 +12,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises'
 import { JSONFile, JSONFileSync, LockedLow, LockedLowSync } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
-import { PsLock } from '../../src/lock/ps-lock.ts'
+import { PsLock } from '../../src/lock/lock.ts'
 import { closeIdleFiles } from '../../src/os/open-files.ts'
 import { LogFile } from '../../src/store/log/log-file.ts'
 import { useCrew } from '../fixtures/crew.ts'

@@ -3,7 +3,7 @@ import { readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { LockedLow, LockedLowSync } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { LockLostError } from '../../src/errors.ts'
-import type { PsLock } from '../../src/lock/ps-lock.ts'
+import type { PsLock } from '../../src/lock/lock.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
 interface Counter {

@@ -1,5 +1,5 @@
 import { copyFile, rename } from 'node:fs/promises'
-import type { PsLock } from '../../../src/lock/ps-lock.ts'
+import type { PsLock } from '../../../src/lock/lock.ts'
 import type { Answer, Operation } from '../operation.ts'
 
 /** Where the data is, and how a worker opens it. */

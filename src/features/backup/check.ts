@@ -1,6 +1,6 @@
 import { renameSync } from 'node:fs'
 import { CorruptStoreError } from '../../errors.ts'
-import { keepAside } from '../../os/aside.ts'
+import { keepAside } from '../../os/replace.ts'
 import type { FileFormat } from './file-format.ts'
 import { type Finding, findingText, isDamage } from './finding.ts'
 import { leftoversOf } from './leftovers.ts'

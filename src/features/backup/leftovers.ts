@@ -1,10 +1,9 @@
 import { constants, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../../errors.ts'
-import { ASIDE } from '../../os/aside.ts'
-import { closeLocked } from '../../os/descriptor.ts'
-import { tryFlock } from '../../os/flock.ts'
+import { closeLocked, tryFlock } from '../../os/flock.ts'
 import { openFile } from '../../os/open-files.ts'
+import { ASIDE } from '../../os/replace.ts'
 import type { Finding } from './finding.ts'
 
 /**

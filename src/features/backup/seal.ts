@@ -1,4 +1,4 @@
-import { zlib } from '../../os/builtin.ts'
+import { zlib } from '../../os/modules.ts'
 import type { LineCoder } from '../../store/log/units.ts'
 import { bytesSource, piecesOf, type Source, Spliced } from './source.ts'
 

@@ -1,4 +1,4 @@
-import { PIECE_BYTES, readRange } from '../../os/data-io.ts'
+import { PIECE_BYTES, readRange } from '../../os/io.ts'
 
 /** Bytes that are read in pieces: those of a file, or what is put together of parts of others. */
 export interface Source {

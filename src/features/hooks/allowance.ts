@@ -1,10 +1,9 @@
 import { closeSync, constants } from 'node:fs'
 import { errnoOf, LockIoError } from '../../errors.ts'
-import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
-import { monotonicMs } from '../../os/clock.ts'
-import { readRange, writeAtSync } from '../../os/data-io.ts'
-import { bootId } from '../../os/live-process.ts'
+import { lockInternals, type PsLock } from '../../lock/lock.ts'
+import { readRange, writeAtSync } from '../../os/io.ts'
 import { openFile } from '../../os/open-files.ts'
+import { bootId, monotonicMs } from '../../os/processes.ts'
 import { exclusiveToWrite, exclusiveToWriteSync } from '../../store/data-file.ts'
 import type { HookEvent } from './hook.ts'
 

@@ -8,11 +8,10 @@ import {
   show,
 } from '../../arguments.ts'
 import { LockDeadlockError, type LockMode } from '../../errors.ts'
-import { enclosing } from '../../lock/enter.ts'
 import type { Hold } from '../../lock/hold.ts'
-import { lockInternals, type PsLock } from '../../lock/ps-lock.ts'
-import type { Patience } from '../../lock/room.ts'
-import { outsideHolds } from '../../lock/shared-state.ts'
+import { enclosing, outsideHolds } from '../../lock/hold.ts'
+import type { WaitOptions } from '../../lock/local-queue.ts'
+import { lockInternals, type PsLock } from '../../lock/lock.ts'
 import type { Issued, Observer } from '../../store/operation.ts'
 import { Scope } from '../../store/scope.ts'
 import type { Hook, HookEvent } from './hook.ts'
@@ -77,12 +76,12 @@ export class Hooks implements Observer {
   async inOrder<T>(
     mode: LockMode,
     issued: Issued,
-    { outer, patience }: { outer: Hold | undefined; patience: Patience },
+    { outer, wait }: { outer: Hold | undefined; wait: WaitOptions },
     start: (told: Told) => Promise<T>,
   ): Promise<T> {
     const place = outer ?? this
     const ahead = this.#lines.get(place)
-    if (issued.timeoutMs === 0 && ahead) throw patience.onTimeout(0)
+    if (issued.timeoutMs === 0 && ahead) throw wait.onTimeout(0)
     // It was issued inside that hold, and stays inside it, however long the hooks take.
     const done = outer?.accept()
     const told = new Told(this.#event(mode, issued, { nested: outer !== undefined }))
@@ -129,8 +128,8 @@ export class Hooks implements Observer {
   blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T {
     if (!this.observes(issued)) return run()
     if (this.#isAsking) throw this.#askedWithin()
-    const { site } = lockInternals.entry(this.#lock, mode)
-    const nested = enclosing(site) !== undefined
+    const { entry } = lockInternals.entry(this.#lock, mode)
+    const nested = enclosing(entry) !== undefined
     const outer = this.#blocking
     const told = new Told(this.#event(mode, issued, { nested, partOf: outer?.event, blocking: true }))
     try {

@@ -1,5 +1,5 @@
 import { isThenable } from '../../arguments.ts'
-import { outsideHolds } from '../../lock/shared-state.ts'
+import { outsideHolds } from '../../lock/hold.ts'
 import { Scope } from '../../store/scope.ts'
 import type { Hook, HookEvent } from './hook.ts'
 

@@ -1,4 +1,4 @@
-import { crypto } from '../../os/builtin.ts'
+import { crypto } from '../../os/modules.ts'
 import { cloneTree, isObject } from '../../store/json/json-tree.ts'
 import type { StoredRecord, TableRows } from './rows.ts'
 import { Shape } from './schema.ts'

@@ -1,6 +1,6 @@
 import { type OptionNames, optionNames, requireKnown, requireObject, show } from '../../arguments.ts'
 import { ClosedError, ConflictError, SchemaError } from '../../errors.ts'
-import { crypto } from '../../os/builtin.ts'
+import { crypto } from '../../os/modules.ts'
 import { getOwn } from '../../store/json/json-tree.ts'
 import type { TransactionsOf } from '../../store/transaction.ts'
 import { type Selection, selection } from './criteria.ts'

@@ -1,5 +1,5 @@
-import { Context } from '../../lock/context.ts'
-import { inLoop } from '../../lock/event-loop.ts'
+import { Context } from '../../lock/hold.ts'
+import { inLoop } from '../../lock/local-queue.ts'
 import type { TreeMemory } from '../adapter.ts'
 import type { Issued } from '../operation.ts'
 import type { TransactionOptions } from '../transaction.ts'

@@ -1,7 +1,7 @@
 import { LockLostError, type LockMode } from '../../errors.ts'
 import { type Copyable, copyable, readWritten } from '../../features/backup/copyable.ts'
 import { inspectJsonLines, logFormat } from '../../features/backup/log-format.ts'
-import { PIECE_BYTES, type Written } from '../../os/data-io.ts'
+import { PIECE_BYTES, type Written } from '../../os/io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import { untilUnsplit } from '../data-file.ts'

@@ -1,6 +1,6 @@
 import { fsyncSync, ftruncateSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf, type LockMode } from '../../errors.ts'
-import { keepAside } from '../../os/aside.ts'
+import type { PathStat } from '../../os/file-stat.ts'
 import {
   type Pieces,
   readNow,
@@ -10,9 +10,8 @@ import {
   type Written,
   writeAt,
   writeAtSync,
-} from '../../os/data-io.ts'
-import type { Named } from '../../os/named-file.ts'
-import { keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
+} from '../../os/io.ts'
+import { keepAside, keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile, requireReadable } from '../data-file.ts'
 import { LogPosition, REMEMBERED_BYTES } from './log-position.ts'
 import { isPlain } from './units.ts'
@@ -163,7 +162,7 @@ export class LogView {
   }
 
   /** What is behind the end; undefined where the end is not what it was, or where it is too much to read at once. */
-  #tailNow({ size }: Named, most: number): Buffer | undefined {
+  #tailNow({ size }: PathStat, most: number): Buffer | undefined {
     const { compareFrom, end } = this.#known
     if (size < end || size - compareFrom > most) return undefined
     const tail = this.#known.behind(readNow(this.#data.fd, compareFrom, size - compareFrom))

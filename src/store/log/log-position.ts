@@ -1,4 +1,4 @@
-import type { Named } from '../../os/named-file.ts'
+import type { PathStat } from '../../os/file-stat.ts'
 
 /** How many of the last known bytes are compared to notice a file that was rewritten in place. */
 export const REMEMBERED_BYTES: number = 32
@@ -74,16 +74,16 @@ export class LogPosition {
   }
 
   /** Whether there is no byte more or fewer, and yet it was changed since we looked: somebody edited it in place. */
-  isEdited({ size, changedUs }: Named): boolean {
+  isEdited({ size, changedUs }: PathStat): boolean {
     return size === this.#end && (this.#changedUs ?? changedUs) !== changedUs
   }
 
   /** Whether nothing can have changed, so that there is nothing to compare. */
-  isUntouched({ size, changedUs }: Named): boolean {
+  isUntouched({ size, changedUs }: PathStat): boolean {
     return size === this.#end && changedUs !== undefined && changedUs === this.#quietUs
   }
 
-  looked({ changedUs }: Named): void {
+  looked({ changedUs }: PathStat): void {
     this.#changedUs = changedUs
     this.#isJustChanged = false
     this.#quietUs = changedUs !== undefined && isQuiet(changedUs) ? changedUs : undefined

@@ -1,6 +1,6 @@
 import { constants, isUtf8 } from 'node:buffer'
-import { zlib } from '../../os/builtin.ts'
-import { PIECE_BYTES } from '../../os/data-io.ts'
+import { PIECE_BYTES } from '../../os/io.ts'
+import { zlib } from '../../os/modules.ts'
 import {
   bodyLines,
   CLOSING,

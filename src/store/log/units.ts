@@ -1,5 +1,5 @@
 import { constants, isUtf8 } from 'node:buffer'
-import { zlib } from '../../os/builtin.ts'
+import { zlib } from '../../os/modules.ts'
 
 /**
  * Units: what an append log gains in one piece. One write(2) is not atomic: kill -9 cut 54 of 60 writes of 400 KB,

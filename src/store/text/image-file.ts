@@ -3,8 +3,8 @@ import { fsyncSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
 import { TOO_LARGE, textOf } from '../../features/backup/text-format.ts'
-import { readRange, sync, syncNames, syncNamesSync } from '../../os/data-io.ts'
-import type { Named } from '../../os/named-file.ts'
+import type { PathStat } from '../../os/file-stat.ts'
+import { readRange, sync, syncNames, syncNamesSync } from '../../os/io.ts'
 import { replaceFile, replaceFileSync, storeFailure } from '../../os/replace.ts'
 import { DataFile } from '../data-file.ts'
 
@@ -18,7 +18,7 @@ export type ImageNews =
 const MOST_BYTES = 3 * constants.MAX_STRING_LENGTH
 
 /** A version of the file. */
-type Known = Pick<Named, 'size' | 'changedUs'> & { readonly generation: number }
+type Known = Pick<PathStat, 'size' | 'changedUs'> & { readonly generation: number }
 
 /**
  * The data file of an image or tree store: which version of it is loaded. Size and ctime tell rewriting in place
@@ -286,7 +286,7 @@ export class ImageFile {
     )
   }
 
-  #know({ size, changedUs }: Named): void {
+  #know({ size, changedUs }: PathStat): void {
     this.#known = { generation: this.#data.generation, size, changedUs }
     this.#missing = false
   }

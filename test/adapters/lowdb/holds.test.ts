@@ -8,7 +8,7 @@ import {
   LockedLowSync,
 } from '../../../adapters/lowdb.ts'
 import { ClosedError, LockDeadlockError, LockTimeoutError, LockUpgradeError } from '../../../src/errors.ts'
-import { PsLock } from '../../../src/lock/ps-lock.ts'
+import { PsLock } from '../../../src/lock/lock.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
 import { failing, fileOf, runScript, untouched } from '../../fixtures/lowdb-tools.ts'
 

@@ -1,6 +1,6 @@
 import { unlinkSync } from 'node:fs'
 import type { LockMode } from '../../../errors.ts'
-import { syncNamesSync, type Written } from '../../../os/data-io.ts'
+import { syncNamesSync, type Written } from '../../../os/io.ts'
 import { storeFailure } from '../../../os/replace.ts'
 import type { TreeFormat } from '../../adapter.ts'
 import { LogFile } from '../../log/log-file.ts'

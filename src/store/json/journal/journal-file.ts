@@ -1,6 +1,6 @@
 import { statSync, unlinkSync } from 'node:fs'
 import { type LockLostError, type LockMode, LockUnsupportedError, StoreIoError } from '../../../errors.ts'
-import { syncNames } from '../../../os/data-io.ts'
+import { syncNames } from '../../../os/io.ts'
 import { storeFailure } from '../../../os/replace.ts'
 import type { TreeFormat } from '../../adapter.ts'
 import { LogFile } from '../../log/log-file.ts'

@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { CorruptStoreError } from '../../../errors.ts'
-import { crypto } from '../../../os/builtin.ts'
+import { crypto } from '../../../os/modules.ts'
 import { storeFailure } from '../../../os/replace.ts'
 import type { Change } from './changes.ts'
 import { encodeUnit, mayBeTorn, scanUnits } from './unit.ts'

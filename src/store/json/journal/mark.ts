@@ -1,5 +1,5 @@
 import { constants, fchmodSync, fsyncSync, statSync } from 'node:fs'
-import { closeQuietly } from '../../../os/descriptor.ts'
+import { closeQuietly } from '../../../os/flock.ts'
 import { openFile } from '../../../os/open-files.ts'
 
 /**

@@ -1,7 +1,6 @@
 import { renameSync, unlinkSync } from 'node:fs'
 import { CorruptStoreError, errnoOf, harmless, StaleWriteError, StoreIoError } from '../../../errors.ts'
-import { keepAside } from '../../../os/aside.ts'
-import { storeFailure } from '../../../os/replace.ts'
+import { keepAside, storeFailure } from '../../../os/replace.ts'
 import type { LogFile } from '../../log/log-file.ts'
 import type { Tree } from '../json-tree.ts'
 import { type Entries, journalOf } from './journal.ts'

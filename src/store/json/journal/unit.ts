@@ -1,4 +1,4 @@
-import { zlib } from '../../../os/builtin.ts'
+import { zlib } from '../../../os/modules.ts'
 
 /**
  * A unit of a journal: `<bytes of the JSON> <its crc32, hexadecimal> <JSON>\n`. One write(2) is not atomic: a crash leaves

@@ -1,0 +1,381 @@
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import {
+  durationMs,
+  isThenable,
+  type LockPath,
+  requireFunction,
+  requireKnown,
+  requirePath,
+  requireSignal,
+} from '../arguments.ts'
+import {
+  ClosedError,
+  errnoOf,
+  LockDeadlockError,
+  type LockHolder,
+  type LockMode,
+  LockUnsupportedError,
+} from '../errors.ts'
+import { NameStat } from '../os/file-stat.ts'
+import { type HeldLock, handedOut } from './held-lock.ts'
+import { during, enclosing, Hold, queueUp, queueUpBlocking, queueWithin } from './hold.ts'
+import type { LocalQueue, WaitOptions } from './local-queue.ts'
+import { mustTurn, turn } from './local-queue.ts'
+import { canonicalPath, openFailure, requireOneName } from './lock-file.ts'
+import { removeLockFile } from './lock-removal.ts'
+import {
+  ACQUIRE_NAMES,
+  type AcquireOptions,
+  type CloseOptions,
+  DEFAULTS,
+  HAND_OUT_NAMES,
+  joins,
+  PS_LOCK_NAMES,
+  type PsLockOptions,
+  removes,
+} from './options.ts'
+import { type Backend, backendOf, LockEntry, timeoutError } from './registry.ts'
+
+const LOCK_SUFFIX = '.lock'
+
+/** Forgotten locks give their file descriptors back; a hold keeps its lock alive, so none is ever released here. */
+const forgotten = new FinalizationRegistry<LockEntry>((entry) => entry.release())
+
+/** What the floors above ask of a lock. These are no members of it: those are what users are promised. */
+export interface LockInternals {
+  /** A lock whose file has this very path, which must be a real one but for its last part. */
+  at(lockPath: string, guards: string): PsLock
+  /** For operations in holds of the caller's own: how this lock would wait. */
+  entry(lock: PsLock, mode: LockMode, options?: AcquireOptions): { entry: LockEntry; wait: WaitOptions }
+  /** The blocking call of a store, see `Hold.isOfStore`. */
+  duringSync(lock: PsLock, mode: LockMode, run: () => void, options: AcquireOptions): void
+  /** The file that is guarded. */
+  guarded(lock: PsLock): string
+  /** @throws LockDeadlockError where the caller runs inside a hold of this lock */
+  requireNotInside(lock: PsLock): void
+  /** Whether `close()` was called. */
+  isClosing(lock: PsLock): boolean
+}
+
+export let lockInternals: LockInternals
+
+/**
+ * A lock between processes (and worker threads, and the tasks of one process) on one file: flock(2) on a lock file
+ * beside it, which the kernel frees the moment its holder dies and never before.
+ *
+ * It promises: at most one exclusive holder, or any number of shared ones; first come first served within a process
+ * and fair between processes; finite waits. It does not promise anything between machines (NFS, SMB), nor against
+ * code that does not lock.
+ */
+export class PsLock {
+  readonly #timeoutMs: number
+  readonly #sliceMs: number
+  readonly #guards: string
+  /** Whether links are not followed to the lock file. */
+  #isExact = false
+  readonly #name: NameStat
+  readonly #lockPath: string | undefined
+  readonly #backend: Backend
+  #entry: LockEntry | undefined
+  /** Whether the name led to the lock file through symbolic links. */
+  #isAlias = false
+  #closing: Promise<void> | undefined
+  #inUse = 0
+  #idle: (() => void) | undefined
+
+  static {
+    lockInternals = {
+      at(lockPath, guards) {
+        const lock = new PsLock(guards, { lockPath })
+        lock.#isExact = true
+        return lock
+      },
+      entry(lock, mode, options = {}) {
+        const entry = lock.#open()
+        return { entry, wait: lock.#wait(entry, mode, options) }
+      },
+      duringSync: (lock, mode, run, options) => lock.#duringSync(mode, run, options, true),
+      guarded: (lock) => lock.#guards,
+      requireNotInside: (lock) => lock.#requireNotInside(),
+      isClosing: (lock) => lock.#closing !== undefined,
+    }
+  }
+
+  /**
+   * Opens nothing yet.
+   * @param path the file to guard, also as a file: URL or as bytes; it need not exist. A path ending in `.lock` is taken as the lock file itself.
+   * @throws TypeError for a path, a duration or a backend that is none, and for an unknown option
+   */
+  constructor(path: LockPath, options: PsLockOptions = {}) {
+    requireKnown(options, PS_LOCK_NAMES)
+    // Now: a later chdir must not make it another file.
+    this.#guards = resolve(requirePath(path, 'path'))
+    this.#name = new NameStat(this.#guards)
+    this.#timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs)
+    this.#sliceMs = durationMs(options.sliceMs, 'sliceMs', DEFAULTS.sliceMs)
+    this.#lockPath =
+      options.lockPath === undefined ? undefined : resolve(requirePath(options.lockPath, 'lockPath'))
+    this.#backend = backendOf(options)
+  }
+
+  /** The lock file: the real path of what is guarded (symbolic links followed), plus `.lock`. */
+  get path(): string {
+    return this.#entry?.path ?? this.#resolve().lock
+  }
+
+  /**
+   * Runs with the lock held by nobody else. Inside, calls on the same file re-enter. The lock is free again before
+   * the promise resolves.
+   * @throws LockTimeoutError, LockUpgradeError inside one's own `shared`, LockIoError, LockUnsupportedError,
+   * ClosedError, the signal's reason, and whatever `run` throws; LockLostError, once `run` has settled, where the lock
+   * file was removed or replaced meanwhile, or with the `lockfile` backend the lock was lost (what `run` has thrown is
+   * then in its `cause`)
+   */
+  async exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#during('exclusive', run, options)
+  }
+
+  /** As `exclusive`, together with any number of other shared holders. */
+  async shared<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#during('shared', run, options)
+  }
+
+  /**
+   * Takes the lock and hands it out. Not re-entrant: inside one's own hold it waits (use `held.run`).
+   * @throws as `exclusive`
+   */
+  async acquire(options: AcquireOptions & { mode?: LockMode | undefined } = {}): Promise<HeldLock> {
+    requireKnown(options, HAND_OUT_NAMES)
+    const mode = checkedMode(options.mode)
+    const acquiredAt = new Error('acquired here')
+    const entry = this.#openNamed()
+    const wait = this.#wait(entry, mode, options)
+    if (mustTurn()) await this.#using(() => turn(options.signal))
+    const waitedMs = entry.queue.tryEnter(mode, this.#sliceMs)
+      ? 0
+      : await this.#using(() => queueUp(entry, entry.queue, mode, wait))
+    return this.#handOut(new Hold(entry, mode, waitedMs, undefined, acquiredAt))
+  }
+
+  /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
+  tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
+    requireKnown(options, HAND_OUT_NAMES)
+    const mode = checkedMode(options.mode)
+    const entry = this.#openNamed()
+    return entry.queue.force(mode) ? this.#handOut(new Hold(entry, mode, 0)) : undefined
+  }
+
+  /**
+   * As `exclusive`, blocking the thread: nothing else of this process runs meanwhile. For code that must be
+   * synchronous; `run` must not return a promise.
+   * @throws also LockDeadlockError where an asynchronous hold of this very process is in the way
+   */
+  exclusiveSync<T>(run: () => T, options?: AcquireOptions): T {
+    return this.#duringSync('exclusive', run, options)
+  }
+
+  /** As `exclusiveSync`, together with other shared holders. */
+  sharedSync<T>(run: () => T, options?: AcquireOptions): T {
+    return this.#duringSync('shared', run, options)
+  }
+
+  /** As `acquire`, blocking the thread. */
+  acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
+    requireKnown(options, HAND_OUT_NAMES)
+    const mode = checkedMode(options.mode)
+    const entry = this.#openNamed()
+    const waitedMs = this.#enterSync(entry, entry.queue, mode, options)
+    return this.#handOut(new Hold(entry, mode, waitedMs))
+  }
+
+  /**
+   * Who holds this lock and who waits for it. Of the waiters in other processes only the one whose turn is next is
+   * known. What is unknown is undefined, never guessed: since when another process has held the lock is noted only once
+   * somebody waits for it.
+   */
+  holders(): LockHolder[] {
+    return this.#open().holders()
+  }
+
+  /**
+   * No new use of this object; resolves when its holds have ended and its file is closed. Other `PsLock`s on the same
+   * path go on. Not calling it does no harm: an idle lock does not keep the process alive.
+   * @throws LockDeadlockError inside one's own hold, whose end it would wait for; with `remove` LockIoError where the lock
+   * file cannot be removed, and the lock is closed all the same
+   */
+  async close(options: CloseOptions = {}): Promise<void> {
+    const remove = removes(options)
+    this.#requireNotInside()
+    const { path } = this
+    this.#closing ??= this.#close()
+    await this.#closing
+    // A lock folder is gone as soon as nobody holds it.
+    if (remove && this.#backend.kind === 'flock') removeLockFile(path)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #during<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): Promise<Awaited<T>> {
+    requireFunction(run, 'run')
+    requireKnown(options, ACQUIRE_NAMES)
+    const entry = this.#openNamed()
+    const wait = this.#wait(entry, mode, options)
+    const outer = joins(options) ? enclosing(entry) : undefined
+    return this.#using(() => during(entry, outer, mode, wait, (hold) => hold.runToEnd(run)))
+  }
+
+  #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
+    requireFunction(run, 'run')
+    requireKnown(options, ACQUIRE_NAMES)
+    const entry = isOfStore ? this.#open() : this.#openNamed()
+    const outer = joins(options) ? enclosing(entry) : undefined
+    const waitedMs = this.#enterSync(entry, queueWithin(outer, entry, mode), mode, options)
+    const hold = new Hold(entry, mode, waitedMs, outer)
+    hold.isOfStore = isOfStore
+    this.#inUse++
+    let result: T
+    let thrown: unknown
+    try {
+      result = hold.run(run)
+    } catch (error) {
+      thrown = error
+      throw error
+    } finally {
+      void hold.end()
+      this.#unused()
+      hold.requireKept(thrown)
+    }
+    if (isThenable(result)) {
+      Promise.resolve(result).catch(() => {})
+      throw new TypeError(
+        'run must not return a promise in the Sync forms, since the lock ends when it returns: use exclusive()',
+      )
+    }
+    return result
+  }
+
+  #enterSync(entry: LockEntry, queue: LocalQueue, mode: LockMode, options: AcquireOptions): number {
+    const wait = this.#wait(entry, mode, options)
+    return queue.tryEnter(mode, this.#sliceMs) ? 0 : queueUpBlocking(entry, queue, mode, wait)
+  }
+
+  #wait(entry: LockEntry, mode: LockMode, options: AcquireOptions): WaitOptions {
+    requireSignal(options.signal)
+    if (options.signal?.aborted) throw options.signal.reason
+    return {
+      timeoutMs: durationMs(options.timeoutMs, 'timeoutMs', this.#timeoutMs),
+      sliceMs: this.#sliceMs,
+      signal: options.signal,
+      onTimeout: (waitedMs) => timeoutError(entry, mode, waitedMs),
+    }
+  }
+
+  async #close(): Promise<void> {
+    if (this.#inUse > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+    this.#leave()
+  }
+
+  #handOut(hold: Hold): HeldLock {
+    this.#inUse++
+    hold.whenEnded(() => this.#unused())
+    const held = handedOut(hold)
+    if (hold.isLost) held.release()
+    return held
+  }
+
+  async #using<T>(run: () => Promise<T>): Promise<T> {
+    this.#inUse++
+    try {
+      return await run()
+    } finally {
+      this.#unused()
+    }
+  }
+
+  #unused(): void {
+    this.#inUse--
+    if (this.#inUse === 0) this.#idle?.()
+  }
+
+  #requireNotInside(): void {
+    const entry = this.#entry
+    if (this.#closing || !entry || this.#inUse === 0 || !enclosing(entry)) return
+    throw new LockDeadlockError(
+      `close() was called inside a hold of ${entry.path}, and would wait for that hold to end. Call it outside.`,
+      { path: entry.path },
+    )
+  }
+
+  #open(): LockEntry {
+    if (this.#closing)
+      throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })
+    if (!this.#entry) {
+      const { lock, guards } = this.#resolve()
+      this.#entry = LockEntry.open(lock, guards, this.#backend)
+      forgotten.register(this, this.#entry, this)
+    }
+    return this.#entry
+  }
+
+  /**
+   * As `#open`, for a lock that nothing but its name protects: the name is resolved again whenever the lock is idle,
+   * since an editor's atomic save replaces a symbolic link by a file, and a file with two names has two lock files.
+   */
+  #openNamed(): LockEntry {
+    const entry = this.#entry
+    if (entry?.isBusy || this.#closing) return this.#open()
+    const named = this.#looked(() => this.#name.stat())
+    if (this.#lockPath === undefined && !this.#guards.endsWith(LOCK_SUFFIX)) {
+      const stat = () => statSync(this.#guards, { throwIfNoEntry: false })
+      const target = named?.isLink ? this.#looked(stat) : undefined
+      const names = target?.isFile() ? target.nlink : named?.isFile ? named.links : 0
+      if (names > 0) requireOneName(this.#guards, names, entry === undefined)
+    }
+    if (entry && (named?.isLink || this.#isAlias) && this.#resolve().lock !== entry.path) this.#leave()
+    return this.#open()
+  }
+
+  /** What a look at the name finds. @throws LockIoError, LockUnsupportedError */
+  #looked<T>(look: () => T): T {
+    try {
+      return look()
+    } catch (cause) {
+      if (errnoOf(cause) !== 'ELOOP') throw openFailure(this.path, cause)
+      const message = `cannot lock ${this.#guards}: its name leads through a loop of symbolic links. Remove one of them.`
+      throw new LockUnsupportedError(message, { path: this.#guards, cause })
+    }
+  }
+
+  #leave(): void {
+    const entry = this.#entry
+    if (!entry) return
+    this.#entry = undefined
+    forgotten.unregister(this)
+    entry.release()
+  }
+
+  #resolve(): { lock: string; guards: string | undefined } {
+    if (this.#lockPath !== undefined) {
+      const lock = this.#isExact ? this.#lockPath : canonicalPath(this.#lockPath)
+      this.#isAlias = lock !== this.#lockPath
+      return { lock, guards: canonicalPath(this.#guards) }
+    }
+    const guards = canonicalPath(this.#guards)
+    this.#isAlias = guards !== this.#guards
+    return guards.endsWith(LOCK_SUFFIX)
+      ? { lock: guards, guards: undefined }
+      : { lock: `${guards}${LOCK_SUFFIX}`, guards }
+  }
+}
+
+function checkedMode(mode: unknown): LockMode {
+  if (mode === undefined || mode === 'exclusive' || mode === 'shared') return mode ?? 'exclusive'
+  throw new TypeError(`mode must be 'exclusive' or 'shared', got ${String(mode)}`)
+}

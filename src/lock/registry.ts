@@ -1,0 +1,294 @@
+import { show } from '../arguments.ts'
+import {
+  type LockHolder,
+  LockLostError,
+  type LockMode,
+  LockTimeoutError,
+  LockUnsupportedError,
+  type PsLockError,
+} from '../errors.ts'
+import { eraseNote, leaveNote } from '../os/lock-owners.ts'
+import { localNetworkMount, warnOfLocalLocks } from '../os/mounts.ts'
+import { monotonicMs, ownCommand } from '../os/processes.ts'
+import { Arbiter } from './arbiter.ts'
+import { type Hold, shared } from './hold.ts'
+import type { KernelLock } from './kernel-lock.ts'
+import { LocalQueue } from './local-queue.ts'
+import { LockFile } from './lock-file.ts'
+import { LockFolder } from './lockfile-backend.ts'
+import type { PsLockOptions } from './options.ts'
+import { passedLock } from './passed-lock.ts'
+
+/**
+ * A hold this old leaves a note of its start in the lock file, provided that another process waits for it: nobody else is
+ * in need of it, and a file that changes makes programs that watch the folder start anew.
+ */
+const NOTE_AFTER_MS = 20
+const LONGEST_NOTE_PAUSE_MS = 50
+
+/** How often it is looked whether a lock is still held, for those who listen to `held.signal`. */
+const LOOK_EVERY_MS = 500
+
+/** One lock file as this process sees it: its door, its queue, its holds. Every `PsLock` on it shares this object. */
+export class LockEntry {
+  readonly path: string
+  readonly queue: LocalQueue
+  readonly backend: Backend
+  readonly #arbiter: Arbiter
+  readonly #holds = new Set<Hold>()
+  #watching: NodeJS.Timeout | undefined
+  #users = 0
+  #noteTimer: NodeJS.Timeout | undefined
+  #noted = false
+
+  /**
+   * The entry of a lock file, made at the first use and closed after the last.
+   * @throws LockUnsupportedError where this process has it open with another backend
+   */
+  static open(path: string, guards: string | undefined, backend: Backend): LockEntry {
+    let entry = shared.entries.get(path)
+    if (!entry) {
+      entry = new LockEntry(path, guards, backend)
+      shared.entries.set(path, entry)
+    }
+    if (!isSameBackend(entry.backend, backend)) {
+      throw new LockUnsupportedError(
+        `cannot lock ${path} with ${describeBackend(backend)}: this very process locks it with ` +
+          `${describeBackend(entry.backend)}, and neither excludes the other. Use the same options everywhere.`,
+        { path },
+      )
+    }
+    entry.use()
+    return entry
+  }
+
+  private constructor(path: string, guards: string | undefined, backend: Backend) {
+    this.path = path
+    this.backend = backend
+    const file = kernelLockOf(backend, path, guards, (error) => {
+      for (const hold of this.#holds) hold.fail(error)
+    })
+    this.#arbiter = new Arbiter(file, guards, () => this.queue.retry())
+    this.queue = new LocalQueue(this.#arbiter)
+  }
+
+  /** Whether it is held here, or waited for. */
+  get isBusy(): boolean {
+    return !this.queue.isEmpty || this.queue.waiters.length > 0
+  }
+
+  /** One user more. A method, for the entry may be another copy's of this package: private names are per copy. */
+  use(): void {
+    this.#users++
+  }
+
+  /** One user fewer. The last one closes the files, but never under a hold. */
+  release(): void {
+    this.#users--
+    this.#closeIfUnused()
+  }
+
+  entered(hold: Hold): void {
+    this.#holds.add(hold)
+    // Readers share one lock: who joins those that have lost it has none.
+    const { failure } = this.#arbiter.file
+    if (failure) hold.fail(failure)
+    if (!this.#noteTimer) this.#noteLater()
+  }
+
+  /** For `pslock run`: see `KernelLock.passOn`. Only while it is held. */
+  passOn(): number | undefined {
+    return this.#arbiter.file.passOn?.()
+  }
+
+  /**
+   * Looks whether the lock is still held; where it is not, every hold is told. A flock that is held stays held, but of a
+   * file that the path has left: a tmp cleaner, `git clean` or an `rm` has removed it, and others lock another one.
+   */
+  verify(): void {
+    const { file } = this.#arbiter
+    if (file.verify) file.verify()
+    else if (file.fd !== undefined && (file.isGone ?? !file.isCurrent)) {
+      const error = new LockLostError(
+        `${this.path} was removed or replaced while it was held, so somebody else may have held the lock at the same time: ` +
+          'what was done under it was not protected. Look at the data, find out who removes lock files, or put this one ' +
+          'elsewhere with the lockPath option.',
+        { path: this.path },
+      )
+      for (const hold of this.#holds) hold.fail(error)
+    }
+  }
+
+  /** From now on a loss is noticed within `LOOK_EVERY_MS`, as long as something is held. */
+  watch(): void {
+    this.#watching ??= setInterval(() => this.verify(), LOOK_EVERY_MS).unref()
+  }
+
+  left(hold: Hold): void {
+    // What is beside a store's own lock of its data file loses nothing, see DataFile.
+    if (!hold.isOfStore) this.verify()
+    if (this.#noted && this.#holds.size === 1) this.#eraseNote()
+    ;(hold.outer?.queue ?? this.queue).leave(hold.mode)
+    // Not before: what fails while the lock is given back is the failure of this hold.
+    this.#holds.delete(hold)
+    if (this.#holds.size === 0 && this.#watching) {
+      clearInterval(this.#watching)
+      this.#watching = undefined
+    }
+    this.#closeIfUnused()
+  }
+
+  /** Everybody who holds or waits, as far as this system can tell. */
+  holders(): LockHolder[] {
+    const own = this.#ownHolders()
+    const seen = this.#arbiter.file.holders()
+    // Worker threads of this process are the kernel's business; what this thread holds is known better here.
+    const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
+    return [...others, ...own, ...this.#arbiter.waiters()]
+  }
+
+  #ownHolders(): LockHolder[] {
+    const now = performance.now()
+    const command = ownCommand()
+    const describe = (
+      mode: LockMode,
+      since: number,
+      state: LockHolder['state'],
+      acquiredAt?: Error,
+    ): LockHolder => ({
+      pid: process.pid,
+      command,
+      mode,
+      sinceMs: Math.round(now - since),
+      state,
+      ...(acquiredAt === undefined ? {} : { acquiredAt: acquiredAt.stack?.split('\n').slice(2).join('\n') }),
+    })
+    const outermost = [...this.#holds].filter((hold) => hold.outer === undefined)
+    return [
+      ...outermost.map((hold) => describe(hold.mode, hold.since, 'holding', hold.acquiredAt)),
+      ...this.queue.waiters.map((waiter) => describe(waiter.mode, waiter.since, 'waiting')),
+    ]
+  }
+
+  /** @param pauseMs until it is looked whether anybody wants to know */
+  #noteLater(pauseMs = NOTE_AFTER_MS): void {
+    this.#noteTimer = setTimeout(() => {
+      this.#noteTimer = undefined
+      const [oldest] = this.#holds
+      if (!oldest || this.#noted) return
+      const fd = this.#arbiter.file.fd
+      const ageMs = performance.now() - oldest.since
+      if (ageMs < NOTE_AFTER_MS) this.#noteLater()
+      else if (!this.#arbiter.isWaitedFor) this.#noteLater(Math.min(2 * pauseMs, LONGEST_NOTE_PAUSE_MS))
+      else if (fd !== undefined) {
+        leaveNote(fd, oldest.mode, monotonicMs() - ageMs)
+        this.#noted = true
+      }
+    }, pauseMs)
+    this.#noteTimer.unref()
+  }
+
+  /** Else the next hold of this process, too young for a note of its own, would be shown with the age of this one. */
+  #eraseNote(): void {
+    this.#noted = false
+    const { fd } = this.#arbiter.file
+    if (fd !== undefined) eraseNote(fd)
+  }
+
+  #closeIfUnused(): void {
+    if (this.#users > 0 || !this.queue.isEmpty || this.queue.waiters.length > 0) return
+    clearTimeout(this.#noteTimer)
+    this.#noteTimer = undefined
+    this.#arbiter.close()
+    if (shared.entries.get(this.path) === this) shared.entries.delete(this.path)
+  }
+}
+
+function isOther(holder: LockHolder): boolean {
+  return holder.pid !== process.pid
+}
+
+/** What a lock is made of, checked. */
+export type Backend = { readonly kind: 'flock' } | { readonly kind: 'lockfile'; readonly staleMs: number }
+
+/** proper-lockfile's own default. */
+const DEFAULT_STALE_MS = 10_000
+/** It silently takes anything below as this. */
+const SHORTEST_STALE_MS = 2_000
+
+/** @throws TypeError that shows the wrong value */
+export function backendOf({ backend = 'flock', staleMs }: PsLockOptions): Backend {
+  if (backend === 'flock') {
+    if (staleMs === undefined) return { kind: 'flock' }
+    throw new TypeError(
+      `staleMs is for { backend: 'lockfile' } only, got ${show(staleMs)}: a flock has no age`,
+    )
+  }
+  if (backend !== 'lockfile')
+    throw new TypeError(`backend must be 'flock' or 'lockfile', got ${show(backend)}`)
+  if (staleMs === undefined) return { kind: 'lockfile', staleMs: DEFAULT_STALE_MS }
+  if (Number.isFinite(staleMs) && staleMs >= SHORTEST_STALE_MS) return { kind: 'lockfile', staleMs }
+  throw new TypeError(
+    `staleMs must be a finite number of milliseconds from ${SHORTEST_STALE_MS} up, got ${show(staleMs)}`,
+  )
+}
+
+/** @param onFailure is told when the lock is lost while it is held */
+function kernelLockOf(
+  backend: Backend,
+  path: string,
+  guards: string | undefined,
+  onFailure: (error: PsLockError) => void,
+): KernelLock {
+  if (backend.kind === 'lockfile') return new LockFolder(path, backend.staleMs, onFailure)
+  const mount = localNetworkMount(path)
+  if (mount) warnOfLocalLocks(mount)
+  return passedLock(path, guards) ?? new LockFile(path, guards)
+}
+
+function isSameBackend(one: Backend, two: Backend): boolean {
+  return describeBackend(one) === describeBackend(two)
+}
+
+/** "the flock backend", "the lockfile backend (staleMs 10000)" */
+function describeBackend(backend: Backend): string {
+  const detail = backend.kind === 'lockfile' ? ` (staleMs ${backend.staleMs})` : ''
+  return `the ${backend.kind} backend${detail}`
+}
+
+/** Law 7: the error names the file, the mode, how long it waited, and who holds it. */
+export function timeoutError(entry: LockEntry, mode: LockMode, waitedMs: number): LockTimeoutError {
+  let holders: LockHolder[] = []
+  let cause: unknown
+  try {
+    holders = entry.holders()
+  } catch (error) {
+    // That the time is up is what the caller must know.
+    cause = error
+  }
+  const holding = holders.filter((holder) => holder.state === 'holding')
+  const who =
+    holding.length === 0
+      ? 'Who holds it cannot be seen from here (another container?), or let go just now.'
+      : `Held by ${holding.map(describeHolder).join(' and by ')}.`
+  const advice = holding.some(({ pid }) => pid === process.pid)
+    ? 'Give it more time with timeoutMs. If that hold waits for this very call, directly or by a queue of jobs, no time is ' +
+      'enough: make the call in the context of the hold, or do not await it there.'
+    : 'Give it more time with timeoutMs, or see who it is with "pslock status".'
+  return new LockTimeoutError(
+    `no ${mode} lock of ${entry.path} within ${Math.round(waitedMs)} ms. ${who} ${advice}`,
+    { path: entry.path, mode, waitedMs, holders, ...(cause === undefined ? {} : { cause }) },
+  )
+}
+
+/** Of a holder, or a waiter, that is. */
+export const STOPPED = 'stopped (until it gets SIGCONT: fg, or kill -CONT)'
+
+/** "4711 (node worker.js, exclusive) for 3.2 s, stopped" */
+function describeHolder(holder: LockHolder): string {
+  const { pid, stopped } = holder
+  const own = pid === process.pid ? 'this very process, ' : ''
+  const who = pid === undefined ? 'a process that cannot be seen from here' : `${own}${pid}`
+  const since = holder.sinceMs === undefined ? '' : ` for ${(holder.sinceMs / 1000).toFixed(1)} s`
+  return `${who} (${holder.command ?? 'unknown command'}, ${holder.mode})${since}${stopped ? `, ${STOPPED}` : ''}`
+}
