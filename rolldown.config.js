@@ -60,7 +60,7 @@ const coreEntry = {
  */
 const LATE = [
   { name: 'lock-tree', test: /\/src\/(lock-tree\/(?!lock-tree)|os\/range-lock\.ts)/ },
-  { name: 'tree', test: /\/src\/store\/json\/(?!json-tree\.)/ },
+  { name: 'tree', test: /\/src\/store\/json\/(?!values\.)/ },
   { name: 'tables', test: /\/src\/features\/(tables\/(?!tables\.)|backup\/(?!dumps\.))/ },
   {
     name: 'stores',

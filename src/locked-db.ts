@@ -19,8 +19,7 @@ import type {
   TreeAdapter,
   TreeSession,
 } from './store/adapter.ts'
-import { JournalStore } from './store/json/journal/journal-store.ts'
-import { TreeStore } from './store/json/tree-store.ts'
+import { JsonEngine } from './store/json/engine.ts'
 import { LogEngine } from './store/log/log-engine.ts'
 import {
   LOG_NAMES,
@@ -33,7 +32,7 @@ import {
   type TreeOptions,
 } from './store/options.ts'
 import type { Pipeline } from './store/pipeline.ts'
-import { ImageStore } from './store/text/image-store.ts'
+import { TextEngine } from './store/text/text-engine.ts'
 import {
   memoryOnly,
   memoryOnlySync,
@@ -118,7 +117,7 @@ export function openTree<S extends object>(
     )
   }
   const opened = openOptions(real, options)
-  const tree = new (journal ? JournalStore : TreeStore)(real, opened, adapter.memory(store), format)
+  const tree = new JsonEngine(real, opened, adapter.memory(store), format, journal)
   adapter.attach(store, tree)
   return { session: tree, ...parts(real, opened.lock, tree, adapter.rows) }
 }
@@ -141,7 +140,7 @@ function openImage<S extends object>(
   }
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
-  const image = new ImageStore(store, adapter, real, opened)
+  const image = new TextEngine(store, adapter, real, opened)
   const doors = (proxy: object) => transactions(image.doors, () => proxy)
   return lockedProxy(store, { ...parts(real, opened.lock, image, adapter.rows), doors }, (name) => {
     const kind = adapter.methods[name] ?? 'write'

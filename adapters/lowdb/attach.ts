@@ -3,7 +3,7 @@ import { requireFunction, show } from '../../src/arguments.ts'
 import { openTree } from '../../src/locked-db.ts'
 import type { BlockingTreeSession, TreeAdapter, TreeMemory, TreeSession } from '../../src/store/adapter.ts'
 import type { TreeOptions } from '../../src/store/options.ts'
-import { JSON_FORMAT } from './file-format.ts'
+import { JSON_FORMAT } from './format.ts'
 import { isUrl, JSONFile, JSONFileSync, pathOf } from './json-file.ts'
 import { lowdbRows } from './rows.ts'
 

@@ -1,6 +1,6 @@
 import type { Low, LowSync } from 'lowdb'
 import type { StoredRecord, TableRows } from '../../src/features/tables/rows.ts'
-import { getOwn, isObject, type TreeObject } from '../../src/store/json/json-tree.ts'
+import { getOwn, isObject, type TreeObject } from '../../src/store/json/values.ts'
 
 type AnyLow = Low<unknown> | LowSync<unknown>
 

@@ -1,5 +1,5 @@
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs'
-import { lowdbFormat } from '../../adapters/lowdb/file-format.ts'
+import { lowdbFormat } from '../../adapters/lowdb/format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 import type { FileFormat } from '../../src/features/backup/file-format.ts'

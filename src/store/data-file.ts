@@ -325,35 +325,22 @@ export async function untilUnsplit<T>(timeoutMs: number, look: () => T): Promise
     try {
       return await look()
     } catch (error) {
-      if (!mayPass(error, start, timeoutMs)) throw error
-      await new Promise((resolve) => setTimeout(resolve, paceMs()))
+      const pauseMs = pauseBeforeRetry(error, start, timeoutMs)
+      if (pauseMs === undefined) throw error
+      await new Promise((resolve) => setTimeout(resolve, pauseMs))
     }
   }
 }
 
-/** As `untilUnsplit`, blocking the thread. */
-export function untilUnsplitSync<T>(timeoutMs: number, look: () => T): T {
-  for (const start = performance.now(); ; ) {
-    try {
-      return look()
-    } catch (error) {
-      if (!mayPass(error, start, timeoutMs)) throw error
-      Atomics.wait(sleeper, 0, 0, paceMs())
-    }
-  }
-}
-
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
-
-function mayPass(error: unknown, start: number, timeoutMs: number): boolean {
+/** How long to wait before another try; undefined where what has failed is no passing state. */
+export function pauseBeforeRetry(error: unknown, start: number, timeoutMs: number): number | undefined {
   const waitedMs = performance.now() - start
-  if (error instanceof LockLostError) return waitedMs < timeoutMs
-  return willPass(error) && waitedMs < Math.min(timeoutMs, SHORTAGE_MS)
-}
-
-/** Random, so that no two stay in step. */
-function paceMs(): number {
-  return 2 + 8 * Math.random()
+  const mayPass =
+    error instanceof LockLostError
+      ? waitedMs < timeoutMs
+      : willPass(error) && waitedMs < Math.min(timeoutMs, SHORTAGE_MS)
+  // Random, so that no two stay in step.
+  return mayPass ? 2 + 8 * Math.random() : undefined
 }
 
 /** What reading failed with, typed: the system's errors are about the file, all others about what is in it. */

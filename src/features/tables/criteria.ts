@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { show } from '../../arguments.ts'
-import { isObject } from '../../store/json/json-tree.ts'
+import { isObject } from '../../store/json/values.ts'
 import type { StoredRecord } from './rows.ts'
 import type { Shape } from './schema.ts'
 

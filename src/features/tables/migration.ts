@@ -1,5 +1,5 @@
 import { crypto } from '../../os/modules.ts'
-import { cloneTree, isObject } from '../../store/json/json-tree.ts'
+import { cloneTree, isObject } from '../../store/json/values.ts'
 import type { StoredRecord, TableRows } from './rows.ts'
 import { Shape } from './schema.ts'
 import type { Pending } from './schema-file.ts'

@@ -1,8 +1,9 @@
 import { CorruptStoreError, StoreIoError } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
+import { BLOCKING, runBlocking, runSteps, WAITING } from '../../os/steps.ts'
 import { requireReadable } from '../../store/data-file.ts'
-import { isObject } from '../../store/json/json-tree.ts'
-import { ImageFile } from '../../store/text/image-file.ts'
+import { isObject } from '../../store/json/values.ts'
+import { TextFile } from '../../store/text/text-file.ts'
 import type { TableSchema } from './schema.ts'
 
 /** A change of a table that was begun: what a crash leaves unfinished, the next operation finishes. */
@@ -33,22 +34,22 @@ const MOST_BYTES = 64 * 2 ** 20
  */
 export class SchemaFile {
   readonly path: string
-  readonly #file: ImageFile
+  readonly #file: TextFile
   #schemas: Schemas = NONE
 
   constructor(dataPath: string) {
     this.path = `${dataPath}.schema`
-    this.#file = new ImageFile(this.path, true, () => false)
+    this.#file = new TextFile(this.path, () => false)
   }
 
   /** The present schemas: the same object for as long as nobody has written. @throws CorruptStoreError, StoreIoError */
   read(): Schemas {
     try {
-      const news = this.#file.news('shared')
-      if (news.kind === 'none') return this.#schemas
-      if (news.kind === 'changed') {
-        requireReadable(this.path, news.size, MOST_BYTES)
-        this.#schemas = this.#parse(this.#file.readSync(news.size))
+      const found = this.#file.look('shared')
+      if (found.kind === 'none') return this.#schemas
+      if (found.kind === 'changed') {
+        requireReadable(this.path, found.size, MOST_BYTES)
+        this.#schemas = this.#parse(runBlocking(this.#file.read(found.size, BLOCKING)))
       } else this.#schemas = { ...NONE }
     } catch (error) {
       this.#file.forget()
@@ -71,7 +72,7 @@ export class SchemaFile {
       )
     }
     try {
-      await this.#file.replace(text)
+      await runSteps(this.#file.replace(text, true, WAITING))
       this.#schemas = schemas
     } catch (error) {
       throw storeFailure(this.path, 'write', error)

@@ -1,6 +1,6 @@
 import { type OptionNames, optionNames, requireKnown, show } from '../../arguments.ts'
 import { SchemaError, type SchemaErrorDetails } from '../../errors.ts'
-import { cloneTree, getOwn, isObject } from '../../store/json/json-tree.ts'
+import { cloneTree, getOwn, isObject } from '../../store/json/values.ts'
 import type { StoredRecord } from './rows.ts'
 import type { FieldType } from './types.ts'
 

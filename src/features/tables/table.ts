@@ -1,7 +1,7 @@
 import { type OptionNames, optionNames, requireKnown, requireObject, show } from '../../arguments.ts'
 import { ClosedError, ConflictError, SchemaError } from '../../errors.ts'
 import { crypto } from '../../os/modules.ts'
-import { getOwn } from '../../store/json/json-tree.ts'
+import { getOwn } from '../../store/json/values.ts'
 import type { TransactionsOf } from '../../store/transaction.ts'
 import { type Selection, selection } from './criteria.ts'
 import { migrate, readRecords } from './migration.ts'

@@ -8,7 +8,7 @@ import {
   setOwn,
   type Tree,
   type TreeObject,
-} from './json-tree.ts'
+} from './values.ts'
 
 /** A three-way merge that came out, or the paths at which it is not unambiguous. */
 export type Merge =

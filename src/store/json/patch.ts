@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { byId, equalTrees, idOf, isObject, isRecord, setOwn, type TreeObject } from './json-tree.ts'
+import { byId, equalTrees, idOf, isObject, isRecord, setOwn, type TreeObject } from './values.ts'
 
 /**
  * Makes `target` equal to `source` in place and returns what stands there then. People keep references

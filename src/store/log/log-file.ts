@@ -98,8 +98,8 @@ export class LogView {
   }
 
   /** Reads a part of the file that was looked at. @returns fewer bytes at its end */
-  read(position: number, length: number): Buffer | Promise<Buffer> {
-    return readRange(this.#data.fd, position, length)
+  read(position: number, length: number, blocking = false): Buffer | Promise<Buffer> {
+    return readRange(this.#data.fd, position, length, blocking)
   }
 
   /** As `news`, at once, and in mode 'shared' also without the lock; undefined where that takes the lock, or too long. */
@@ -131,14 +131,6 @@ export class LogView {
     this.#known.looked(found)
     this.#known.passedOver(tail)
     return true
-  }
-
-  /** All of the file, blocking the thread; undefined where there is none. What of it is whole must be applied. */
-  readBlocking(mode: LockMode): Buffer | undefined {
-    const found = this.#data.look(mode)
-    if (!found) return undefined
-    requireReadable(this.#data.path, found.size)
-    return readNow(this.#data.fd, 0, found.size)
   }
 
   /** Whether the file is, to its end, what was read or written here. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { lowdbFormat } from '../../../adapters/lowdb/file-format.ts'
+import { lowdbFormat } from '../../../adapters/lowdb/format.ts'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../../../adapters/lowdb.ts'
 import { check, repair } from '../../../src/features/backup/check.ts'
 import { dump, restore } from '../../../src/features/backup/dump.ts'

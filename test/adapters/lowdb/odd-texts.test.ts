@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { statSync, truncateSync, writeFileSync } from 'node:fs'
-import { lowdbFormat } from '../../../adapters/lowdb/file-format.ts'
+import { lowdbFormat } from '../../../adapters/lowdb/format.ts'
 import { LockedLow, LockedLowSync } from '../../../adapters/lowdb.ts'
 import { check, repair } from '../../../src/features/backup/check.ts'
 import { closedFile } from '../../../src/features/backup/store-file.ts'

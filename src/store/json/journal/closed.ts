@@ -5,39 +5,18 @@ import type { Finding } from '../../../features/backup/finding.ts'
 import { bytesSource } from '../../../features/backup/source.ts'
 import { readFile, readWholeNow } from '../../../features/backup/store-file.ts'
 import { storeFailure } from '../../../os/replace.ts'
+import { runSteps, WAITING } from '../../../os/steps.ts'
 import type { TreeFormat } from '../../adapter.ts'
-import type { Tree } from '../json-tree.ts'
+import { Storage } from '../storage.ts'
 import { treeText } from '../text.ts'
-import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './journal.ts'
-import { JournalFile } from './journal-file.ts'
-import { isMarked, unmark } from './mark.ts'
-import { journalGone, putAside } from './stale.ts'
+import type { Tree } from '../values.ts'
+import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './format.ts'
+import { isMarked, journalGone, putAside, unmark } from './mismatch.ts'
 
 /**
  * What stores without a journal of their own, and the command line, do about one that is there. All of it is called under
  * the lock of the data file.
  */
-
-/**
- * The tree of a file that has a journal, with what is in that.
- * @param durable both files shall survive power loss as they were read
- * @throws as `JournalFile#news`
- */
-export async function replayed(path: string, format: TreeFormat, durable: boolean): Promise<Tree> {
-  return withFile(path, format, async (file) => {
-    const tree = await treeIn(file, 'shared')
-    if (durable) await file.sync()
-    return tree
-  })
-}
-
-/** Puts a journal into its file, under the exclusive lock. */
-export async function checkpointed(path: string, format: TreeFormat): Promise<void> {
-  await withFile(path, format, async (file) => {
-    const tree = await treeIn(file, 'exclusive')
-    if (file.hasJournal) await file.checkpoint(treeText(tree, path, format))
-  })
-}
 
 /** A format of files that may have journals. */
 export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
@@ -49,7 +28,7 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
         if (isWithoutJournal(path)) throw journalGone(path)
         return content
       }
-      const text = treeText(await replayed(path, tree, false), path, tree)
+      const text = treeText(await treeIn(path, tree, 'shared'), path, tree)
       return { ...content, source: bytesSource(Buffer.from(text)) }
     },
     beside: async (path) => findingsOf(path),
@@ -58,7 +37,7 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
       const isOther = findings.some(({ what }) => what !== 'torn-tail')
       const kept = isOther && hasJournal(path) ? putAside(path) : undefined
       if (isOther) unmarkFile(path)
-      if (hasJournal(path)) await checkpointed(path, tree)
+      if (hasJournal(path)) await treeIn(path, tree, 'exclusive')
       return { findings, kept: kept === undefined ? [] : [kept] }
     },
   }
@@ -120,20 +99,13 @@ const GONE: Finding = {
 
 const PUT_ASIDE = '`pslock repair` puts it aside; look whether you miss something that is in it.'
 
-async function treeIn(file: JournalFile, mode: LockMode): Promise<Tree> {
-  const news = await file.news(mode)
-  return news.kind === 'all' ? news.tree : undefined
-}
-
-async function withFile<T>(
-  path: string,
-  format: TreeFormat,
-  run: (file: JournalFile) => Promise<T>,
-): Promise<T> {
-  const file = new JournalFile(path, format, true)
+/** The tree of a file, with what is in its journal; under the exclusive lock that is put into the file. */
+async function treeIn(path: string, format: TreeFormat, mode: LockMode): Promise<Tree> {
+  const storage = new Storage(path, format, { durable: false, keepsJournal: false, timeoutMs: 0 })
   try {
-    return await run(file)
+    const delta = await runSteps(storage.refresh(mode, WAITING))
+    return delta.kind === 'tree' ? delta.tree : undefined
   } finally {
-    file.close()
+    storage.close()
   }
 }

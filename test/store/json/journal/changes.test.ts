@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { apply } from '../../../../src/store/json/journal/apply.ts'
-import { type Change, changesOf } from '../../../../src/store/json/journal/changes.ts'
+import { apply, type Change, changesOf } from '../../../../src/store/json/journal/changes.ts'
 import { Recorder } from '../../../../src/store/json/journal/recorder.ts'
-import { cloneTree } from '../../../../src/store/json/json-tree.ts'
+import { cloneTree } from '../../../../src/store/json/values.ts'
 import { random } from '../../../fixtures/random.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: a tree of any shape, as its users have it

@@ -5,23 +5,25 @@ import { allOf } from '../../features/backup/source.ts'
 import { textFormat } from '../../features/backup/text-format.ts'
 import type { Call } from '../../features/hooks/hook.ts'
 import { storeFailure } from '../../os/replace.ts'
+import { runSteps, WAITING } from '../../os/steps.ts'
 import type { ImageAdapter } from '../adapter.ts'
 import { readFailure, untilUnsplit } from '../data-file.ts'
 import type { Commit, Engine } from '../engine.ts'
 import type { OpenOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
 import { type Transacting, transacting } from '../transaction.ts'
-import { ImageFile } from './image-file.ts'
+import { TextFile } from './text-file.ts'
 
 /**
  * A store whose file is one text and whose memory only its adapter understands. After every changing operation the
  * store is asked for its text; when something fails it is given the last good one back.
  */
-export class ImageStore<S extends object> implements Engine {
+export class TextEngine<S extends object> implements Engine {
   readonly #store: S
   readonly #adapter: ImageAdapter<S>
   readonly #options: OpenOptions
-  readonly #file: ImageFile
+  readonly #file: TextFile
+  readonly #isDurable: boolean
   readonly queue: Pipeline
   readonly doors: Transacting<void>
   readonly copyable: Copyable
@@ -36,7 +38,8 @@ export class ImageStore<S extends object> implements Engine {
     this.#store = store
     this.#adapter = adapter
     this.#options = options
-    this.#file = new ImageFile(path, options.durability === 'disk', (text) => text === this.#saved)
+    this.#file = new TextFile(path, (text) => text === this.#saved)
+    this.#isDurable = options.durability === 'disk'
     this.queue = new Pipeline(options.lock, this)
     this.doors = transacting(this.queue)
     this.copyable = copyable(path, options, this.queue, {
@@ -61,11 +64,12 @@ export class ImageStore<S extends object> implements Engine {
 
   async refresh(mode: LockMode): Promise<void> {
     try {
-      const news = await untilUnsplit(this.#options.timeoutMs, () => this.#file.news(mode))
-      if (news.kind !== 'none') {
-        const text = news.kind === 'missing' ? undefined : await this.#file.read(news.size)
-        this.#adapter.load(this.#store, text)
-        this.#saved = text
+      const found = await untilUnsplit(this.#options.timeoutMs, () =>
+        runSteps(this.#file.refresh(mode, WAITING)),
+      )
+      if (found) {
+        this.#adapter.load(this.#store, found.text)
+        this.#saved = found.text
       }
       this.#text = this.#saved
     } catch (error) {
@@ -102,7 +106,7 @@ export class ImageStore<S extends object> implements Engine {
   }
 
   isFresh(): boolean | Promise<boolean> {
-    return this.#file.isFresh('exclusive')
+    return runSteps(this.#file.isFresh('exclusive', WAITING))
   }
 
   abandon(): void {
@@ -113,11 +117,11 @@ export class ImageStore<S extends object> implements Engine {
   }
 
   async commit(): Promise<Commit> {
-    const settle = this.#options.durability === 'disk' ? () => this.settle() : undefined
+    const settle = this.#isDurable ? () => this.settle() : undefined
     if (this.#text === this.#saved || this.#text === undefined)
       return { committed: Number.POSITIVE_INFINITY, settle }
     try {
-      await this.#file.replace(this.#text)
+      await runSteps(this.#file.replace(this.#text, this.#isDurable, WAITING))
       this.#saved = this.#text
       return { committed: Number.POSITIVE_INFINITY }
     } catch (error) {
@@ -127,7 +131,7 @@ export class ImageStore<S extends object> implements Engine {
   }
 
   async settle(): Promise<void> {
-    if (this.#options.durability === 'disk' && !this.#file.isSynced) await this.#file.sync()
+    if (this.#isDurable && !this.#file.isSynced) await runSteps(this.#file.sync(WAITING))
   }
 
   /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */

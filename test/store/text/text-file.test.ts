@@ -12,16 +12,17 @@ import {
 } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CorruptStoreError, LockLostError } from '../../../src/errors.ts'
-import { ImageFile } from '../../../src/store/text/image-file.ts'
+import { BLOCKING, runBlocking, runSteps, WAITING } from '../../../src/os/steps.ts'
+import { TextFile } from '../../../src/store/text/text-file.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, runScript } from '../../fixtures/lowdb-tools.ts'
 
 /** Which version of a file is loaded is asked of a descriptor that is held, and of size and ctime. */
-describe('image file', () => {
+describe('text file', () => {
   const at = useFolder()
-  let file: ImageFile
+  let file: TextFile
   beforeEach(() => {
-    file = new ImageFile(at('data'), false, () => false)
+    file = new TextFile(at('data'), () => false)
   })
   afterEach(() => {
     file.unlockData()
@@ -30,9 +31,9 @@ describe('image file', () => {
 
   /** What the next look says, and what is read then. */
   async function look(): Promise<string> {
-    const news = file.news('exclusive')
+    const found = file.look('exclusive')
     file.unlockData()
-    return news.kind === 'changed' ? file.read(news.size) : news.kind
+    return found.kind === 'changed' ? runSteps(file.read(found.size, WAITING)) : found.kind
   }
 
   it('says once that there is none, once that it changed, and nothing while it stays', async () => {
@@ -50,7 +51,7 @@ describe('image file', () => {
 
   it('knows its own writes, and tells the next writer of the same length in place', async () => {
     await look()
-    await file.replace('mine')
+    await runSteps(file.replace('mine', false, WAITING))
     file.unlockData()
     assert.equal(await look(), 'none')
     await sleep(25)
@@ -96,13 +97,13 @@ describe('image file', () => {
   })
 
   it('replaces as a whole, leaves nothing beside it, and has it locked until unlockData', async () => {
-    file.news('exclusive')
-    await file.replace('x'.repeat(300_000))
-    const other = new ImageFile(at('data'), false, () => false)
-    assert.ok((await failing(() => other.news('exclusive'))) instanceof LockLostError)
-    assert.equal(other.news('shared').kind, 'changed', 'readers are not kept out')
+    file.look('exclusive')
+    await runSteps(file.replace('x'.repeat(300_000), false, WAITING))
+    const other = new TextFile(at('data'), () => false)
+    assert.ok((await failing(() => other.look('exclusive'))) instanceof LockLostError)
+    assert.equal(other.look('shared').kind, 'changed', 'readers are not kept out')
     file.unlockData()
-    assert.equal(other.news('exclusive').kind, 'none')
+    assert.equal(other.look('exclusive').kind, 'none')
     other.unlockData()
     other.close()
     assert.equal(readFileSync(at('data'), 'utf8').length, 300_000)
@@ -111,11 +112,11 @@ describe('image file', () => {
 
   it('a writer with another lock file is noticed before it overwrites', async () => {
     writeFileSync(at('data'), 'one')
-    const other = new ImageFile(at('data'), false, () => false)
-    other.news('exclusive')
-    assert.ok((await failing(() => file.news('exclusive'))) instanceof LockLostError)
+    const other = new TextFile(at('data'), () => false)
+    other.look('exclusive')
+    assert.ok((await failing(() => file.look('exclusive'))) instanceof LockLostError)
     other.unlockData()
-    file.news('exclusive')
+    file.look('exclusive')
     file.unlockData()
     other.close()
   })
@@ -126,9 +127,9 @@ describe('image file', () => {
       assert.ok((await failing(look)) instanceof CorruptStoreError)
       file.forget()
     }
-    const news = file.news('shared')
-    assert.ok(news.kind === 'changed')
-    assert.throws(() => file.readSync(news.size), CorruptStoreError)
+    const found = file.look('shared')
+    assert.ok(found.kind === 'changed')
+    assert.throws(() => runBlocking(file.read(found.size, BLOCKING)), CorruptStoreError)
   })
 
   it('a folder is refused', async () => {

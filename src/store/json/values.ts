@@ -1,4 +1,6 @@
 import { types } from 'node:util'
+import { TransactionError } from '../../errors.ts'
+import type { TreeMemory } from '../adapter.ts'
 
 /** A JSON value. What is not JSON (maps, functions, objects with a `toJSON`) is a leaf: kept as it is. */
 export type Tree = unknown
@@ -43,8 +45,29 @@ export function cloneTree<T>(tree: T): T {
   return copy as T
 }
 
+/**
+ * Whether two trees have the same text: the same keys in the same order. Where one has leaves that are no JSON, which may
+ * have changed while they stayed the same object, that is not known: false.
+ */
+export function isSameTree(a: unknown, b: unknown): boolean {
+  if (typeof a !== 'object' || a === null) return Object.is(a, b) && typeof a !== 'function'
+  if (typeof b !== 'object' || b === null || Object.getPrototypeOf(a) !== Object.getPrototypeOf(b))
+    return false
+  if (Array.isArray(a)) {
+    if (!Array.isArray(b) || a.length !== b.length || 'toJSON' in a) return false
+    for (let index = 0; index < a.length; index++) if (!isSameTree(a[index], b[index])) return false
+    return true
+  }
+  if (!isRecord(a)) return types.isDate(a) && types.isDate(b) && Number(a) === Number(b)
+  const [keys, others] = [Object.keys(a), Object.keys(b)]
+  if (keys.length !== others.length || 'toJSON' in a) return false
+  for (const [index, key] of keys.entries())
+    if (key !== others[index] || !isSameTree(a[key], (b as TreeObject)[key])) return false
+  return true
+}
+
 /** The tree, which nobody can change any more. */
-export function frozenTree<T>(tree: T): T {
+function frozenTree<T>(tree: T): T {
   if (Array.isArray(tree) || isRecord(tree)) {
     for (const value of Object.values(tree)) frozenTree(value)
     Object.freeze(tree)
@@ -87,4 +110,17 @@ export function byId(elements: readonly unknown[]): Map<Id, unknown> | undefined
     map.set(id, element)
   }
   return map
+}
+
+/** A state that nobody can change: what the callback of a view is given. */
+export function frozenMemory(path: string, tree: Tree): TreeMemory {
+  const frozen = frozenTree(cloneTree(tree))
+  return {
+    get: () => frozen,
+    set: () => {
+      throw new TransactionError(`nothing can be written inside a view of ${path}: use transaction()`, {
+        path,
+      })
+    },
+  }
 }

@@ -1,0 +1,71 @@
+import { fsyncSync } from 'node:fs'
+import { isThenable } from '../arguments.ts'
+import { readNow, readRange, sync, syncNames, syncNamesSync } from './io.ts'
+import { replaceFile, replaceFileSync } from './replace.ts'
+
+/**
+ * Work that waits by `yield`. One body serves the calls that block the thread and those that do not: what it waits for
+ * is made by the `FileCalls` that it is given, and is a promise only where those do not block.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: a step gives back what it was given, which TypeScript cannot follow
+export type Steps<T> = Generator<unknown, T, any>
+
+/** The calls of a file that take time. */
+export interface FileCalls {
+  readonly isBlocking: boolean
+  readonly read: (fd: number, position: number, length: number) => Buffer | Promise<Buffer>
+  readonly replace: (...args: Parameters<typeof replaceFileSync>) => number | Promise<number>
+  readonly sync: (fd: number) => void | Promise<void>
+  readonly syncNames: (path: string) => void | Promise<void>
+  readonly pause: (ms: number) => unknown
+}
+
+/** Those that do not block the thread. */
+export const WAITING: FileCalls = {
+  isBlocking: false,
+  read: readRange,
+  replace: replaceFile,
+  sync,
+  syncNames,
+  pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+export const BLOCKING: FileCalls = {
+  isBlocking: true,
+  read: readNow,
+  replace: replaceFileSync,
+  sync: fsyncSync,
+  syncNames: syncNamesSync,
+  pause: (ms) => Atomics.wait(sleeper, 0, 0, ms),
+}
+
+/** Runs steps that wait for nothing. */
+export function runBlocking<T>(steps: Steps<T>): T {
+  let next = steps.next()
+  while (!next.done) next = steps.next(next.value)
+  return next.value
+}
+
+/** Runs steps; at once, where they wait for no promise. */
+export function runSteps<T>(steps: Steps<T>): T | Promise<T> {
+  for (let next = steps.next(); ; next = steps.next(next.value)) {
+    if (next.done) return next.value
+    if (isThenable(next.value)) return goOn(steps, next.value)
+  }
+}
+
+async function goOn<T>(steps: Steps<T>, first: unknown): Promise<T> {
+  for (let waitedFor = first; ; ) {
+    let next: IteratorResult<unknown, T>
+    try {
+      const value = await waitedFor
+      next = steps.next(value)
+    } catch (error) {
+      next = steps.throw(error)
+    }
+    if (next.done) return next.value
+    waitedFor = next.value
+  }
+}

@@ -1,0 +1,421 @@
+import { requireFunction } from '../../arguments.ts'
+import type { LockMode } from '../../errors.ts'
+import { type Copyable, copyable } from '../../features/backup/copyable.ts'
+import { textFormat, unreadText } from '../../features/backup/text-format.ts'
+import type { Call } from '../../features/hooks/hook.ts'
+import { type AcquireOptions, joins } from '../../lock/options.ts'
+import { storeFailure } from '../../os/replace.ts'
+import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from '../../os/steps.ts'
+import type { BlockingTreeSession, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
+import { readFailure } from '../data-file.ts'
+import { type Commit, type Engine, notSynced } from '../engine.ts'
+import type { Issued } from '../operation.ts'
+import type { OpenOptions } from '../options.ts'
+import { Pipeline } from '../pipeline.ts'
+import { Scope } from '../scope.ts'
+import type { TransactionOptions } from '../transaction.ts'
+import { BlockingCalls } from './blocking.ts'
+import { journaled } from './journal/closed.ts'
+import { hasJournal } from './journal/format.ts'
+import { RecordedTree } from './journal/recorded-tree.ts'
+import { LiveTree, type Snapshot } from './live-tree.ts'
+import { type Delta, type Head, Storage, type Written } from './storage.ts'
+import { OpenCopy } from './working-copy.ts'
+
+type Edit = (copy: OpenCopy) => unknown
+
+/**
+ * A tree in memory: how it takes in what the storage says, and how edits are made of it. `LiveTree` is edited directly;
+ * of `RecordedTree` only copies are, and what changed goes to a journal.
+ */
+interface MemoryTree {
+  /** What code outside of edits works on. */
+  readonly memory: TreeMemory
+  /** What the file shall hold at the end of this pass. */
+  readonly head: Head
+  /** A pass begins. */
+  begin(): void
+  accept(delta: Delta): void
+  /** @returns how to come back to this point, should what follows fail */
+  mark(): () => void
+  /** The head is in the storage. @param missing there is no file */
+  publish(missing: boolean): void
+  /** The head will not be written. */
+  discard(): void
+  /** What a read may drop of unsaved edits, what a write owns of them; until `release`. */
+  see(): Snapshot | undefined
+  take(isWrite: boolean): Snapshot | undefined
+  release(snapshot: Snapshot | undefined): void
+  /** In a pass: a read drops what it has seen. */
+  drop(seen: Snapshot | undefined): void
+  /** In a pass: these edits become part of the head. @returns whether that makes it another, or what changes */
+  stageEdits?(taken: Snapshot): boolean
+  edit(edit: Edit, taken: Snapshot | undefined): Promise<boolean | string | undefined>
+  /** The same inside an edit. */
+  stageInto?(outer: OpenCopy, taken: Snapshot): void
+  editInside(outer: OpenCopy, edit: Edit): Promise<void>
+  /** The present state, not to be changed. */
+  view(outer: OpenCopy | undefined): TreeMemory
+  /** Another value after each change of this copy. */
+  version(copy: OpenCopy): unknown
+}
+
+/** What one operation of a pass did. */
+interface Done {
+  readonly undo: () => void
+  /** As JSON, where there is a journal; undefined: nothing. */
+  change: string | undefined
+}
+
+/**
+ * A store whose memory is one JSON tree, and whose file is that tree. Every operation first makes memory equal to the
+ * storage, works on a copy, and after the write, in one synchronous step, patches the live tree in place.
+ */
+export class JsonEngine implements TreeSession, Engine {
+  readonly copyable: Copyable
+  readonly queue: Pipeline
+  /** Grows with every operation that changes something; what is undone is taken back. */
+  revision = 0
+  readonly #path: string
+  readonly #name: string
+  readonly #storage: Storage
+  readonly #tree: MemoryTree
+  readonly #blocking: BlockingCalls | undefined
+  // Of the present pass:
+  #mode: LockMode = 'shared'
+  #done: Done[] = []
+  #isCheckpoint = false
+
+  /** @param keepsJournal changes are added to a journal; else the file is written anew each time */
+  constructor(
+    path: string,
+    options: OpenOptions,
+    memory: TreeMemory,
+    format: TreeFormat,
+    keepsJournal: boolean,
+  ) {
+    this.#path = path
+    this.#name = format.name
+    const durable = options.durability === 'disk'
+    this.#storage = new Storage(path, format, { durable, keepsJournal, timeoutMs: options.timeoutMs })
+    this.queue = new Pipeline(options.lock, this)
+    if (keepsJournal) this.#tree = new RecordedTree(path, memory, format, () => this.#storage.isMissing)
+    else {
+      const tree = new LiveTree(path, memory, format)
+      this.#tree = tree
+      this.#blocking = new BlockingCalls(path, options.lock, this, tree)
+    }
+    this.copyable = copyable(path, options, this.queue, {
+      format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
+      refresh: () => this.#read({ isInternal: true }),
+      tryOn: async () => {
+        if (format.io) throw notChecked(path)
+      },
+    })
+  }
+
+  /** What the caller's code works on: the copy of its edit, else what is in memory. */
+  get memory(): TreeMemory {
+    return this.#copy ?? this.#blocking?.copy ?? this.#tree.memory
+  }
+
+  get blocking(): BlockingTreeSession {
+    if (this.#blocking) return this.#blocking
+    throw new TypeError(
+      `${this.#path}: a store whose calls are synchronous keeps no journal: leave out \`journal\`, or use its asynchronous form`,
+    )
+  }
+
+  async read(): Promise<void> {
+    const call = { name: 'read', args: [] }
+    const outer = this.#copy
+    // What an edit works on is the present state already.
+    return outer ? this.#part('shared', call, outer, async () => {}) : this.#read({ call })
+  }
+
+  #read(issued: Issued): Promise<void> {
+    return this.#owning(this.#tree.see(), async (seen) => {
+      await this.#rewriteIfNeeded()
+      await this.queue.push('shared', () => this.#tree.drop(seen), issued)
+    })
+  }
+
+  async write(): Promise<void> {
+    const call = { name: 'write', args: [] }
+    const outer = this.#outer
+    const { stageInto } = this.#tree
+    // With a journal, what was changed inside an edit is written at its end.
+    if (outer && !stageInto) return this.#part('exclusive', call, outer, async () => {})
+    await this.#owning(this.#tree.take(true), (taken) =>
+      outer
+        ? this.#part('exclusive', call, outer, async () => this.#tree.stageInto?.(outer, taken as Snapshot))
+        : this.queue.push('exclusive', () => this.stage(this.#tree.stageEdits?.(taken as Snapshot)), {
+            call,
+          }),
+    )
+  }
+
+  update<T>(edit: (tree: unknown) => T): Promise<void> {
+    requireFunction(edit, 'update(fn): fn')
+    return this.#update((copy) => edit(copy.tree), { call: { name: 'update', args: [edit] } })
+  }
+
+  /** A transaction is an edit whose callback's value is given once it is committed. */
+  async transact<T>(
+    run: (memory: TreeMemory) => T,
+    { retry, ...options }: TransactionOptions,
+  ): Promise<Awaited<T>> {
+    let result: Awaited<T> | undefined
+    const edit = async (copy: OpenCopy) => {
+      result = await run(copy)
+    }
+    await this.#update(edit, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' })
+    return result as Awaited<T>
+  }
+
+  async look<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): Promise<Awaited<T>> {
+    await this.#rewriteIfNeeded()
+    const outer = joins(options) ? this.#copy : undefined
+    return this.queue.push('shared', () => run(this.#tree.view(outer)), { ...options, kind: 'view' })
+  }
+
+  /** A journal is put into the file, at the latest at the end of the pass. */
+  async checkpoint(): Promise<void> {
+    this.queue.requireOutside('checkpoint')
+    return this.#checkpoint({ call: { name: 'checkpoint', args: [] } })
+  }
+
+  #checkpoint(issued: Issued): Promise<void> {
+    const ask = () => {
+      this.#isCheckpoint = true
+      if (this.#storage.hasJournal || this.#storage.tookJournal) this.revision++
+    }
+    return this.queue.push('exclusive', ask, { ...issued, kind: 'transaction' })
+  }
+
+  /** Once an fsync has failed a read cannot be answered before the file is written anew. */
+  async #rewriteIfNeeded(): Promise<void> {
+    if (this.#storage.mustRewrite && !this.queue.isInside())
+      await this.queue.push('exclusive', () => {}, { isInternal: true })
+  }
+
+  async #update(edit: Edit, issued: Issued): Promise<void> {
+    const outer = joins(issued) ? this.#outer : undefined
+    if (outer) {
+      // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
+      const call = issued.call ?? { name: 'transaction', args: [] }
+      return this.#part('exclusive', call, outer, () => this.#tree.editInside(outer, edit))
+    }
+    await this.#owning(this.#tree.take(false), (taken) =>
+      this.queue.push('exclusive', async () => this.stage(await this.#tree.edit(edit, taken)), issued),
+    )
+  }
+
+  /** A snapshot of memory is somebody's until that one's operation has settled. */
+  async #owning<T>(
+    snapshot: Snapshot | undefined,
+    run: (snapshot: Snapshot | undefined) => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await run(snapshot)
+    } finally {
+      this.#tree.release(snapshot)
+    }
+  }
+
+  /** The edit of this store that the caller runs in. */
+  get #copy(): OpenCopy | undefined {
+    return OpenCopy.enclosing(this.#tree)
+  }
+
+  /** The edit that a change is part of; a change inside a view is refused by the queue. */
+  get #outer(): OpenCopy | undefined {
+    return this.queue.isInside('shared') ? undefined : this.#copy
+  }
+
+  /** Something inside an open edit of this very store. */
+  #part(mode: LockMode, call: Call, outer: OpenCopy, run: () => Promise<void>): Promise<void> {
+    const { observer } = this.queue
+    return outer.inTurn(() => {
+      if (!observer?.observes({ call })) return run()
+      const whole = Scope.enclosing(this.queue)?.observed
+      return observer.part(whole, mode, { call }, (observed) =>
+        observed.watch(run, () => this.#tree.version(outer)),
+      )
+    })
+  }
+
+  requireOutside(what: string): void {
+    this.#blocking?.requireOutside(what)
+  }
+
+  async close(): Promise<void> {
+    try {
+      // Else somebody else has put it into the file since.
+      if (this.#storage.hasAppended && hasJournal(this.#path)) await this.#checkpoint({ isInternal: true })
+      await this.queue.idle()
+    } finally {
+      this.#storage.close()
+    }
+  }
+
+  // --- Engine ---
+
+  refresh(mode: LockMode): Promise<void> | void {
+    return runSteps(this.#refresh(mode, WAITING))
+  }
+
+  *#refresh(mode: LockMode, calls: FileCalls): Steps<void> {
+    this.#mode = mode
+    this.#done = []
+    this.#isCheckpoint = false
+    this.#tree.begin()
+    try {
+      this.#tree.accept(yield* this.#storage.refresh(mode, calls))
+    } catch (error) {
+      this.#storage.forget()
+      throw readFailure(this.#name, this.#path, error)
+    }
+  }
+
+  async run(operation: () => unknown): Promise<unknown> {
+    const undo = this.#tree.mark()
+    const { revision } = this
+    const done: Done = { undo, change: undefined }
+    this.#done.push(done)
+    try {
+      return await operation()
+    } catch (error) {
+      done.change = undefined
+      this.revision = revision
+      this.#undo([done])
+      throw error
+    }
+  }
+
+  /** What an operation changes by itself; a throw of its own part leaves nothing behind. */
+  savepoint(operation: () => unknown): unknown {
+    return operation()
+  }
+
+  /** In an operation: it has changed the head. @param change how, or whether */
+  stage(change: boolean | string | undefined): void {
+    const isChanged = change === undefined || change === false ? this.#storage.isMissing : true
+    const done = this.#done.at(-1)
+    if (!isChanged || !done) return
+    done.change = typeof change === 'string' ? change : ''
+    this.revision++
+  }
+
+  isFresh(): boolean | Promise<boolean> {
+    return runSteps(this.#storage.isFresh(WAITING))
+  }
+
+  abandon(): void {
+    this.#undo(this.#done)
+    this.#tree.discard()
+    this.#storage.forget()
+  }
+
+  #undo(done: readonly Done[]): void {
+    try {
+      for (const { undo } of done.toReversed()) undo()
+    } catch {
+      // Memory cannot be brought back: it is read anew.
+      this.#storage.forget()
+    }
+  }
+
+  commit(): Commit | Promise<Commit> {
+    return runSteps(this.#commit(WAITING))
+  }
+
+  *#commit(calls: FileCalls): Steps<Commit> {
+    const done = this.#done
+    const writers = done.filter(({ change }) => change !== undefined)
+    const isRewrite =
+      this.#mode === 'exclusive' &&
+      (this.#storage.mustRewrite || (this.#isCheckpoint && this.#storage.hasJournal))
+    let written: Written
+    try {
+      written =
+        writers.length > 0 || isRewrite
+          ? yield* this.#storage.write(
+              writers.map(({ change }) => change as string),
+              this.#tree.head,
+              calls,
+            )
+          : { done: 0 }
+    } catch (error) {
+      return this.#failed(0, error)
+    }
+    const failed = writers[written.done]
+    if (failed) return this.#failed(done.indexOf(failed), written.error)
+    this.#tree.publish(this.#storage.isMissing)
+    const { unsynced } = written
+    if (unsynced === undefined) return this.#committed(done.length)
+    const settle = () => Promise.reject(notSynced(this.#path, unsynced))
+    return { committed: done.length, settle }
+  }
+
+  #failed(committed: number, cause: unknown): Commit {
+    this.#undo(this.#done.slice(committed))
+    this.#tree.discard()
+    // What cannot be written as JSON is no failure of the file.
+    const isOfData = (cause as Error | undefined)?.name === 'TypeError'
+    return {
+      ...this.#committed(committed),
+      error: isOfData ? cause : storeFailure(this.#path, 'write', cause),
+    }
+  }
+
+  /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
+  #committed(committed: number): Commit {
+    return this.#storage.isSynced ? { committed } : { committed, settle: () => this.settle() }
+  }
+
+  async settle(): Promise<void> {
+    if (!this.#storage.isSynced) await runSteps(this.#storage.sync(WAITING))
+  }
+
+  end(): void {
+    this.#storage.unlockData()
+  }
+
+  // --- The same, blocking the thread ---
+
+  refreshNow(mode: LockMode): void {
+    runBlocking(this.#refresh(mode, BLOCKING))
+  }
+
+  /** A pass of one operation. */
+  passNow(mode: LockMode, operation: () => boolean | undefined): void {
+    const { revision } = this
+    try {
+      this.refreshNow(mode)
+      this.#done.push({ undo: this.#tree.mark(), change: undefined })
+      const isChanged = operation()
+      if (mode === 'exclusive') this.stage(isChanged)
+      const { error } = runBlocking(this.#commit(BLOCKING))
+      if (error !== undefined) throw error
+    } catch (error) {
+      this.#undo(this.#done)
+      this.#tree.discard()
+      this.revision = revision
+      throw error
+    } finally {
+      this.end()
+    }
+  }
+
+  settleNow(): void {
+    if (!this.#storage.isSynced) runBlocking(this.#storage.sync(BLOCKING))
+  }
+}
+
+function notChecked(path: string): TypeError {
+  return new TypeError(
+    `restore() of ${path}: the store's own adapter reads and writes this file, so nobody else can tell whether a dump is ` +
+      'whole. Copy the dump over the file inside lock.exclusive(), then call read().',
+  )
+}
