@@ -1,4 +1,4 @@
-/** Shows, on the installed packages, what the README's comparison says of other locks. Exits 1 where it is not so. */
+/** Shows, on the installed packages, what docs/comparison.md says of other locks. Exits 1 where it is not so. */
 import { table } from '../cli/table.ts'
 import type { Claim, Claims } from './claims/claim.ts'
 import { fsExt } from './claims/fs-ext.ts'

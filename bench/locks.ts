@@ -24,7 +24,7 @@ const HANGS_MS = 120_000
 const options = labOptions(
   'bench:locks',
   CONTENDERS.map(({ name }) => name),
-  'README.md',
+  'docs/comparison.md',
 )
 const where = circumstances()
 const next = random(options.seed)
@@ -113,7 +113,7 @@ try {
   else console.log(`${table(rows, { right: all.map((_, i) => i + 1) })}\n\n${how}`)
   if (all.some(isVoid)) process.exitCode = 1
   else if (options.write)
-    writeMarked('README.md', 'locks', `${markdown(rows)}\n\n(\`npm run bench:locks\`: ${how})`)
+    writeMarked('docs/comparison.md', 'locks', `${markdown(rows)}\n\n(\`npm run bench:locks\`: ${how})`)
 } finally {
   await lab.close()
 }

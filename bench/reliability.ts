@@ -1,5 +1,5 @@
 /**
- * The full run of the fault lab: `npm run reliability -- --torture 3600`. Writes its figures into RELIABILITY.md between
+ * The full run of the fault lab: `npm run reliability -- --torture 3600`. Writes its figures into docs/reliability.md between
  * the markers: nobody types a figure. Nothing is written where a test fails or a run of the stress test is not clean.
  */
 import { spawnSync } from 'node:child_process'
@@ -129,7 +129,7 @@ const table = [['part', 'tried', 'seed'], ['---', '---', '---'], ...rows].map(
   (cells) => `| ${cells.join(' | ')} |`,
 )
 const how = `\`npm run reliability\`${values.short ? ' with `--short`' : ''}${values.figures ? ', its parts run by themselves' : ''}, Node ${process.version}, ${availableParallelism()} cores, ${new Date().toISOString().slice(0, 10)}`
-const path = join(root, 'RELIABILITY.md')
+const path = join(root, 'docs/reliability.md')
 const MARKED = /(<!-- figures:start -->\n)[\s\S]*(<!-- figures:end -->)/
 writeFileSync(
   path,

@@ -1,6 +1,6 @@
 /**
  * pslock beside what people would use instead, all in one run, in rounds, one after the other in each: absolute times mean
- * nothing on a shared machine. What is measured how: BENCHMARKS.md.
+ * nothing on a shared machine. What is measured how: docs/performance.md.
  */
 import pc from 'picocolors'
 import { table } from '../cli/table.ts'

@@ -29,7 +29,7 @@ const options = new Command('bench:startup')
       .default('koffi'),
   )
   .option('--json', 'every figure, for programs')
-  .option('--write', 'write the table into BENCHMARKS.md')
+  .option('--write', 'write the table into docs/performance.md')
   .parse()
   .opts<Options>()
 
@@ -193,4 +193,4 @@ if (options.json) {
       { right: [1] },
     )}\n${how}`,
   )
-if (options.write) writeMarked('BENCHMARKS.md', 'startup', `${markdown(rows)}\n\n(${how})`)
+if (options.write) writeMarked('docs/performance.md', 'startup', `${markdown(rows)}\n\n(${how})`)

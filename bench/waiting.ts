@@ -1,6 +1,6 @@
 /**
  * The candidates for waiting, measured against each other: in rounds, one after the other in each, since absolute times
- * mean nothing on a shared machine. See the decision "Waiting" in CONTRIBUTING.md.
+ * mean nothing on a shared machine. See docs/decisions/waiting.md.
  */
 import { table } from '../cli/table.ts'
 import { random } from '../test/fixtures/random.ts'
@@ -27,7 +27,7 @@ const HAND_OVERS_A_ROUND = 15
 /** No measure takes as long, but one that hangs. */
 const HANGS_MS = 120_000
 
-const options = labOptions('bench:waiting', WAYS, 'CONTRIBUTING.md')
+const options = labOptions('bench:waiting', WAYS, 'docs/decisions/waiting.md')
 const where = circumstances()
 const next = random(options.seed)
 /** A hold time that no pace of asking is in step with. */
@@ -92,7 +92,7 @@ try {
   if (options.json) console.log(JSON.stringify({ how, control, results }, null, 2))
   else console.log(`${table(rows, { right: [1, 2, 3, 4, 5, 6, 7] })}\n\n${how}`)
   if (results.some(isVoid)) process.exitCode = 1
-  else if (options.write) writeMarked('CONTRIBUTING.md', 'waiting', `${markdown(rows)}\n\n(${how})`)
+  else if (options.write) writeMarked('docs/decisions/waiting.md', 'waiting', `${markdown(rows)}\n\n(${how})`)
 } finally {
   await lab.close()
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { ROOT } from './fixtures/code.ts'
 
 const read = (name: string) => readFileSync(join(ROOT, name), 'utf8')
-const section = /^## Compared with other locks\n[\s\S]*?(?=^## )/m.exec(read('README.md'))?.[0] ?? ''
+const section =
+  /^## Compared with other locks\n[\s\S]*?(?=^## |(?![\s\S]))/m.exec(read('docs/comparison.md'))?.[0] ?? ''
 
 describe('the comparison with other locks', () => {
   const cited = [...section.matchAll(/^(.+): (test\/\S+) "(.+)"$/gm)].map(([, row, file, title]) => ({

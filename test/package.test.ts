@@ -161,14 +161,15 @@ describe('the package', () => {
     assert.deepEqual(found, { isOurs: true })
   })
 
-  it('README shows every way to load it that the matrix tries', () => {
+  it('docs/ways-to-load.md shows every way to load it that the matrix tries', () => {
     const read = (name: string) => readFileSync(join(ROOT, name), 'utf8')
     const cases = /^const CASES = \{$([\s\S]*?)^\}$/m.exec(read('test/matrix/run.mjs'))?.[1] ?? ''
     const names = [...cases.matchAll(/^ {4}(?:'([^']+)'|(\w+)): /gm)].map(
       ([, quoted, plain]) => quoted ?? plain,
     )
     assert.ok(names.length > 20)
-    const shown = /<!-- matrix:start -->\n([\s\S]*?)<!-- matrix:end -->/.exec(read('README.md'))?.[1] ?? ''
+    const shown =
+      /<!-- matrix:start -->\n([\s\S]*?)<!-- matrix:end -->/.exec(read('docs/ways-to-load.md'))?.[1] ?? ''
     const cells = [...shown.matchAll(/^\| [^|]+ \| (.*) \|$/gm)].slice(1).map(([, cell]) => cell)
     assert.equal(cells.join(', '), names.join(', '))
   })

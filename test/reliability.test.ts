@@ -3,9 +3,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from './fixtures/code.ts'
 
-const page = readFileSync(join(ROOT, 'RELIABILITY.md'), 'utf8')
+const page = readFileSync(join(ROOT, 'docs/reliability.md'), 'utf8')
 
-describe('RELIABILITY.md', () => {
+describe('docs/reliability.md', () => {
   it('has a row for each law, and every test that it names is there', () => {
     assert.equal([...page.matchAll(/^\| \d+\. \*\*/gm)].length, 11)
     const named = [...page.matchAll(/`(test\/[\w/.-]+)`/g)].map(([, name]) => name as string)

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Lab } from '../lab/lab.ts'
 import type { Mate } from '../lab/mate.ts'
 
-/** Something that the README says of another lock. */
+/** Something that docs/comparison.md says of another lock. */
 export interface Claim {
   readonly text: string
   /** Whether it is so. */

@@ -44,7 +44,7 @@ export function speedOptions(): SpeedOptions {
     .option('--quick', 'the most important lines, short and hardly warmed up: for a look', false)
     .option('--json', 'every figure, for programs', false)
     .addOption(
-      new Option('--write', 'write the tables into README.md and BENCHMARKS.md')
+      new Option('--write', 'write the tables into README.md and docs/performance.md')
         .default(false)
         .conflicts(['only', 'peers', 'processes', 'records']),
     )

@@ -6,6 +6,6 @@ import type { Run } from './run.ts'
 export function write(run: Run): void {
   const notes = `(${footnotes(run).join(' ')})`
   const tables = sections(run).map(({ title, rows }) => `### ${title}\n\n${markdown(rows)}`)
-  writeMarked('BENCHMARKS.md', 'speed', [...tables, notes].join('\n\n'))
+  writeMarked('docs/performance.md', 'speed', [...tables, notes].join('\n\n'))
   writeMarked('README.md', 'speed', `${markdown(summary(run))}\n\n${notes}`)
 }

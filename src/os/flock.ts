@@ -30,7 +30,8 @@ const UNSUPPORTED = new Set(['ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'ENOLCK', 'EINVA
 
 /** The way out where there is no flock; stores have none, for they lock their data file too. */
 const LOCKFILE_ADVICE =
-  "A PsLock of your own can take the best effort of { backend: 'lockfile' }: the README says what it does not promise."
+  "A PsLock of your own can take the best effort of { backend: 'lockfile' }: docs/locking.md in the repository of pslock " +
+  'says what it does not promise.'
 
 /** Returns undefined on success, else the name of the errno. */
 type Flock = (fd: number, operation: number) => string | undefined

@@ -61,7 +61,7 @@ async function goodFiles(at: (name: string) => string): Promise<Buffer[]> {
   ]
 }
 
-/** Where pslock is deliberately not as vanilla, by what is in the bytes: see the log in CONTRIBUTING.md. */
+/** Where pslock is deliberately not as vanilla, by what is in the bytes: see docs/decisions/log-units.md. */
 function differences(bytes: Buffer): string[] {
   const text = bytes.toString()
   const lines = text.split('\n')

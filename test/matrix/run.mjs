@@ -1,6 +1,6 @@
 /**
  * The package as its users have it: `node run.mjs <tarball> [--write] [case ...]` installs it with each tool that people
- * build, test and run with, and prints a table of what worked; with `--write` it is put into README.md. Ends with 1
+ * build, test and run with, and prints a table of what worked; with `--write` it is put into docs/ways-to-load.md. Ends with 1
  * where something did not.
  */
 import { spawn } from 'node:child_process'
@@ -461,7 +461,7 @@ if (isWritten) {
         .map((name) => (results.get(name) ? name : `${name}: **no**`))
         .join(', ')} |`,
   )
-  const path = join(HERE, '../../README.md')
+  const path = join(HERE, '../../docs/ways-to-load.md')
   const text = readFileSync(path, 'utf8')
   const table = ['| | works, as tested |', '| --- | --- |', ...rows].join('\n')
   writeFileSync(
