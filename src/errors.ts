@@ -1,40 +1,40 @@
 /**
  * Every error of pslock. Codes do not change between major versions; messages may.
- * Wrong arguments are plain `TypeError`s that show the received value: mend the call, do not catch them.
+ * Wrong arguments are plain `TypeError`s that show the received value: correct the call, do not catch them.
  */
 
 /** How a lock is held: `exclusive` by one, `shared` by any number at once. */
 export type LockMode = 'exclusive' | 'shared'
 
-/** Somebody who holds, or waits for, a lock. What cannot be known is `undefined`, never guessed. */
+/** Somebody who holds or waits for a lock. What is unknown is `undefined`, never guessed. */
 export interface LockHolder {
-  /** Process id as seen from here; undefined where the holder lives in another pid namespace. */
+  /** Process id, as this process sees it; undefined if the holder is in another pid namespace. */
   readonly pid: number | undefined
-  /** Command line, read from the live process (it is never written to disk: it may hold secrets). */
+  /** Command line, read from the live process. It is never written to disk, since it may contain secrets. */
   readonly command: string | undefined
   readonly mode: LockMode
-  /** Milliseconds it has held (or waited); undefined for a hold of another process until somebody waits for it. */
+  /** For how many milliseconds it has held or waited; undefined for a hold of another process until somebody waits. */
   readonly sinceMs: number | undefined
   readonly state: 'holding' | 'waiting'
-  /** Whether its process is stopped (Ctrl-Z, SIGSTOP, a debugger); only there where it is known to be. */
+  /** True if its process is known to be stopped (Ctrl-Z, SIGSTOP, a debugger). */
   readonly stopped?: true | undefined
   /** For a hold of this very process made by `acquire()`: the stack of that call. */
   readonly acquiredAt?: string | undefined
 }
 
 /**
- * How a node of a `LockTree` is held: `exclusive` and `shared` cover everything below it; the intent modes say that
- * something below is held in that way, and are taken above it by themselves; `shared-intent-exclusive` reads the whole
- * and edits some of it. (X, S, IX, IS, SIX in J. Gray's "Granularity of locks", 1975.)
+ * How a name of a `LockTree` is held. `exclusive` and `shared` cover everything below it. The intent modes say that
+ * something below is held in that way; pslock takes them on the names above by itself. `shared-intent-exclusive` reads
+ * the whole and edits some of it. (X, S, IX, IS and SIX in J. Gray's "Granularity of locks", 1975.)
  */
 export type TreeLockMode = LockMode | 'intent-shared' | 'intent-exclusive' | 'shared-intent-exclusive'
 
-/** Somebody who holds, or waits for, a name of a `LockTree`. */
+/** Somebody who holds or waits for a name of a `LockTree`. */
 export interface TreeLockHolder extends Omit<LockHolder, 'mode'> {
   /** What is held, such as `app/orders`; the names above it are held in the intent mode. */
   readonly name: string
   readonly mode: TreeLockMode
-  /** What the holder has said it is for. */
+  /** What the holder said that it is for. */
   readonly reason: string | undefined
 }
 
@@ -59,8 +59,8 @@ export interface PsLockErrorDetails {
 }
 
 /**
- * The base of all errors below; `code` is stable, `path` names the file. The message is harmless to show, see `harmless`;
- * the other properties are as they are.
+ * The base class of all errors of pslock. `code` is stable, `path` names the file. The message has no control characters
+ * and can be shown on a terminal; the other properties are unchanged.
  */
 export class PsLockError extends Error {
   /** For the compiler only: it takes whatever is an instance of this class for one of the union. */
@@ -87,8 +87,8 @@ export class PsLockError extends Error {
 type InstanceOf<C> = C extends { readonly prototype: infer I } ? I : never
 
 /**
- * Any error of pslock, told apart by its `code`: after `error instanceof PsLockError` a `switch` over `error.code` narrows it
- * to the class of each code, with what that one has besides.
+ * Any error of pslock. After `error instanceof PsLockError` a `switch` over `error.code` narrows it to the class of each
+ * code, with its own properties.
  */
 export type AnyPsLockError =
   | ClosedError
@@ -109,7 +109,7 @@ export type AnyPsLockError =
 /** The codes of all errors of pslock. */
 export type PsLockErrorCode = AnyPsLockError['code']
 
-/** The lock was not free within `timeoutMs`. Nothing was run, nothing changed. */
+/** The lock was not free within `timeoutMs`. Nothing was run and nothing was changed. `waitedMs` is in milliseconds. */
 export class LockTimeoutError extends PsLockError {
   declare readonly code: 'PSLOCK_TIMEOUT'
   readonly mode: TreeLockMode
@@ -134,7 +134,7 @@ export class LockTimeoutError extends PsLockError {
 
 /**
  * `exclusive` inside one's own `shared`: two such tasks would wait for each other for ever. In a `LockTree`: an outer hold
- * would have to be made stronger, and somebody else is in the way of that.
+ * would have to become stronger, and another holder prevents that.
  */
 export class LockUpgradeError extends PsLockError {
   declare readonly code: 'PSLOCK_UPGRADE'
@@ -152,9 +152,9 @@ export class LockUnsupportedError extends PsLockError {
 }
 
 /**
- * A blocking call would wait for a hold of its own process, which cannot end while the call blocks, or `close()` inside a hold
- * for the end of that hold; or an ancestor, `pslock run`, holds the lock until this process ends, and cannot share its hold
- * on this system.
+ * The call would wait for ever. A blocking call would wait for a hold of its own process, which cannot end while the call
+ * blocks. `close()` inside a hold would wait for the end of that hold. Or an ancestor, `pslock run`, holds the lock until
+ * this process ends, and cannot share its hold on this system.
  */
 export class LockDeadlockError extends PsLockError {
   declare readonly code: 'PSLOCK_DEADLOCK'
@@ -164,9 +164,9 @@ export class LockDeadlockError extends PsLockError {
 }
 
 /**
- * The lock did not protect what ran under it: the lock file was removed or replaced while it was held (that of a `LockTree`
- * also: emptied), another one guards the same data (different `lockPath`), or the `lockfile` backend lost its lock to
- * another process.
+ * The lock did not protect what ran under it. The lock file was removed or replaced while it was held (that of a
+ * `LockTree`: also emptied). Or another lock file guards the same data (a different `lockPath`). Or the `lockfile` backend
+ * lost its lock to another process.
  */
 export class LockLostError extends PsLockError {
   declare readonly code: 'PSLOCK_LOST'
@@ -175,7 +175,7 @@ export class LockLostError extends PsLockError {
   }
 }
 
-/** A system call on the lock file failed; `cause` is the system's own error. */
+/** A system call on the lock file failed; `cause` is the error of the system. */
 export class LockIoError extends PsLockError {
   declare readonly code: 'PSLOCK_IO'
   constructor(message: string, details: PsLockErrorDetails) {
@@ -183,7 +183,7 @@ export class LockIoError extends PsLockError {
   }
 }
 
-/** Used after `close()`, or a handle after its `release()`. */
+/** The object was used after `close()`, or the hold after `release()`. */
 export class ClosedError extends PsLockError {
   declare readonly code: 'PSLOCK_CLOSED'
   constructor(message: string, details: PsLockErrorDetails) {
@@ -192,12 +192,12 @@ export class ClosedError extends PsLockError {
 }
 
 /**
- * Local changes and another process's cannot both be kept. Nothing was written and nothing is lost. The local changes may
- * be those of a journal, whose file was replaced without it: it is kept aside.
+ * The local changes and those of another process cannot both be kept. Nothing was written and nothing is lost. The local
+ * changes may be those of a journal whose file was replaced without it; then the journal is kept aside.
  */
 export class StaleWriteError extends PsLockError {
   declare readonly code: 'PSLOCK_STALE_WRITE'
-  /** Where both sides changed, e.g. `posts[id=7].title`. */
+  /** Where both sides changed something, for example `posts[id=7].title`. */
   readonly paths: readonly string[]
   /** The state both sides started from, the local one, and the one in the file. */
   readonly base: unknown
@@ -215,12 +215,12 @@ export class StaleWriteError extends PsLockError {
   }
 }
 
-/** Somebody else has changed what this change was based on. Nothing was written; look at the present state and redo it. */
+/** Somebody else has changed what this change was based on. Nothing was written: read the current state and try again. */
 export class ConflictError extends PsLockError {
   declare readonly code: 'PSLOCK_CONFLICT'
   /** For a record of a table: the version that the change was based on. */
   readonly expected: number | undefined
-  /** For a record of a table: its present version; undefined where there is no such record any more. */
+  /** For a record of a table: its current version; undefined if the record no longer exists. */
   readonly found: number | undefined
   constructor(
     message: string,
@@ -232,17 +232,17 @@ export class ConflictError extends PsLockError {
   }
 }
 
-/** What is at odds with the schema of a table. What is not known or not concerned is undefined. */
+/** What does not agree with the schema of a table. What does not apply is undefined. */
 export interface SchemaErrorDetails extends PsLockErrorDetails {
   readonly table: string
   readonly field?: string | undefined
-  /** What would have been right there: a type, as `create` names it. */
+  /** What was expected: a type, as `create` names it. */
   readonly expected?: string | undefined
   /** What was given instead. */
   readonly value?: unknown
 }
 
-/** A table or a field that does not exist, or exists already, or a value of the wrong type. Nothing was changed. */
+/** A table or field does not exist or exists already, or a value has the wrong type. Nothing was changed. */
 export class SchemaError extends PsLockError {
   declare readonly code: 'PSLOCK_SCHEMA'
   readonly table: string
@@ -259,8 +259,8 @@ export class SchemaError extends PsLockError {
 }
 
 /**
- * Something that cannot be done inside a transaction, or inside a view of a store; or, where a store keeps a journal, outside
- * an update or a transaction.
+ * The call is not possible inside a transaction or a view; or, with a journal, not outside an update or a transaction; or
+ * the store is in memory only and has no transactions.
  */
 export class TransactionError extends PsLockError {
   declare readonly code: 'PSLOCK_TRANSACTION'
@@ -272,7 +272,7 @@ export class TransactionError extends PsLockError {
 /** Too many writes: this one was refused, and nothing was run. */
 export class ThrottledError extends PsLockError {
   declare readonly code: 'PSLOCK_THROTTLED'
-  /** After how many milliseconds from now there is room for it, as things stand. */
+  /** In how many milliseconds it would be allowed, if nobody else writes until then. */
   readonly retryAfterMs: number
   constructor(message: string, details: PsLockErrorDetails & { retryAfterMs: number }) {
     super('PSLOCK_THROTTLED', message, details)
@@ -280,10 +280,10 @@ export class ThrottledError extends PsLockError {
   }
 }
 
-/** The data file is not whole, or not in this store's format. It is left as it is. */
+/** The data file is damaged, or not in the format of this store. It is left as it is. */
 export class CorruptStoreError extends PsLockError {
   declare readonly code: 'PSLOCK_CORRUPT'
-  /** Where it shows first, if it shows at a place: the line, from 1, and the byte, from 0. */
+  /** The first place where it shows, if there is one: the line, counted from 1, and the byte, counted from 0. */
   declare readonly line?: number
   declare readonly byte?: number
   constructor(message: string, details: PsLockErrorDetails & { line?: number; byte?: number }) {
@@ -293,7 +293,7 @@ export class CorruptStoreError extends PsLockError {
   }
 }
 
-/** Reading or writing the data file failed; memory is as the file is; `cause` is the system's error. */
+/** Reading or writing the data file failed. Memory equals the file. `cause` is the error of the system. */
 export class StoreIoError extends PsLockError {
   declare readonly code: 'PSLOCK_STORE_IO'
   constructor(message: string, details: PsLockErrorDetails) {

@@ -32,17 +32,16 @@ const SUFFIX = '.locktree'
 const TRY_BLOCKING_MS = 100
 
 /**
- * Hierarchical locks between processes (and worker threads, and the tasks of one process) on names such as `app`,
- * `app/orders`, `app/orders/price`. A name is locked with everything below it, and the names above it are marked with
- * the intention by themselves; `app/orders#import` is an operation, which excludes itself and whoever locks
- * `app/orders` or `app`, but not what is beside it.
+ * Hierarchical locks on names such as `app`, `app/orders` and `app/orders/price`, between processes, worker threads and the
+ * tasks of one process. A lock on a name covers everything below it; the names above it get intention locks by themselves.
+ * `app/orders#import` is an operation: it excludes itself and whoever locks `app/orders` or `app`, but nothing beside it.
  *
- * It promises what PsLock promises: the kernel frees a hold the moment its process dies and never before; waits are
- * finite, cancellable, and use no thread; who waits is not overtaken for ever. It does not promise anything between
- * machines, nor against code that does not lock. Linux x64 and arm64.
+ * It promises what `PsLock` promises: the kernel frees a hold when its process dies, and never before; waits are finite,
+ * can be cancelled and take no thread; no waiter is overtaken for ever. It promises nothing between machines, and nothing
+ * against code that does not lock. It works on Linux x64 and arm64; elsewhere its calls are a LockUnsupportedError.
  *
- * Names are for what a program has (tables, fields), not for what it stores (rows): each name stays in the lock file
- * for ever, with half a kilobyte.
+ * Names are for what a program has (tables, fields), not for what it stores (rows): each name stays in the lock file and
+ * takes half a kilobyte there.
  */
 export class LockTree {
   readonly #timeoutMs: number
@@ -54,9 +53,9 @@ export class LockTree {
 
   /**
    * Opens nothing yet.
-   * @param path what the tree is of; it need not exist, and may be a folder. The lock file is its real path plus
-   * `.locktree`; a path that ends so is taken as the lock file itself.
-   * @throws TypeError for a path or a duration that is none, and for an unknown option
+   * @param path what the tree is for. It need not exist, and may be a folder. The lock file is its real path plus
+   * `.locktree`; a path that ends in `.locktree` is the lock file itself
+   * @throws TypeError for a wrong path or duration, and for an unknown option
    */
   constructor(path: LockPath, options: LockTreeOptions = {}) {
     requireKnown(options, TREE_NAMES)
@@ -71,24 +70,26 @@ export class LockTree {
   }
 
   /**
-   * Runs with a name, and all below it, held by nobody else. Inside, names of the same tree re-enter: what an enclosing
-   * hold has is not waited for, two nested calls exclude each other. All is free again before the promise resolves.
+   * Runs the callback while nobody else holds the name or anything below it. Names of the same tree re-enter inside it:
+   * what an enclosing hold has is not waited for. Two nested calls exclude each other. Everything is free again before
+   * the promise resolves.
+   * @returns the value of the callback
    * @throws LockTimeoutError, LockUpgradeError inside one's own weaker hold that cannot be made stronger at once,
    * LockUnsupportedError, LockIoError, LockLostError if the lock file was removed meanwhile, ClosedError, TypeError, the
-   * signal's reason, and whatever `run` throws
+   * reason of the signal, and whatever `run` throws
    */
   async exclusive<T>(name: string, run: () => T, options?: TreeAcquireOptions): Promise<Awaited<T>> {
     return this.#during(name, 'exclusive', run, options)
   }
 
-  /** As `exclusive`, together with any number of other shared holders: nobody edits the name, or anything below it. */
+  /** As `exclusive`, but with other shared holders: nobody edits the name or anything below it meanwhile. */
   async shared<T>(name: string, run: () => T, options?: TreeAcquireOptions): Promise<Awaited<T>> {
     return this.#during(name, 'shared', run, options)
   }
 
   /**
-   * Takes a name and hands it out. Not re-entrant: inside one's own hold it may wait for oneself (use the callback
-   * forms there, or `held.run`).
+   * Takes a name and returns the hold, which must be released. It does not re-enter: inside one's own hold it may wait for
+   * that hold. Use `exclusive`, `shared` or `held.run` there.
    * @throws as `exclusive`
    */
   async acquire(
@@ -103,7 +104,7 @@ export class LockTree {
     return this.#handOut(request, granted, acquiredAt)
   }
 
-  /** Takes a name if it is free this very moment and nobody waits for it, else returns undefined. */
+  /** Takes a name if it is free now and nobody waits for it. @returns undefined if it is not free */
   tryAcquire(
     name: string,
     options: { mode?: TreeLockMode | undefined; reason?: string | undefined } = {},
@@ -124,8 +125,8 @@ export class LockTree {
   }
 
   /**
-   * Who holds what in this tree, and who waits, the oldest first. What is unknown is undefined, never guessed.
-   * @param name only those whom an exclusive lock of this name would have to wait for
+   * Who holds what in this tree and who waits, the oldest first. What is unknown is undefined, never guessed.
+   * @param name lists only those for whom an exclusive lock of this name would have to wait
    * @throws TypeError, LockIoError, LockUnsupportedError, ClosedError
    */
   holders(name?: string): TreeLockHolder[] {
@@ -136,9 +137,9 @@ export class LockTree {
   }
 
   /**
-   * No new use of this object; resolves when its holds have ended. Not calling it does no harm: nothing stays open, and
-   * nothing keeps the process alive, but holds and waits.
-   * @throws LockDeadlockError inside one's own hold, whose end it would wait for
+   * Refuses further use of this object, and resolves when its holds have ended. It need not be called: only holds and waits
+   * keep something open or the process alive.
+   * @throws LockDeadlockError inside one's own hold, for whose end it would wait
    */
   async close(): Promise<void> {
     if (!this.#closing && this.#inUse > 0 && enclosingHolds(this.path).length > 0) {

@@ -89,11 +89,11 @@ export interface LockTreeOptions {
   readonly timeoutMs?: number | undefined
 }
 
-/** How a name is locked by a callback form. */
+/** How `LockTree#exclusive` and `shared` lock a name. */
 export interface TreeAcquireOptions extends AcquireOptions {
   /**
-   * What it is for, in words for the user who has to wait: at most 100 characters in one line.
-   * @default that of the enclosing hold
+   * What the lock is for, in words for a user who has to wait: one line of at most 100 characters.
+   * @default the reason of the enclosing hold
    */
   readonly reason?: string | undefined
 }

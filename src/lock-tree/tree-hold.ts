@@ -113,8 +113,8 @@ export function enclosingHolds(tree: string): TreeHold[] {
 export let handedOut: (hold: TreeHold) => HeldTreeLock
 
 /**
- * A name that is held until `release()`; the tree's callback forms are safer, they cannot forget. Works with `using`
- * and `await using`.
+ * A hold of a name that lasts until `release()`. It works with `using` and `await using`. `LockTree#exclusive` and `shared`
+ * are safer, since they cannot forget to release.
  */
 export class HeldTreeLock {
   readonly name: string
@@ -135,9 +135,9 @@ export class HeldTreeLock {
   }
 
   /**
-   * Runs inside this hold: what is locked in the same tree enters what this hold has, instead of waiting for it. A
-   * release while it runs takes effect when it has ended.
-   * @throws ClosedError after `release()`, LockLostError if the lock file was removed meanwhile
+   * Runs the callback inside this hold: calls that lock names of the same tree do not wait for what this hold has. A release
+   * while the callback runs takes effect when it has ended.
+   * @throws ClosedError after `release()`, LockLostError if the lock file was removed meanwhile, whatever `run` throws
    */
   async run<T>(run: () => T): Promise<Awaited<T>> {
     requireFunction(run, 'run')
@@ -156,7 +156,7 @@ export class HeldTreeLock {
     }
   }
 
-  /** Gives it back. Calling it again does nothing. */
+  /** Releases the name. Calling it again does nothing. */
   release(): void {
     void this.#hold.end()
   }

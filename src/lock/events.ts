@@ -2,18 +2,18 @@ import { type Channel, channel } from 'node:diagnostics_channel'
 import type { LockMode } from '../errors.ts'
 
 /**
- * What `pslock:wait`, `pslock:acquire`, `pslock:release`, `pslock:timeout` and `pslock:abort` carry: the channels of
- * node:diagnostics_channel, for metrics, traces and logs. Unused they cost nothing.
+ * The message on the channels `pslock:wait`, `pslock:acquire`, `pslock:release`, `pslock:timeout` and `pslock:abort` of
+ * `node:diagnostics_channel`, for metrics, traces and logs. Without a subscriber they cost nothing.
  */
 export interface LockEvent {
   /** The lock file. */
   readonly path: string
   readonly mode: LockMode
-  /** Of acquire, timeout and abort: how long it waited, in milliseconds; 0 where the lock was free. */
+  /** For acquire, timeout and abort: how long it waited, in milliseconds; 0 if the lock was free. */
   readonly waitedMs?: number
-  /** Of release: how long it was held, in milliseconds. */
+  /** For release: how long it was held, in milliseconds. */
   readonly heldMs?: number
-  /** Whether it is, or would be, a hold inside a hold of the same lock. */
+  /** Whether it is (or would be) a hold inside a hold of the same lock. */
   readonly nested: boolean
 }
 

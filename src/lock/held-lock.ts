@@ -6,8 +6,8 @@ import type { Hold } from './hold.ts'
 export let handedOut: (hold: Hold) => HeldLock
 
 /**
- * A lock that is held until `release()`; the lock's callback forms are safer, they cannot forget.
- * Works with `using` and `await using`.
+ * A hold that lasts until `release()`. It works with `using` and `await using`. `PsLock#exclusive` and `shared` are safer,
+ * since they cannot forget to release.
  */
 export class HeldLock {
   readonly mode: LockMode
@@ -25,18 +25,19 @@ export class HeldLock {
   }
 
   /**
-   * Aborts, with a `LockLostError` as its reason, when it is known that the lock was lost: somebody has removed or replaced
-   * the lock file (looked for every half second, and at the end), or with the `lockfile` backend somebody else has it.
+   * Aborts, with a `LockLostError` as its reason, when pslock finds out that the lock was lost: the lock file was removed or
+   * replaced (it looks every half second, and at the end), or with the `lockfile` backend another process has the lock.
    */
   get signal(): AbortSignal {
     return this.#hold.signal
   }
 
   /**
-   * Runs inside this hold: calls that lock the same file re-enter instead of waiting. (`acquire` itself does not put
-   * the hold into the caller's context, since that would leak it into code that knows nothing of it.) A release while
-   * it runs takes effect when it has ended.
-   * @throws ClosedError after `release()`, LockLostError once `run` has settled, where the lock was lost meanwhile
+   * Runs the callback inside this hold: calls that lock the same file re-enter instead of waiting. (`acquire` does not put
+   * the hold into the caller's context, since it would then also count for code that knows nothing of it.) A release
+   * while the callback runs takes effect when it has ended.
+   * @throws ClosedError after `release()`; LockLostError, once `run` has settled, if the lock was lost meanwhile; whatever
+   * `run` throws
    */
   async run<T>(run: () => T): Promise<Awaited<T>> {
     requireFunction(run, 'run')
@@ -60,9 +61,8 @@ export class HeldLock {
   }
 
   /**
-   * Gives the lock back. Calling it again does nothing.
-   * @throws LockLostError where the lock was lost meanwhile: what was done under it was not
-   * protected, and this is the last moment to say so
+   * Releases the lock. Calling it again does nothing.
+   * @throws LockLostError if the lock was lost meanwhile, so that what was done under it was not protected
    */
   release(): void {
     if (!this.#hold.isOpen) return

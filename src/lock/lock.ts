@@ -61,12 +61,11 @@ export interface LockInternals {
 export let lockInternals: LockInternals
 
 /**
- * A lock between processes (and worker threads, and the tasks of one process) on one file: flock(2) on a lock file
- * beside it, which the kernel frees the moment its holder dies and never before.
+ * A lock on one file between processes, worker threads and the tasks of one process. It is flock(2) on a lock file beside
+ * the file; the kernel frees it when its holder dies, and never before.
  *
- * It promises: at most one exclusive holder, or any number of shared ones; first come first served within a process
- * and fair between processes; finite waits. It does not promise anything between machines (NFS, SMB), nor against
- * code that does not lock.
+ * At any moment there is at most one exclusive holder, or any number of shared holders. Waits are finite and first come,
+ * first served. It promises nothing between machines (NFS, SMB) and nothing against code that does not lock.
  */
 export class PsLock {
   readonly #timeoutMs: number
@@ -104,8 +103,9 @@ export class PsLock {
 
   /**
    * Opens nothing yet.
-   * @param path the file to guard, also as a file: URL or as bytes; it need not exist. A path ending in `.lock` is taken as the lock file itself.
-   * @throws TypeError for a path, a duration or a backend that is none, and for an unknown option
+   * @param path the file to guard, as a text, a `file:` URL or bytes. It need not exist. A path that ends in `.lock` is the
+   * lock file itself
+   * @throws TypeError for a wrong path, duration or backend, and for an unknown option
    */
   constructor(path: LockPath, options: PsLockOptions = {}) {
     requireKnown(options, PS_LOCK_NAMES)
@@ -119,30 +119,31 @@ export class PsLock {
     this.#backend = backendOf(options)
   }
 
-  /** The lock file: the real path of what is guarded (symbolic links followed), plus `.lock`. */
+  /** The lock file: the real path of the guarded file (symbolic links followed), plus `.lock`. */
   get path(): string {
     return this.#entry?.path ?? this.#resolve().lock
   }
 
   /**
-   * Runs with the lock held by nobody else. Inside, calls on the same file re-enter. The lock is free again before
-   * the promise resolves.
-   * @throws LockTimeoutError, LockUpgradeError inside one's own `shared`, LockIoError, LockUnsupportedError,
-   * ClosedError, the signal's reason, and whatever `run` throws; LockLostError, once `run` has settled, where the lock
-   * file was removed or replaced meanwhile, or with the `lockfile` backend the lock was lost (what `run` has thrown is
-   * then in its `cause`)
+   * Runs the callback while nobody else holds the lock. Calls on the same file inside it re-enter. The lock is free again
+   * before the promise resolves.
+   * @returns the value of the callback
+   * @throws LockTimeoutError, LockUpgradeError inside one's own `shared`, LockIoError, LockUnsupportedError, ClosedError,
+   * the reason of the signal, and whatever `run` throws. LockLostError, once `run` has settled, if the lock file was
+   * removed or replaced meanwhile, or the `lockfile` backend lost the lock; its `cause` is what `run` has thrown
    */
   async exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
     return this.#during('exclusive', run, options)
   }
 
-  /** As `exclusive`, together with any number of other shared holders. */
+  /** As `exclusive`, but any number of shared holders may run at the same time. */
   async shared<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
     return this.#during('shared', run, options)
   }
 
   /**
-   * Takes the lock and hands it out. Not re-entrant: inside one's own hold it waits (use `held.run`).
+   * Takes the lock and returns the hold, which must be released. It does not re-enter: inside one's own hold it waits for
+   * that hold. Use `held.run` for this.
    * @throws as `exclusive`
    */
   async acquire(options: AcquireOptions & { mode?: LockMode | undefined } = {}): Promise<HeldLock> {
@@ -158,7 +159,7 @@ export class PsLock {
     return this.#handOut(new Hold(entry, mode, waitedMs, undefined, acquiredAt))
   }
 
-  /** Takes the lock if it is free this very moment, else returns undefined: busy is a value, not an error. */
+  /** Takes the lock if it is free now. @returns undefined if it is not free */
   tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
     requireKnown(options, HAND_OUT_NAMES)
     const mode = checkedMode(options.mode)
@@ -167,20 +168,21 @@ export class PsLock {
   }
 
   /**
-   * As `exclusive`, blocking the thread: nothing else of this process runs meanwhile. For code that must be
-   * synchronous; `run` must not return a promise.
-   * @throws also LockDeadlockError where an asynchronous hold of this very process is in the way
+   * As `exclusive`, but blocks the thread, so nothing else in this thread runs meanwhile. For code that must be
+   * synchronous. `run` must not return a promise.
+   * @throws as `exclusive`; LockDeadlockError if an asynchronous hold of this process is in the way; TypeError if `run`
+   * returns a promise
    */
   exclusiveSync<T>(run: () => T, options?: AcquireOptions): T {
     return this.#duringSync('exclusive', run, options)
   }
 
-  /** As `exclusiveSync`, together with other shared holders. */
+  /** As `exclusiveSync`, but any number of shared holders may run at the same time. */
   sharedSync<T>(run: () => T, options?: AcquireOptions): T {
     return this.#duringSync('shared', run, options)
   }
 
-  /** As `acquire`, blocking the thread. */
+  /** As `acquire`, but blocks the thread. @throws as `exclusiveSync` */
   acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
     requireKnown(options, HAND_OUT_NAMES)
     const mode = checkedMode(options.mode)
@@ -190,19 +192,18 @@ export class PsLock {
   }
 
   /**
-   * Who holds this lock and who waits for it. Of the waiters in other processes only the one whose turn is next is
-   * known. What is unknown is undefined, never guessed: since when another process has held the lock is noted only once
-   * somebody waits for it.
+   * Who holds this lock and who waits for it, in order. Of each other process only its first waiter is listed. What is
+   * unknown is undefined, never guessed: since when another process has held the lock is known only once somebody waits.
    */
   holders(): LockHolder[] {
     return this.#open().holders()
   }
 
   /**
-   * No new use of this object; resolves when its holds have ended and its file is closed. Other `PsLock`s on the same
-   * path go on. Not calling it does no harm: an idle lock does not keep the process alive.
-   * @throws LockDeadlockError inside one's own hold, whose end it would wait for; with `remove` LockIoError where the lock
-   * file cannot be removed, and the lock is closed all the same
+   * Refuses further use of this object, and resolves when its holds have ended and its file is closed. Other `PsLock`s on
+   * the same path are not affected. It need not be called: an idle lock does not keep the process alive.
+   * @throws LockDeadlockError inside one's own hold, for whose end it would wait. With `remove`, LockIoError if the lock
+   * file cannot be removed; the lock is closed all the same
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const remove = removes(options)

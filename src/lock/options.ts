@@ -7,11 +7,11 @@ export interface AcquireOptions {
    * @default the lock's own `timeoutMs`
    */
   readonly timeoutMs?: number | undefined
-  /** Ends the wait; the call rejects with `signal.reason`. A granted hold is not affected. */
+  /** Ends the wait: the call rejects with `signal.reason`. It does not affect a hold that was granted. */
   readonly signal?: AbortSignal | undefined
   /**
-   * Whether this is a part of the hold, or of the transaction, that it is called in (the same asynchronous context).
-   * `false`: it is by itself, and waits until that one has ended. So do not await it inside.
+   * Whether the call belongs to the hold or transaction in which it is made (the same asynchronous context). `false`: it
+   * is independent, and waits until that one has ended. So do not await it inside.
    * @default true
    */
   readonly join?: boolean | undefined
@@ -38,26 +38,26 @@ export interface PsLockOptions {
    */
   readonly timeoutMs?: number | undefined
   /**
-   * How long this process may take the lock again and again before it lets others go first, in milliseconds; 0 looks
-   * for waiters each time (fairest, and slow: each hand-over costs about a millisecond).
+   * For how long this process may take the lock again and again before it lets waiting processes go first, in
+   * milliseconds. 0 looks for waiters each time. This is the fairest and slow: a hand-over costs about a millisecond.
    * @default 4
    */
   readonly sliceMs?: number | undefined
   /**
-   * Where the lock file is, when it cannot be beside the data. Every process must use the same one.
-   * @default `<path>.lock`, or `path` itself where it already ends in `.lock`
+   * The lock file, if it cannot be beside the data. Every process must use the same one.
+   * @default `<path>.lock`, or `path` itself if it ends in `.lock`
    */
   readonly lockPath?: LockPath | undefined
   /**
-   * What the lock is made of. `flock`: the kernel's flock(2), which is freed the moment its holder dies and never before.
-   * `lockfile`: proper-lockfile's lock folder, for file systems and systems without flock (Windows); best effort, since
-   * a holder that is stopped or busy for `staleMs` loses it (`LockLostError`). Every process must use the same one.
+   * `flock`: the kernel's flock(2), which is freed when its holder dies and never before. `lockfile`: the lock folder of
+   * proper-lockfile, for systems without flock (Windows, some file systems). It is best effort: a holder that is stopped
+   * or busy for `staleMs` loses the lock (`LockLostError`). Every process must use the same backend.
    * @default 'flock'
    */
   readonly backend?: 'flock' | 'lockfile' | undefined
   /**
-   * With the `lockfile` backend: after how many milliseconds without a sign of life a holder counts as dead. From 2000
-   * up, and the same in every process. The clocks of the machines must agree to much better than this.
+   * With the `lockfile` backend: after how many milliseconds without a sign of life a holder counts as dead. At least
+   * 2000, and the same in every process. The clocks of the machines must agree to within much less than this.
    * @default 10_000 (proper-lockfile's own default)
    */
   readonly staleMs?: number | undefined
@@ -65,9 +65,9 @@ export interface PsLockOptions {
 
 export interface CloseOptions {
   /**
-   * Also removes the lock file, and the file of its line, provided that pslock has made them and that nobody holds the lock or
-   * waits for it, in whichever process; else they stay, for the last one to remove. Whoever opens the file meanwhile
-   * notices, and makes a new one; programs that lock it without pslock (flock(1), Python) do not look.
+   * Also removes the lock file and its wait queue, if pslock has made them and no process holds the lock or waits for it.
+   * Otherwise they stay. A process that opens the lock file meanwhile notices and makes a new one. Programs that lock
+   * it without pslock (flock(1), Python) do not notice.
    * @default false
    */
   readonly remove?: boolean | undefined
