@@ -5,7 +5,7 @@ import { isNotPermitted } from '../../src/store/data-file.ts'
 import type { Transacting } from '../../src/store/transaction.ts'
 import { BeforeLoad, routeThrough } from './executor.ts'
 import { OwnIndexes, settleWhenReached } from './indexes.ts'
-import type { Nedb } from './internals.ts'
+import { type Nedb, vanillaPrototype } from './internals.ts'
 import { attached, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { model } from './model.ts'
@@ -34,7 +34,9 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
     const inner = settleWhenReached(db, () => memory.reached())
     const memory = new NedbMemory({ db, inner, model, indexes, session })
     becomeLocked(db)
-    const at = { session, memory, inner, model, indexes, beforeLoad: new BeforeLoad(session, () => load(db)) }
+    const beforeLoad = new BeforeLoad(session, () => load(db))
+    const makesIds = db._createNewId === vanillaPrototype(db)._createNewId
+    const at = { session, memory, inner, model, indexes, beforeLoad, makesIds }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory

@@ -4,7 +4,7 @@ import { StoreIoError } from '../../src/errors.ts'
 import type { Call } from '../../src/features/hooks/hook.ts'
 import type { LogSession } from '../../src/store/adapter.ts'
 import { randomId, toLine } from './documents.ts'
-import { type Doc, type Nedb, vanillaPrototype } from './internals.ts'
+import type { Doc, Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
 
@@ -27,9 +27,12 @@ const COMPACTION_MS = 1000
  * timer, deletions of expired documents inside `find`, index lines) are under the lock like the rest. A lock round
  * each public method instead fails 12 of NeDB's own tests and can hang.
  */
-export function routeThrough(db: Nedb, memory: NedbMemory, { session, model, beforeLoad }: Attached): void {
+export function routeThrough(
+  db: Nedb,
+  memory: NedbMemory,
+  { session, model, beforeLoad, makesIds }: Attached,
+): void {
   const { executor, persistence } = db
-  const makesIds = db._createNewId === vanillaPrototype(db)._createNewId
   // Not looked up in the index, as vanilla does: it would be in vain, since what others have written is not there yet.
   if (makesIds) db._createNewId = randomId
 
@@ -136,17 +139,8 @@ function isWithCallback(): boolean {
   return hasCallback
 }
 
-/** The methods that reach the executor; their forms with a callback go through these. Cursors do so when executed. */
-const METHODS = [
-  'insert',
-  'update',
-  'remove',
-  'ensureIndex',
-  'removeIndex',
-  'compactDatafile',
-  'loadDatabase',
-  'dropDatabase',
-] as const
+/** The methods that reach the executor and are not named where they are overridden; forms with a callback go through them. */
+const METHODS = ['ensureIndex', 'removeIndex', 'compactDatafile', 'loadDatabase', 'dropDatabase'] as const
 
 /** Makes the methods of a class known by their names. */
 export function nameCalls(prototype: object): void {
@@ -160,7 +154,7 @@ export function nameCalls(prototype: object): void {
       },
     })
   }
-  for (const name of [...METHODS, 'find', 'findOne', 'count']) {
+  for (const name of [...METHODS, 'insert', 'update', 'remove', 'find', 'findOne', 'count']) {
     const method = Reflect.get(prototype, name) as (this: Nedb, ...args: unknown[]) => unknown
     Object.defineProperty(prototype, name, {
       configurable: true,

@@ -46,6 +46,10 @@ export interface NedbPersistence {
 }
 
 export interface NedbCursor {
+  readonly query: Query
+  readonly mapFn?: ((docs: Doc[]) => unknown) | undefined
+  readonly _sort: unknown
+  readonly _skip: unknown
   _projection: unknown
   _project(docs: Doc[]): Doc[]
   execAsync(): Promise<unknown>
@@ -55,6 +59,7 @@ export interface NedbCursor {
 export interface Nedb extends EventEmitter {
   readonly filename: string | null
   readonly inMemoryOnly: boolean
+  readonly timestampData: boolean
   readonly executor: NedbExecutor
   readonly persistence: NedbPersistence
   indexes: Record<string, NedbIndex>
@@ -71,13 +76,15 @@ export interface Nedb extends EventEmitter {
   findAsync(query: Query, projection?: unknown): NedbCursor
   findOneAsync(query: Query, projection?: unknown): NedbCursor
   countAsync(query: Query): NedbCursor
-  insertAsync(docs: Doc[]): Promise<unknown>
-  updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
-  removeAsync(query: Query, options: { multi: boolean }): Promise<number>
+  insertAsync(docs: Doc | Doc[]): Promise<unknown>
+  updateAsync(query: Query, update: Doc, options?: object): Promise<unknown>
+  removeAsync(query: Query, options?: object): Promise<unknown>
   compactDatafile(callback?: (error: Error | null) => void): void
   compactDatafileAsync(): Promise<void>
   _createNewId(): string
+  _prepareDocumentForInsertion(doc: Doc): Doc
   _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]>
+  _removeAsync(query: Query, options: object): Promise<number>
   _updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
   _resetIndexes(docs?: Doc[]): void
   _addToIndexes(doc: Doc): void
@@ -93,6 +100,9 @@ export interface NedbModel {
   /** @throws where a field has a name that NeDB refuses */
   checkObject(doc: unknown): void
   match(doc: Doc, query: Query): boolean
+  /** @throws for a modifier that does not fit */
+  modify(doc: Doc, update: Doc): Doc
+  deepCopy<T>(value: T): T
 }
 
 /** The prototype of the library itself, whatever classes were derived from it. */

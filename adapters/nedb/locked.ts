@@ -19,6 +19,7 @@ import { ensureIndex, type OwnIndexes, removeIndex } from './indexes.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import { model } from './model.ts'
+import { insertStraight, lookStraight, removeStraight, updateStraight } from './straight.ts'
 
 /** What a store needs at hand once it is attached. */
 export interface Attached {
@@ -29,6 +30,8 @@ export interface Attached {
   readonly model: NedbModel
   readonly indexes: OwnIndexes
   readonly beforeLoad: BeforeLoad
+  /** Whether new ids are NeDB's own, drawn at random. */
+  readonly makesIds: boolean
 }
 
 /** The attached stores. One that is not here works as vanilla does: a store in memory only. */
@@ -45,6 +48,7 @@ type Class<T> = new (...args: never[]) => T
  */
 export function locked<B extends Class<Nedb>>(Base: B): B {
   const Vanilla = Base as unknown as new (options: unknown) => Nedb
+  const VanillaPrototype = Vanilla.prototype
   class Locked extends Vanilla {
     /** In two steps: who reads waits for nobody, and the compaction not for long. */
     override loadDatabaseAsync(): Promise<void> {
@@ -59,6 +63,27 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
           if (errnoOf(error) !== 'PSLOCK_TIMEOUT') throw error
         })
       })
+    }
+
+    override insertAsync(...args: [Doc | Doc[]]): Promise<unknown> {
+      const at = attached.get(this)
+      const straight =
+        at && this._insertAsync === Locked.prototype._insertAsync && insertStraight(this, at, args[0])
+      return straight || calling(this, 'insert', args, () => super.insertAsync(...args))
+    }
+
+    override updateAsync(...args: [query: Query, update: Doc, options?: object]): Promise<unknown> {
+      const at = attached.get(this)
+      const straight =
+        at && this._updateAsync === Locked.prototype._updateAsync && updateStraight(this, at, ...args)
+      return straight || calling(this, 'update', args, () => super.updateAsync(...args))
+    }
+
+    override removeAsync(...args: [query: Query, options?: object]): Promise<unknown> {
+      const at = attached.get(this)
+      const straight =
+        at && this._removeAsync === VanillaPrototype._removeAsync && removeStraight(this, at, args[0])
+      return straight || calling(this, 'remove', args, () => super.removeAsync(...args))
     }
 
     override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {
@@ -300,7 +325,8 @@ function checkProjection(cursor: NedbCursor): void {
 
 /** A cursor that looks at the file each time it is executed. */
 function readCursor(db: Nedb, cursor: NedbCursor, name: string, args: readonly unknown[]): NedbCursor {
-  if (!attached.has(db)) {
+  const at = attached.get(db)
+  if (!at) {
     const { execAsync } = cursor
     cursor.execAsync = async () => {
       checkProjection(cursor)
@@ -318,6 +344,8 @@ function readCursor(db: Nedb, cursor: NedbCursor, name: string, args: readonly u
       cursor._projection = projection
     }
   }
-  cursor.execAsync = () => calling(db, name, args, () => db.executor.pushAsync(exec, false, 'shared'))
+  cursor.execAsync = () =>
+    lookStraight(db, at, cursor) ??
+    calling(db, name, args, () => db.executor.pushAsync(exec, false, 'shared'))
   return cursor
 }

@@ -7,7 +7,7 @@ import type { OwnIndexes } from './indexes.ts'
 import { inspectNedbLines } from './inspect.ts'
 import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel, NedbPersistence } from './internals.ts'
 import { Contents, NedbLoading } from './loading.ts'
-import { idIn, Pending } from './pending.ts'
+import { ELSEWHERE, idIn, Pending } from './pending.ts'
 
 /** What the memory of a store works with. */
 export interface MemoryParts {
@@ -139,6 +139,31 @@ export class NedbMemory implements LogMemory {
   /** Takes in a document with an id that nobody else has, when it is asked for (one process: 1.3 times the inserts). */
   defer(doc: Doc): void {
     this.#pending.addNew(doc)
+    if (++this.#deferred % PUT_OFF_DOCUMENTS === 0) this.#settleWhenIdle()
+  }
+
+  /** Whether documents can be looked up and changed by their ids alone: no index forbids anything, nothing expires. */
+  get isSimple(): boolean {
+    const { indexes } = this.#inner
+    for (const name in indexes) if (name !== '_id' && indexes[name]?.unique) return false
+    for (const _ in this.#db.ttlIndexes) return false
+    return !this.#isReached && this.#indexes.provisional.size === 0
+  }
+
+  /** The document of this id. Nothing is put into the indexes for it. @throws CorruptStoreError */
+  get(id: string): Doc | undefined {
+    try {
+      const pending = this.#pending.get(id)
+      return pending === ELSEWHERE ? this.#inner.indexes._id?.getMatching(id)[0] : pending
+    } catch (error) {
+      this.#distrust()
+      throw error
+    }
+  }
+
+  /** The document of this id has been replaced, or (undefined) removed. It is put into the indexes when they are asked. */
+  put(id: string, doc: Doc | undefined): void {
+    this.#pending.add(id, doc)
     if (++this.#deferred % PUT_OFF_DOCUMENTS === 0) this.#settleWhenIdle()
   }
 

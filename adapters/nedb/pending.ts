@@ -2,6 +2,8 @@ import { CorruptStoreError } from '../../src/errors.ts'
 import { fromLine } from './documents.ts'
 import type { Doc, NedbModel } from './internals.ts'
 
+export const ELSEWHERE: unique symbol = Symbol('elsewhere')
+
 /** So much text may be kept alive by lines that were cut from it. */
 const KEPT_CHARS = 16 * 2 ** 20
 
@@ -54,6 +56,20 @@ export class Pending {
       else growth += isKnown(id) ? 0 : 1
     }
     return growth
+  }
+
+  /**
+   * The document of this id, undefined where it is deleted, `ELSEWHERE` where nothing is here of it.
+   * @throws CorruptStoreError where its line is unreadable
+   */
+  get(id: string): Doc | undefined | typeof ELSEWHERE {
+    const found = this.#docs.get(id)
+    if (typeof found === 'string') {
+      const doc = this.#documentOf(id)
+      this.add(id, doc)
+      return doc
+    }
+    return found === undefined && !this.#docs.has(id) ? ELSEWHERE : found
   }
 
   /** A document that was not here, and not anywhere. */

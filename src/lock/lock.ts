@@ -18,6 +18,7 @@ import {
   LockUnsupportedError,
 } from '../errors.ts'
 import { NameStat } from '../os/file-stat.ts'
+import { channels } from './events.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
 import { during, enclosing, Hold, queueUp, queueUpBlocking, queueWithin } from './hold.ts'
 import type { LocalQueue, WaitOptions } from './local-queue.ts'
@@ -56,6 +57,13 @@ export interface LockInternals {
   requireNotInside(lock: PsLock): void
   /** Whether `close()` was called. */
   isClosing(lock: PsLock): boolean
+  /**
+   * Takes the lock for a call of a store's that ends before it returns, so that it needs no hold. `leave` of what this
+   * returns gives it back.
+   * @returns undefined where it must wait, or the caller runs in a hold of this lock, or somebody is told of every hold
+   * @throws what opening the lock file throws
+   */
+  tryEnter(lock: PsLock, mode: LockMode): LocalQueue | undefined
 }
 
 export let lockInternals: LockInternals
@@ -98,6 +106,12 @@ export class PsLock {
       guarded: (lock) => lock.#guards,
       requireNotInside: (lock) => lock.#requireNotInside(),
       isClosing: (lock) => lock.#closing !== undefined,
+      tryEnter(lock, mode) {
+        const entry = lock.#open()
+        const isHeard = channels.acquire.hasSubscribers || channels.release.hasSubscribers
+        if (isHeard || enclosing(entry) || !entry.queue.tryEnter(mode, lock.#sliceMs)) return undefined
+        return entry.queue
+      },
     }
   }
 

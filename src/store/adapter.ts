@@ -157,12 +157,41 @@ export interface OperationTraits {
   readonly isInternal?: boolean
 }
 
+/**
+ * An operation on one record that runs nothing but the store's own code, and none of it later: it can take the straight
+ * path, see `LogSession.straight`.
+ */
+export interface StraightOperation<T> {
+  /** Whether it is right whatever documents others have written meanwhile: see `OperationTraits.isBlind`. */
+  readonly isBlind: boolean
+  /**
+   * What can be done for it before the lock is taken.
+   * @returns false where only the general path can do it
+   */
+  prepare(): boolean
+  /**
+   * The line that is its change, by what memory is now. It changes nothing itself.
+   * @returns undefined where nothing is to be changed; null where only the general path can do it
+   */
+  line(): string | undefined | null
+  /** Its line is in the file: makes the change in memory. @returns its result */
+  apply(): T
+}
+
 /** What the core offers to a log store. */
 export interface LogSession extends Transacting<void> {
   /** The data file, resolved when the store was made: a later chdir does not make it another one. */
   readonly path: string
   /** Runs one operation of the store, memory caught up, all or nothing; under the lock, unless it can do without. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
+  /**
+   * As `perform` for a write, at once, where nothing is in its way: the lock is free and nobody waits for it, nothing of
+   * this store is under way, and the caller runs in no hold and no operation. Nobody is told of it.
+   * @returns undefined where `perform` must do it; nothing has happened then
+   */
+  straight<T>(operation: StraightOperation<T>): Promise<T> | undefined
+  /** The same for what only looks at memory: it needs no lock. @returns undefined where `perform` must do it */
+  straightLook<T>(look: () => T): { readonly value: T } | undefined
   /**
    * In an operation: these lines are its change. They are written when it has ended, as one unit.
    * @returns what to wait for where there are serialization hooks; it rejects with what a hook throws

@@ -38,7 +38,7 @@ export interface Engine {
    * whole units that have been added.
    * @returns undefined where that takes the lock, or time
    */
-  readNow?<T>(look: () => T): { readonly value: T } | undefined
+  lookNow?<T>(look: () => T): { readonly value: T } | undefined
   /**
    * With durability 'disk' makes what memory was made equal to survive power loss, for what shows it without a commit. The
    * lock need not be held.

@@ -27,6 +27,8 @@ import { outsideAll, requireOwn, Scope } from './scope.ts'
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
 
+const NOTHING_KNOWN: Issued = {}
+
 /** What only looks at memory, at once: it can do without the lock. */
 function onlyLooks({ mode, kind, isSelfContained }: Operation): boolean {
   return mode === 'shared' && kind === 'call' && isSelfContained
@@ -129,16 +131,28 @@ export class Pipeline {
     return this.#queue.length > 0 || this.#passes.isRunning
   }
 
+  /**
+   * Whether what is issued now may run at once: nothing of this store is under way, the caller runs in no operation of it,
+   * nobody is to be told, and the event loop need not turn. What is queued comes first, in any case.
+   */
+  get isClear(): boolean {
+    if (
+      this.#isBusy ||
+      this.observer?.observes(NOTHING_KNOWN) ||
+      lockInternals.isClosing(this.#lock) ||
+      mustTurn()
+    )
+      return false
+    Context.rest()
+    return Scope.enclosing(this) === undefined
+  }
+
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
   #readNow(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> | undefined {
     // A step of something else is not run here: what fails in it is not tried again, but said.
-    if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || this.#isBusy) return undefined
-    if (this.observer?.observes(issued) || Scope.enclosing(this) || lockInternals.isClosing(this.#lock))
+    if (mode === 'exclusive' || !issued.isSelfContained || issued.isInternal || !this.isClear)
       return undefined
-    // It comes first in the queue then, so that what is asked for after it is done after it.
-    if (mustTurn()) return undefined
-    Context.rest()
-    const read = this.#engine.readNow?.(run)
+    const read = this.#engine.lookNow?.(run)
     return read && Promise.resolve(read.value)
   }
 

@@ -1,9 +1,10 @@
 import { LockLostError, type LockMode } from '../../errors.ts'
 import { type Copyable, copyable, readWritten } from '../../features/backup/copyable.ts'
 import { inspectJsonLines, logFormat } from '../../features/backup/log-format.ts'
+import { lockInternals } from '../../lock/lock.ts'
 import { PIECE_BYTES, type Written } from '../../os/io.ts'
 import { storeFailure } from '../../os/replace.ts'
-import type { LogMemory, LogSession, OperationTraits } from '../adapter.ts'
+import type { LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
 import { untilUnsplit } from '../data-file.ts'
 import { type Commit, type Engine, notSynced, removalInTransaction } from '../engine.ts'
 import type { Durability, OpenLogOptions } from '../options.ts'
@@ -14,7 +15,20 @@ import { type Segment, WriteSet } from '../write-set.ts'
 import { Compaction } from './compaction.ts'
 import { LogFile } from './log-file.ts'
 import { CorruptionMonitor, LogReader, type Taken } from './log-reader.ts'
-import { encodeUnits, encodeUnitsWith, isThrownByHook, type LineCoder, type Units } from './units.ts'
+import {
+  encodeUnit,
+  encodeUnits,
+  encodeUnitsWith,
+  isThrownByHook,
+  type LineCoder,
+  type Units,
+} from './units.ts'
+
+/** Off for tests of the general path alone. */
+const IS_STRAIGHT = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
+
+/** A longer line is not written at once: see data-io.ts. In characters, of which some have three bytes. */
+const LONGEST_LINE = 2 ** 14
 
 /**
  * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
@@ -108,6 +122,56 @@ export class LogEngine implements LogSession, Engine {
 
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>> {
     return this.queue.push(mode, run, traits)
+  }
+
+  straight<T>(operation: StraightOperation<T>): Promise<T> | undefined {
+    if (!IS_STRAIGHT || !this.#isSteady || this.#options.durability === 'disk' || !this.queue.isClear)
+      return undefined
+    if (!operation.prepare()) return undefined
+    // Lock.
+    const queue = this.#enterNow()
+    if (!queue) return undefined
+    let value: T
+    try {
+      // Refresh.
+      if (!this.#isRefreshed(operation.isBlind)) return undefined
+      // Run.
+      const line = operation.line()
+      if (line === null || (line !== undefined && line.length > LONGEST_LINE)) return undefined
+      // Append.
+      if (line !== undefined) this.#writer.appendLine(line)
+      value = operation.apply()
+    } catch (error) {
+      return Promise.reject(error)
+    } finally {
+      // Release.
+      this.#file.unlockData()
+      queue.leave('exclusive')
+    }
+    // Settle.
+    this.#compaction.passed()
+    return Promise.resolve(value)
+  }
+
+  straightLook<T>(look: () => T): { readonly value: T } | undefined {
+    return IS_STRAIGHT && this.queue.isClear ? this.lookNow(look) : undefined
+  }
+
+  /** What it fails with is met again on the general path, which waits until it is over, or says what it is. */
+  #enterNow(): ReturnType<typeof lockInternals.tryEnter> {
+    try {
+      return lockInternals.tryEnter(this.#options.lock, 'exclusive')
+    } catch {
+      return undefined
+    }
+  }
+
+  #isRefreshed(isBlind: boolean): boolean {
+    try {
+      return this.#refreshNow('exclusive', isBlind)
+    } catch {
+      return false
+    }
   }
 
   append(lines: readonly string[]): Promise<void> | void {
@@ -213,7 +277,7 @@ export class LogEngine implements LogSession, Engine {
     return isThrownByHook(this.#memory.coder, error) ? error : storeFailure(this.path, 'read', error)
   }
 
-  readNow<T>(look: () => T): { readonly value: T } | undefined {
+  lookNow<T>(look: () => T): { readonly value: T } | undefined {
     try {
       // Without the lock: a unit that is being written at this moment is none yet.
       if (!this.#refreshNow('shared', false) || !this.#writer.isSettled) return undefined
@@ -226,9 +290,16 @@ export class LogEngine implements LogSession, Engine {
     return { value: this.#writeSet.looking(look) }
   }
 
+  /** Whether memory can be brought up to date by what is new in the file, and changed by lines. */
+  get #isSteady(): boolean {
+    return (
+      this.#prepared && !this.#mustReload && !this.#writer.mustRewrite && this.#memory.coder === undefined
+    )
+  }
+
   /** @returns false where it takes the lock, or time. @throws what `LogView.news` throws */
   #refreshNow(mode: LockMode, isBlind: boolean): boolean {
-    if (!this.#prepared || this.#mustReload || this.#writer.mustRewrite || this.#memory.coder) return false
+    if (!this.#isSteady) return false
     if (isBlind && this.#file.view.passOver(mode)) return true
     const news = this.#file.view.newsNow(mode)
     if (news?.kind !== 'tail') return news !== undefined
@@ -359,6 +430,24 @@ export class LogWriter {
       this.create()
       return this.#write(segments, encodeUnits(linesOf(segments), this.#file.end))
     })
+  }
+
+  /** Adds a line, a unit of its own, at once. @throws StoreIoError, and it is not in the file */
+  appendLine(line: string): void {
+    const data = encodeUnit([line], this.#file.end)
+    const { bytes, error } = this.#file.appendNow(data)
+    if (bytes === data.length) {
+      if (this.#file.applied === this.#file.end) this.#health.goodLines++
+      this.#file.appended(data, bytes, bytes)
+      return
+    }
+    try {
+      this.#file.appended(data, 0, bytes)
+    } catch {
+      // See `#written`.
+      this.#distrustMemory()
+    }
+    throw storeFailure(this.#path, 'write', error)
   }
 
   async #commitSlowly(

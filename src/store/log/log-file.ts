@@ -263,6 +263,12 @@ export class LogFile {
     return writeAt(this.#data.fd, data, this.#known.end)
   }
 
+  /** As `append`, at once, to a file that exists. */
+  appendNow(data: Buffer): Written {
+    this.#data.requireWritable()
+    return writeAtSync(this.#data.fd, data, this.#known.end)
+  }
+
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */
   appended(data: Buffer, length: number, written: number): void {
     this.#known.changing()

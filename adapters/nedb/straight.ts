@@ -1,0 +1,189 @@
+import type { StraightOperation } from '../../src/store/adapter.ts'
+import { makeStorable, requireNoPrototype, suspiciousIn, toLine, twinOf } from './documents.ts'
+import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
+import type { Attached } from './locked.ts'
+import { model } from './model.ts'
+
+/**
+ * What NeDB is asked for most often, one document by its `_id`, on the straight path. Each of these functions returns
+ * undefined where the general path, which is NeDB's own code under the lock, must do it: then nothing has happened.
+ */
+
+/** Inserts a document. */
+export function insertStraight(db: Nedb, at: Attached, given: unknown): Promise<unknown> | undefined {
+  if (!db.executor.ready || !at.memory.isSimple) return undefined
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined
+  return at.session.straight(new Insertion(db, at, given as Doc))
+}
+
+class Insertion implements StraightOperation<Doc> {
+  readonly isBlind: boolean
+  readonly #db: Nedb
+  readonly #at: Attached
+  readonly #given: Doc
+  #doc: Doc | undefined
+  #line = ''
+
+  constructor(db: Nedb, at: Attached, given: Doc) {
+    this.#db = db
+    this.#at = at
+    this.#given = given
+    // NeDB draws its ids at random: they can be nobody else's.
+    this.isBlind = at.makesIds && given._id === undefined
+  }
+
+  prepare(): boolean {
+    try {
+      requireNoPrototype(this.#given)
+      const doc = this.#db._prepareDocumentForInsertion(this.#given)
+      if (!this.isBlind && twinOf(doc._id) !== undefined) return false
+      makeStorable(doc, true)
+      this.#doc = doc
+      this.#line = toLine(model, doc)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  line(): string | null {
+    if (this.isBlind || this.#at.memory.get(this.#doc?._id as string) === undefined) return this.#line
+    return null
+  }
+
+  apply(): Doc {
+    const doc = this.#doc as Doc
+    this.#at.memory.defer(doc)
+    return model.deepCopy(doc)
+  }
+}
+
+/** Updates the document of an `_id`. */
+export function updateStraight(
+  db: Nedb,
+  at: Attached,
+  query: Query,
+  update: Doc,
+  options: UpdateOptions = {},
+): Promise<unknown> | undefined {
+  const id = onlyId(query)
+  if (id === undefined || !db.executor.ready || !at.memory.isSimple) return undefined
+  return at.session.straight(new Update(db, at, id, update, options))
+}
+
+interface UpdateOptions {
+  readonly multi?: boolean
+  readonly upsert?: boolean
+  readonly returnUpdatedDocs?: boolean
+}
+
+class Update implements StraightOperation<unknown> {
+  readonly isBlind = false
+  readonly #db: Nedb
+  readonly #at: Attached
+  readonly #id: string
+  readonly #update: Doc
+  readonly #options: UpdateOptions
+  #doc: Doc | undefined
+
+  constructor(db: Nedb, at: Attached, id: string, update: Doc, options: UpdateOptions) {
+    this.#db = db
+    this.#at = at
+    this.#id = id
+    this.#update = update
+    this.#options = options
+  }
+
+  prepare(): boolean {
+    try {
+      requireNoPrototype(this.#update)
+      return suspiciousIn(this.#update) === undefined
+    } catch {
+      return false
+    }
+  }
+
+  line(): string | undefined | null {
+    const old = this.#at.memory.get(this.#id)
+    if (!old) return this.#options.upsert || this.#options.returnUpdatedDocs ? null : undefined
+    const doc = model.modify(old, this.#update)
+    if (this.#db.timestampData) {
+      doc.createdAt = old.createdAt
+      doc.updatedAt = new Date()
+    }
+    makeStorable(doc, false)
+    this.#doc = doc
+    return toLine(model, doc)
+  }
+
+  apply(): unknown {
+    const doc = this.#doc
+    if (!doc) return { numAffected: 0, upsert: false, affectedDocuments: null }
+    this.#at.memory.put(this.#id, doc)
+    const { multi, returnUpdatedDocs } = this.#options
+    if (!returnUpdatedDocs) return { numAffected: 1, upsert: false, affectedDocuments: null }
+    const copy = model.deepCopy(doc)
+    return { numAffected: 1, affectedDocuments: multi ? [copy] : copy, upsert: false }
+  }
+}
+
+/** Removes the document of an `_id`. */
+export function removeStraight(db: Nedb, at: Attached, query: Query): Promise<unknown> | undefined {
+  const id = onlyId(query)
+  if (id === undefined || !db.executor.ready || !at.memory.isSimple) return undefined
+  return at.session.straight(new Removal(at, id))
+}
+
+class Removal implements StraightOperation<number> {
+  readonly isBlind = false
+  readonly #at: Attached
+  readonly #id: string
+  #isThere = false
+
+  constructor(at: Attached, id: string) {
+    this.#at = at
+    this.#id = id
+  }
+
+  prepare(): boolean {
+    return true
+  }
+
+  line(): string | undefined {
+    this.#isThere = this.#at.memory.get(this.#id) !== undefined
+    return this.#isThere ? toLine(model, { $$deleted: true, _id: this.#id }) : undefined
+  }
+
+  apply(): number {
+    if (!this.#isThere) return 0
+    this.#at.memory.put(this.#id, undefined)
+    return 1
+  }
+}
+
+/** What a cursor looks for by an `_id` alone: no lock is needed, and no index. */
+export function lookStraight(db: Nedb, at: Attached, cursor: NedbCursor): Promise<unknown> | undefined {
+  const id = onlyId(cursor.query)
+  if (id === undefined || !db.executor.ready || !at.memory.isSimple) return undefined
+  if (cursor._sort || cursor._skip || hasMembers(cursor._projection)) return undefined
+  try {
+    const found = at.session.straightLook(() => at.memory.get(id))
+    if (!found) return undefined
+    const docs = found.value === undefined ? [] : [found.value]
+    return Promise.resolve(cursor.mapFn ? cursor.mapFn(docs) : docs)
+  } catch {
+    return undefined
+  }
+}
+
+/** The id that a query asks for, where it asks for nothing else, and NeDB takes no other one for the same. */
+function onlyId(query: Query): string | undefined {
+  for (const name in query) if (name !== '_id') return undefined
+  const id = query?._id
+  return typeof id === 'string' && twinOf(id) === undefined ? id : undefined
+}
+
+function hasMembers(value: unknown): boolean {
+  for (const _ in value as object) return true
+  return false
+}
