@@ -47,8 +47,10 @@ class Insertion implements StraightOperation<Doc> {
   }
 
   line(): string | null {
-    if (this.isBlind || this.#at.memory.get(this.#doc?._id as string) === undefined) return this.#line
-    return null
+    const { memory } = this.#at
+    // Others may have made an index, or a document of this id: NeDB's own code says what follows.
+    if (!memory.isSimple || (!this.isBlind && memory.get(this.#doc?._id as string) !== undefined)) return null
+    return this.#line
   }
 
   apply(): Doc {
@@ -104,6 +106,7 @@ class Update implements StraightOperation<unknown> {
   }
 
   line(): string | undefined | null {
+    if (!this.#at.memory.isSimple) return null
     const old = this.#at.memory.get(this.#id)
     if (!old) return this.#options.upsert || this.#options.returnUpdatedDocs ? null : undefined
     const doc = model.modify(old, this.#update)
@@ -149,7 +152,8 @@ class Removal implements StraightOperation<number> {
     return true
   }
 
-  line(): string | undefined {
+  line(): string | undefined | null {
+    if (!this.#at.memory.isSimple) return null
     this.#isThere = this.#at.memory.get(this.#id) !== undefined
     return this.#isThere ? toLine(model, { $$deleted: true, _id: this.#id }) : undefined
   }

@@ -52,6 +52,7 @@ describe('NeDB insert without catching up', () => {
     const { _id } = await one.insertAsync({ mine: 1 })
     assert.equal(known(one)?.includes(_id), false, 'it was not put off')
     assert.equal((await one.findOneAsync({ _id }))?.mine, 1)
+    assert.equal((await one.findOneAsync({ mine: 1 }))?._id, _id)
     assert.equal(known(one)?.includes(_id), true)
     const refused = { at: { $$date: 1, b: 2 } }
     await assert.rejects(one.insertAsync([{ mine: 2 }, { mine: 3 }, refused]), TypeError)
