@@ -1,0 +1,254 @@
+import { LockLostError } from '../../errors.ts'
+import { PIECE_BYTES, type Written } from '../../os/io.ts'
+import { storeFailure } from '../../os/replace.ts'
+import type { LogMemory } from '../adapter.ts'
+import { type Commit, notSynced } from '../engine.ts'
+import type { Durability } from '../options.ts'
+import { callListener } from '../scope.ts'
+import type { Segment, WriteSet } from '../write-set.ts'
+import type { LogFile } from './log-file.ts'
+import type { CorruptionMonitor } from './log-reader.ts'
+import {
+  encodeUnit,
+  encodeUnits,
+  encodeUnitsWith,
+  isThrownByHook,
+  type LineCoder,
+  type Units,
+} from './units.ts'
+
+/** What a writer works with. */
+export interface WriterParts {
+  readonly file: LogFile
+  readonly memory: LogMemory
+  readonly health: CorruptionMonitor
+  readonly writeSet: WriteSet
+  readonly durability: Durability
+  /** Called where memory may differ from the file now. */
+  readonly distrustMemory: () => void
+}
+
+/** Puts into the log what the operations of a pass have done, or undoes it. */
+export class LogWriter {
+  readonly #path: string
+  readonly #file: LogFile
+  readonly #memory: LogMemory
+  readonly #health: CorruptionMonitor
+  readonly #writeSet: WriteSet
+  readonly #durability: Durability
+  readonly #distrustMemory: () => void
+  /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
+  #mustRewrite = false
+
+  constructor({ file, memory, health, writeSet, durability, distrustMemory }: WriterParts) {
+    this.#path = file.path
+    this.#file = file
+    this.#memory = memory
+    this.#health = health
+    this.#writeSet = writeSet
+    this.#durability = durability
+    this.#distrustMemory = distrustMemory
+  }
+
+  /** Whether the next change needs all that is in memory. */
+  get mustRewrite(): boolean {
+    return this.#mustRewrite
+  }
+
+  /** Whether a result may be given at once: with durability 'disk' everything it saw must be on the disk. */
+  get isSettled(): boolean {
+    return this.#durability !== 'disk' || this.#file.isSynced
+  }
+
+  /** Makes sure that the file exists. @returns whether it did not */
+  create(): boolean {
+    if (this.#file.exists) return false
+    this.#file.create()
+    return true
+  }
+
+  /** Replaces the file by what is in memory. */
+  async rewrite(): Promise<void> {
+    if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
+    try {
+      await this.#health.keepBadLines((byte, length) => this.#file.view.read(byte, length))
+    } catch (error) {
+      throw storeFailure(this.#path, 'keep the unreadable lines of', error)
+    }
+    const lines = new Serialized(this.#memory.lines(), this.#memory.coder)
+    try {
+      await this.#file.replace(lines.pieces(), true)
+    } catch (error) {
+      const { cause } = error as Error
+      throw isThrownByHook(this.#memory.coder, cause) ? cause : error
+    }
+    // What this pass had not written yet is in the new file.
+    this.#writeSet.written()
+    this.#health.reset(lines.count)
+    this.#mustRewrite = false
+  }
+
+  /** At once where it is little: five awaits fewer make a `$inc` of one process 1.1 times as fast. */
+  commit(): Promise<Commit> | Commit {
+    const { compactAtCommit, hadInner } = this.#writeSet
+    const segments = this.#writeSet.take()
+    return this.#reporting(segments, () => {
+      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0))
+        return this.#committed(segments, segments.length)
+      if (compactAtCommit || this.#mustRewrite || hadInner || this.#memory.coder)
+        return this.#commitSlowly(segments, compactAtCommit, hadInner)
+      this.create()
+      return this.#write(segments, encodeUnits(linesOf(segments), this.#file.end))
+    })
+  }
+
+  /** Adds a line, a unit of its own, at once. @throws StoreIoError, and it is not in the file */
+  appendLine(line: string): void {
+    const data = encodeUnit([line], this.#file.end)
+    const { bytes, error } = this.#file.appendNow(data)
+    if (bytes === data.length) {
+      if (this.#file.applied === this.#file.end) this.#health.goodLines++
+      this.#file.appended(data, bytes, bytes)
+      return
+    }
+    try {
+      this.#file.appended(data, 0, bytes)
+    } catch {
+      // See `#written`.
+      this.#distrustMemory()
+    }
+    throw storeFailure(this.#path, 'write', error)
+  }
+
+  async #commitSlowly(
+    segments: readonly Segment[],
+    compactAtCommit: boolean,
+    hadInner: boolean,
+  ): Promise<Commit> {
+    if (hadInner && !this.#file.view.isFresh()) throw this.#changedMeanwhile()
+    if (compactAtCommit || this.#mustRewrite) {
+      await this.rewrite()
+      return this.#committed(segments, segments.length)
+    }
+    this.create()
+    const { coder } = this.#memory
+    const lines = linesOf(segments)
+    const { end } = this.#file
+    return this.#write(segments, coder ? await encodeUnitsWith(coder, lines, end) : encodeUnits(lines, end))
+  }
+
+  /** Whatever happens, what is not in the file afterwards has been undone. */
+  #reporting(segments: readonly Segment[], commit: () => Promise<Commit> | Commit): Promise<Commit> | Commit {
+    const failed = (error: unknown) => this.#failed(segments, 0, error)
+    const done = () => this.#writeSet.written(segments)
+    let committed: Promise<Commit> | Commit
+    try {
+      committed = commit()
+    } catch (error) {
+      committed = failed(error)
+    }
+    if (committed instanceof Promise) return committed.catch(failed).finally(done)
+    done()
+    return committed
+  }
+
+  /** Writes the units of all segments in one go. */
+  #write(segments: readonly Segment[], units: Units): Promise<Commit> | Commit {
+    const written = this.#file.append(units.data)
+    if (written instanceof Promise) return written.then((all) => this.#written(segments, units, all))
+    return this.#written(segments, units, written)
+  }
+
+  #written(segments: readonly Segment[], { data, ends }: Units, written: Written): Commit {
+    const { length } = data
+    // Behind what was passed over they are counted when they are read with it.
+    if (this.#file.applied === this.#file.end)
+      for (const { lines } of segments) this.#health.goodLines += lines.length
+    if (written.bytes === length) {
+      this.#file.appended(data, length, length)
+      return this.#committed(segments, segments.length)
+    }
+    // A complete unit is never cut, whatever came after it: another process may have read it already.
+    const committed = ends.filter((end) => end <= written.bytes).length
+    try {
+      this.#file.appended(data, ends[committed - 1] ?? 0, written.bytes)
+    } catch {
+      // The rest could not be cut off now: the next writer finds a torn tail and mends it.
+      this.#distrustMemory()
+    }
+    return this.#failed(segments, committed, written.error)
+  }
+
+  #failed(segments: readonly Segment[], from: number, cause: unknown): Commit {
+    // Operations without lines ahead of the one that failed have seen nothing but what is in the file.
+    let committed = from
+    while (segments[committed]?.lines.length === 0) committed++
+    const mark = segments[committed]?.undoMark
+    if (mark !== undefined) this.#writeSet.rollBack(mark)
+    const error = isThrownByHook(this.#memory.coder, cause) ? cause : storeFailure(this.#path, 'write', cause)
+    return { ...this.#committed(segments, committed), error }
+  }
+
+  #changedMeanwhile(): LockLostError {
+    return new LockLostError(
+      `${this.#path} was changed while a transaction on it ran: by another store object inside that transaction, or by ` +
+        'a program that does not lock. The transaction was undone; do it again.',
+      { path: this.#path },
+    )
+  }
+
+  /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
+  #committed(segments: readonly Segment[], committed: number): Commit {
+    const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
+    if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
+    const settle = async () => {
+      await this.settle()
+      for (const run of afterwards) callListener(run)
+    }
+    return { committed, settle }
+  }
+
+  /** With durability 'disk' makes everything that is known of the file survive power loss. */
+  async settle(): Promise<void> {
+    if (this.isSettled) return
+    try {
+      await this.#file.syncNow()
+    } catch (cause) {
+      this.#mustRewrite = true
+      throw notSynced(this.#path, cause)
+    }
+  }
+}
+
+/** The lines of a whole file, made into bytes as there is room for them. */
+class Serialized {
+  /** How many there were. */
+  count = 0
+  readonly #lines: Iterable<string>
+  readonly #coder: LineCoder | undefined
+
+  constructor(lines: Iterable<string>, coder: LineCoder | undefined) {
+    this.#lines = lines
+    this.#coder = coder
+  }
+
+  async *pieces(): AsyncGenerator<Buffer, void, undefined> {
+    let piece: string[] = []
+    let length = 0
+    for (const line of this.#lines) {
+      const encoded = this.#coder ? await this.#coder.encode(line) : line
+      this.count++
+      piece.push(encoded, '\n')
+      length += encoded.length + 1
+      if (length < PIECE_BYTES) continue
+      yield Buffer.from(piece.join(''))
+      piece = []
+      length = 0
+    }
+    if (length > 0) yield Buffer.from(piece.join(''))
+  }
+}
+
+function linesOf(segments: readonly Segment[]): string[][] {
+  return segments.map(({ lines }) => lines)
+}
