@@ -39,12 +39,16 @@ const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
 ) => LowSync<T> & LockedSyncMembers<Reads<LowSync<T>, LowReads>, LockedLowSync<T>>
 
 /**
- * Swap it for `Low`: `new LockedLow(path or adapter, defaultData)`. `update(fn)` works on the file's present state and
- * awaits `fn`; a throw leaves memory and file untouched. A bare `db.data.x = 1; await db.write()` merges with what
- * others wrote, or throws StaleWriteError. With `journal: true` an update costs what it changes, `data` is read-only
- * outside of updates and transactions, and a bare `write()` is a TransactionError.
- * @throws TypeError for an adapter without `path` (use the `JSONFile` of this module, or add the property), or, with
- * `journal`, one that writes by itself; `Memory` works as before
+ * Use it instead of `Low`: `new LockedLow(path or adapter, defaultData)`. `data` is as of the last call. `update(edit)`
+ * works on the current state of the file and awaits `edit`; if `edit` throws, memory and file stay as they were. A bare
+ * `db.data.x = 1; await db.write()` is merged with what others wrote, or rejects with StaleWriteError.
+ *
+ * With `journal: true` an update costs what it changes, `data` is read-only outside of updates and transactions, and a
+ * bare `write()` is a TransactionError.
+ *
+ * Calls reject with the errors of `PsLock#exclusive`, CorruptStoreError and StoreIoError.
+ * @throws TypeError for an adapter without `path` (use the `JSONFile` of this module, or add the property); with
+ * `journal`, for an adapter that writes by itself. `Memory` works as before, without a lock
  */
 export class LockedLow<T = unknown> extends LockableLow<T> {
   readonly #opened: OpenedLow | undefined
@@ -74,8 +78,8 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
   }
 
   /**
-   * Puts what is in the journal into the file, which the vanilla library then sees, and removes the journal. Without one
-   * there is nothing to do.
+   * Writes what is in the journal into the file, so that the unmodified library sees it, and removes the journal. Without
+   * a journal it does nothing.
    * @throws TransactionError inside an update or a transaction, StoreIoError, the errors of `PsLock#exclusive`
    */
   async checkpoint(): Promise<void> {
@@ -84,9 +88,10 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
 }
 
 /**
- * Swap it for `LowSync`; see `LockedLow`. It blocks the thread while it waits, for `timeoutMs` at most. `transaction`,
- * `view` and `rollbackAfter` are as those of `LockedLow`, but return at once what the callback returns, which must not be
- * a promise.
+ * Use it instead of `LowSync`; see `LockedLow`. It blocks the thread while it waits, for at most `timeoutMs`.
+ * `transaction`, `view` and `rollbackAfter` return what the callback returns, which must not be a promise. It has no journal.
+ * @throws as `LockedLow`; its calls throw the same errors, and LockDeadlockError if an asynchronous hold of this process is
+ * in the way
  */
 export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
   readonly #opened: OpenedLow | undefined
@@ -121,10 +126,10 @@ export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
   }
 }
 
-/** What the presets take besides. */
+/** Options of the presets. */
 export interface PresetOptions extends StoreOptions {
   /**
-   * Under `NODE_ENV=test` lowdb's presets silently keep everything in memory. Here only where this asks for it.
+   * Keep everything in memory under `NODE_ENV=test`. The presets of lowdb always do so; these do so only if it is true.
    * @default false
    */
   readonly memoryInTest?: boolean | undefined
@@ -135,7 +140,7 @@ const PRESET_NAMES: OptionNames = optionNames<PresetOptions & TreeOptions>({
   memoryInTest: true,
 })
 
-/** Swap it for `JSONFilePreset`: opens and reads the file, or starts from `defaultData`. */
+/** Use it instead of `JSONFilePreset`: reads the file, or starts with `defaultData` if there is none. @throws as `LockedLow` */
 export async function LockedJSONFilePreset<Data>(
   filename: PathLike,
   defaultData: Data,
@@ -149,7 +154,7 @@ export async function LockedJSONFilePreset<Data>(
   return db
 }
 
-/** Swap it for `JSONFileSyncPreset`. */
+/** Use it instead of `JSONFileSyncPreset`. @throws as `LockedLowSync` */
 export function LockedJSONFileSyncPreset<Data>(
   filename: PathLike,
   defaultData: Data,

@@ -13,15 +13,15 @@ import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
 import { nedbRows } from './nedb/rows.ts'
 import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb-promises/vanilla.cjs'
 
-/** The options of nedb-promises, and pslock's. */
+/** The options of nedb-promises, and those of pslock. */
 export interface LockedDatastoreOptions extends DatastoreOptions, LogOptions {}
 
-/** What every document has besides the caller's fields. */
+/** What every document has besides its own fields. */
 export interface StoredId {
   _id: string
 }
 
-/** A nedb-promises Datastore that any number of processes may open, with NeDB's own members at hand too. */
+/** A `Datastore` of nedb-promises that any number of processes may open. It also has the members of NeDB itself. */
 export interface LockedDatastore<Doc = StoredId>
   extends VanillaDatastore<Doc>,
     LockedMembers<Pick<VanillaDatastore<Doc>, DatastoreReads>, LockedDatastore<Doc>> {}
@@ -78,7 +78,7 @@ function afterLoad(store: Promises): Transacting<void> {
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
 type AnyDatastore = Vanilla<any>
 
-/** `nedb-promises`, for `LockedDb`: a promise layer over NeDB, whose choke point it shares. */
+/** `nedb-promises` for `LockedDb`: a layer of promises over NeDB. All of its operations pass NeDB's executor. */
 export const nedbPromisesAdapter: LogAdapter<AnyDatastore, DatastoreReads> =
   adapter as object as typeof nedbPromisesAdapter
 
@@ -111,7 +111,7 @@ class LockedDatastoreStore extends Lockable {
     autoload(nedb, loading, options.onload as Onload)
   }
 
-  /** Loads once, without compacting the file. Vanilla remembers a failure for ever; here the next call tries again. */
+  /** Loads once, without compacting the file. The library remembers a failure for ever; here the next call tries again. */
   override load(): Promise<unknown> {
     this.__loaded ??= (this.lock ? load(this.__original) : this.__original.loadDatabaseAsync()).then(
       () => this.broadcastSuccess('load'),
@@ -124,7 +124,7 @@ class LockedDatastoreStore extends Lockable {
     return this.__loaded
   }
 
-  /** Vanilla does not wait for the load here, checks uniqueness against an empty memory, and bricks the file. */
+  /** The library does not wait for the load here: it checks uniqueness against an empty memory and damages the file. */
   override async ensureIndex(options: unknown): Promise<void> {
     await this.load()
     return super.ensureIndex(options)
@@ -161,9 +161,10 @@ class LockedDatastoreStore extends Lockable {
 forwardMembers(LockedDatastoreStore.prototype, vanillaPrototype(new Datastore().__original))
 
 /**
- * Swap it for `Datastore` of nedb-promises: `LockedDatastore.create(pathOrOptions)` or `new`, same API and events. A
- * store without `filename` works as before, in memory.
- * @throws TypeError for wrong options; operations reject with the errors of `PsLock#exclusive`, CorruptStoreError and
- * StoreIoError besides NeDB's own
+ * Use it instead of `Datastore` of nedb-promises: `LockedDatastore.create(pathOrOptions)` or `new`, with the same API and
+ * events. A store without `filename` works as before, in memory and without a lock.
+ *
+ * Operations reject with the errors of `PsLock#exclusive`, CorruptStoreError, StoreIoError and the errors of NeDB.
+ * @throws TypeError for wrong options
  */
 export const LockedDatastore: LockedDatastoreClass = LockedDatastoreStore as unknown as LockedDatastoreClass

@@ -21,18 +21,17 @@ import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb/van
 type AnyNedb = VanillaDatastore<any>
 
 /**
- * `@seald-io/nedb`, for `LockedDb`: an append log of documents, all of whose operations pass its executor. What it
- * works on is not in the library's own types.
+ * `@seald-io/nedb` for `LockedDb`: an append log of documents. All of its operations pass its executor.
  */
 export const nedbAdapter: LogAdapter<AnyNedb, NedbReads> = adapter as object as typeof nedbAdapter
 
-/** The options of @seald-io/nedb's Datastore, and pslock's. */
+/** The options of @seald-io/nedb's `Datastore`, and those of pslock. */
 export interface LockedNedbOptions extends DatastoreOptions, LogOptions {}
 
 /** What of it a view has. */
 type Reading<Schema> = Pick<VanillaDatastore<Schema>, NedbReads>
 
-/** A @seald-io/nedb Datastore that any number of processes may open. */
+/** A `Datastore` of @seald-io/nedb that any number of processes may open. */
 export interface LockedNedb<Schema = Record<string, unknown>>
   extends VanillaDatastore<Schema>,
     LockedMembers<Reading<Schema>, LockedNedb<Schema>> {}
@@ -72,9 +71,10 @@ class LockedNedbStore extends Lockable {
 }
 
 /**
- * Swap it for `Datastore` of @seald-io/nedb: same constructor options, same API, callbacks and promises. A store
- * without `filename` works as before, in memory.
- * @throws TypeError for wrong options; operations reject with the errors of `PsLock#exclusive`, CorruptStoreError and
- * StoreIoError besides NeDB's own
+ * Use it instead of `Datastore` of @seald-io/nedb: the same constructor options, and the same API with callbacks and
+ * promises. A store without `filename` works as before, in memory and without a lock.
+ *
+ * Operations reject with the errors of `PsLock#exclusive`, CorruptStoreError, StoreIoError and the errors of NeDB.
+ * @throws TypeError for wrong options
  */
 export const LockedNedb: LockedNedbClass = LockedNedbStore as unknown as LockedNedbClass

@@ -15,7 +15,7 @@ export function isUrl(value: unknown): value is URL {
   return typeof value === 'object' && typeof href === 'string' && typeof protocol === 'string'
 }
 
-/** lowdb's own `JSONFile`, which also knows its path, resolved when it is made; it is private in the original. */
+/** lowdb's `JSONFile` with a public `path`, which is resolved when it is made. */
 export class JSONFile<T> extends VanillaJSONFile<T> {
   readonly path: string
   constructor(filename: PathLike) {
@@ -25,7 +25,7 @@ export class JSONFile<T> extends VanillaJSONFile<T> {
   }
 }
 
-/** lowdb's own `JSONFileSync`, which also knows its path. */
+/** lowdb's `JSONFileSync` with a public `path`, which is resolved when it is made. */
 export class JSONFileSync<T> extends VanillaJSONFileSync<T> {
   readonly path: string
   constructor(filename: PathLike) {

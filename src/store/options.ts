@@ -4,29 +4,30 @@ import { PsLock } from '../lock/lock.ts'
 import { canonicalPath } from '../lock/lock-file.ts'
 import { DEFAULTS } from '../lock/options.ts'
 
-/** What a resolved promise promises about power loss. */
+/** What a resolved promise promises: see `StoreOptions#durability`. */
 export type Durability = 'process' | 'disk'
 
-/** Options that every locked store takes. */
+/** Options of every locked store. */
 export interface StoreOptions {
   /**
-   * Longest wait for the lock, in milliseconds; `Infinity` waits for ever.
+   * Longest wait for the lock, in milliseconds; then a call rejects with LockTimeoutError. 0 does not wait, `Infinity`
+   * waits for ever.
    * @default 30_000
    */
   readonly timeoutMs?: number | undefined
   /**
-   * `process`: a resolved operation is seen by every process and survives any crash of a process. `disk`: it also
-   * survives power loss (fsync before the promise resolves, one for all operations that were queued together).
+   * `process`: every process sees a resolved operation, and it survives the crash of any process. `disk`: it also survives
+   * power loss. The file is synced before the promise resolves, once for all operations that were queued together.
    * @default 'process'
    */
   readonly durability?: Durability | undefined
   /**
-   * Where the lock file is, when it cannot be beside the data. Every process must use the same one.
+   * The lock file, if it cannot be beside the data. Every process must use the same one.
    * @default `<real path of the data file>.lock`
    */
   readonly lockPath?: string | undefined
   /**
-   * How long this process may go on without letting others go first, in milliseconds.
+   * For how long this process may go on before it lets waiting processes go first, in milliseconds.
    * @default 4
    */
   readonly sliceMs?: number | undefined
@@ -42,12 +43,12 @@ const STORE_OPTIONS: { readonly [K in keyof StoreOptions]-?: true } = {
 
 export const STORE_NAMES: OptionNames = optionNames<StoreOptions>(STORE_OPTIONS)
 
-/** Options of stores whose file is a log of lines, which grows until it is compacted. */
+/** Options of stores whose file is a log of lines (NeDB). It grows until it is compacted. */
 export interface LogOptions extends StoreOptions {
   /**
-   * `auto`: the file is rewritten when as many of its bytes are stale as are live, and it has a mebibyte; by one process,
-   * beside its operations. `manual`: only where the program asks for it (NeDB: `compactDatafile`, `loadDatabase`, a timer
-   * of `setAutocompactionInterval`, which does nothing where nothing is stale).
+   * `auto`: one process rewrites the file when as many of its bytes are stale as are live and it has at least a mebibyte.
+   * No answer waits for it. `manual`: the file is rewritten only if the program asks for it (`compactDatafile`,
+   * `loadDatabase`, or the timer of `setAutocompactionInterval`, which does nothing if nothing is stale).
    * @default 'auto'
    */
   readonly compaction?: 'auto' | 'manual' | undefined
@@ -60,12 +61,12 @@ export const LOG_OPTIONS: { readonly [K in keyof LogOptions]-?: true } = {
 
 export const LOG_NAMES: OptionNames = optionNames<LogOptions>(LOG_OPTIONS)
 
-/** Options of stores whose memory is one JSON tree. */
+/** Options of stores whose memory is one JSON tree (lowdb). */
 export interface TreeOptions extends StoreOptions {
   /**
-   * Changes are added to `<file>.journal`, and the file is written anew only when that has outgrown it, on `close()`, and by
-   * `checkpoint()`: an update costs what it changes, not what the file holds. Until then the vanilla library sees the
-   * file as it was. Data can only be changed in `update()` and `transaction()`.
+   * Changes are appended to `<file>.journal`, so an update costs what it changes, not what the file holds. The file itself is
+   * written when the journal has outgrown it, on `close()`, and by `checkpoint()`. Until then the unmodified library sees
+   * the file as it was. Data can be changed only in `update()` and `transaction()`.
    * @default false
    */
   readonly journal?: boolean | undefined
