@@ -1,13 +1,7 @@
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
+import type { ChildProcess } from 'node:child_process'
 import { codeFile } from '../../test/fixtures/code.ts'
+import { PeerProcess } from '../../test/harness/peer.ts'
 import type { Commands } from './worker.ts'
-
-interface Reply {
-  readonly id: number
-  readonly value?: unknown
-  readonly error?: string
-}
 
 /**
  * Eight seconds after its last work V8 makes the heap of a process small, and a process that others work beside has a few dozen
@@ -24,56 +18,23 @@ process.once('exit', () => {
 })
 
 /** A measured process, told what to do. It ends with us. */
-export class Member {
-  readonly #child: ChildProcess
-  readonly #pending = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>()
-  #calls = 0
-
+export class Member extends PeerProcess<Commands> {
   constructor(seed: number, number: number) {
-    this.#child = fork(codeFile('bench/speed/worker'), [String(seed), String(number)], {
+    super(codeFile('bench/speed/worker'), [String(seed), String(number)], {
       // Followed by what we were started with: tsx's loader, or --cpu-prof.
       execArgv: ['--expose-gc', KEEPS_ITS_HEAP, ...process.execArgv],
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     })
-    living.add(this.#child)
-    this.#child.once('exit', () => living.delete(this.#child))
-    this.#child.on('message', (reply) => this.#answered(reply as Reply))
-    this.#child.once('error', (error) => this.#gone(error.message))
-    this.#child.once('exit', (code, signal) => this.#gone(`the process ended with ${code ?? signal}`))
-  }
-
-  call<K extends keyof Commands>(
-    command: K,
-    ...args: Parameters<Commands[K]>
-  ): Promise<ReturnType<Commands[K]>> {
-    const id = ++this.#calls
-    const answer = new Promise<ReturnType<Commands[K]>>((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject })
-    })
-    // Who is killed leaves answers that nobody waits for any more.
-    answer.catch(() => {})
-    this.#child.send({ id, command, args }, (error) => error && this.#gone(error.message))
-    return answer
+    living.add(this.child)
+    this.child.once('exit', () => living.delete(this.child))
   }
 
   /** Lets it end by itself, so that a profiler can write what it has, or kills it. */
   async end(how: 'disconnect' | 'kill'): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const exited = once(this.#child, 'exit')
-    if (how === 'kill') this.#child.kill('SIGKILL')
-    else if (this.#child.connected) this.#child.disconnect()
-    await exited
-  }
-
-  #answered({ id, value, error }: Reply): void {
-    const waiting = this.#pending.get(id)
-    this.#pending.delete(id)
-    if (error === undefined) waiting?.resolve(value as never)
-    else waiting?.reject(new Error(error))
-  }
-
-  #gone(why: string): void {
-    for (const { reject } of this.#pending.values()) reject(new Error(why))
-    this.#pending.clear()
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return
+    if (how === 'kill') this.child.kill('SIGKILL')
+    else if (this.child.connected) this.child.disconnect()
+    await this.exited
   }
 }
 
@@ -89,7 +50,7 @@ export class Crew {
   all<K extends keyof Commands>(
     command: K,
     ...args: Parameters<Commands[K]>
-  ): Promise<ReturnType<Commands[K]>[]> {
+  ): Promise<Awaited<ReturnType<Commands[K]>>[]> {
     return Promise.all(this.members.map((member) => member.call(command, ...args)))
   }
 

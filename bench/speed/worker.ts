@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { random } from '../../test/fixtures/random.ts'
+import { serve } from '../../test/harness/serve.ts'
 import { nowMs } from '../lab/clock.ts'
 import { PEERS, type PeerName } from './peers.ts'
 import type { Pairs } from './solos/pairs.ts'
@@ -23,7 +24,7 @@ export interface Share {
 }
 
 /** What such a process can be told. */
-export interface Commands {
+export type Commands = {
   /** Rejects where the peer is not installed, or cannot do the workload. */
   load(peer: PeerName): void
   prepare(peer: PeerName, path: string, records: number): void
@@ -161,19 +162,6 @@ const commands: Answers = {
   steps: async (folder) => (await import('./solos/steps.ts')).measureSteps(folder),
 }
 
-interface Request {
-  readonly id: number
-  readonly command: keyof Commands
-  readonly args: unknown[]
-}
-
-process.on('message', async ({ id, command, args }: Request) => {
-  const answer = commands[command] as (...args: unknown[]) => Promise<unknown>
-  const reply = await answer(...args).then(
-    (value) => ({ id, value }),
-    (error) => ({ id, error: error instanceof Error ? error.message : String(error) }),
-  )
-  process.send?.(reply)
-})
+serve(commands)
 // Whoever drives us is gone, or has no more for us.
 process.on('disconnect', () => process.exit())

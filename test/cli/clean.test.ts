@@ -91,10 +91,10 @@ describe('pslock clean', () => {
     await holder.call('acquire', at('db'))
     const waiting = waiter.call('acquire', at('db'))
     await until('it stands in line', () => existsSync(at('db.lock.turn')))
-    waiter.signal('SIGSTOP')
+    await waiter.signal('SIGSTOP')
     await holder.call('release')
     assert.equal((await clean(at())).used, 1)
-    waiter.signal('SIGCONT')
+    await waiter.signal('SIGCONT')
     await waiting
     await waiter.call('release')
     await waiter.signal('SIGKILL')

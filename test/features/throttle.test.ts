@@ -1,18 +1,17 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { LockedLow, LockedLowSync } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { takeTurn } from '../../src/features/hooks/allowance.ts'
 import { LockUnsupportedError, ThrottledError, type ThrottleOptions, throttle } from '../../src/index.ts'
 import { monotonicMs } from '../../src/os/processes.ts'
-import { fixture } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, until, useFolder } from '../fixtures/folder.ts'
 import { failing, untouched } from '../fixtures/lowdb-tools.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
 import { STORES, toldOf } from '../fixtures/store-methods.ts'
+import type { ThrottledCommands } from '../fixtures/throttled-worker.ts'
+import { type PeerProcess, usePeers } from '../harness/peer.ts'
 
 /** One write, then none for longer than any test takes, and none is delayed. */
 const ONE: ThrottleOptions = { writesPerSecond: 1e-3, maxDelayMs: 0 }
@@ -20,39 +19,20 @@ const ONE: ThrottleOptions = { writesPerSecond: 1e-3, maxDelayMs: 0 }
 /** What is done with that one, and leaves the rest to do. */
 const ALLOWED = ['rollbackAfter', 'update']
 
-interface Report {
-  done: number
-  failures: string[]
-}
-
 describe('throttle', () => {
   const at = useFolder()
   const crew = useCrew()
   const nedb = () => new LockedNedb<{ n?: number }>({ filename: at('a.db'), autoload: true })
 
-  const workers = new Set<ChildProcess>()
-  afterEach(async () => {
-    const exits = [...workers].map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit'))
-    for (const child of workers) child.kill('SIGKILL')
-    workers.clear()
-    await Promise.all(exits)
-  })
+  const start = usePeers<ThrottledCommands>('throttled-worker')
 
   /** Processes with a throttle each, on one file; ready. */
-  async function processes(count: number, options: ThrottleOptions): Promise<ChildProcess[]> {
-    const children = Array.from({ length: count }, () =>
-      fork(fixture('throttled-worker'), [at('a.db'), JSON.stringify(options)]),
-    )
-    for (const child of children) workers.add(child)
-    await Promise.all(children.map((child) => once(child, 'message')))
-    return children
-  }
+  const processes = (count: number, options: ThrottleOptions) =>
+    start([at('a.db'), JSON.stringify(options)], count)
 
   /** Has each of them insert as many at once. */
-  async function flood(children: readonly ChildProcess[], each: number): Promise<Report> {
-    const answers = children.map(async (child): Promise<Report> => (await once(child, 'message'))[0])
-    for (const child of children) child.send(each)
-    const reports = await Promise.all(answers)
+  async function flood(peers: readonly PeerProcess<ThrottledCommands>[], each: number) {
+    const reports = await Promise.all(peers.map((peer) => peer.call('insert', each)))
     return {
       done: reports.reduce((sum, { done }) => sum + done, 0),
       failures: reports.flatMap(({ failures }) => failures),
@@ -228,16 +208,12 @@ describe('throttle', () => {
   })
 
   it('per store: kill -9 while it is delayed costs its turn, and nothing else', async () => {
-    const [victim, other] = (await processes(2, { writesPerSecond: 20, per: 'store' })) as [
-      ChildProcess,
-      ChildProcess,
-    ]
-    victim.send(10)
+    const [victim, other] = await processes(2, { writesPerSecond: 20, per: 'store' })
+    void victim!.call('insert', 10)
     await until('one of its writes is done', () => lines() > 0)
-    victim.kill('SIGKILL')
-    await once(victim, 'exit')
+    await victim!.kill()
     const before = lines()
-    const { done } = await flood([other], 2)
+    const { done } = await flood([other!], 2)
     assert.equal(done, 2)
     assert.equal(lines(), before + 2)
   })

@@ -7,7 +7,8 @@ import { dump } from '../../../src/features/backup/dump.ts'
 import { closedFile } from '../../../src/features/backup/store-file.ts'
 import { CorruptStoreError, PsLock, StaleWriteError } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
-import { useProcesses } from '../../fixtures/lowdb-tools.ts'
+import type { LowCommands } from '../../fixtures/lowdb-worker.ts'
+import { useSamePeers } from '../../harness/peer.ts'
 
 interface Data {
   n: number
@@ -19,7 +20,7 @@ describe('a journal of lowdb that was taken away', () => {
   const path = () => at('db.json')
   const journal = () => `${path()}.journal`
   const count = (data: Data) => void data.n++
-  const processes = useProcesses(1)
+  const processes = useSamePeers<LowCommands>('lowdb-worker', 1)
   const mode = () => statSync(path()).mode & 0o7777
   let left: LockedLow<Data>
 
@@ -74,14 +75,14 @@ describe('a journal of lowdb that was taken away', () => {
     renameSync(journal(), at('copy'))
     await assert.rejects(
       async () => {
-        await other?.open('locked', path())
+        await other?.call('open', 'locked', path())
         await other?.call('read')
       },
       { code: 'PSLOCK_CORRUPT' },
     )
     writeFileSync(at('new.json'), '{"n":8}')
     renameSync(at('new.json'), path())
-    await other?.open('locked', path())
+    await other?.call('open', 'locked', path())
     await other?.call('read')
   })
 

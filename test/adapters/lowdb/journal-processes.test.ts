@@ -7,17 +7,19 @@ import { LockedJSONFilePreset } from '../../../adapters/lowdb.ts'
 import { fixture } from '../../fixtures/code.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { EMPTY, type Shared } from '../../fixtures/lowdb-shared.ts'
-import { assertNoOrphans, fileOf, useProcesses } from '../../fixtures/lowdb-tools.ts'
+import { assertNoOrphans, fileOf } from '../../fixtures/lowdb-tools.ts'
+import type { LowCommands } from '../../fixtures/lowdb-worker.ts'
 import type { State } from '../../fixtures/lowdb-writer.ts'
 import { warnings } from '../../fixtures/nedb-tools.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
+import { useSamePeers } from '../../harness/peer.ts'
 
 const LONG = process.env.PSLOCK_LONG === '1'
 
 /** Laws 1 to 4 and 6 over real processes. */
 describe('lowdb with a journal, shared by processes', () => {
   const at = useFolder()
-  const crew = useProcesses(6)
+  const crew = useSamePeers<LowCommands>('lowdb-worker', 6)
   warnings()
   const running = new Set<ChildProcess>()
   afterEach(() => {
@@ -33,7 +35,7 @@ describe('lowdb with a journal, shared by processes', () => {
       const seed = newSeed()
       const options = (i: number) => ({ sliceMs: 0, journal: i < withJournal })
       const kind = (i: number) => (i === 5 && withJournal < 6 ? 'sync' : 'locked')
-      await Promise.all(crew.map((one, i) => one.open(kind(i), at('db.json'), options(i))))
+      await Promise.all(crew.map((one, i) => one.call('open', kind(i), at('db.json'), options(i))))
       const times = LONG ? 1000 : 30
       let isDone = false
       const counted = Promise.all(crew.map((one, i) => one.call('increment', { times, seed: seed + i })))

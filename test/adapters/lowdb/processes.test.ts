@@ -5,14 +5,15 @@ import { LockedJSONFilePreset, LockedLow, LockedLowSync } from '../../../adapter
 import { codeUrl } from '../../fixtures/code.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { EMPTY, type Shared } from '../../fixtures/lowdb-shared.ts'
-import { assertNoOrphans, fileOf, useProcesses } from '../../fixtures/lowdb-tools.ts'
-import type { Kind } from '../../fixtures/lowdb-worker.ts'
+import { assertNoOrphans, fileOf } from '../../fixtures/lowdb-tools.ts'
+import type { Kind, LowCommands } from '../../fixtures/lowdb-worker.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
+import { useSamePeers } from '../../harness/peer.ts'
 
 /** Laws 1, 2 and 4 over real processes. */
 describe('lowdb file shared by processes', () => {
   const at = useFolder()
-  const crew = useProcesses(8)
+  const crew = useSamePeers<LowCommands>('lowdb-worker', 8)
   const fresh = () => writeFileSync(at('db.json'), JSON.stringify(EMPTY))
 
   /** Lets all processes do the same; what was acknowledged, what failed. */
@@ -24,7 +25,7 @@ describe('lowdb file shared by processes', () => {
     tasks = 1,
   ) {
     const seed = newSeed()
-    await Promise.all(kinds.map((kind, i) => crew[i]!.open(kind, at('db.json'), options)))
+    await Promise.all(kinds.map((kind, i) => crew[i]!.call('open', kind, at('db.json'), options)))
     const outcomes = await Promise.all(
       crew.map((one, i) => one.call(command, { times, seed: seed + i, tasks })),
     )
@@ -139,7 +140,7 @@ describe('lowdb file shared by processes', () => {
   it('what one process was told is saved, every other one sees at its next operation', async () => {
     fresh()
     const [a, b] = crew
-    await Promise.all([a!.open('locked', at('db.json')), b!.open('locked', at('db.json'))])
+    await Promise.all([a!.call('open', 'locked', at('db.json')), b!.call('open', 'locked', at('db.json'))])
     for (let i = 0; i < 20; i++) {
       await (i % 2 ? a : b)!.call('set', { round: i })
       await (i % 2 ? b : a)!.call('read')
@@ -172,7 +173,7 @@ describe('lowdb file shared by processes', () => {
     const db = await LockedJSONFilePreset<Shared>(at('db.json'), EMPTY)
     await db.update((data) => void data.n++)
     assert.equal(readFileSync(at('db.json'), 'utf8'), JSON.stringify({ ...EMPTY, n: 1 }, null, 2))
-    await crew[0]!.open('vanilla', at('db.json'))
+    await crew[0]!.call('open', 'vanilla', at('db.json'))
     assert.deepEqual(await crew[0]!.call('data'), { ...EMPTY, n: 1 })
   })
 })

@@ -40,7 +40,7 @@ describe('in a crowd', () => {
         if (seen > last) moved++
         last = seen
       }
-      const steps = await Promise.all(mates.map((mate) => mate.call<number>('rest')))
+      const steps = await Promise.all(mates.map((mate) => mate.call('rest')))
       assert.equal(await seenIn(kind, path), 1 + steps.reduce((a, b) => a + b), 'the writers lost something')
       assert.ok(
         steps.every((count) => count > 0),

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note } from '../../fixtures/random.ts'
-import { useTableCrew } from '../../fixtures/table-crew.ts'
 import {
   type AnyStore,
   type Kind,
@@ -10,6 +9,8 @@ import {
   rawRecords,
   vanillaRecords,
 } from '../../fixtures/table-stores.ts'
+import type { TableCommands } from '../../fixtures/table-worker.ts'
+import { usePeers } from '../../harness/peer.ts'
 
 /** PSLOCK_LONG=1: 50 of them. */
 const PROCESSES = process.env.PSLOCK_LONG === '1' ? 50 : 8
@@ -18,7 +19,7 @@ const FIELDS = { by: 'number', n: 'number' } as const
 for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
   describe(`a table in ${kind}, in several processes`, () => {
     const at = useFolder()
-    const start = useTableCrew()
+    const start = usePeers<TableCommands>('table-worker')
     let db: AnyStore
     beforeEach(() => {
       db = openStore(kind, at('store'))
@@ -33,7 +34,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
       this.timeout(60_000 + PROCESSES * 6_000)
       const seed = newSeed()
       await db.table<{ by: number; n: number }>('people').create(FIELDS)
-      const [migrating, ...mates] = await start(kind, at('store'), PROCESSES)
+      const [migrating, ...mates] = await start([kind, at('store')], PROCESSES)
       const hammering = mates.map((mate, index) =>
         mate.call('hammer', seed + index, Math.max(10, Math.ceil(480 / PROCESSES))),
       )
@@ -58,7 +59,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
     it('a process with the old schema in memory notices at its next call', async () => {
       const people = db.table<{ by: number; n: number }>('people')
       await people.create(FIELDS)
-      const [mate] = await start(kind, at('store'))
+      const [mate] = await start([kind, at('store')])
       await mate!.call('insert', { by: 1, n: 1 })
       await db.table<{ extra: string }>('people').addField('extra', { type: 'string', default: 'x' })
       const inserted = await mate!.call('insert', { by: 1, n: 2 })
@@ -70,7 +71,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
     })
 
     it('of many processes that create the table one does, and the others are told', async () => {
-      const mates = await start(kind, at('store'), 6)
+      const mates = await start([kind, at('store')], 6)
       const outcomes = await Promise.allSettled(mates.map((mate) => mate.call('create', FIELDS)))
       assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
       for (const outcome of outcomes) {
@@ -83,7 +84,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
       const people = db.table<{ by: number; n: number }>('people')
       await people.create(FIELDS)
       const { _id, _version } = await people.insert({ by: 0, n: 0 })
-      const mates = await start(kind, at('store'), 4)
+      const mates = await start([kind, at('store')], 4)
       const outcomes = await Promise.allSettled(
         mates.map((mate, n) => mate.call('update', { _id }, { n }, { version: _version })),
       )
@@ -126,7 +127,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
               await people.create(FIELDS)
               await people.insert(Array.from({ length: 40 }, (_, n) => ({ by: 0, n })))
               await made.close()
-              const [mate] = await start(kind, path)
+              const [mate] = await start([kind, path])
               hasDied = await mate!.call('dying', nth, when, command, ...(args as never[])).then(
                 () => false,
                 () => true,

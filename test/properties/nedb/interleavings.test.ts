@@ -3,9 +3,10 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { useFolder } from '../../fixtures/folder.ts'
 import { note } from '../../fixtures/random.ts'
+import type { StepCommands } from '../../fixtures/step-worker.ts'
+import { useSamePeers } from '../../harness/peer.ts'
 import { ordersOf } from '../orders.ts'
 import { holds } from '../runs.ts'
-import { useSteppers } from '../step-pool.ts'
 import { sharedStep } from './generators.ts'
 import { Model } from './model.ts'
 import { vanillaState } from './sequence.ts'
@@ -38,7 +39,8 @@ function script(rounds: readonly (readonly Move[])[]): string {
 
 describe('random calls of 3 processes on a NeDB store', () => {
   const at = useFolder()
-  const processes = useSteppers(3)
+  // Dates, undefined, -0 and holes get through.
+  const processes = useSamePeers<StepCommands>('step-worker', 3, { serialization: 'advanced' })
 
   it('do what one process would do in some order of those that overlap', async function () {
     this.timeout(30 * 60_000)

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import { fixture } from '../../fixtures/code.ts'
+import type { BatchCommands } from '../../fixtures/nedb-batch.ts'
 import { seeded, seedOfRun, seenByVanilla, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
+import { type PeerProcess, usePeer } from '../../harness/peer.ts'
 
 const OLD = 40
 const KILLS = process.env.PSLOCK_LONG === '1' ? 40 : 15
@@ -15,31 +14,35 @@ const PAD = 800
 
 describe('SIGKILL in the middle of insertMany(3000)', () => {
   const file = temporaryFolder()
+  const peer = usePeer<BatchCommands>('nedb-batch')
   warnings()
 
-  async function prepare(kind: string, filename: string, pad: number): Promise<ChildProcess> {
+  async function prepare(kind: string, filename: string, pad: number): Promise<PeerProcess<BatchCommands>> {
     const old = Array.from({ length: OLD }, (_, n) => `{"_id":"old${n}"}\n`).join('')
     writeFileSync(filename, old)
-    const child = fork(fixture('nedb-batch'), [kind, filename, String(pad)])
-    await once(child, 'message')
-    return child
+    return peer([kind, filename, String(pad)])
   }
 
   /** Kills when the file has grown, or `afterMs` later. @returns whether the batch was acknowledged before */
-  async function killed(child: ChildProcess, filename: string, afterMs: number): Promise<boolean> {
+  async function killed(
+    child: PeerProcess<BatchCommands>,
+    filename: string,
+    afterMs: number,
+  ): Promise<boolean> {
     let acknowledged = false
-    child.once('message', () => {
-      acknowledged = true
-    })
     const size = statSync(filename).size
-    child.send('go')
+    child.call('insert').then(
+      () => {
+        acknowledged = true
+      },
+      () => {},
+    )
     if (afterMs > 0) await setTimeout(afterMs)
     else {
       const end = performance.now() + 5000
       while (statSync(filename).size === size && performance.now() < end);
     }
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+    await child.kill()
     return acknowledged
   }
 
@@ -85,7 +88,7 @@ describe('SIGKILL in the middle of insertMany(3000)', () => {
       outcomes[count === 0 ? 'none' : 'all']++
       if (acknowledged) outcomes.acknowledged++
     }
-    ;(await next).kill('SIGKILL')
+    await (await next).kill()
     console.log(`      seed ${seed}: ${JSON.stringify(outcomes)}`)
     assert.ok(outcomes['refused by vanilla'] > 0, 'no kill hit a write: nothing was proved')
   })

@@ -5,8 +5,9 @@ import { figures } from '../../fixtures/figures.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { seenByVanilla, warnings } from '../../fixtures/nedb-tools.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
-import { usePeers } from '../../fixtures/transaction-peers.ts'
 import { openStore, type StoreKind } from '../../fixtures/transaction-stores.ts'
+import type { TransactionCommands } from '../../fixtures/transaction-worker.ts'
+import { usePeer } from '../../harness/peer.ts'
 
 const LONG = process.env.PSLOCK_LONG === '1'
 /** For each store; PSLOCK_LONG=1 has the time for all of them, the normal run does what it can in 5 s. */
@@ -34,7 +35,7 @@ function lastBatch(names: readonly string[]): number {
 
 describe('kill -9 inside transactions of 1 to 500 records', () => {
   const at = useFolder()
-  const peer = usePeers()
+  const peer = usePeer<TransactionCommands>('transaction-worker')
   warnings()
 
   /** As the unmodified library sees it, in a copy; undefined where it refuses the file. */
@@ -54,14 +55,16 @@ describe('kill -9 inside transactions of 1 to 500 records', () => {
       const next = random(seed)
       const end = performance.now() + MOST_MS
       const seen = { kills: 0, unfinished: 0, refused: 0, records: 0 }
-      let waiting = peer(kind, at('0.db'))
+      let waiting = peer([kind, at('0.db')])
       while (seen.kills < KILLS && (performance.now() < end || seen.kills < LEAST)) {
         const path = at(`${seen.kills}.db`)
         const writer = await waiting
-        waiting = peer(kind, at(`${seen.kills + 1}.db`))
+        waiting = peer([kind, at(`${seen.kills + 1}.db`)])
         void writer.call('batches', seed + seen.kills)
         await sleep(next() * 120)
         await writer.kill()
+        // Of the last batch that was acknowledged.
+        const acknowledged = (writer.lastEvent as number | undefined) ?? -1
         const shown = `seed ${seed}, kill ${seen.kills}`
         seen.kills++
         if (!existsSync(path)) continue
@@ -76,13 +79,13 @@ describe('kill -9 inside transactions of 1 to 500 records', () => {
         assert.deepEqual(halfBatches(names), [], `${shown}: pslock loads a part`)
         const last = lastBatch(names)
         assert.ok(
-          last === writer.batch || last === writer.batch + 1,
-          `${shown}: ${writer.batch}, then ${last}`,
+          last === acknowledged || last === acknowledged + 1,
+          `${shown}: ${acknowledged}, then ${last}`,
         )
         const after = (await vanilla[kind](path))?.filter((name) => !name.startsWith('next'))
         assert.deepEqual(after?.sort(), names, `${shown}: vanilla does not see the mended file`)
         seen.records += names.length
-        if (writer.batch < last) seen.unfinished++
+        if (acknowledged < last) seen.unfinished++
       }
       await (await waiting).kill()
       note(`seed ${seed}: ${JSON.stringify(seen)}`)

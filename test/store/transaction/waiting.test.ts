@@ -2,16 +2,17 @@ import assert from 'node:assert/strict'
 import { ConflictError, LockTimeoutError, TransactionError } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, untouched } from '../../fixtures/lowdb-tools.ts'
-import { usePeers } from '../../fixtures/transaction-peers.ts'
 import { KINDS, openStore } from '../../fixtures/transaction-stores.ts'
+import type { TransactionCommands } from '../../fixtures/transaction-worker.ts'
+import { usePeer } from '../../harness/peer.ts'
 
 /** Who waits for whom: views, NOWAIT, patience and optimism. */
 for (const kind of KINDS) {
   describe(`waiting and transactions on ${kind}`, () => {
     const at = useFolder()
-    const peer = usePeers()
+    const peer = usePeer<TransactionCommands>('transaction-worker')
     const open = (options = {}) => openStore(kind, at('numbers.db'), options)
-    const other = () => peer(kind, at('numbers.db'))
+    const other = () => peer([kind, at('numbers.db')])
 
     it('a view sees one state while another process writes; a write inside is a TransactionError', async () => {
       const db = await open()
