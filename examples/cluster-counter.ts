@@ -19,7 +19,7 @@ if (cluster.isPrimary) {
   for (let i = 0; i < TIMES; i++) {
     await lock.exclusive(async () => {
       const count = Number(readFileSync(file, 'utf8'))
-      await new Promise(setImmediate) // any work: the others wait
+      await new Promise(setImmediate) // some work; the other workers wait
       writeFileSync(file, String(count + 1))
     })
   }

@@ -3,7 +3,7 @@
 #
 #   * * * * * cd /srv/app && ./cron-job.sh orders.log totals.log
 #
-# Finds the last run still at work: ends quietly, cron has nothing to mail. Any other failure is reported.
+# If the last run is still at work, it exits quietly with 0, so cron mails nothing. Any other failure is reported.
 orders="$1" totals="$2"
 
 pslock run --no-wait --quiet "$totals" -- sh -c '
