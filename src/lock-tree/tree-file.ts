@@ -75,7 +75,7 @@ export class RecordFile {
 
   /** Whether the path still names this file. */
   isCurrent(): boolean {
-    return this.#named.isCurrent === true
+    return this.#named.isCurrent
   }
 
   /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */
@@ -186,7 +186,7 @@ function textAt(bytes: Buffer, at: number): string {
  *  - a name: byte 0 is *presence*, bytes 1 to 5 the *gate*, the upper half is *width*
  *  - a note: byte 0 is locked by whom the note belongs to (one hold or one waiter), byte 1 once it is written
  *
- * The five modes of a name (proved for all 25 pairs, and after kill -9 of each, in test/lock-tree/matrix.test.ts):
+ * The five modes of a name (proved for all 25 pairs, and after kill -9 of each, in test/lock-tree/matrix.processes.test.ts):
  *
  *  - IS: presence shared             IX: that, and one byte of width exclusive: the one with the number of one's note
  *  - S: presence and width shared    SIX: presence shared, width exclusive    X: both exclusive

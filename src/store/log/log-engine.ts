@@ -139,7 +139,7 @@ export class LogEngine implements LogSession, Engine {
     } finally {
       // Release.
       this.#file.unlockData()
-      queue.leave()
+      queue.leave('exclusive')
     }
     // Settle.
     this.#compaction.passed()
