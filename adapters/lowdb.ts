@@ -1,18 +1,11 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
 import { type OptionNames, optionNames, requireKnown } from '../src/arguments.ts'
-import {
-  allMembers,
-  giveMembers,
-  inMemorySync,
-  type LockedMembers,
-  type LockedSyncMembers,
-  withMembers,
-  withSyncMembers,
-} from '../src/locked-db.ts'
+import { allMembers, giveMembers, inMemorySync, withMembers, withSyncMembers } from '../src/locked-db.ts'
+import type { LockedMembers, LockedSyncMembers, Reads } from '../src/members.ts'
 import type { TreeMemory } from '../src/store/adapter.ts'
 import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/store/options.ts'
-import { type Reads, syncTransactions, transactions } from '../src/store/transaction.ts'
+import { syncTransactions, transactions } from '../src/store/transaction.ts'
 import {
   type AnyLow,
   type Edit,

@@ -1,6 +1,7 @@
 import Vanilla from 'nedb-promises'
 import type { AcquireOptions, CloseOptions } from '../src/lock/options.ts'
-import { allMembers, giveMembers, type LockedMembers, openLog, withMembers } from '../src/locked-db.ts'
+import { allMembers, giveMembers, openLog, withMembers } from '../src/locked-db.ts'
+import type { LockedMembers } from '../src/members.ts'
 import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { callListener } from '../src/store/scope.ts'

@@ -1,6 +1,7 @@
 import Vanilla from '@seald-io/nedb'
 import type { CloseOptions } from '../src/lock/options.ts'
-import { allMembers, giveMembers, type LockedMembers, openLog, withMembers } from '../src/locked-db.ts'
+import { allMembers, giveMembers, openLog, withMembers } from '../src/locked-db.ts'
+import type { LockedMembers } from '../src/members.ts'
 import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { transactions } from '../src/store/transaction.ts'

@@ -26,9 +26,8 @@ export {
   type TreeLockMode,
 } from './errors.ts'
 export type { DumpOptions, Dumps } from './features/backup/dumps.ts'
-export type { Call, Hook, HookEvent, HookOutcome } from './features/hooks/hook.ts'
+export type { Hook, HookEvent, HookOutcome } from './features/hooks/hook.ts'
 export { type ThrottleOptions, throttle } from './features/hooks/throttle.ts'
-export type { TableRows } from './features/tables/rows.ts'
 export type {
   CreateOptions,
   Criteria,
@@ -46,20 +45,22 @@ export type { AcquireOptions, CloseOptions, PsLockOptions } from './lock/options
 export { LockTree } from './lock-tree/lock-tree.ts'
 export type { LockTreeOptions, TreeAcquireOptions } from './lock-tree/request.ts'
 export type { HeldTreeLock } from './lock-tree/tree-hold.ts'
-export type { LockedMembers, LockedSyncMembers } from './locked-db.ts'
 export { LockedDb, type LockedDbOptions, type Promised } from './locked-db.ts'
+export type { DeepReadonly, LockedMembers, LockedSyncMembers, Transactions, ViewOf } from './members.ts'
 export type {
   Adapter,
+  Call,
   ImageAdapter,
   LogAdapter,
   LogMemory,
   LogSession,
   MethodKind,
   Methods,
+  TableStorage,
   TreeAdapter,
   TreeFormat,
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
 export type { Durability, LogOptions, StoreOptions, TreeOptions } from './store/options.ts'
-export type { DeepReadonly, TransactionOptions, Transactions, ViewOf } from './store/transaction.ts'
+export type { TransactionOptions } from './store/transaction.ts'

@@ -1,21 +1,25 @@
 import { requireFunction, requireKnown, requireObject, requirePath, show } from './arguments.ts'
-import type { Copyable } from './features/backup/copyable.ts'
-import { type Dumps, dumps, withoutFile } from './features/backup/dumps.ts'
-import type { Call, Hook } from './features/hooks/hook.ts'
+import { type BackupSource, type Dumps, dumps, withoutFile } from './features/backup/dumps.ts'
+import type { FileFormat } from './features/backup/file-format.ts'
+import { journaled } from './features/backup/journal-format.ts'
+import { inspectJsonLines, logFormat } from './features/backup/log-format.ts'
+import { textFormat, unreadText } from './features/backup/text-format.ts'
+import type { Hook } from './features/hooks/hook.ts'
 import { Hooks } from './features/hooks/hooks.ts'
-import type { TableRows } from './features/tables/rows.ts'
 import { noTables, type StoreTables, storeTables } from './features/tables/tables.ts'
-import type { Table } from './features/tables/types.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { canonicalPath } from './lock/lock-file.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
+import type { Lockable, LockedMembers, Reads } from './members.ts'
 import type {
   Adapter,
+  Call,
   ImageAdapter,
   LogAdapter,
   LogSession,
   MethodKind,
   Methods,
+  TableStorage,
   TreeAdapter,
   TreeSession,
 } from './store/adapter.ts'
@@ -24,6 +28,7 @@ import { LogEngine } from './store/log/log-engine.ts'
 import {
   LOG_NAMES,
   type LogOptions,
+  type OpenOptions,
   openLogOptions,
   openOptions,
   STORE_NAMES,
@@ -31,15 +36,11 @@ import {
   TREE_NAMES,
   type TreeOptions,
 } from './store/options.ts'
-import type { Pipeline } from './store/pipeline.ts'
 import { TextEngine } from './store/text/text-engine.ts'
 import {
   memoryOnly,
   memoryOnlySync,
-  type Reads,
-  type SyncTransactions,
   syncTransactions,
-  type Transactions,
   type TransactionsOf,
   transactions,
 } from './store/transaction.ts'
@@ -96,8 +97,13 @@ export function openLog<S extends object>(
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openLogOptions(real, options)
   const log = new LogEngine(real, opened, (session) => adapter.attach(store, session))
-  log.start()
-  return { session: log, ...parts(real, opened.lock, log, adapter.rows) }
+  const memory = log.start()
+  const coder = async () => {
+    await log.prepare()
+    return memory.coder
+  }
+  const fileFormat = () => logFormat('log', memory.inspect ?? inspectJsonLines, coder)
+  return { session: log, ...parts(real, opened, log, fileFormat, adapter.rows) }
 }
 
 /** Wires a tree store to its file. The store object itself is used from then on. */
@@ -119,7 +125,9 @@ export function openTree<S extends object>(
   const opened = openOptions(real, options)
   const tree = new JsonEngine(real, opened, adapter.memory(store), format, journal)
   adapter.attach(store, tree)
-  return { session: tree, ...parts(real, opened.lock, tree, adapter.rows) }
+  const fileFormat = () =>
+    format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format)
+  return { session: tree, ...parts(real, opened, tree, fileFormat, adapter.rows) }
 }
 
 const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
@@ -141,8 +149,10 @@ function openImage<S extends object>(
   const real = canonicalPath(requirePath(path, 'path'))
   const opened = openOptions(real, options)
   const image = new TextEngine(store, adapter, real, opened)
+  // What its texts look like is known to the store alone, which is asked in `tryOn`.
+  const fileFormat = () => textFormat(adapter.name, () => {})
   const doors = (proxy: object) => transactions(image.doors, () => proxy)
-  return lockedProxy(store, { ...parts(real, opened.lock, image, adapter.rows), doors }, (name) => {
+  return lockedProxy(store, { ...parts(real, opened, image, fileFormat, adapter.rows), doors }, (name) => {
     const kind = adapter.methods[name] ?? 'write'
     if (kind === 'free') return undefined
     return (run, call) => image.perform(kind === 'read' ? 'shared' : 'exclusive', run, call)
@@ -167,25 +177,25 @@ function treeProxy<S extends object>(
   return lockedProxy(store, { ...opened, doors })
 }
 
-interface Store {
-  readonly queue: Pipeline
+interface Store extends BackupSource {
   /** Where it has blocking calls besides. @throws TransactionError inside one */
   requireOutside?(what: string): void
-  readonly copyable: Copyable
   close(): Promise<void>
 }
 
 function parts<S>(
   path: string,
-  lock: PsLock,
+  options: OpenOptions,
   store: Store,
-  rows: TableRows<S> | undefined,
+  format: () => FileFormat,
+  rows: TableStorage<S> | undefined,
 ): Omit<Opened<S, never>, 'session'> {
+  const { lock } = options
   const tables = storeTables({ path, lock, queue: store.queue }, rows)
   let hooks: Hooks | undefined
   const members = {
     lock,
-    ...dumps(store.copyable),
+    ...dumps(path, options, store, format),
     use: (hook: Hook) => {
       hooks ??= new Hooks(lock, path)
       store.queue.observer = hooks
@@ -239,41 +249,6 @@ export const LockedDb: LockedDbClass = function LockedDb(
 ): object {
   return open(store, options)
 } as unknown as LockedDbClass
-
-interface Lockable {
-  /** The store's lock, for work of your own: calls on the store inside `lock.exclusive(...)` join it. */
-  readonly lock: PsLock
-  /**
-   * Tells the hook of every operation of this store object from now on: `{ before, after }`, or `throttle(...)`.
-   * @returns what takes the hook out again
-   * @throws TypeError for what is no hook, and where the store is in memory only
-   */
-  use(hook: Hook): () => void
-  /**
-   * Waits for what was issued and closes the files. Not calling it does no harm.
-   * @param options `{ remove: true }` also removes the lock file, unless somebody else uses it: see `PsLock#close`
-   */
-  close(options?: CloseOptions): Promise<void>
-  [Symbol.asyncDispose](): Promise<void>
-}
-
-/** What a locked store has besides the store's own members. Its type parameters are those of `Transactions`. */
-export interface LockedMembers<V = unknown, Base = never> extends Lockable, Transactions<V, Base>, Dumps {
-  /**
-   * A table of records with declared fields in this store; it need not exist yet. Nothing is read or written by this.
-   * @typeParam R the fields of its records
-   * @typeParam D those of them that have a default, which `insert` may leave out
-   * @throws TypeError for a name that not every store could keep, or a store whose adapter declares no `rows`;
-   * TransactionError where the store is in memory only
-   */
-  table<R extends object, D extends keyof R = never>(name: string): Table<R, D>
-}
-
-/** What a locked store has whose calls are synchronous. */
-export interface LockedSyncMembers<V = unknown, Base = never>
-  extends Lockable,
-    SyncTransactions<V, Base>,
-    Dumps {}
 
 /** Those that a store has however its transactions are called. */
 export interface OpenedMembers extends Dumps {

@@ -1,7 +1,7 @@
 import type { FileFormat } from '../../src/features/backup/file-format.ts'
+import { journaled } from '../../src/features/backup/journal-format.ts'
 import { jsonFormat } from '../../src/features/backup/text-format.ts'
 import type { TreeFormat } from '../../src/store/adapter.ts'
-import { journaled } from '../../src/store/json/journal/closed.ts'
 
 export const JSON_FORMAT: TreeFormat = {
   name: 'JSON',

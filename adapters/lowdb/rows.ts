@@ -1,11 +1,11 @@
 import type { Low, LowSync } from 'lowdb'
-import type { StoredRecord, TableRows } from '../../src/features/tables/rows.ts'
+import type { StoredRecord, TableStorage } from '../../src/store/adapter.ts'
 import { getOwn, isObject, type TreeObject } from '../../src/store/json/values.ts'
 
 type AnyLow = Low<unknown> | LowSync<unknown>
 
 /** A table is an array of records in `db.data`, under its name. */
-export const lowdbRows: TableRows<AnyLow> = {
+export const lowdbRows: TableStorage<AnyLow> = {
   read: ({ data }, table) => getOwn(rootOf(data), table),
   insert: ({ data }, table, records) => {
     const root = rootOf(data)

@@ -1,12 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
-import {
-  type EachLine,
-  type LineInspector,
-  type LineProblem,
-  type LogLine,
-  unreadableLine,
-} from '../../src/features/backup/log-format.ts'
-import { type Place, UNIT_ID } from '../../src/store/log/units.ts'
+import { unreadableLine } from '../../src/features/backup/log-format.ts'
+import type { EachLine, LineInspector, LineProblem, LogLine, Place } from '../../src/store/adapter.ts'
+import { UNIT_ID } from '../../src/store/log/units.ts'
 import { isForeign, partsOf, twinOf } from './documents.ts'
 
 type Doc = Record<string, unknown>

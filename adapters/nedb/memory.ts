@@ -1,7 +1,5 @@
 import { CorruptStoreError } from '../../src/errors.ts'
-import type { InspectLines } from '../../src/features/backup/log-format.ts'
-import type { LogMemory, LogSession } from '../../src/store/adapter.ts'
-import type { LineCoder } from '../../src/store/log/units.ts'
+import type { InspectLines, LineCoder, LogMemory, LogSession } from '../../src/store/adapter.ts'
 import { fromLine, isDocument, toLine } from './documents.ts'
 import type { OwnIndexes } from './indexes.ts'
 import { inspectNedbLines } from './inspect.ts'

@@ -1,4 +1,4 @@
-import type { TableRows } from '../../src/features/tables/rows.ts'
+import type { TableStorage } from '../../src/store/adapter.ts'
 import type { Doc, Nedb } from './internals.ts'
 
 /**
@@ -6,7 +6,7 @@ import type { Doc, Nedb } from './internals.ts'
  * tables, and documents of no table, live in one file and change in one transaction, and vanilla finds them too:
  * `db.find({ _table: 'people' })`.
  */
-export function nedbRows<S>(nedb: (store: S) => Nedb): TableRows<S> {
+export function nedbRows<S>(nedb: (store: S) => Nedb): TableStorage<S> {
   return {
     read: async (tx, table, id) => {
       const query = id === undefined ? { _table: table } : { _id: id, _table: table }

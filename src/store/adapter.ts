@@ -1,9 +1,5 @@
 import type { LockMode } from '../errors.ts'
-import type { InspectLines } from '../features/backup/log-format.ts'
-import type { Call } from '../features/hooks/hook.ts'
-import type { TableRows } from '../features/tables/rows.ts'
 import type { AcquireOptions } from '../lock/options.ts'
-import type { LineCoder } from './log/units.ts'
 import type { Transacting } from './transaction.ts'
 
 /**
@@ -24,6 +20,12 @@ export type Adapter<S extends object> = ImageAdapter<S> | TreeAdapter<S> | LogAd
  */
 export type MethodKind = 'write' | 'read' | 'free'
 
+/** A call of one of the store's methods. */
+export interface Call {
+  readonly name: string
+  readonly args: readonly unknown[]
+}
+
 /** What the methods of a store do, by name. */
 export type Methods = Readonly<Record<string, MethodKind>>
 
@@ -39,7 +41,7 @@ export interface ImageAdapter<S extends object, M extends Methods = Methods> {
   /** What each method does; see `MethodKind`. */
   readonly methods: M
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
-  readonly rows?: TableRows<S> | undefined
+  readonly rows?: TableStorage<S> | undefined
   /** Makes the store's memory equal to the file. `undefined`: there is no file, the store is empty. */
   load(store: S, text: string | undefined): void
   /** The store's memory as the text of its file. */
@@ -56,7 +58,7 @@ export interface TreeAdapter<S extends object, R extends PropertyKey = PropertyK
   /** For the compiler only: the other members cannot be used in a `view`. */
   readonly reads?: R
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
-  readonly rows?: TableRows<S> | undefined
+  readonly rows?: TableStorage<S> | undefined
   /** Where the tree is. */
   memory(store: S): TreeMemory
   /** How it is written. */
@@ -117,7 +119,7 @@ export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKe
   /** For the compiler only: the other members cannot be used in a `view`. */
   readonly reads?: R
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
-  readonly rows?: TableRows<S> | undefined
+  readonly rows?: TableStorage<S> | undefined
   /**
    * Takes over the store: routes everything that reads or writes through `session`, and returns how its memory is
    * brought up to date. Called once, before the first operation.
@@ -276,4 +278,83 @@ export interface LogMemory {
    * @default every line must be a JSON object
    */
   readonly inspect?: InspectLines | undefined
+}
+
+/** The user's serialization hooks, if any: a line as JSON <-> a line as it stands in the file. */
+export interface LineCoder {
+  encode(line: string): Promise<string>
+  decode(line: string): Promise<string>
+  /** What a hook has thrown last: it is the user's, and is passed on as it is. */
+  readonly thrown?: { readonly error: unknown } | undefined
+}
+
+/** Where a line stands. */
+export interface Place {
+  /** From 1, counted from where the scan began. */
+  readonly line: number
+  /** In the file, from 0. */
+  readonly byte: number
+  /** Without its line feed. */
+  readonly length: number
+}
+
+/** A line of a log that is a record, or should be one. */
+export interface LogLine extends Place {
+  /** Decoded, without the spaces that tell where a unit ends. */
+  readonly text: string
+}
+
+/** What is wrong with some lines of a log. */
+export interface LineProblem {
+  readonly what: 'unreadable-line' | 'duplicate-key' | 'twin-id'
+  readonly message: string
+  readonly mend: string
+  /** Where it shows. */
+  readonly at: Place
+  /** Without these lines it is gone. */
+  readonly without: readonly Place[]
+  /** The records that can be read of such a line, as lines. */
+  readonly instead?: readonly string[] | undefined
+}
+
+/** Looks through a file once more. */
+export type EachLine = (visit: (line: LogLine) => void) => Promise<void>
+
+/** Looks at the lines of one file, from its first to its last; all of them are of complete units. */
+export interface LineInspector {
+  add(line: LogLine): LineProblem | undefined
+  /** What shows only when all of them are known. */
+  finish(eachLine: EachLine): Promise<readonly LineProblem[]>
+}
+
+/** What a store makes of its lines. */
+export type InspectLines = () => LineInspector
+
+/** A record as it is kept: what identifies it, how often it was changed, and its fields. */
+export interface StoredRecord {
+  readonly _id: string
+  /** 1 when it is inserted, and one more after each update. */
+  readonly _version: number
+  readonly [field: string]: unknown
+}
+
+/**
+ * How a store keeps the records of tables: declared by its adapter, called inside a transaction (or, to read, a view),
+ * whose `tx` is the store that is passed. The table itself, its checks and its schema are the core's.
+ */
+export interface TableStorage<S> {
+  /**
+   * The records of a table; undefined where the store knows nothing of such a table. They are copied by the caller.
+   * @param id only the record of this id is wanted: more may be returned, it may be found faster
+   */
+  read(tx: S, table: string, id?: string): unknown
+  /** Adds records; without any, makes the table visible where the store can show an empty one. */
+  insert(tx: S, table: string, records: readonly StoredRecord[]): unknown
+  /** Puts these in the place of those with the same ids. */
+  replace(tx: S, table: string, records: readonly StoredRecord[]): unknown
+  remove(tx: S, table: string, ids: readonly string[]): unknown
+  /** Removes the table with all its records. */
+  drop(tx: S, table: string): unknown
+  /** Rewrites the file without what is no longer needed, where there can be such. */
+  compact?(tx: S): unknown
 }

@@ -1,12 +1,12 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, LockTimeoutError } from '../errors.ts'
-import type { Call } from '../features/hooks/hook.ts'
 import { Hold, queueUp, shared } from '../lock/hold.ts'
 import type { WaitOptions } from '../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { isReadOnlyFolder } from '../lock/lock-file.ts'
 import type { AcquireOptions } from '../lock/options.ts'
 import { fitsAtOnce } from '../os/open-files.ts'
+import type { Call } from './adapter.ts'
 import { lockFailure } from './data-file.ts'
 
 /**

@@ -1,12 +1,12 @@
 import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
-import type { Call } from '../features/hooks/hook.ts'
 import type { Hold } from '../lock/hold.ts'
 import { Context, during, enclosing } from '../lock/hold.ts'
 import type { WaitOptions } from '../lock/local-queue.ts'
 import { mustTurn, turned } from '../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { joins } from '../lock/options.ts'
+import type { Call } from './adapter.ts'
 import { type Commit, type Engine, notInside, runIn, writeInView } from './engine.ts'
 import type { Observed, Observer } from './operation.ts'
 import {

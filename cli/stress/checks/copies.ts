@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
 import { OF_A_CRASH } from '../../../src/features/backup/finding.ts'
-import { bytesSource } from '../../../src/features/backup/source.ts'
+import { bytesSource } from '../../../src/store/snapshot.ts'
 import { readContent } from '../contents/read.ts'
 import { type Finding, Findings } from '../findings.ts'
 import { type History, isInDoubt } from '../history.ts'

@@ -1,11 +1,11 @@
 import { renameSync } from 'node:fs'
 import { CorruptStoreError } from '../../errors.ts'
 import { keepAside } from '../../os/replace.ts'
+import { allOf, readSnapshot, type Source, Spliced } from '../../store/snapshot.ts'
 import type { FileFormat } from './file-format.ts'
 import { type Finding, findingText, isDamage } from './finding.ts'
 import { leftoversOf } from './leftovers.ts'
-import { allOf, type Source, Spliced } from './source.ts'
-import { readFile, replaceContent, type StoreFile, shared } from './store-file.ts'
+import { replaceContent, type StoreFile, shared } from './store-file.ts'
 
 /** What mending took off the file: it may show damage that the first one hid. */
 const ROUNDS = 5
@@ -15,7 +15,11 @@ export async function check({ path, lock, format }: StoreFile): Promise<Finding[
   const [read, beside, leftovers] = await shared(
     lock,
     async () =>
-      [await readFile(path, format), (await format.beside?.(path)) ?? [], leftoversOf(path)] as const,
+      [
+        await readSnapshot(path, format.endOf),
+        (await format.beside?.(path)) ?? [],
+        leftoversOf(path),
+      ] as const,
   )
   using content = read
   const { findings } = await format.inspect(content.source)
@@ -40,7 +44,7 @@ export async function repair(file: StoreFile): Promise<Repair> {
   const kept: string[] = []
   await replaceContent(file, 0o666, async (old, beside) => {
     // Says that there is no file, in the words of the system.
-    const source = old ?? (await readFile(path)).source
+    const source = old ?? (await readSnapshot(path)).source
     const { findings, content, removed } = await mend(path, format, source)
     const leftovers = leftoversOf(path).filter(isDamage)
     mended = [...findings, ...beside.findings, ...leftovers]

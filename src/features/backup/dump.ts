@@ -5,8 +5,8 @@ import { CorruptStoreError } from '../../errors.ts'
 import { canonicalPath } from '../../lock/lock-file.ts'
 import { closeLocked } from '../../os/flock.ts'
 import { keepCopyAside, replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
+import { piecesOf } from '../../store/snapshot.ts'
 import { type Finding, findingText, OF_A_CRASH, READABLE } from './finding.ts'
-import { piecesOf } from './source.ts'
 import { readStore, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
 
 export interface DumpOptions {
@@ -62,6 +62,7 @@ export async function restore(file: StoreFile, from: string): Promise<void> {
   const { findings, content } = await file.format.inspect(read.source)
   const damage = findings.filter(({ what }) => what !== 'unterminated' && !READABLE.has(what))
   if (!content || damage.length > 0) throw damaged(source, 'restored', file.format.name, damage)
+  file.format.requireRestorable?.(file.path)
   await file.tryOn?.(content)
   let aside: string | undefined
   let inode: number | undefined

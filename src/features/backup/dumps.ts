@@ -1,8 +1,12 @@
 import { resolve } from 'node:path'
 import { requireKnown } from '../../arguments.ts'
 import { StoreIoError } from '../../errors.ts'
-import type { Copyable } from './copyable.ts'
+import type { OpenOptions } from '../../store/options.ts'
+import type { Pipeline } from '../../store/pipeline.ts'
+import type { Snapshot, Source } from '../../store/snapshot.ts'
 import { DUMP_NAMES, type DumpOptions, dump, restore } from './dump.ts'
+import type { FileFormat } from './file-format.ts'
+import { readStore, type StoreFile } from './store-file.ts'
 
 export type { DumpOptions }
 
@@ -27,19 +31,55 @@ export interface Dumps {
   restore(path: string): Promise<void>
 }
 
-/** The two doors of a store, over what its kind offers. */
-export function dumps({ file, queue, refresh }: Copyable): Dumps {
+/** What an open store gives for its file as a whole; what it leaves out is done as its file format says. */
+export interface BackupSource {
+  readonly queue: Pipeline
+  /** All of the store at one moment, read under the shared lock. @throws StoreIoError where there is no file */
+  snapshot?(): Promise<Snapshot>
+  /** Makes memory equal to the file. */
+  reload?(): Promise<void>
+  /** Called before a restore with the new content. @throws where the store could not load it */
+  tryOn?(content: Source): Promise<void>
+}
+
+const STEP = { isInternal: true }
+
+/**
+ * `Dumps` of an open store.
+ * @param path the real one of the data file that the queue's operations work on
+ * @param formatOf asked when it is needed: few programs load what is behind it
+ */
+export function dumps(
+  path: string,
+  { lock, timeoutMs }: OpenOptions,
+  source: BackupSource,
+  formatOf: () => FileFormat,
+): Dumps {
+  const { queue } = source
+  const fileOf = (): StoreFile => {
+    const format = formatOf()
+    const read = () => queue.push('shared', () => readStore(path, format), { ...STEP, kind: 'transaction' })
+    return {
+      path,
+      lock,
+      timeoutMs,
+      format,
+      read: () => source.snapshot?.() ?? read(),
+      tryOn: async (content) => source.tryOn?.(content),
+    }
+  }
   return {
-    dump: async (path, options) => {
+    dump: async (to, options) => {
       requireKnown(options, DUMP_NAMES)
-      const to = resolved(path)
-      return queue.beside('shared', { name: 'dump', args: [path, options] }, () => dump(file, to, options))
+      const target = resolved(to)
+      const call = { name: 'dump', args: [to, options] }
+      return queue.beside('shared', call, () => dump(fileOf(), target, options))
     },
-    restore: (path) => {
-      const from = resolved(path)
-      return queue.beside('exclusive', { name: 'restore', args: [path] }, async () => {
-        await restore(file, from)
-        await refresh()
+    restore: (from) => {
+      const origin = resolved(from)
+      return queue.beside('exclusive', { name: 'restore', args: [from] }, async () => {
+        await restore(fileOf(), origin)
+        await (source.reload?.() ?? queue.push('shared', () => {}, STEP))
       })
     },
   }

@@ -1,5 +1,5 @@
+import type { Snapshot, Source } from '../../store/snapshot.ts'
 import type { Finding } from './finding.ts'
-import type { Source } from './source.ts'
 
 /** What a look at all bytes of a data file says. */
 export interface Inspection {
@@ -8,13 +8,6 @@ export interface Inspection {
   readonly content: Source | undefined
   /** What `content` leaves out. */
   readonly removed: Source
-}
-
-/** All of a data file at one moment. */
-export interface Content extends Disposable {
-  readonly source: Source
-  /** The file's permission bits. */
-  readonly mode: number
 }
 
 /** What was found beside a data file, and where that is kept of it which was put aside. */
@@ -37,7 +30,7 @@ export interface FileFormat {
    */
   endOf?(source: Source): Promise<number>
   /** Reads the store, what lies beside the file included, under the shared lock; left out where that is the file. */
-  read?(path: string): Promise<Content>
+  read?(path: string): Promise<Snapshot>
   /** What is wrong with what belongs to the file and lies beside it. */
   beside?(path: string): Promise<Finding[]>
   /**
@@ -45,6 +38,8 @@ export interface FileFormat {
    * aside.
    */
   settle?(path: string): Promise<Settled>
+  /** @throws TypeError where nobody can tell whether a dump is whole, so that none is restored */
+  requireRestorable?(path: string): void
   /** Marks a dump, so that one that was cut short afterwards is recognised; left out where that shows by itself. */
   seal?(content: Source): Promise<Source>
 }

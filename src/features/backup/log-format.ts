@@ -1,41 +1,17 @@
+import type {
+  InspectLines,
+  LineCoder,
+  LineInspector,
+  LineProblem,
+  LogLine,
+  Place,
+} from '../../store/adapter.ts'
 import { type Batch, type Ending, scanFile } from '../../store/log/scan.ts'
-import { type LineCoder, type Place, UNIT_ID } from '../../store/log/units.ts'
+import { UNIT_ID } from '../../store/log/units.ts'
+import { bytesSource, type Source, Spliced } from '../../store/snapshot.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
 import { readSeal, seal } from './seal.ts'
-import { bytesSource, type Source, Spliced } from './source.ts'
-
-/** A line of a log that is a record, or should be one. */
-export interface LogLine extends Place {
-  /** Decoded, without the spaces that tell where a unit ends. */
-  readonly text: string
-}
-
-/** What is wrong with some lines of a log. */
-export interface LineProblem {
-  readonly what: 'unreadable-line' | 'duplicate-key' | 'twin-id'
-  readonly message: string
-  readonly mend: string
-  /** Where it shows. */
-  readonly at: Place
-  /** Without these lines it is gone. */
-  readonly without: readonly Place[]
-  /** The records that can be read of such a line, as lines. */
-  readonly instead?: readonly string[] | undefined
-}
-
-/** Looks through a file once more. */
-export type EachLine = (visit: (line: LogLine) => void) => Promise<void>
-
-/** Looks at the lines of one file, from its first to its last; all of them are of complete units. */
-export interface LineInspector {
-  add(line: LogLine): LineProblem | undefined
-  /** What shows only when all of them are known. */
-  finish(eachLine: EachLine): Promise<readonly LineProblem[]>
-}
-
-/** What a store makes of its lines. */
-export type InspectLines = () => LineInspector
 
 /** For a store that says no more of its lines. */
 export const inspectJsonLines: InspectLines = () => ({

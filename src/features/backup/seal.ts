@@ -1,6 +1,6 @@
 import { zlib } from '../../os/modules.ts'
-import type { LineCoder } from '../../store/log/units.ts'
-import { bytesSource, piecesOf, type Source, Spliced } from './source.ts'
+import type { LineCoder } from '../../store/adapter.ts'
+import { bytesSource, piecesOf, type Source, Spliced } from '../../store/snapshot.ts'
 
 /**
  * The first line of a dumped log: how long what follows is, and its checksum. Units end at multiples of 4096 bytes, and so

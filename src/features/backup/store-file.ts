@@ -1,14 +1,12 @@
-import { constants, existsSync, fstatSync } from 'node:fs'
-import { CorruptStoreError, errnoOf, type LockMode, StoreIoError } from '../../errors.ts'
+import { existsSync } from 'node:fs'
+import type { LockMode } from '../../errors.ts'
 import { PsLock } from '../../lock/lock.ts'
 import { isReadOnlyFolder } from '../../lock/lock-file.ts'
-import { closeQuietly, orClose } from '../../os/flock.ts'
-import { readNow } from '../../os/io.ts'
-import { openFile } from '../../os/open-files.ts'
-import { replaceFile, storeFailure } from '../../os/replace.ts'
-import { DataFile, exclusiveToWrite, requireReadable, untilUnsplit } from '../../store/data-file.ts'
-import type { Content, FileFormat, Settled } from './file-format.ts'
-import { allOf, bytesSource, fileSource, piecesOf, type Source, Spliced } from './source.ts'
+import { replaceFile } from '../../os/replace.ts'
+import { DataFile, exclusiveToWrite, untilUnsplit } from '../../store/data-file.ts'
+import type { Snapshot } from '../../store/snapshot.ts'
+import { fileSource, piecesOf, readSnapshot, type Source } from '../../store/snapshot.ts'
+import type { FileFormat, Settled } from './file-format.ts'
 
 /** A data file, its lock, and what it must look like. */
 export interface StoreFile {
@@ -18,7 +16,7 @@ export interface StoreFile {
   readonly timeoutMs: number
   readonly format: FileFormat
   /** Reads it under the shared lock. @throws StoreIoError where there is none */
-  read(): Promise<Content>
+  read(): Promise<Snapshot>
   /** Called before a restore with the new content. @throws where the store could not load it */
   tryOn?(content: Source): Promise<void>
 }
@@ -39,100 +37,8 @@ export async function shared<T>(lock: PsLock, run: () => Promise<T>): Promise<T>
 }
 
 /** The store in a file. Called under its lock. @throws StoreIoError */
-export function readStore(path: string, format: FileFormat): Promise<Content> {
-  return format.read ? format.read(path) : readFile(path, format)
-}
-
-/**
- * A file as it is now. Called under its lock.
- * @param format of one that can be read later as well: what is not complete yet is read now, since the next writer mends it
- * @throws StoreIoError
- */
-export async function readFile(path: string, format?: Pick<FileFormat, 'endOf'>): Promise<Content> {
-  const written = openWhole(path)
-  if (format?.endOf) return contentOf(path, written, (source) => format.endOf?.(source) ?? 0)
-  using content = opened(path, written)
-  const { source, mode } = content
-  return { source: bytesSource(await allOf(source)), mode, [Symbol.dispose]() {} }
-}
-
-/**
- * An open log, to be read without the lock.
- * @param endOf where what is complete ends
- * @throws StoreIoError
- */
-export async function contentOf(
-  path: string,
-  written: Written,
-  endOf: (source: Source) => Promise<number> | number,
-): Promise<Content> {
-  const content = opened(path, written)
-  try {
-    const { source } = content
-    const end = await endOf(source)
-    const rest = await source.read(end, source.length - end)
-    return { ...content, source: new Spliced().add(source, 0, end).add(bytesSource(rest)) }
-  } catch (error) {
-    content[Symbol.dispose]()
-    throw error
-  }
-}
-
-/** A file that was opened, and how long it was then. A later rename does not take it away. */
-export interface Written {
-  readonly fd: number
-  readonly length: number
-  readonly mode: number
-}
-
-/** @throws StoreIoError */
-export function openWhole(path: string): Written {
-  try {
-    const fd = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const found = orClose(fd, () => fstatSync(fd))
-    // A FIFO would pass for an empty file.
-    if (!found.isFile()) {
-      closeQuietly(fd)
-      throw new CorruptStoreError(`${path} is not a regular file and cannot be a data file`, { path })
-    }
-    return { fd, length: found.size, mode: found.mode & 0o777 }
-  } catch (error) {
-    throw readingFailed(path, error)
-  }
-}
-
-function opened(path: string, { fd, length, mode }: Written): Content {
-  const { read } = fileSource(fd, length)
-  const source: Source = {
-    length,
-    async read(position, wanted) {
-      try {
-        return await read(position, wanted)
-      } catch (error) {
-        throw readingFailed(path, error)
-      }
-    },
-  }
-  return { source, mode, [Symbol.dispose]: () => closeQuietly(fd) }
-}
-
-/** As `readFile`, blocking the thread: for what is beside a data file. */
-export function readWholeNow(path: string): Buffer {
-  const { fd, length } = openWhole(path)
-  try {
-    requireReadable(path, length)
-    return readNow(fd, 0, length)
-  } catch (error) {
-    throw readingFailed(path, error)
-  } finally {
-    closeQuietly(fd)
-  }
-}
-
-/** What reading a file, which must be there, failed with. */
-export function readingFailed(path: string, cause: unknown): Error {
-  if (errnoOf(cause) !== 'ENOENT') return storeFailure(path, 'read', cause)
-  return new StoreIoError(`cannot read ${path}: there is no such file (ENOENT).`, { path, cause })
+export function readStore(path: string, format: FileFormat): Promise<Snapshot> {
+  return format.read ? format.read(path) : readSnapshot(path, format.endOf)
 }
 
 /**

@@ -1,9 +1,9 @@
-import { constants, isUtf8 } from 'node:buffer'
+import { isUtf8 } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
-import { asError, errnoOf } from '../../errors.ts'
+import { allOf, bytesSource } from '../../store/snapshot.ts'
+import { BYTE_ORDER_MARK, failureOf, placeOf, positionOf, TOO_LARGE, textOf } from '../../store/text/text.ts'
 import type { FileFormat, Inspection } from './file-format.ts'
 import type { Finding } from './finding.ts'
-import { allOf, bytesSource } from './source.ts'
 
 const NOTHING = bytesSource(Buffer.alloc(0))
 const RESTORE = 'Restore a dump of it.'
@@ -22,6 +22,12 @@ export function unreadText(name: string): FileFormat {
   return {
     ...textFormat(name, () => {}),
     inspect: async (source) => ({ findings: [], content: source, removed: NOTHING }),
+    requireRestorable: (path) => {
+      throw new TypeError(
+        `restore() of ${path}: the store's own adapter reads and writes this file, so nobody else can tell whether a dump is ` +
+          'whole. Copy the dump over the file inside lock.exclusive(), then call read().',
+      )
+    },
   }
 }
 
@@ -69,78 +75,6 @@ function inspectText(name: string, parse: (text: string) => unknown, bytes: Buff
   })
 }
 
-/** Some editors write it at the beginning of a file. */
-export const BYTE_ORDER_MARK = '\ufeff'
-
-/** What is said of more than one string of JavaScript holds: 2 ** 29 - 24 characters (V8, 64 bit). */
-export const TOO_LARGE: string = `it is too large for one text in Node.js (${Math.round(constants.MAX_STRING_LENGTH / 2 ** 20)} MB)`
-
-/** The text of bytes that are UTF-8; undefined where they are too many for one string. */
-export function textOf(bytes: Buffer): string | undefined {
-  try {
-    return bytes.toString()
-  } catch (error) {
-    if (isTooLong(error)) return undefined
-    throw error
-  }
-}
-
-/** Whether a string would have been longer than one can be: of bytes that were decoded, or of JSON. */
-export function isTooLong(error: unknown): boolean {
-  return errnoOf(error) === 'ERR_STRING_TOO_LONG' || /^RangeError: Invalid string length/.test(String(error))
-}
-
 function hopeless(finding: Finding): Inspection {
   return { findings: [finding], content: undefined, removed: NOTHING }
-}
-
-function failureOf(parse: (text: string) => unknown, text: string): Error | undefined {
-  try {
-    parse(text)
-    return undefined
-  } catch (error) {
-    return asError(error)
-  }
-}
-
-/**
- * JSON.parse says in its message where it stopped, but not of an unexpected token: that is the end of the shortest
- * beginning that has one.
- */
-function positionOf(parse: (text: string) => unknown, { message }: Error, text: string): number | undefined {
-  const found = /position (\d+)/.exec(message)?.[1]
-  if (found !== undefined) return Number(found)
-  if (/end of JSON input/.test(message)) return text.length
-  if (!NO_POSITION.test(message)) return undefined
-  let [without, having] = [0, text.length]
-  while (having - without > 1) {
-    const middle = (without + having) >> 1
-    if (NO_POSITION.test(failureOf(parse, text.slice(0, middle))?.message ?? '')) having = middle
-    else without = middle
-  }
-  return without
-}
-
-const NO_POSITION = /is not valid JSON/
-
-interface Place {
-  /** From 1. */
-  readonly line: number
-  /** From 0. */
-  readonly byte: number
-}
-
-/** Where in a text its parser stopped; undefined where that does not show. */
-export function failurePlace(
-  parse: (text: string) => unknown,
-  failure: Error,
-  text: string,
-): Place | undefined {
-  const position = positionOf(parse, failure, text)
-  return position === undefined ? undefined : placeOf(text, position)
-}
-
-function placeOf(text: string, position: number): Place {
-  const before = text.slice(0, position)
-  return { line: before.split('\n').length, byte: Buffer.byteLength(before) }
 }

@@ -1,12 +1,6 @@
 import type { LockMode } from '../../errors.ts'
 import type { AcquireOptions } from '../../lock/options.ts'
 
-/** A call of one of the store's methods. */
-export interface Call {
-  readonly name: string
-  readonly args: readonly unknown[]
-}
-
 /** What is known of an operation before it runs. */
 export interface HookEvent extends AcquireOptions {
   /**

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { show } from '../../arguments.ts'
+import type { StoredRecord } from '../../store/adapter.ts'
 import { isObject } from '../../store/json/values.ts'
-import type { StoredRecord } from './rows.ts'
 import type { Shape } from './schema.ts'
 
 /** What is asked of records, checked. */

@@ -1,12 +1,12 @@
 import { crypto } from '../../os/modules.ts'
+import type { StoredRecord, TableStorage } from '../../store/adapter.ts'
 import { cloneTree, isObject } from '../../store/json/values.ts'
-import type { StoredRecord, TableRows } from './rows.ts'
 import { Shape } from './schema.ts'
 import type { Pending } from './schema-file.ts'
 
 /** Copies of a table's records. @throws SchemaError where something else is there */
 export async function readRecords<S>(
-  rows: TableRows<S>,
+  rows: TableStorage<S>,
   tx: S,
   shape: Shape,
   id?: string,
@@ -23,7 +23,7 @@ export async function readRecords<S>(
  * @throws SchemaError where a record cannot be made to fit
  */
 export async function migrate<S>(
-  rows: TableRows<S>,
+  rows: TableStorage<S>,
   tx: S,
   path: string,
   pending: Pending,

@@ -1,7 +1,7 @@
 import { type OptionNames, optionNames, requireKnown, show } from '../../arguments.ts'
 import { SchemaError, type SchemaErrorDetails } from '../../errors.ts'
+import type { StoredRecord } from '../../store/adapter.ts'
 import { cloneTree, getOwn, isObject } from '../../store/json/values.ts'
-import type { StoredRecord } from './rows.ts'
 import type { FieldType } from './types.ts'
 
 /** A field as the schema file keeps it. */

@@ -6,11 +6,11 @@ import type { PsLock } from '../../lock/lock.ts'
 import { sync, syncNames } from '../../os/io.ts'
 import { openFile } from '../../os/open-files.ts'
 import { storeFailure } from '../../os/replace.ts'
+import type { TableStorage } from '../../store/adapter.ts'
 import { exclusiveToWrite } from '../../store/data-file.ts'
 import type { Pipeline } from '../../store/pipeline.ts'
 import type { TransactionsOf } from '../../store/transaction.ts'
 import { migrate } from './migration.ts'
-import type { TableRows } from './rows.ts'
 import type { TableSchema } from './schema.ts'
 import { type Pending, SchemaFile, type Schemas } from './schema-file.ts'
 import { StoreTable } from './table.ts'
@@ -35,7 +35,7 @@ export interface StoreTables<S> {
 const TABLE_NAME = /^[A-Za-z][\w-]*$/
 
 /** @param rows undefined: the adapter declares none, and there are no tables */
-export function storeTables<S>(store: TableStore, rows: TableRows<S> | undefined): StoreTables<S> {
+export function storeTables<S>(store: TableStore, rows: TableStorage<S> | undefined): StoreTables<S> {
   const tables = rows && new Tables(store, rows)
   const table = <R extends object, D extends keyof R>(
     name: string,
@@ -61,11 +61,11 @@ export function noTables(): never {
 /** The tables of one store: their schemas, and how those change. `S` is what the callback of a transaction is given. */
 export class Tables<S> {
   readonly path: string
-  readonly rows: TableRows<S>
+  readonly rows: TableStorage<S>
   readonly #store: TableStore
   readonly #file: SchemaFile
 
-  constructor(store: TableStore, rows: TableRows<S>) {
+  constructor(store: TableStore, rows: TableStorage<S>) {
     this.path = store.path
     this.rows = rows
     this.#store = store

@@ -1,12 +1,9 @@
 import { requireFunction } from '../../arguments.ts'
 import type { LockMode } from '../../errors.ts'
-import { type Copyable, copyable } from '../../features/backup/copyable.ts'
-import { textFormat, unreadText } from '../../features/backup/text-format.ts'
-import type { Call } from '../../features/hooks/hook.ts'
 import { type AcquireOptions, joins } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from '../../os/steps.ts'
-import type { BlockingTreeSession, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
+import type { BlockingTreeSession, Call, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { readFailure } from '../data-file.ts'
 import { type Commit, type Engine, notSynced } from '../engine.ts'
 import type { Issued } from '../operation.ts'
@@ -15,7 +12,6 @@ import { Pipeline } from '../pipeline.ts'
 import { Scope } from '../scope.ts'
 import type { TransactionOptions } from '../transaction.ts'
 import { BlockingCalls } from './blocking.ts'
-import { journaled } from './journal/closed.ts'
 import { hasJournal } from './journal/format.ts'
 import { RecordedTree } from './journal/recorded-tree.ts'
 import { LiveTree, type Snapshot } from './live-tree.ts'
@@ -72,7 +68,6 @@ interface Done {
  * storage, works on a copy, and after the write, in one synchronous step, patches the live tree in place.
  */
 export class JsonEngine implements TreeSession, Engine {
-  readonly copyable: Copyable
   readonly queue: Pipeline
   /** Grows with every operation that changes something; what is undone is taken back. */
   revision = 0
@@ -105,13 +100,6 @@ export class JsonEngine implements TreeSession, Engine {
       this.#tree = tree
       this.#blocking = new BlockingCalls(path, options.lock, this, tree)
     }
-    this.copyable = copyable(path, options, this.queue, {
-      format: format.io ? unreadText(format.name) : journaled(textFormat(format.name, format.parse), format),
-      refresh: () => this.#read({ isInternal: true }),
-      tryOn: async () => {
-        if (format.io) throw notChecked(path)
-      },
-    })
   }
 
   /** What the caller's code works on: the copy of its edit, else what is in memory. */
@@ -124,6 +112,11 @@ export class JsonEngine implements TreeSession, Engine {
     throw new TypeError(
       `${this.#path}: a store whose calls are synchronous keeps no journal: leave out \`journal\`, or use its asynchronous form`,
     )
+  }
+
+  /** Makes memory equal to the file, which was replaced. */
+  reload(): Promise<void> {
+    return this.#read({ isInternal: true })
   }
 
   async read(): Promise<void> {
@@ -411,11 +404,4 @@ export class JsonEngine implements TreeSession, Engine {
   settleNow(): void {
     if (!this.#storage.isSynced) runBlocking(this.#storage.sync(BLOCKING))
   }
-}
-
-function notChecked(path: string): TypeError {
-  return new TypeError(
-    `restore() of ${path}: the store's own adapter reads and writes this file, so nobody else can tell whether a dump is ` +
-      'whole. Copy the dump over the file inside lock.exclusive(), then call read().',
-  )
 }

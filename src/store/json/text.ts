@@ -1,6 +1,6 @@
 import { asError, CorruptStoreError, StoreIoError } from '../../errors.ts'
-import { BYTE_ORDER_MARK, failurePlace, isTooLong, TOO_LARGE } from '../../features/backup/text-format.ts'
 import type { TreeFormat } from '../adapter.ts'
+import { BYTE_ORDER_MARK, failurePlace, isTooLong, TOO_LARGE } from '../text/text.ts'
 import type { Tree } from './values.ts'
 
 /** The tree that a data file holds. @throws CorruptStoreError that says where it stops to be one */

@@ -1,21 +1,20 @@
 import { LockLostError, type LockMode } from '../../errors.ts'
-import { type Copyable, copyable, readWritten } from '../../features/backup/copyable.ts'
-import { inspectJsonLines, logFormat } from '../../features/backup/log-format.ts'
 import { lockInternals } from '../../lock/lock.ts'
 import { storeFailure } from '../../os/replace.ts'
-import type { LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
+import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
 import { untilUnsplit } from '../data-file.ts'
 import { type Commit, type Engine, removalInTransaction } from '../engine.ts'
 import type { OpenLogOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
 import { callListener } from '../scope.ts'
+import { readSnapshot, type Snapshot } from '../snapshot.ts'
 import { type Transacting, transacting } from '../transaction.ts'
 import { WriteSet } from '../write-set.ts'
 import { Compaction } from './compaction.ts'
 import { LogFile } from './log-file.ts'
 import { CorruptionMonitor, LogReader, type Taken } from './log-reader.ts'
 import { LogWriter } from './log-writer.ts'
-import { isThrownByHook, type LineCoder } from './units.ts'
+import { isThrownByHook } from './units.ts'
 
 /** Off for tests of the general path alone. */
 const IS_STRAIGHT = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
@@ -37,7 +36,6 @@ export class LogEngine implements LogSession, Engine {
   readonly look: Transacting<void>['look']
   readonly #writeSet = new WriteSet(() => this.distrustMemory())
   readonly #attach: () => LogMemory
-  copyable!: Copyable
   #file!: LogFile
   #memory!: LogMemory
   #health!: CorruptionMonitor
@@ -60,7 +58,7 @@ export class LogEngine implements LogSession, Engine {
   }
 
   /** Wires the store to this session. Apart from the constructor, so that the adapter may already use the session. */
-  start(): void {
+  start(): LogMemory {
     this.#memory = this.#attach()
     this.#file = new LogFile(this.path, this.#memory.fileMode, this.#options.durability === 'disk')
     this.#health = new CorruptionMonitor(
@@ -88,13 +86,7 @@ export class LogEngine implements LogSession, Engine {
       },
       this.#options.compaction === 'manual',
     )
-    this.copyable = copyable(this.path, this.#options, this.queue, {
-      format: logFormat('log', this.#memory.inspect ?? inspectJsonLines, async () => {
-        await this.#prepare()
-        return this.#memory.coder
-      }),
-      read: () => readWritten(this.path, this.queue, () => this.#file.end),
-    })
+    return this.#memory
   }
 
   get running(): LockMode | undefined {
@@ -213,6 +205,17 @@ export class LogEngine implements LogSession, Engine {
     else await this.#writer.rewrite()
   }
 
+  /**
+   * Everything written so far. What was complete under the lock is never changed again, nor taken away from a
+   * descriptor: so it is read when the lock is free.
+   */
+  snapshot(): Promise<Snapshot> {
+    return this.queue.push('shared', () => readSnapshot(this.path, () => this.#file.end), {
+      isInternal: true,
+      kind: 'transaction',
+    })
+  }
+
   get endsTorn(): boolean {
     return this.#reader.isTorn
   }
@@ -251,7 +254,7 @@ export class LogEngine implements LogSession, Engine {
 
   async #refresh(mode: LockMode, isLocked: boolean): Promise<Taken> {
     try {
-      await this.#prepare()
+      await this.prepare()
       if (this.#mustReload) this.#file.forget()
       const unread = await untilUnsplit(this.timeoutMs, () => this.#file.view.unread(mode))
       if (unread.kind === 'none') return 'all'
@@ -334,7 +337,8 @@ export class LogEngine implements LogSession, Engine {
     this.#compaction.passed()
   }
 
-  async #prepare(): Promise<void> {
+  /** Afterwards the user's serialization hooks are known. */
+  async prepare(): Promise<void> {
     if (!this.#prepared) await this.#memory.prepare?.()
     this.#prepared = true
   }

@@ -2,11 +2,11 @@ import { CorruptStoreError, type LockMode } from '../../errors.ts'
 import { PIECE_BYTES } from '../../os/io.ts'
 import { zlib } from '../../os/modules.ts'
 import { keepAside } from '../../os/replace.ts'
-import type { Loading, LogMemory } from '../adapter.ts'
+import type { LineCoder, Loading, LogMemory, Place } from '../adapter.ts'
 import type { LogFile, Unread } from './log-file.ts'
 import { REMEMBERED_BYTES } from './log-position.ts'
 import { type Batch, type Ending, type ReadBytes, scanFile, scanUnits } from './scan.ts'
-import { type LineCoder, NEWLINE, type Place } from './units.ts'
+import { NEWLINE } from './units.ts'
 
 /**
  * What came of reading the file: memory has all of it; the same, but for a last line without its line feed, so that the whole

@@ -1,21 +1,14 @@
 import { LockLostError } from '../../errors.ts'
 import { PIECE_BYTES, type Written } from '../../os/io.ts'
 import { storeFailure } from '../../os/replace.ts'
-import type { LogMemory } from '../adapter.ts'
+import type { LineCoder, LogMemory } from '../adapter.ts'
 import { type Commit, notSynced } from '../engine.ts'
 import type { Durability } from '../options.ts'
 import { callListener } from '../scope.ts'
 import type { Segment, WriteSet } from '../write-set.ts'
 import type { LogFile } from './log-file.ts'
 import type { CorruptionMonitor } from './log-reader.ts'
-import {
-  encodeUnit,
-  encodeUnits,
-  encodeUnitsWith,
-  isThrownByHook,
-  type LineCoder,
-  type Units,
-} from './units.ts'
+import { encodeUnit, encodeUnits, encodeUnitsWith, isThrownByHook, type Units } from './units.ts'
 
 /** What a writer works with. */
 export interface WriterParts {

@@ -1,14 +1,13 @@
 import { constants, isUtf8 } from 'node:buffer'
 import { PIECE_BYTES } from '../../os/io.ts'
 import { zlib } from '../../os/modules.ts'
+import type { LineCoder, Place } from '../adapter.ts'
 import {
   bodyLines,
   CLOSING,
   countFeeds,
-  type LineCoder,
   NEWLINE,
   OPENING,
-  type Place,
   placesIn,
   plainLines,
   reader,

@@ -1,5 +1,6 @@
 import { constants, isUtf8 } from 'node:buffer'
 import { zlib } from '../../os/modules.ts'
+import type { LineCoder, Place } from '../adapter.ts'
 
 /**
  * Units: what an append log gains in one piece. One write(2) is not atomic: kill -9 cut 54 of 60 writes of 400 KB,
@@ -22,14 +23,6 @@ export const SPACE: number = 32
 export const UNIT_ID = '$$pslock'
 export const CLOSING: string = `{"$$deleted":true,"_id":"${UNIT_ID}"}`
 export const OPENING: RegExp = /^\{"_id":"\$\$pslock","\$\$unit":\{"bytes":(\d+),"crc":(\d+)\}\}$/
-
-/** The user's serialization hooks, if any: a line as JSON <-> a line as it stands in the file. */
-export interface LineCoder {
-  encode(line: string): Promise<string>
-  decode(line: string): Promise<string>
-  /** What a hook has thrown last: it is the user's, and is passed on as it is. */
-  readonly thrown?: { readonly error: unknown } | undefined
-}
 
 /** Whether a hook of the user's has thrown this. */
 export function isThrownByHook(coder: LineCoder | undefined, error: unknown): boolean {
@@ -110,16 +103,6 @@ export async function encodeUnitWith(
   const opening = `{"_id":"${UNIT_ID}","$$unit":{"bytes":${body.length},"crc":${zlib().crc32(body)}}}`
   const text = `${await coder.encode(opening)}\n${body.toString()}${await coder.encode(CLOSING)}\n`
   return Buffer.from(text)
-}
-
-/** Where a line stands. */
-export interface Place {
-  /** From 1, counted from where the scan began. */
-  readonly line: number
-  /** In the file, from 0. */
-  readonly byte: number
-  /** Without its line feed. */
-  readonly length: number
 }
 
 /**

@@ -1,16 +1,13 @@
 import { show } from '../../arguments.ts'
 import type { LockMode } from '../../errors.ts'
-import { type Copyable, copyable } from '../../features/backup/copyable.ts'
-import { allOf } from '../../features/backup/source.ts'
-import { textFormat } from '../../features/backup/text-format.ts'
-import type { Call } from '../../features/hooks/hook.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { runSteps, WAITING } from '../../os/steps.ts'
-import type { ImageAdapter } from '../adapter.ts'
+import type { Call, ImageAdapter } from '../adapter.ts'
 import { readFailure, untilUnsplit } from '../data-file.ts'
 import type { Commit, Engine } from '../engine.ts'
 import type { OpenOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
+import { allOf, type Source } from '../snapshot.ts'
 import { type Transacting, transacting } from '../transaction.ts'
 import { TextFile } from './text-file.ts'
 
@@ -26,7 +23,6 @@ export class TextEngine<S extends object> implements Engine {
   readonly #isDurable: boolean
   readonly queue: Pipeline
   readonly doors: Transacting<void>
-  readonly copyable: Copyable
   /** What the file holds; undefined: there is none, or it was not read yet. */
   #saved: string | undefined
   /** What the operations of this pass have made of it. */
@@ -42,11 +38,6 @@ export class TextEngine<S extends object> implements Engine {
     this.#isDurable = options.durability === 'disk'
     this.queue = new Pipeline(options.lock, this)
     this.doors = transacting(this.queue)
-    this.copyable = copyable(path, options, this.queue, {
-      // What its texts look like is known to the store alone, which is asked in `tryOn`.
-      format: textFormat(adapter.name, () => {}),
-      tryOn: async (content) => this.#tryOn((await allOf(content)).toString()),
-    })
   }
 
   get revision(): number {
@@ -135,7 +126,8 @@ export class TextEngine<S extends object> implements Engine {
   }
 
   /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */
-  async #tryOn(text: string): Promise<void> {
+  async tryOn(content: Source): Promise<void> {
+    const text = (await allOf(content)).toString()
     const undo = new Error('undone on purpose')
     const load = () => {
       try {

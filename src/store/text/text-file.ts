@@ -1,11 +1,11 @@
 import { constants, isUtf8 } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
-import { TOO_LARGE, textOf } from '../../features/backup/text-format.ts'
 import type { PathStat } from '../../os/file-stat.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { FileCalls, Steps } from '../../os/steps.ts'
 import { DataFile } from '../data-file.ts'
+import { TOO_LARGE, textOf } from './text.ts'
 
 /** More cannot be one string, whatever the characters: one of its units takes three bytes at most. */
 const MOST_BYTES = 3 * constants.MAX_STRING_LENGTH

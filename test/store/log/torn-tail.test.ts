@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { CorruptStoreError } from '../../../src/errors.ts'
-import { allOf, bytesSource } from '../../../src/features/backup/source.ts'
+import { allOf, bytesSource } from '../../../src/store/snapshot.ts'
 import {
   idsOf,
   recordsOf,

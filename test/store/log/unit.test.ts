@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import type { LineCoder } from '../../../src/store/adapter.ts'
 import { scanUnits, scanUnitsWith } from '../../../src/store/log/scan.ts'
-import { encodeUnit, encodeUnitWith, type LineCoder } from '../../../src/store/log/units.ts'
+import { encodeUnit, encodeUnitWith } from '../../../src/store/log/units.ts'
 
 const BLOCK = 4096
 

@@ -1,4 +1,10 @@
-import { PIECE_BYTES, readRange } from '../../os/io.ts'
+import { constants, fstatSync } from 'node:fs'
+import { CorruptStoreError, errnoOf, StoreIoError } from '../errors.ts'
+import { closeQuietly, orClose } from '../os/flock.ts'
+import { PIECE_BYTES, readNow, readRange } from '../os/io.ts'
+import { openFile } from '../os/open-files.ts'
+import { storeFailure } from '../os/replace.ts'
+import { requireReadable } from './data-file.ts'
 
 /** Bytes that are read in pieces: those of a file, or what is put together of parts of others. */
 export interface Source {
@@ -97,4 +103,84 @@ export async function* piecesOf(source: Source): AsyncGenerator<Buffer, void, un
 /** All of it at once. */
 export async function allOf(source: Source): Promise<Buffer> {
   return source.read(0, source.length)
+}
+
+/** All of a data file at one moment. */
+export interface Snapshot extends Disposable {
+  readonly source: Source
+  /** The file's permission bits. */
+  readonly mode: number
+}
+
+/**
+ * A file as it is now. Called under its lock.
+ * @param endOf of a log, which is read later, without the lock: where what is complete ends. What is not complete yet is
+ * read now, since the next writer mends it.
+ * @throws StoreIoError
+ */
+export async function readSnapshot(
+  path: string,
+  endOf?: (source: Source) => Promise<number> | number,
+): Promise<Snapshot> {
+  const { fd, length, mode } = openWhole(path)
+  const file = fileSource(fd, length)
+  const source: Source = {
+    length,
+    async read(position, wanted) {
+      try {
+        return await file.read(position, wanted)
+      } catch (error) {
+        throw readingFailed(path, error)
+      }
+    },
+  }
+  try {
+    if (!endOf) {
+      const bytes = await allOf(source)
+      closeQuietly(fd)
+      return { source: bytesSource(bytes), mode, [Symbol.dispose]() {} }
+    }
+    const end = await endOf(source)
+    const rest = bytesSource(await source.read(end, length - end))
+    const whole = new Spliced().add(source, 0, end).add(rest)
+    return { source: whole, mode, [Symbol.dispose]: () => closeQuietly(fd) }
+  } catch (error) {
+    closeQuietly(fd)
+    throw error
+  }
+}
+
+/** An open file, and how long it was then. A later rename does not take it away. @throws StoreIoError */
+function openWhole(path: string): { fd: number; length: number; mode: number } {
+  try {
+    const fd = openFile(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const found = orClose(fd, () => fstatSync(fd))
+    // A FIFO would pass for an empty file.
+    if (!found.isFile()) {
+      closeQuietly(fd)
+      throw new CorruptStoreError(`${path} is not a regular file and cannot be a data file`, { path })
+    }
+    return { fd, length: found.size, mode: found.mode & 0o777 }
+  } catch (error) {
+    throw readingFailed(path, error)
+  }
+}
+
+/** As `readSnapshot`, blocking the thread: for what is beside a data file. */
+export function readWholeNow(path: string): Buffer {
+  const { fd, length } = openWhole(path)
+  try {
+    requireReadable(path, length)
+    return readNow(fd, 0, length)
+  } catch (error) {
+    throw readingFailed(path, error)
+  } finally {
+    closeQuietly(fd)
+  }
+}
+
+/** What reading a file, which must be there, failed with. */
+export function readingFailed(path: string, cause: unknown): Error {
+  if (errnoOf(cause) !== 'ENOENT') return storeFailure(path, 'read', cause)
+  return new StoreIoError(`cannot read ${path}: there is no such file (ENOENT).`, { path, cause })
 }

@@ -1,29 +1,30 @@
 import { existsSync, statSync } from 'node:fs'
-import type { LockMode } from '../../../errors.ts'
-import type { FileFormat } from '../../../features/backup/file-format.ts'
-import type { Finding } from '../../../features/backup/finding.ts'
-import { bytesSource } from '../../../features/backup/source.ts'
-import { readFile, readWholeNow } from '../../../features/backup/store-file.ts'
-import { storeFailure } from '../../../os/replace.ts'
-import { runSteps, WAITING } from '../../../os/steps.ts'
-import type { TreeFormat } from '../../adapter.ts'
-import { Storage } from '../storage.ts'
-import { treeText } from '../text.ts'
-import type { Tree } from '../values.ts'
-import { entriesOf, hashOf, hasJournal, isJournal, journalOf, relationTo } from './format.ts'
-import { isMarked, journalGone, putAside, unmark } from './mismatch.ts'
-
-/**
- * What stores without a journal of their own, and the command line, do about one that is there. All of it is called under
- * the lock of the data file.
- */
+import type { LockMode } from '../../errors.ts'
+import { storeFailure } from '../../os/replace.ts'
+import { runSteps, WAITING } from '../../os/steps.ts'
+import type { TreeFormat } from '../../store/adapter.ts'
+import {
+  entriesOf,
+  hashOf,
+  hasJournal,
+  isJournal,
+  journalOf,
+  relationTo,
+} from '../../store/json/journal/format.ts'
+import { isMarked, journalGone, putAside, unmark } from '../../store/json/journal/mismatch.ts'
+import { Storage } from '../../store/json/storage.ts'
+import { treeText } from '../../store/json/text.ts'
+import type { Tree } from '../../store/json/values.ts'
+import { bytesSource, readSnapshot, readWholeNow } from '../../store/snapshot.ts'
+import type { FileFormat } from './file-format.ts'
+import type { Finding } from './finding.ts'
 
 /** A format of files that may have journals. */
 export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
   return {
     ...format,
     read: async (path) => {
-      const content = await readFile(path)
+      const content = await readSnapshot(path)
       if (!hasJournal(path)) {
         if (isWithoutJournal(path)) throw journalGone(path)
         return content
