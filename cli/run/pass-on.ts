@@ -19,7 +19,7 @@ export interface PassedOn extends Disposable {
 
 /** @param lock is held, in that mode */
 export function passOn(lock: PsLock, mode: LockMode): PassedOn {
-  const fd = lockInternals.entry(lock, mode).entry.passOn()
+  const fd = lockInternals.entry(lock, mode).entry.file.passOn?.()
   const room = fd === undefined || !canPassDescriptors || !hasLibc() ? undefined : openRoom(fd, mode)
   return {
     fd,

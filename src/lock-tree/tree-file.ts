@@ -75,7 +75,7 @@ export class RecordFile {
 
   /** Whether the path still names this file. */
   isCurrent(): boolean {
-    return this.#named.isCurrent
+    return this.#named.isCurrent === true
   }
 
   /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */

@@ -152,11 +152,12 @@ export class Arbiter {
   }
 
   unlock(): void {
-    this.file.unlock()
+    const { isInSlice } = this
     this.#held = false
+    this.file.unlock()
     if (this.file.isPassedOn) return
-    if (!this.isInSlice) this.#passOn()
-    else if (this.#waitQueue.isOpen && !this.#looking) {
+    if (!isInSlice) this.#passOn()
+    else if (this.#waitQueue.file.fd !== undefined && !this.#looking) {
       // When the event loop turns and there is no further operation, the rest of the slice is for others.
       this.#looking = true
       // Not unref'd: such an immediate does not run before something else wakes the event loop.
@@ -186,7 +187,7 @@ export class Arbiter {
   #beginSlice(mode: LockMode, sliceMs: number): void {
     this.#sliceEnd = performance.now() + sliceMs
     // Where nobody has ever waited there is nobody to tell.
-    if (!this.#waitQueue.isOpen) return
+    if (this.#waitQueue.file.fd === undefined) return
     // Readers let readers in; nobody need leave the lock to us any more.
     this.#announced = sliceMs > 0 && mode === 'exclusive'
     this.#waitQueue.reserve(this.#announced ? sliceMs : 0)

@@ -1,6 +1,6 @@
 import { requireFunction } from '../arguments.ts'
 import { ClosedError, type LockMode } from '../errors.ts'
-import type { Hold } from './hold.ts'
+import { type Hold, verify } from './hold.ts'
 
 /** Makes what `PsLock#acquire`, `tryAcquire` and `acquireSync` hand out. */
 export let handedOut: (hold: Hold) => HeldLock
@@ -54,7 +54,7 @@ export class HeldLock {
       thrown = error
       throw error
     } finally {
-      this.#hold.entry.verify()
+      verify(this.#hold.entry)
       done()
       this.#hold.requireKept(thrown)
     }

@@ -99,11 +99,6 @@ export function outsideHolds<T>(run: () => T): T {
   return shared.context.outside(run)
 }
 
-/** Whether anybody listens: checked before the event is made. */
-function isHeard(kind: EventKind): boolean {
-  return channels[kind].hasSubscribers
-}
-
 /** Tells the listeners. They run outside every hold, and what they throw is reported as uncaught, not thrown here. */
 function publish(kind: EventKind, event: LockEvent): void {
   outsideHolds(() => channels[kind].publish(event))
@@ -116,7 +111,7 @@ function publishFailure(
 ): void {
   const { signal, ...rest } = event
   const kind = error instanceof LockTimeoutError ? 'timeout' : signal?.aborted ? 'abort' : undefined
-  if (kind && isHeard(kind)) publish(kind, rest)
+  if (kind && channels[kind].hasSubscribers) publish(kind, rest)
 }
 
 /**
@@ -135,9 +130,10 @@ export class Hold {
   /** A store's own: it locks its data file besides, and is told there where the lock file does not protect it. */
   isOfStore = false
   #queue: LocalQueue | undefined
+  /** What went wrong with the lock under it. */
+  failure: PsLockError | undefined
   #accepted = 0
   #settled = false
-  #failure: PsLockError | undefined
   #abort: AbortController | undefined
   readonly #onEnded: (() => void)[] = []
 
@@ -147,8 +143,11 @@ export class Hold {
     this.mode = mode
     this.outer = outer
     this.acquiredAt = acquiredAt
-    entry.entered(this)
-    if (isHeard('acquire')) {
+    entry.holds.add(this)
+    // Readers share one lock: who joins those that have lost it has none.
+    if (entry.file.failure) this.fail(entry.file.failure)
+    if (!entry.noteTimer) entry.noteLater()
+    if (channels.acquire.hasSubscribers) {
       publish('acquire', { path: entry.path, mode, waitedMs, nested: outer !== undefined })
     }
   }
@@ -179,25 +178,21 @@ export class Hold {
       this.#abort = new AbortController()
       if (!this.#settled) this.entry.watch()
     }
-    if (this.#failure) this.#abort.abort(this.#failure)
+    if (this.failure) this.#abort.abort(this.failure)
     return this.#abort.signal
   }
 
   /** The lock was lost under this hold, or could not be given back. */
   fail(error: PsLockError): void {
     if (this.isOfStore) return
-    this.#failure ??= error
+    this.failure ??= error
     // Listeners are user code: they run outside of whatever hold the heartbeat was started in.
     if (this.#abort) outsideHolds(() => this.#abort?.abort(error))
   }
 
-  get isLost(): boolean {
-    return this.#failure !== undefined
-  }
-
   /** @throws what went wrong with the lock, together with what the callback has thrown, if it has */
   requireKept(thrown?: unknown): void {
-    const failure = this.#failure
+    const { failure } = this
     if (!failure) return
     if (thrown === undefined || thrown === failure) throw failure
     const { message, path } = failure
@@ -212,7 +207,7 @@ export class Hold {
    * @throws LockLostError, without running, where the lock is already lost
    */
   run<T>(run: () => T): T {
-    this.requireKept()
+    if (this.failure) this.requireKept()
     const frame: Frame = { hold: this, outer: shared.context.get() }
     return shared.context.run(frame, this, run)
   }
@@ -220,7 +215,7 @@ export class Hold {
   /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
   runToEnd<T>(run: () => T): T | Promise<Awaited<T>> {
     const value = this.run(run)
-    if (value instanceof Promise || !isThenable(value)) return value
+    if (value === undefined || value instanceof Promise || !isThenable(value)) return value
     return this.run(async (): Promise<Awaited<T>> => await value)
   }
 
@@ -241,13 +236,41 @@ export class Hold {
   }
 
   #finish(): void {
+    const { entry, mode, outer } = this
     shared.context.leave(this)
-    this.entry.left(this)
-    if (isHeard('release')) {
-      const heldMs = performance.now() - this.since
-      publish('release', { path: this.entry.path, mode: this.mode, heldMs, nested: this.outer !== undefined })
+    // What is beside a store's own lock of its data file loses nothing, see DataFile.
+    if (!this.isOfStore) verify(entry)
+    if (entry.isNoted && entry.holds.size === 1) entry.eraseNote()
+    ;(outer?.queue ?? entry.queue).leave()
+    // Not before: what fails while the lock is given back is the failure of this hold.
+    entry.holds.delete(this)
+    if (entry.holds.size === 0 && (entry.users === 0 || entry.watching)) entry.rest()
+    if (channels.release.hasSubscribers) {
+      publish('release', {
+        path: entry.path,
+        mode,
+        heldMs: performance.now() - this.since,
+        nested: outer !== undefined,
+      })
     }
     for (const ended of this.#onEnded) ended()
+  }
+}
+
+/**
+ * Looks whether the lock is still held; where it is not, every hold is told. A flock that is held stays held, but of a
+ * file that the path has left: a tmp cleaner, `git clean` or an `rm` has removed it, and others lock another one.
+ */
+export function verify({ path, file, holds }: LockEntry): void {
+  if (file.verify) file.verify()
+  else if (file.fd !== undefined && file.isCurrent === false) {
+    const error = new LockLostError(
+      `${path} was removed or replaced while it was held, so somebody else may have held the lock at the same time: ` +
+        'what was done under it was not protected. Look at the data, find out who removes lock files, or put this one ' +
+        'elsewhere with the lockPath option.',
+      { path },
+    )
+    for (const hold of holds) hold.fail(error)
   }
 }
 
@@ -288,7 +311,7 @@ export async function queueUp(
   const since = performance.now()
   const { path } = entry
   const nested = queue !== entry.queue
-  if (isHeard('wait')) publish('wait', { path, mode, nested })
+  if (channels.wait.hasSubscribers) publish('wait', { path, mode, nested })
   try {
     await queue.enter(mode, wait)
   } catch (error) {
@@ -328,7 +351,7 @@ export function queueUpBlocking(
   const { path } = entry
   const nested = queue !== entry.queue
   const since = performance.now()
-  if (isHeard('wait')) publish('wait', { path, mode, nested })
+  if (channels.wait.hasSubscribers) publish('wait', { path, mode, nested })
   try {
     for (;;) {
       const waitedMs = performance.now() - since
@@ -356,7 +379,7 @@ export function queueUpBlocking(
  * Takes the lock, inside `outer` if there is one, and runs with it. The hold ends before the promise settles.
  * @throws what the wait throws, LockUpgradeError, LockLostError once `run` has settled, and whatever `run` throws
  */
-export async function during<T>(
+export async function enter<T>(
   entry: LockEntry,
   outer: Hold | undefined,
   mode: LockMode,
@@ -379,9 +402,20 @@ export async function during<T>(
     } finally {
       const ended = hold.end()
       if (ended) await ended
-      hold.requireKept(thrown)
+      if (hold.failure) hold.requireKept(thrown)
     }
   } finally {
     done?.()
   }
+}
+
+/** As `enter`, for code of the user's: it runs in the context of the hold. */
+export function enterToRun<T>(
+  entry: LockEntry,
+  outer: Hold | undefined,
+  mode: LockMode,
+  wait: WaitOptions,
+  run: () => T,
+): Promise<Awaited<T>> {
+  return enter(entry, outer, mode, wait, (hold) => hold.runToEnd(run)) as Promise<Awaited<T>>
 }

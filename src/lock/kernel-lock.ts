@@ -12,10 +12,8 @@ export interface KernelLock {
    * no line to stand in.
    */
   readonly isPassedOn?: boolean
-  /** Whether the path still names what is open, and locked, here. */
-  readonly isCurrent: boolean
-  /** Whether the path is known to name something else, or nothing, by now: others may have a lock of this name. */
-  readonly isGone?: boolean
+  /** Whether the path still names what is open, and locked, here; undefined where that cannot be looked up. */
+  readonly isCurrent: boolean | undefined
   /** Asks once, without waiting: true when it is ours now, false when it is busy. */
   tryLock(mode: LockMode, thorough?: boolean): boolean
   /** Gives it back, if it is ours. */

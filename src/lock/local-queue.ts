@@ -31,9 +31,11 @@ const SHORTAGE_PACE_MS = 100
  */
 export class LocalQueue {
   readonly #arbiter: Arbiter | undefined
-  readonly #waiting: Waiter[] = []
-  #writing = false
-  #readers = 0
+  /** Those who wait, first come, first served. */
+  readonly waiting: Waiter[] = []
+  /** How many are inside: one writer, or readers. */
+  inside = 0
+  #isExclusive = false
   #poll: NodeJS.Timeout | undefined
   /** Why the lock file could not be opened when it was tried last, if that will pass. */
   #shortage: unknown
@@ -43,36 +45,26 @@ export class LocalQueue {
     this.#arbiter = arbiter
   }
 
-  get isEmpty(): boolean {
-    return !this.#writing && this.#readers === 0
-  }
-
-  get waiters(): readonly { readonly mode: LockMode; readonly since: number }[] {
-    return this.#waiting
-  }
-
   /** Whether the ones inside let this mode in (the kernel may still refuse). */
   admits(mode: LockMode): boolean {
-    return !this.#writing && (mode === 'shared' || this.#readers === 0)
+    return this.inside === 0 || (mode === 'shared' && !this.#isExclusive)
   }
 
   /** Goes in at once if that is possible, past nobody of this process who waits. */
   tryEnter(mode: LockMode, sliceMs: number): boolean {
-    if (this.#waiting.length > 0 || !this.admits(mode)) return false
-    if (this.#arbiter && this.#readers === 0)
-      return this.#tryBarge(this.#arbiter, mode, sliceMs) && this.#count(mode)
-    if (this.#arbiter && !this.#mayJoin()) return false
-    return this.#take(mode)
-  }
-
-  #tryBarge(arbiter: Arbiter, mode: LockMode, sliceMs: number): boolean {
+    if (this.waiting.length > 0 || !this.admits(mode)) return false
+    if (!this.#arbiter) return this.#take(mode)
+    if (this.inside > 0) return this.#mayJoin() && this.#take(mode)
     try {
-      return arbiter.tryBarge(mode, sliceMs)
+      if (!this.#arbiter.tryBarge(mode, sliceMs)) return false
     } catch (error) {
       // Then it waits, also for that.
       if (willPass(error)) return false
       throw error
     }
+    this.#isExclusive = mode === 'exclusive'
+    this.inside = 1
+    return true
   }
 
   /** Goes in at once if the kernel lets it, past everybody who waits. */
@@ -91,7 +83,7 @@ export class LocalQueue {
 
   /** One step of a blocking waiter: true when inside, else the milliseconds to sleep. */
   stepBlocking(mode: LockMode, sliceMs: number): true | number {
-    if (!this.#arbiter || this.#readers > 0) return this.#take(mode) || 1
+    if (!this.#arbiter || this.inside > 0) return this.#take(mode) || 1
     const step = this.#arbiter.step(mode, sliceMs, false)
     if (step === true) this.#count(mode)
     return step
@@ -108,12 +100,12 @@ export class LocalQueue {
         signal?.removeEventListener('abort', abort)
       }
       const leaveQueue = (reason: unknown) => {
-        const index = this.#waiting.indexOf(waiter)
+        const index = this.waiting.indexOf(waiter)
         if (index === -1) return
-        this.#waiting.splice(index, 1)
+        this.waiting.splice(index, 1)
         settle()
         reject(reason)
-        if (this.#waiting.length === 0) this.#stopPolling()
+        if (this.waiting.length === 0) this.#stopPolling()
         else this.#advance()
       }
       const abort = () => leaveQueue(signal?.reason)
@@ -132,51 +124,50 @@ export class LocalQueue {
       }
       const giveUp = () => {
         // A last look: further back in the line one sleeps, and does not notice that those before are gone.
-        if (waiter === this.#waiting[0] && this.#forceLast(mode)) {
-          this.#waiting.shift()
+        if (waiter === this.waiting[0] && this.#forceLast(mode)) {
+          this.waiting.shift()
           waiter.grant()
           this.#advance()
         } else leaveQueue(this.#shortage ?? wait.onTimeout(performance.now() - waiter.since))
       }
       if (timeoutMs <= LONGEST_TIMER_MS) timer = setTimeout(giveUp, timeoutMs)
       signal?.addEventListener('abort', abort, { once: true })
-      this.#waiting.push(waiter)
+      this.waiting.push(waiter)
       // Behind a head that already waits there is nothing to ask yet.
-      if (this.#waiting.length === 1) this.#advance()
+      if (this.waiting.length === 1) this.#advance()
     })
   }
 
   /** The lock may have become free: whoever waits asks at once. */
   retry(): void {
-    if (this.#waiting.length > 0) this.#advance()
+    if (this.waiting.length > 0) this.#advance()
   }
 
   /** A blocking waiter has given up. */
   giveUp(): void {
-    if (this.#waiting.length === 0) this.#arbiter?.leaveWaitQueue()
+    if (this.waiting.length === 0) this.#arbiter?.leaveWaitQueue()
   }
 
-  leave(mode: LockMode): void {
-    if (mode === 'exclusive') this.#writing = false
-    else this.#readers--
+  leave(): void {
+    this.inside--
     try {
-      if (this.isEmpty) this.#arbiter?.unlock()
+      if (this.inside === 0) this.#arbiter?.unlock()
     } finally {
-      if (this.#waiting.length > 0) this.#advance()
+      if (this.waiting.length > 0) this.#advance()
     }
   }
 
   #take(mode: LockMode): boolean {
     // Readers of one process share one kernel lock; it is dropped when the last of them leaves. Nobody joins it on a
     // file that the path has left: another process may hold the present one.
-    if (this.#arbiter && !(this.#readers === 0 ? this.#arbiter.tryLock(mode) : this.#arbiter.file.isCurrent))
+    if (this.#arbiter && !(this.inside === 0 ? this.#arbiter.tryLock(mode) : this.#arbiter.file.isCurrent))
       return false
     return this.#count(mode)
   }
 
   #count(mode: LockMode): true {
-    if (mode === 'exclusive') this.#writing = true
-    else this.#readers++
+    this.#isExclusive = mode === 'exclusive'
+    this.inside++
     return true
   }
 
@@ -187,7 +178,7 @@ export class LocalQueue {
 
   /** Lets in as many from the head of the queue as may go; sleeps where only time can help. */
   #advance(): void {
-    for (let head = this.#waiting[0]; head && this.admits(head.mode); head = this.#waiting[0]) {
+    for (let head = this.waiting[0]; head && this.admits(head.mode); head = this.waiting[0]) {
       let answer = head.grant
       try {
         const step = this.#ask(head)
@@ -203,15 +194,15 @@ export class LocalQueue {
         }
         answer = () => head.refuse(error)
       }
-      this.#waiting.shift()
+      this.waiting.shift()
       answer()
     }
-    if (this.#waiting.length === 0) this.#stopPolling()
+    if (this.waiting.length === 0) this.#stopPolling()
   }
 
   #ask(head: Waiter): true | number {
     if (!this.#arbiter) return this.#take(head.mode) || 0
-    if (this.#readers > 0) return (this.#mayJoin() && this.#take(head.mode)) || 5
+    if (this.inside > 0) return (this.#mayJoin() && this.#take(head.mode)) || 5
     if (this.#arbiter.isInSlice && this.#take(head.mode)) {
       this.#arbiter.leaveWaitQueue()
       return true
@@ -230,13 +221,13 @@ export class LocalQueue {
     this.#isToldWhenFreed = true
     whenFreed(() => {
       this.#isToldWhenFreed = false
-      if (this.#waiting.length > 0) this.#advance()
+      if (this.waiting.length > 0) this.#advance()
       else freed()
     })
   }
 
   #pollAfter(ms: number): void {
-    if (this.#waiting.length === 0) return
+    if (this.waiting.length === 0) return
     clearTimeout(this.#poll)
     this.#poll = setTimeout(() => this.#advance(), ms)
   }

@@ -12,9 +12,9 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { errnoOf, type LockHolder, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
-import { NamedFile } from '../os/file-stat.ts'
-import { Descriptor, orClose, requireFlock } from '../os/flock.ts'
+import { errnoOf, type LockHolder, LockIoError, LockUnsupportedError } from '../errors.ts'
+import type { NamedFile } from '../os/file-stat.ts'
+import { orClose, PathLock, requireFlock } from '../os/flock.ts'
 import { kernelHolders, markAsOurs } from '../os/lock-owners.ts'
 import { mountOf } from '../os/mounts.ts'
 import { openFile } from '../os/open-files.ts'
@@ -24,17 +24,11 @@ import { folderRenewedAt, unknownHolder } from './lockfile-backend.ts'
 
 /**
  * The lock file: created beside the data, and never renamed or truncated by us, nor unlinked but under its own lock (see
- * lock/lock-removal). Others may do all three (a clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in*
- * it is only a hint, and after each grant the path must still name the file that is locked: otherwise two processes hold
- * "the" lock on two inodes.
+ * lock-removal.ts). Others may do all three (a clean-up script, `git clean`, Python's `open(name, 'w')`), so what is *in*
+ * it is only a hint.
  */
-export class LockFile implements KernelLock {
-  readonly path: string
-  readonly #descriptor: Descriptor
-  readonly #named: NamedFile
+export class LockFile extends PathLock implements KernelLock {
   readonly #guards: string | undefined
-  /** Other processes may have copies of the locked descriptor. */
-  #isPassedOn = false
   readonly #isCourtesy: boolean
 
   /**
@@ -43,61 +37,20 @@ export class LockFile implements KernelLock {
    * `mayClose` is asked whether it may be closed while nothing is locked
    */
   constructor(path: string, guards?: string, courtesy?: { mayClose(): boolean }) {
-    this.path = path
-    this.#named = new NamedFile(path)
+    super(path, courtesy ?? { mayClose: () => true })
     this.#guards = guards
     this.#isCourtesy = courtesy !== undefined
-    this.#descriptor = new Descriptor(courtesy ?? { mayClose: () => true })
-  }
-
-  /** The open descriptor, if any. Locks live on it: closing it drops them. */
-  get fd(): number | undefined {
-    return this.#descriptor.fd
   }
 
   exists(): boolean {
     return existsSync(this.path)
   }
 
-  /**
-   * Takes the kernel lock if it is free: true, and the path names what is locked; or false, and nothing is held.
-   * @param thorough also look, when it is busy, whether the path still names what is locked
-   * @throws LockIoError, LockUnsupportedError
-   */
-  tryLock(mode: LockMode, thorough = true): boolean {
-    this.#descriptor.used()
-    // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
-    for (let attempt = 0; attempt < 100; attempt++) {
-      if (this.fd === undefined) this.#open()
-      if (!this.#descriptor.tryLock(mode, this.path)) {
-        // Held by the lock's owner, or by a ghost on an inode that the path has left: only the first is "busy".
-        if (!thorough || this.isCurrent) return false
-        this.close()
-        continue
-      }
-      if (this.isCurrent) return true
-      this.close()
-    }
-    throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
-      path: this.path,
-    })
-  }
-
-  unlock(): void {
-    if (this.#isPassedOn) {
-      this.close()
-      return
-    }
-    try {
-      this.#descriptor.unlock()
-    } catch {
-      // Nothing relies on what was written to a lock file; it is closed, and the next lock opens it again.
-    }
-  }
-
-  passOn(): number | undefined {
-    this.#isPassedOn = true
-    return this.fd
+  protected open(): void {
+    // Before a file is made that only stands in the way of the other backend.
+    requireFlock(this.path)
+    const [open, marks] = this.#isCourtesy ? [openSync, false] : [openFile, true]
+    this.replace(openLockFile(this.named, this.#guards, open, marks))
   }
 
   /**
@@ -109,34 +62,6 @@ export class LockFile implements KernelLock {
     const found = lstatSync(this.path, { throwIfNoEntry: false })
     if (found && !found.isFile() && !found.isSymbolicLink()) throw notAFile(this.path, false)
     return kernelHolders(this.path)
-  }
-
-  /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
-  close(): void {
-    try {
-      if (this.#isPassedOn) this.#descriptor.leaveToCopies()
-      else this.#descriptor.close()
-      this.#isPassedOn = false
-    } catch {
-      // Nothing relies on what was written to a lock file.
-    }
-  }
-
-  /** Whether the path is known to name something else, or nothing, by now. */
-  get isGone(): boolean {
-    return this.#named.isGone
-  }
-
-  /** Whether the path still names the file that is open here. */
-  get isCurrent(): boolean {
-    return this.#named.isCurrent
-  }
-
-  #open(): void {
-    // Before a file is made that only stands in the way of the other backend.
-    requireFlock(this.path)
-    const [open, marks] = this.#isCourtesy ? [openSync, false] : [openFile, true]
-    this.#descriptor.replace(openLockFile(this.#named, this.#guards, open, marks))
   }
 }
 

@@ -16,11 +16,12 @@ import {
   type LockHolder,
   type LockMode,
   LockUnsupportedError,
+  PsLockError,
 } from '../errors.ts'
-import { NameStat } from '../os/file-stat.ts'
+import { type Name, NameStat } from '../os/file-stat.ts'
 import { channels } from './events.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
-import { during, enclosing, Hold, queueUp, queueUpBlocking, queueWithin } from './hold.ts'
+import { enclosing, enterToRun, Hold, queueUp, queueUpBlocking, queueWithin } from './hold.ts'
 import type { LocalQueue, WaitOptions } from './local-queue.ts'
 import { mustTurn, turn } from './local-queue.ts'
 import { canonicalPath, openFailure, requireOneName } from './lock-file.ts'
@@ -102,7 +103,7 @@ export class PsLock {
         const entry = lock.#open()
         return { entry, wait: lock.#wait(entry, mode, options) }
       },
-      duringSync: (lock, mode, run, options) => lock.#duringSync(mode, run, options, true),
+      duringSync: (lock, mode, run, options) => lock.#runSync(mode, run, options, true),
       guarded: (lock) => lock.#guards,
       requireNotInside: (lock) => lock.#requireNotInside(),
       isClosing: (lock) => lock.#closing !== undefined,
@@ -146,13 +147,13 @@ export class PsLock {
    * the reason of the signal, and whatever `run` throws. LockLostError, once `run` has settled, if the lock file was
    * removed or replaced meanwhile, or the `lockfile` backend lost the lock; its `cause` is what `run` has thrown
    */
-  async exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
-    return this.#during('exclusive', run, options)
+  exclusive<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#run('exclusive', run, options)
   }
 
   /** As `exclusive`, but any number of shared holders may run at the same time. */
-  async shared<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
-    return this.#during('shared', run, options)
+  shared<T>(run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    return this.#run('shared', run, options)
   }
 
   /**
@@ -188,12 +189,12 @@ export class PsLock {
    * returns a promise
    */
   exclusiveSync<T>(run: () => T, options?: AcquireOptions): T {
-    return this.#duringSync('exclusive', run, options)
+    return this.#runSync('exclusive', run, options)
   }
 
   /** As `exclusiveSync`, but any number of shared holders may run at the same time. */
   sharedSync<T>(run: () => T, options?: AcquireOptions): T {
-    return this.#duringSync('shared', run, options)
+    return this.#runSync('shared', run, options)
   }
 
   /** As `acquire`, but blocks the thread. @throws as `exclusiveSync` */
@@ -233,16 +234,22 @@ export class PsLock {
     await this.close()
   }
 
-  async #during<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}): Promise<Awaited<T>> {
-    requireFunction(run, 'run')
-    requireKnown(options, ACQUIRE_NAMES)
+  /** All arguments are looked at here, and only here; most calls have no options. */
+  async #run<T>(mode: LockMode, run: () => T, options?: AcquireOptions): Promise<Awaited<T>> {
+    if (typeof run !== 'function') requireFunction(run, 'run')
+    if (options !== undefined) requireKnown(options, ACQUIRE_NAMES)
     const entry = this.#openNamed()
     const wait = this.#wait(entry, mode, options)
-    const outer = joins(options) ? enclosing(entry) : undefined
-    return this.#using(() => during(entry, outer, mode, wait, (hold) => hold.runToEnd(run)))
+    const outer = options === undefined || joins(options) ? enclosing(entry) : undefined
+    this.#inUse++
+    try {
+      return await enterToRun(entry, outer, mode, wait, run)
+    } finally {
+      this.#unused()
+    }
   }
 
-  #duringSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
+  #runSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
     requireFunction(run, 'run')
     requireKnown(options, ACQUIRE_NAMES)
     const entry = isOfStore ? this.#open() : this.#openNamed()
@@ -277,15 +284,16 @@ export class PsLock {
     return queue.tryEnter(mode, this.#sliceMs) ? 0 : queueUpBlocking(entry, queue, mode, wait)
   }
 
-  #wait(entry: LockEntry, mode: LockMode, options: AcquireOptions): WaitOptions {
-    requireSignal(options.signal)
-    if (options.signal?.aborted) throw options.signal.reason
-    return {
-      timeoutMs: durationMs(options.timeoutMs, 'timeoutMs', this.#timeoutMs),
-      sliceMs: this.#sliceMs,
-      signal: options.signal,
-      onTimeout: (waitedMs) => timeoutError(entry, mode, waitedMs),
+  #wait(entry: LockEntry, mode: LockMode, options?: AcquireOptions): WaitOptions {
+    let timeoutMs = this.#timeoutMs
+    const signal = options?.signal
+    if (options !== undefined) {
+      requireSignal(signal)
+      if (signal?.aborted) throw signal.reason
+      timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', timeoutMs)
     }
+    const onTimeout = (waitedMs: number) => timeoutError(entry, mode, waitedMs)
+    return { timeoutMs, sliceMs: this.#sliceMs, signal, onTimeout }
   }
 
   async #close(): Promise<void> {
@@ -301,7 +309,7 @@ export class PsLock {
     this.#inUse++
     hold.whenEnded(() => this.#unused())
     const held = handedOut(hold)
-    if (hold.isLost) held.release()
+    if (hold.failure) held.release()
     return held
   }
 
@@ -342,30 +350,37 @@ export class PsLock {
   /**
    * As `#open`, for a lock that nothing but its name protects: the name is resolved again whenever the lock is idle,
    * since an editor's atomic save replaces a symbolic link by a file, and a file with two names has two lock files.
+   * @throws LockIoError, LockUnsupportedError
    */
   #openNamed(): LockEntry {
     const entry = this.#entry
-    if (entry?.isBusy || this.#closing) return this.#open()
-    const named = this.#looked(() => this.#name.stat())
+    if (this.#closing || (entry && (entry.queue.inside > 0 || entry.queue.waiting.length > 0)))
+      return this.#open()
+    try {
+      const named = this.#name.stat()
+      if (!entry || (named && (named.isLink || named.links !== 1)) || this.#isAlias) this.#resolveAgain(named)
+    } catch (cause) {
+      throw this.#nameFailure(cause)
+    }
+    return this.#entry ?? this.#open()
+  }
+
+  /** The name may lead to another file than before, or to one that has other names too. */
+  #resolveAgain(named: Name | undefined): void {
+    const entry = this.#entry
     if (this.#lockPath === undefined && !this.#guards.endsWith(LOCK_SUFFIX)) {
-      const stat = () => statSync(this.#guards, { throwIfNoEntry: false })
-      const target = named?.isLink ? this.#looked(stat) : undefined
+      const target = named?.isLink ? statSync(this.#guards, { throwIfNoEntry: false }) : undefined
       const names = target?.isFile() ? target.nlink : named?.isFile ? named.links : 0
       if (names > 0) requireOneName(this.#guards, names, entry === undefined)
     }
     if (entry && (named?.isLink || this.#isAlias) && this.#resolve().lock !== entry.path) this.#leave()
-    return this.#open()
   }
 
-  /** What a look at the name finds. @throws LockIoError, LockUnsupportedError */
-  #looked<T>(look: () => T): T {
-    try {
-      return look()
-    } catch (cause) {
-      if (errnoOf(cause) !== 'ELOOP') throw openFailure(this.path, cause)
-      const message = `cannot lock ${this.#guards}: its name leads through a loop of symbolic links. Remove one of them.`
-      throw new LockUnsupportedError(message, { path: this.#guards, cause })
-    }
+  #nameFailure(cause: unknown): Error {
+    if (cause instanceof PsLockError) return cause
+    if (errnoOf(cause) !== 'ELOOP') return openFailure(this.path, cause)
+    const message = `cannot lock ${this.#guards}: its name leads through a loop of symbolic links. Remove one of them.`
+    return new LockUnsupportedError(message, { path: this.#guards, cause })
   }
 
   #leave(): void {

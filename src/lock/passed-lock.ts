@@ -126,7 +126,7 @@ export class PassedLock implements KernelLock {
     return this.#granted ? undefined : this.#own.fd
   }
 
-  get isCurrent(): boolean {
+  get isCurrent(): boolean | undefined {
     return this.#granted ? this.#named.isCurrent : this.#own.isCurrent
   }
 

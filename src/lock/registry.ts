@@ -1,7 +1,6 @@
 import { show } from '../arguments.ts'
 import {
   type LockHolder,
-  LockLostError,
   type LockMode,
   LockTimeoutError,
   LockUnsupportedError,
@@ -11,7 +10,7 @@ import { eraseNote, leaveNote } from '../os/lock-owners.ts'
 import { localNetworkMount, warnOfLocalLocks } from '../os/mounts.ts'
 import { monotonicMs, ownCommand } from '../os/processes.ts'
 import { Arbiter } from './arbiter.ts'
-import { type Hold, shared } from './hold.ts'
+import { type Hold, shared, verify } from './hold.ts'
 import type { KernelLock } from './kernel-lock.ts'
 import { LocalQueue } from './local-queue.ts'
 import { LockFile } from './lock-file.ts'
@@ -29,17 +28,23 @@ const LONGEST_NOTE_PAUSE_MS = 50
 /** How often it is looked whether a lock is still held, for those who listen to `held.signal`. */
 const LOOK_EVERY_MS = 500
 
-/** One lock file as this process sees it: its door, its queue, its holds. Every `PsLock` on it shares this object. */
+/**
+ * One lock file as this process sees it: its queue, its holds. Every `PsLock` on it shares this object. It may be another
+ * copy's of this package, so what others use of it has no private name.
+ */
 export class LockEntry {
   readonly path: string
-  readonly queue: LocalQueue
   readonly backend: Backend
+  readonly file: KernelLock
+  readonly queue: LocalQueue
+  readonly holds = new Set<Hold>()
+  /** How many use it that have not released it. */
+  users = 0
+  /** Whether there is a note of ours in the lock file. */
+  isNoted = false
+  noteTimer: NodeJS.Timeout | undefined
+  watching: NodeJS.Timeout | undefined
   readonly #arbiter: Arbiter
-  readonly #holds = new Set<Hold>()
-  #watching: NodeJS.Timeout | undefined
-  #users = 0
-  #noteTimer: NodeJS.Timeout | undefined
-  #noted = false
 
   /**
    * The entry of a lock file, made at the first use and closed after the last.
@@ -51,99 +56,59 @@ export class LockEntry {
       entry = new LockEntry(path, guards, backend)
       shared.entries.set(path, entry)
     }
-    if (!isSameBackend(entry.backend, backend)) {
+    if (describeBackend(entry.backend) !== describeBackend(backend)) {
       throw new LockUnsupportedError(
         `cannot lock ${path} with ${describeBackend(backend)}: this very process locks it with ` +
           `${describeBackend(entry.backend)}, and neither excludes the other. Use the same options everywhere.`,
         { path },
       )
     }
-    entry.use()
+    entry.users++
     return entry
   }
 
   private constructor(path: string, guards: string | undefined, backend: Backend) {
     this.path = path
     this.backend = backend
-    const file = kernelLockOf(backend, path, guards, (error) => {
-      for (const hold of this.#holds) hold.fail(error)
+    this.file = kernelLockOf(backend, path, guards, (error) => {
+      for (const hold of this.holds) hold.fail(error)
     })
-    this.#arbiter = new Arbiter(file, guards, () => this.queue.retry())
+    this.#arbiter = new Arbiter(this.file, guards, () => this.queue.retry())
     this.queue = new LocalQueue(this.#arbiter)
-  }
-
-  /** Whether it is held here, or waited for. */
-  get isBusy(): boolean {
-    return !this.queue.isEmpty || this.queue.waiters.length > 0
-  }
-
-  /** One user more. A method, for the entry may be another copy's of this package: private names are per copy. */
-  use(): void {
-    this.#users++
   }
 
   /** One user fewer. The last one closes the files, but never under a hold. */
   release(): void {
-    this.#users--
-    this.#closeIfUnused()
+    this.users--
+    this.rest()
   }
 
-  entered(hold: Hold): void {
-    this.#holds.add(hold)
-    // Readers share one lock: who joins those that have lost it has none.
-    const { failure } = this.#arbiter.file
-    if (failure) hold.fail(failure)
-    if (!this.#noteTimer) this.#noteLater()
-  }
-
-  /** For `pslock run`: see `KernelLock.passOn`. Only while it is held. */
-  passOn(): number | undefined {
-    return this.#arbiter.file.passOn?.()
-  }
-
-  /**
-   * Looks whether the lock is still held; where it is not, every hold is told. A flock that is held stays held, but of a
-   * file that the path has left: a tmp cleaner, `git clean` or an `rm` has removed it, and others lock another one.
-   */
-  verify(): void {
-    const { file } = this.#arbiter
-    if (file.verify) file.verify()
-    else if (file.fd !== undefined && (file.isGone ?? !file.isCurrent)) {
-      const error = new LockLostError(
-        `${this.path} was removed or replaced while it was held, so somebody else may have held the lock at the same time: ` +
-          'what was done under it was not protected. Look at the data, find out who removes lock files, or put this one ' +
-          'elsewhere with the lockPath option.',
-        { path: this.path },
-      )
-      for (const hold of this.#holds) hold.fail(error)
+  /** Nobody holds it: stops what a hold needs, and closes the files where nobody uses it any more. */
+  rest(): void {
+    if (this.holds.size === 0) {
+      clearInterval(this.watching)
+      this.watching = undefined
     }
+    if (this.users > 0 || this.queue.inside > 0 || this.queue.waiting.length > 0) return
+    clearTimeout(this.noteTimer)
+    this.noteTimer = undefined
+    this.#arbiter.close()
+    if (shared.entries.get(this.path) === this) shared.entries.delete(this.path)
   }
 
   /** From now on a loss is noticed within `LOOK_EVERY_MS`, as long as something is held. */
   watch(): void {
-    this.#watching ??= setInterval(() => this.verify(), LOOK_EVERY_MS).unref()
-  }
-
-  left(hold: Hold): void {
-    // What is beside a store's own lock of its data file loses nothing, see DataFile.
-    if (!hold.isOfStore) this.verify()
-    if (this.#noted && this.#holds.size === 1) this.#eraseNote()
-    ;(hold.outer?.queue ?? this.queue).leave(hold.mode)
-    // Not before: what fails while the lock is given back is the failure of this hold.
-    this.#holds.delete(hold)
-    if (this.#holds.size === 0 && this.#watching) {
-      clearInterval(this.#watching)
-      this.#watching = undefined
-    }
-    this.#closeIfUnused()
+    this.watching ??= setInterval(() => verify(this), LOOK_EVERY_MS).unref()
   }
 
   /** Everybody who holds or waits, as far as this system can tell. */
   holders(): LockHolder[] {
     const own = this.#ownHolders()
-    const seen = this.#arbiter.file.holders()
+    const seen = this.file.holders()
     // Worker threads of this process are the kernel's business; what this thread holds is known better here.
-    const others = own.some((holder) => holder.state === 'holding') ? seen.filter(isOther) : seen
+    const others = own.some((holder) => holder.state === 'holding')
+      ? seen.filter(({ pid }) => pid !== process.pid)
+      : seen
     return [...others, ...own, ...this.#arbiter.waiters()]
   }
 
@@ -163,49 +128,37 @@ export class LockEntry {
       state,
       ...(acquiredAt === undefined ? {} : { acquiredAt: acquiredAt.stack?.split('\n').slice(2).join('\n') }),
     })
-    const outermost = [...this.#holds].filter((hold) => hold.outer === undefined)
+    const outermost = [...this.holds].filter((hold) => hold.outer === undefined)
     return [
       ...outermost.map((hold) => describe(hold.mode, hold.since, 'holding', hold.acquiredAt)),
-      ...this.queue.waiters.map((waiter) => describe(waiter.mode, waiter.since, 'waiting')),
+      ...this.queue.waiting.map((waiter) => describe(waiter.mode, waiter.since, 'waiting')),
     ]
   }
 
   /** @param pauseMs until it is looked whether anybody wants to know */
-  #noteLater(pauseMs = NOTE_AFTER_MS): void {
-    this.#noteTimer = setTimeout(() => {
-      this.#noteTimer = undefined
-      const [oldest] = this.#holds
-      if (!oldest || this.#noted) return
-      const fd = this.#arbiter.file.fd
+  noteLater(pauseMs = NOTE_AFTER_MS): void {
+    this.noteTimer = setTimeout(() => {
+      this.noteTimer = undefined
+      const [oldest] = this.holds
+      if (!oldest || this.isNoted) return
+      const fd = this.file.fd
       const ageMs = performance.now() - oldest.since
-      if (ageMs < NOTE_AFTER_MS) this.#noteLater()
-      else if (!this.#arbiter.isWaitedFor) this.#noteLater(Math.min(2 * pauseMs, LONGEST_NOTE_PAUSE_MS))
+      if (ageMs < NOTE_AFTER_MS) this.noteLater()
+      else if (!this.#arbiter.isWaitedFor) this.noteLater(Math.min(2 * pauseMs, LONGEST_NOTE_PAUSE_MS))
       else if (fd !== undefined) {
         leaveNote(fd, oldest.mode, monotonicMs() - ageMs)
-        this.#noted = true
+        this.isNoted = true
       }
     }, pauseMs)
-    this.#noteTimer.unref()
+    this.noteTimer.unref()
   }
 
   /** Else the next hold of this process, too young for a note of its own, would be shown with the age of this one. */
-  #eraseNote(): void {
-    this.#noted = false
-    const { fd } = this.#arbiter.file
+  eraseNote(): void {
+    this.isNoted = false
+    const { fd } = this.file
     if (fd !== undefined) eraseNote(fd)
   }
-
-  #closeIfUnused(): void {
-    if (this.#users > 0 || !this.queue.isEmpty || this.queue.waiters.length > 0) return
-    clearTimeout(this.#noteTimer)
-    this.#noteTimer = undefined
-    this.#arbiter.close()
-    if (shared.entries.get(this.path) === this) shared.entries.delete(this.path)
-  }
-}
-
-function isOther(holder: LockHolder): boolean {
-  return holder.pid !== process.pid
 }
 
 /** What a lock is made of, checked. */
@@ -244,10 +197,6 @@ function kernelLockOf(
   const mount = localNetworkMount(path)
   if (mount) warnOfLocalLocks(mount)
   return passedLock(path, guards) ?? new LockFile(path, guards)
-}
-
-function isSameBackend(one: Backend, two: Backend): boolean {
-  return describeBackend(one) === describeBackend(two)
 }
 
 /** "the flock backend", "the lockfile backend (staleMs 10000)" */

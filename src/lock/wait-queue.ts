@@ -45,7 +45,8 @@ export interface QueuePosition {
  * the file cannot be read, written or opened, there is no line for a second, and who waits asks by itself.
  */
 export class WaitQueue {
-  readonly #file: LockFile
+  /** Open where somebody has waited not long ago. */
+  readonly file: LockFile
   #slot: { readonly index: number; readonly ticket: number; readonly sinceMs: number } | undefined
   /** Until when it is not tried again, after the file could not be opened or written. */
   #pausedUntil = 0
@@ -53,12 +54,7 @@ export class WaitQueue {
 
   constructor(path: string, guards: string | undefined) {
     // Who stands in line has its place in that very file.
-    this.#file = new LockFile(path, guards, { mayClose: () => this.#slot === undefined })
-  }
-
-  /** Whether the file is open here: somebody has waited not long ago. */
-  get isOpen(): boolean {
-    return this.#file.fd !== undefined
+    this.file = new LockFile(path, guards, { mayClose: () => this.#slot === undefined })
   }
 
   /** Stands in line, at its end, unless it does already; where that is impossible it waits without a place. */
@@ -103,13 +99,13 @@ export class WaitQueue {
   leave(): void {
     const slot = this.#slot
     this.#slot = undefined
-    const { fd } = this.#file
+    const { fd } = this.file
     if (slot && fd !== undefined) clearSlot(fd, slot.index)
   }
 
   /** They had their chance and did not take it. */
   passBy(slots: readonly Slot[]): void {
-    const { fd } = this.#file
+    const { fd } = this.file
     if (fd !== undefined) for (const { index } of slots) writeSeen(fd, index, 0)
   }
 
@@ -150,7 +146,7 @@ export class WaitQueue {
 
   /** Asks the others not to come in between for so long; 0 takes that back. */
   reserve(ms: number): void {
-    const { fd } = this.#file
+    const { fd } = this.file
     if (fd !== undefined) writeReservation(fd, { untilMs: ms === 0 ? 0 : monotonicMs() + ms, ticket: 0 })
   }
 
@@ -175,43 +171,43 @@ export class WaitQueue {
 
   close(): void {
     this.leave()
-    this.#file.close()
+    this.file.close()
   }
 
   /** The open file, provided that its name still leads to it: somebody may have deleted it. */
   #fdIfAny(): number | undefined {
-    if (this.#file.fd !== undefined && !this.#slot && !this.#file.isCurrent) this.#file.close()
+    if (this.file.fd !== undefined && !this.#slot && !this.file.isCurrent) this.file.close()
     // Not created before somebody waits for the first time: most stores never see a turn file.
-    if (this.#file.fd === undefined && performance.now() >= this.#pausedUntil && this.#file.exists())
+    if (this.file.fd === undefined && performance.now() >= this.#pausedUntil && this.file.exists())
       this.#locked(() => {})
-    return this.#file.fd
+    return this.file.fd
   }
 
   /** As one finds it who stands in no line. */
   #reservedMs(): number {
-    const { fd } = this.#file
+    const { fd } = this.file
     return fd === undefined ? 0 : leftMs(this.#read(fd).reservation, monotonicMs())
   }
 
   #fdOfSlot(): number | undefined {
     if (!this.#slot) return undefined
     // Now and then is enough: a line in a file that has lost its name costs time, not exclusion.
-    if (++this.#looks % 8 === 0 && !this.#file.isCurrent) {
+    if (++this.#looks % 8 === 0 && !this.file.isCurrent) {
       this.#slot = undefined
-      this.#file.close()
+      this.file.close()
     }
-    return this.#file.fd
+    return this.file.fd
   }
 
   /** Seats are given out by one process at a time; it takes some ten microseconds. */
   #locked(run: (fd: number) => void): void {
     try {
       for (let attempt = 0; attempt < 20; attempt++) {
-        if (!this.#file.tryLock('exclusive', false)) continue
+        if (!this.file.tryLock('exclusive', false)) continue
         try {
-          run(this.#file.fd as number)
+          run(this.file.fd as number)
         } finally {
-          this.#file.unlock()
+          this.file.unlock()
         }
         return
       }

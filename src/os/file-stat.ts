@@ -75,21 +75,12 @@ export class NamedFile {
     return this.#since
   }
 
-  /** Whether the path is known to name something else, or nothing, by now. */
-  get isGone(): boolean {
-    try {
-      return !(this.stat(false)?.isOpenHere ?? false)
-    } catch {
-      return false
-    }
-  }
-
-  /** Whether the path still names what is open here. False also where it cannot be looked up: opening it says why. */
-  get isCurrent(): boolean {
+  /** Whether the path still names what is open here; undefined where it cannot be looked up: opening it says why. */
+  get isCurrent(): boolean | undefined {
     try {
       return this.stat(false)?.isOpenHere ?? false
     } catch {
-      return false
+      return undefined
     }
   }
 

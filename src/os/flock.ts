@@ -1,9 +1,10 @@
 import { closeSync, openSync } from 'node:fs'
 import { constants } from 'node:os'
 import { errnoOf as codeOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { NamedFile } from './file-stat.ts'
 import { isMainThread, libc, requireLate } from './modules.ts'
 import { describeMount, mountOf } from './mounts.ts'
-import { add, freed, type OpenFile, remove, used } from './open-files.ts'
+import { add, freed, type OpenFile, openFiles, remove } from './open-files.ts'
 
 /**
  * flock(2), the one call that everything stands on.
@@ -272,7 +273,8 @@ export interface Owner {
  */
 export class Descriptor implements OpenFile {
   readonly #owner: Owner
-  #fd: number | undefined
+  /** Open, where it is. Nobody else assigns to it. */
+  fd: number | undefined
   /** The file that is locked (flock) through it. */
   #locked: string | undefined
   #users = 0
@@ -282,17 +284,13 @@ export class Descriptor implements OpenFile {
     this.#owner = owner
   }
 
-  get fd(): number | undefined {
-    return this.#fd
-  }
-
   get isLocked(): boolean {
     return this.#locked !== undefined
   }
 
   /** It is used now, and would be one of the last to be closed. */
   used(): void {
-    used(this)
+    this.usedAt = ++openFiles.clock
   }
 
   /** It stays open, unless it is closed by `close` or `replace`, until what this returns is called. */
@@ -304,7 +302,7 @@ export class Descriptor implements OpenFile {
   }
 
   closeIfIdle(): boolean {
-    if (this.#fd === undefined) return true
+    if (this.fd === undefined) return true
     if (this.#locked !== undefined || this.#users > 0 || !this.#owner.mayClose()) return false
     try {
       this.#owner.closing?.()
@@ -316,23 +314,23 @@ export class Descriptor implements OpenFile {
   }
 
   /** Locks the file that is open, if nobody else has it locked. @throws what `tryFlock` throws */
-  tryLock(mode: LockMode, path: string): boolean {
-    if (!tryFlock(this.#fd as number, mode, path)) return false
+  tryFlock(mode: LockMode, path: string): boolean {
+    if (!tryFlock(this.fd as number, mode, path)) return false
     this.#locked = path
     return true
   }
 
   /** Where the system refuses, the file is closed, which drops the lock as well. */
   unlock(): void {
-    if (this.#fd === undefined || this.#locked === undefined) return
+    if (this.fd === undefined || this.#locked === undefined) return
     const locked = this.#locked
     this.#locked = undefined
     try {
-      unflock(this.#fd, locked)
+      unflock(this.fd, locked)
     } catch {
       this.close()
     }
-    freed()
+    if (openFiles.waiting.length > 0) freed()
   }
 
   /**
@@ -340,8 +338,8 @@ export class Descriptor implements OpenFile {
    * @param locked the file that is locked through the new one already
    */
   replace(fd: number, locked?: string): void {
-    const [oldFd, oldLocked] = [this.#fd, this.#locked]
-    this.#fd = fd
+    const [oldFd, oldLocked] = [this.fd, this.#locked]
+    this.fd = fd
     this.#locked = locked
     if (oldFd === undefined) add(this)
     else if (oldLocked === undefined) closeQuietly(oldFd)
@@ -351,17 +349,89 @@ export class Descriptor implements OpenFile {
   /** Closes it without unlocking: what is locked on it stays so as long as other processes have copies of it. */
   leaveToCopies(): void {
     this.#locked = undefined
-    this.close()
+    this.#close()
   }
 
   /** Closes it, and drops what is locked on it. */
   close(): void {
-    const [fd, locked] = [this.#fd, this.#locked]
-    this.#fd = undefined
+    this.#close()
+  }
+
+  #close(): void {
+    const [fd, locked] = [this.fd, this.#locked]
+    this.fd = undefined
     this.#locked = undefined
     if (fd === undefined) return
     remove(this)
     if (locked !== undefined) unlockQuietly(fd, locked)
     closeSync(fd)
+  }
+}
+
+/**
+ * The flock on the file that a path names. Others may delete or replace that file, so after each grant the path must still
+ * name what is locked: otherwise two processes hold "the" lock on two files.
+ */
+export abstract class PathLock extends Descriptor {
+  readonly path: string
+  protected readonly named: NamedFile
+  /** Other processes may have copies of the locked descriptor. */
+  #isPassedOn = false
+
+  constructor(path: string, owner: Owner) {
+    super(owner)
+    this.path = path
+    this.named = new NamedFile(path)
+  }
+
+  /** Opens the file, or makes it, and hands it to `replace`. */
+  protected abstract open(): void
+
+  /**
+   * Takes the lock if it is free: true, and the path names what is locked; or false, and nothing is held.
+   * @param thorough also look, when it is busy, whether the path still names what is locked
+   * @throws LockIoError, LockUnsupportedError
+   */
+  tryLock(mode: LockMode, thorough = true): boolean {
+    this.used()
+    // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
+    for (let attempt = 0; attempt < 100; attempt++) {
+      if (this.fd === undefined) this.open()
+      const isLocked = this.tryFlock(mode, this.path)
+      // Busy: held by the lock's owner, or by a ghost on a file that the path has left.
+      if (!isLocked && !thorough) return false
+      if (this.isCurrent) return isLocked
+      this.close()
+    }
+    throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
+      path: this.path,
+    })
+  }
+
+  /** Whether the path still names the file that is open here; undefined where that cannot be looked up. */
+  get isCurrent(): boolean | undefined {
+    return this.named.isCurrent
+  }
+
+  /** See `KernelLock.passOn`. */
+  passOn(): number | undefined {
+    this.#isPassedOn = true
+    return this.fd
+  }
+
+  override unlock(): void {
+    if (this.#isPassedOn) this.close()
+    else super.unlock()
+  }
+
+  /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
+  override close(): void {
+    try {
+      if (this.#isPassedOn) this.leaveToCopies()
+      else super.close()
+    } catch {
+      // Nothing relies on what was written to a lock file.
+    }
+    this.#isPassedOn = false
   }
 }

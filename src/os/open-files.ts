@@ -59,31 +59,28 @@ globals[KEY] ??= {
   waiting: [],
 }
 
-const all: OpenFiles = globals[KEY]
+/** Of all copies of the package in this thread. */
+export const openFiles: OpenFiles = globals[KEY]
 
 /** The timer belongs to no caller: it would keep what theirs know (AsyncLocalStorage) in memory. */
 const nobody = new AsyncResource('PSLOCK')
 
-/** It is used now. */
-export function used(file: OpenFile): void {
-  file.usedAt = ++all.clock
-}
-
 /** It has been opened: it will be closed when it is idle, unless `remove` comes first. */
 export function add(file: OpenFile): void {
-  if (all.files.size >= FEWEST && all.files.size >= Math.max(mostOpen(), all.lookAt)) makeRoom()
-  used(file)
-  all.files.add(file)
-  if (!all.timer) nobody.runInAsyncScope(startTimer)
+  if (openFiles.files.size >= FEWEST && openFiles.files.size >= Math.max(mostOpen(), openFiles.lookAt))
+    makeRoom()
+  file.usedAt = ++openFiles.clock
+  openFiles.files.add(file)
+  if (!openFiles.timer) nobody.runInAsyncScope(startTimer)
 }
 
 /** It has been closed. */
 export function remove(file: OpenFile): void {
-  all.files.delete(file)
+  openFiles.files.delete(file)
   freed()
-  if (all.files.size > 0) return
-  clearTimeout(all.timer)
-  all.timer = undefined
+  if (openFiles.files.size > 0) return
+  clearTimeout(openFiles.timer)
+  openFiles.timer = undefined
 }
 
 /**
@@ -101,22 +98,22 @@ export function openFile(path: string, flags: string | number, mode?: number): n
 
 /** Closes all that are idle. @returns how many */
 export function closeIdleFiles(): number {
-  return closeIdle(all.files.size)
+  return closeIdle(openFiles.files.size)
 }
 
 /** Whether something failed for want of a descriptor, and there will be one: ours are in use now, and not for ever. */
 export function willPass(error: unknown): boolean {
-  return (isShortage(error) || isShortage((error as Error | undefined)?.cause)) && all.files.size > 0
+  return (isShortage(error) || isShortage((error as Error | undefined)?.cause)) && openFiles.files.size > 0
 }
 
 /** Calls it as soon as one of our files has been closed, or may be. First come, first served. */
 export function whenFreed(ask: () => void): void {
-  all.waiting.push(ask)
+  openFiles.waiting.push(ask)
 }
 
 /** One of our files has been closed, or may be. */
 export function freed(): void {
-  const ask = all.waiting.shift()
+  const ask = openFiles.waiting.shift()
   if (ask) nobody.runInAsyncScope(setImmediate, undefined, ask)
 }
 
@@ -139,8 +136,11 @@ function isShortage(error: unknown): boolean {
  * worker thread, of which there may be many, a sixteenth. No more than 1024, which are some ten megabytes in the kernel.
  */
 function mostOpen(): number {
-  all.most ||= Math.max(FEWEST, Math.min(1024, Math.floor(openFilesLimit() / (isMainThread() ? 4 : 16))))
-  return all.most
+  openFiles.most ||= Math.max(
+    FEWEST,
+    Math.min(1024, Math.floor(openFilesLimit() / (isMainThread() ? 4 : 16))),
+  )
+  return openFiles.most
 }
 
 /** The soft limit of the process (RLIMIT_NOFILE), see proc(5). */
@@ -157,15 +157,15 @@ function openFilesLimit(): number {
 function makeRoom(): void {
   const most = mostOpen()
   const step = Math.ceil(most / 4)
-  closeIdle(all.files.size - most + step)
+  closeIdle(openFiles.files.size - most + step)
   // Where most of them are in use, not at each new one.
-  all.lookAt = all.files.size + step
+  openFiles.lookAt = openFiles.files.size + step
 }
 
 /** Closes so many that are idle, the least recently used ones. @returns how many */
 function closeIdle(count: number): number {
   let closed = 0
-  for (const file of [...all.files].sort((one, other) => one.usedAt - other.usedAt)) {
+  for (const file of [...openFiles.files].sort((one, other) => one.usedAt - other.usedAt)) {
     if (closed >= count) break
     if (file.closeIfIdle()) closed++
   }
@@ -173,12 +173,12 @@ function closeIdle(count: number): number {
 }
 
 function startTimer(): void {
-  all.timer = setTimeout(() => {
-    all.timer = undefined
-    for (const file of [...all.files]) if (file.usedAt <= all.clockBefore) file.closeIfIdle()
-    all.clockBefore = all.clock
-    all.lookAt = 0
-    if (all.files.size > 0) startTimer()
+  openFiles.timer = setTimeout(() => {
+    openFiles.timer = undefined
+    for (const file of [...openFiles.files]) if (file.usedAt <= openFiles.clockBefore) file.closeIfIdle()
+    openFiles.clockBefore = openFiles.clock
+    openFiles.lookAt = 0
+    if (openFiles.files.size > 0) startTimer()
   }, IDLE_MS)
-  all.timer.unref()
+  openFiles.timer.unref()
 }

@@ -150,7 +150,7 @@ export class DataFile {
    */
   async besideNoWriter<T>(run: () => Promise<T>): Promise<T | undefined> {
     try {
-      if (!this.#descriptor.tryLock('shared', this.path)) return undefined
+      if (!this.#descriptor.tryFlock('shared', this.path)) return undefined
     } catch {
       // Who takes the lock instead is told what it is.
       return undefined
@@ -201,7 +201,7 @@ export class DataFile {
 
   #lock(): void {
     if (this.#descriptor.isLocked) return
-    if (!this.#descriptor.tryLock('exclusive', this.path)) {
+    if (!this.#descriptor.tryFlock('exclusive', this.path)) {
       throw new LockLostError(
         `${this.path} is being written by a process that does not use our lock file: the lock file was deleted or ` +
           'differs (another lockPath, a hard link, a bind mount). Use the same path everywhere and leave the lock file.',

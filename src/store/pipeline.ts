@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
-import { Context, during, enclosing } from '../lock/hold.ts'
+import { Context, enclosing, enter } from '../lock/hold.ts'
 import type { WaitOptions } from '../lock/local-queue.ts'
 import { mustTurn, turned } from '../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
@@ -214,7 +214,7 @@ export class Pipeline {
 
   async #within(outer: Hold, operation: Operation): Promise<void> {
     const { entry, wait } = lockInternals.entry(this.#lock, operation.mode, operation)
-    const settle = await during(entry, outer, operation.mode, wait, (hold) => {
+    const settle = await enter(entry, outer, operation.mode, wait, (hold) => {
       ofStore(hold)
       // It cannot be committed now, and to wait for each other would be to wait for ever.
       this.#unlocked.giveUp()

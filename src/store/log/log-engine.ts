@@ -131,7 +131,7 @@ export class LogEngine implements LogSession, Engine {
     } finally {
       // Release.
       this.#file.unlockData()
-      queue.leave('exclusive')
+      queue.leave()
     }
     // Settle.
     this.#compaction.passed()
