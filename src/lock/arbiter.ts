@@ -4,23 +4,23 @@ import { outsideHolds } from './hold.ts'
 import type { KernelLock } from './kernel-lock.ts'
 import { type QueuePosition, WaitQueue } from './wait-queue.ts'
 
-/** How often the first in line asks at the beginning, and how seldom later, where nobody can ring it. */
+/** How often the first in the queue asks at the beginning and later, if nobody can wake it. */
 const FIRST_PACE_MS = { from: 1, factor: 1.15, to: 10 }
-/** Where it can count on being rung. A look takes a tenth of a millisecond in a program that has just begun. */
+/** The same, if it can expect to be woken. A look takes a tenth of a millisecond in a program that has just begun. */
 const WOKEN_PACE_MS = { from: 3, factor: 1.5, to: 25 }
 /**
- * How often the others say that they are still there and look whether those before them have taken the chance that they
- * had, for each place ahead. It adds up to fewer than a hundred looks a second among 50.
+ * How often the others renew their slots and look whether those before them have used their chance, for each place ahead.
+ * Among 50 processes this makes fewer than a hundred looks a second.
  */
 const FURTHER_PACE_MS = { perPlace: 100, to: 800 }
-/** How often they ask, for each place ahead, where nobody can ring them. */
+/** How often the others ask, for each place ahead, if nobody can wake them. */
 const UNWOKEN_PACE_MS = { perPlace: 2, to: 60 }
-/** For so long the lock is left to whom we have rung. It needs 0.3 ms; on a machine that is busy, a hundred times that. */
+/** For so long the lock is reserved for the process that was woken. It needs 0.3 ms; on a busy machine a hundred times that. */
 const LEAVE_MS = 50
-/** The first in line that has let the lock lie free for so long is passed by. */
+/** The first in the queue is passed by if it has not taken a free lock for so long. */
 const PASS_BY_AFTER_MS = 40
 
-/** How often a hold of an ancestor's is asked for again: processes that share it so are few. */
+/** How often a hold of an ancestor is asked for again. Few processes share such a hold. */
 const PASSED_ON_PACE_MS = { from: 1, to: 6 }
 
 const NEVER = Number.NEGATIVE_INFINITY
@@ -28,19 +28,20 @@ const NEVER = Number.NEGATIVE_INFINITY
 /**
  * Fair waiting for a kernel lock, without a thread and without blocking the event loop.
  *
- * flock(2) can only be asked. Asking alone either burns processor time or starves somebody (measured: one process ran
- * all of its 60 sections before the next got one), and a thread that waits in the kernel cannot be cancelled and keeps
- * the process alive. So who waits stands in a line, a file of hints, and sleeps; who releases rings the first one:
+ * flock(2) can only be asked. Asking alone takes much processor time or starves some processes (measured: one process ran
+ * all of its 60 sections before the next one got the lock). A thread that waits in the kernel cannot be cancelled and
+ * keeps the process alive. So waiters queue in a file of hints and sleep, and whoever releases wakes the first one:
  *
- *  1. *The line* (waiting-line.ts). First come, first served. Only the first asks for the lock, ever more seldom; the
- *     others sleep.
- *  2. *The waker* (os/doorbell.ts). Whoever releases wakes the first in line, and leaves the lock to it for a moment.
- *  3. *The slice.* A process may take the lock again and again without waiting ("barging") for `sliceMs`; then it
- *     looks whether somebody waits, and if so goes to the end of the line. Between two operations of a slice the lock is
- *     free for microseconds; so that nobody comes in just then, the turn file says until when it lasts.
+ *  1. *The wait queue* (wait-queue.ts) is first come, first served. Only the first asks for the lock, less and less
+ *     often; the others sleep.
+ *  2. *The waker* (os/wakeup.ts). Whoever releases the lock wakes the first in the queue and reserves the lock for it for
+ *     a moment.
+ *  3. *The slice.* For `sliceMs` a process may take the lock again and again without waiting. Then it looks whether
+ *     somebody waits, and if so it goes to the end of the queue. Between two operations of a slice the lock is free for
+ *     microseconds; the file says until when the slice lasts, so that nobody takes the lock then.
  *
- * All three are courtesies, never locks. A stopped or busy process at the head of the line is passed by after a
- * moment, a ring that does not get through is made up for by asking, and kill -9 leaves nothing that anybody waits for.
+ * All three are only priorities, never locks. A stopped or busy process at the head of the queue is passed by after a
+ * moment. If a wake-up does not arrive, the waiter finds out by asking. kill -9 leaves nothing that anybody waits for.
  */
 export class Arbiter {
   readonly file: KernelLock
@@ -49,7 +50,7 @@ export class Arbiter {
   #sliceEnd = NEVER
   #steps = 0
   #stepsAsFirst = 0
-  /** Who was first in line when we last looked, and since when. */
+  /** Who was first in the queue when we last looked, and since when. */
   #first = { ticket: 0, since: 0 }
   #held = false
   #announced = false
@@ -70,7 +71,7 @@ export class Arbiter {
     return performance.now() < this.#sliceEnd
   }
 
-  /** Whether another process waits in line. */
+  /** Whether another process waits. */
   get isWaitedFor(): boolean {
     return !this.#waitQueue.isClear()
   }
@@ -98,7 +99,7 @@ export class Arbiter {
       this.#held = true
       return true
     }
-    // Somebody else came in between: the slice is over, and what is announced now is not ours to take back.
+    // Somebody else has the lock: the slice is over, and the reservation is no longer ours to take back.
     this.#sliceEnd = NEVER
     this.#announced = false
     return false
@@ -106,7 +107,7 @@ export class Arbiter {
 
   /**
    * One step of a waiter: true when it now has the lock, else the milliseconds after which to step again.
-   * @param canBeWoken whether the event loop turns while it waits; the blocking calls cannot hear the waker
+   * @param canBeWoken whether the event loop turns while it waits; blocking calls cannot be woken
    */
   step(mode: LockMode, sliceMs: number, canBeWoken: boolean): true | number {
     if (this.file.isPassedOn) {
@@ -114,7 +115,7 @@ export class Arbiter {
       return this.tryLock(mode) || from + (to - from) * Math.random()
     }
     if (this.#steps === 0 && !this.#waitQueue.exists() && this.tryLock(mode)) {
-      // The queue of this very process, and no other waits: then no turn file is needed.
+      // Only this process waits: no wait queue is needed.
       this.#beginSlice(mode, sliceMs)
       return true
     }
@@ -130,7 +131,7 @@ export class Arbiter {
       this.leaveWaitQueue()
       this.#held = true
       this.#beginSlice(mode, sliceMs)
-      // Those who may share it need not wait for its release.
+      // Other readers need not wait for the release.
       if (mode === 'shared') this.#waitQueue.wakeNext(0, (next) => next === 'shared')
       return true
     }
@@ -163,7 +164,7 @@ export class Arbiter {
       // Not unref'd: such an immediate does not run before something else wakes the event loop.
       setImmediate(() => {
         this.#looking = false
-        // Once is enough: a second ring would wake the one behind, and leave the lock to it in the middle of a slice.
+        // Once is enough: a second wake-up would go to the next waiter, and reserve the lock for it in the middle of a slice.
         if (!this.#held && this.#sliceEnd !== NEVER) this.#passOn()
       })
     }
@@ -175,7 +176,7 @@ export class Arbiter {
     this.file.close()
   }
 
-  /** Leaves the lock to the first in line, if anybody waits. */
+  /** Reserves the lock for the first in the queue and wakes it. @returns whether anybody waits */
   #passOn(): boolean {
     const somebody = this.#waitQueue.wakeNext(LEAVE_MS)
     if (!somebody && this.#announced) this.#waitQueue.reserve(0)
@@ -186,9 +187,9 @@ export class Arbiter {
 
   #beginSlice(mode: LockMode, sliceMs: number): void {
     this.#sliceEnd = performance.now() + sliceMs
-    // Where nobody has ever waited there is nobody to tell.
+    // Nobody has ever waited, so nobody reads it.
     if (this.#waitQueue.file.fd === undefined) return
-    // Readers let readers in; nobody need leave the lock to us any more.
+    // Readers let readers in, and the lock need not be reserved for us any more.
     this.#announced = sliceMs > 0 && mode === 'exclusive'
     this.#waitQueue.reserve(this.#announced ? sliceMs : 0)
   }
@@ -207,7 +208,7 @@ export class Arbiter {
       const { from, factor, to } = canBeWoken ? WOKEN_PACE_MS : FIRST_PACE_MS
       const most = canBeWoken ? to : (this.file.slowPaceMs ?? to)
       const pace = Math.min(most, from * factor ** this.#stepsAsFirst++)
-      // Whoever has it now for its slice will ring.
+      // The process that has its slice now will wake us.
       return canBeWoken && reservedMs > 0 ? Math.max(pace, Math.min(reservedMs, most)) : pace
     }
     this.#stepsAsFirst = 0

@@ -4,8 +4,8 @@ import { monotonicMs, pidSpace, startOf } from '../os/processes.ts'
 import type { Waker } from '../os/wakeup.ts'
 
 /**
- * What is in `<lock>.turn`: a head that says whom the lock is left to, and one slot of 64 bytes for each process that
- * waits. All of it is a hint for fairness, written without ceremony; nonsense in it costs time, never exclusion. Times
+ * What is in `<lock>.turn`: a head that says for whom the lock is reserved, and one slot of 64 bytes for each process that
+ * waits. All of it is a hint for fairness, written without sync or lock. Wrong content costs time, never exclusion. Times
  * are of the monotonic clock, which all processes of a machine share.
  */
 export interface Slot {
@@ -20,22 +20,22 @@ export interface Slot {
   readonly mode: LockMode
   readonly pid: number
   readonly waker: Waker | undefined
-  /** Start of the process in clock ticks; 0 where it is not known. */
+  /** Start of the process in clock ticks; 0 if it is unknown. */
   readonly start: number
   /** Whether its pid means the same here. */
   readonly isOfThisPidSpace: boolean
 }
 
-/** Whom the lock is left to, and until when. */
+/** For whom the lock is reserved, and until when. */
 export interface Reservation {
   readonly untilMs: number
-  /** 0: to the process that has written this, for the rest of its slice. */
+  /** 0: for the process that has written this, for the rest of its slice. */
   readonly ticket: number
 }
 
 const SLOT_BYTES = 64
 const SLOTS_AT = 64
-/** As many processes can stand in line; more wait without a place in it. */
+/** So many processes can have a slot; more wait without one. */
 const MOST_SLOTS = 1023
 const UNREACHABLE_AT = 16
 
@@ -45,8 +45,8 @@ const slotBytes = Buffer.alloc(SLOT_BYTES)
 const number = Buffer.alloc(8)
 
 /**
- * The fields of a slot, in numbers of 8 and 4 bytes. In the byte order of the machine, which all who read it share: in a
- * program that has just begun a typed array is read many times as fast as a Buffer by its methods.
+ * The fields of a slot, in numbers of 8 and 4 bytes, in the byte order of the machine, which all readers share. In a program
+ * that has just begun, a typed array is read many times as fast as a Buffer by its methods.
  */
 const TICKET = 0
 const SEEN = 1
@@ -80,15 +80,15 @@ function spaceNumber(): number {
 let ownSpace: number | undefined
 let ownStart: number | undefined
 
-/** All that the file says. */
+/** The content of the file. */
 export interface QueueContent {
   readonly reservation: Reservation
-  /** When somebody in line could not be rung. */
+  /** When a waiter could not be woken. */
   readonly unreachableMs: number
   readonly slots: readonly Slot[]
 }
 
-/** All that the file says at this moment. @throws what read(2) says */
+/** Reads the file. @throws the error of read(2) */
 export function readQueue(fd: number): QueueContent {
   ownSpace ??= spaceNumber()
   const size = readInto(fd, content, 0)
@@ -123,14 +123,14 @@ export function readQueue(fd: number): QueueContent {
   }
 }
 
-/** A courtesy, as all writes here: on a full disk, or with a read-only turn file, less is known of the waiters. */
+/** May fail, as all writes here: on a full disk, or if the file is read-only, less is known of the waiters. */
 export function writeReservation(fd: number, { untilMs, ticket }: Reservation): void {
   headNumbers[0] = untilMs
   headNumbers[1] = ticket
   writeAtSync(fd, head, 0)
 }
 
-/** Says that somebody in line could not be rung, so that all ask more often for a while. */
+/** Notes that a waiter could not be woken, so that all ask more often for a while. */
 export function writeUnreachable(fd: number): void {
   oneNumber[0] = monotonicMs()
   writeAtSync(fd, number, UNREACHABLE_AT)

@@ -15,37 +15,37 @@ import {
   writeUnreachable,
 } from './wait-queue-file.ts'
 
-/** Who has not asked for this long is passed by: it is stopped, busy, or dead. It keeps its ticket. */
+/** A process that has not asked for so long is passed by: it is stopped, busy or dead. It keeps its ticket. */
 const EARNEST_MS = 2_000
-/** Who has not asked for this long loses its slot; should it live, it takes another. */
+/** A process that has not asked for so long loses its slot. If it is alive, it takes another one. */
 const ABANDONED_MS = 10_000
-/** A reservation further ahead than this is not believed: another boot's clock, or nonsense in the file. */
+/** A longer reservation is not believed: it is from the clock of another boot, or the content is wrong. */
 const LONGEST_RESERVATION_MS = 1_000
-/** For this long after a ring that did not get through all ask more often. */
+/** For so long after a wake-up that did not arrive all ask more often. */
 const UNREACHABLE_MS = 10_000
-/** How soon to try again where no line can be stood in (read-only, full disk, too many open files). */
+/** When to try again after the file could not be used (read-only, full disk, too many open files). */
 const PAUSE_MS = 1_000
 
-/** A line that nobody stands in. */
+/** An empty queue. */
 const NOBODY: QueueContent = { reservation: { untilMs: 0, ticket: 0 }, unreachableMs: 0, slots: [] }
 
-/** What a waiter finds when it looks at the line. */
+/** What a waiter finds in the queue. */
 export interface QueuePosition {
-  /** Who stands before us and is in earnest, in their order. */
+  /** The active waiters before us, in their order. */
   readonly ahead: readonly Slot[]
-  /** For how long the lock is left to somebody else, in milliseconds; 0 or less: it is not. */
+  /** For how many milliseconds the lock is reserved for somebody else; 0 or less: it is not reserved. */
   readonly reservedMs: number
-  /** Whether those who release can be expected to ring whoever is next. */
+  /** Whether whoever releases the lock can be expected to wake the next one. */
   readonly canBeWoken: boolean
 }
 
 /**
- * The line of the processes that wait for one lock, first come first served, in a file beside it. To stand in it is a
- * priority, never a lock: whoever does not ask any more (stopped, busy, killed) is passed by. Nothing here throws: where
- * the file cannot be read, written or opened, there is no line for a second, and who waits asks by itself.
+ * The queue of the processes that wait for one lock, first come, first served, in a file beside it. A slot in it is a
+ * priority, never a lock: a process that no longer asks (stopped, busy, killed) is passed by. Nothing here throws. If the
+ * file cannot be read, written or opened, there is no queue for a second, and each waiter asks by itself.
  */
 export class WaitQueue {
-  /** Open where somebody has waited not long ago. */
+  /** Open if somebody has waited not long ago. */
   readonly file: LockFile
   #slot: { readonly index: number; readonly ticket: number; readonly sinceMs: number } | undefined
   /** Until when it is not tried again, after the file could not be opened or written. */
@@ -53,11 +53,11 @@ export class WaitQueue {
   #looks = 0
 
   constructor(path: string, guards: string | undefined) {
-    // Who stands in line has its place in that very file.
+    // A waiter has its slot in this very file.
     this.file = new LockFile(path, guards, { mayClose: () => this.#slot === undefined })
   }
 
-  /** Stands in line, at its end, unless it does already; where that is impossible it waits without a place. */
+  /** Takes a slot at the end, unless this process has one. If that is impossible, it waits without one. */
   join(mode: LockMode, waker: Waker | undefined): void {
     if (this.#slot || performance.now() < this.#pausedUntil) return
     this.#locked((fd) => {
@@ -69,12 +69,12 @@ export class WaitQueue {
       const ticket = 1 + Math.max(0, ...slots.map((slot) => slot.ticket))
       const slot = { index, ticket, sinceMs: now }
       if (writeSlot(fd, index, { ...slot, seenMs: now, mode, waker })) this.#slot = slot
-      // A full disk, or a turn file that we may only read.
+      // A full disk, or a file that we may only read.
       else this.#pause()
     })
   }
 
-  /** Who comes before us. Says at the same time that we are still there, and what for. */
+  /** Who is before us. It also renews our slot. */
   position(mode: LockMode, waker: Waker | undefined): QueuePosition {
     const fd = this.#fdOfSlot()
     if (fd === undefined) return { ahead: [], reservedMs: this.#reservedMs(), canBeWoken: false }
@@ -84,7 +84,7 @@ export class WaitQueue {
       this.#slot &&
       slots.find(({ index, ticket }) => index === this.#slot?.index && ticket === this.#slot.ticket)
     if (!this.#slot || !own) {
-      // Taken for abandoned, or the file was emptied: a new place at the next step.
+      // Our slot was taken for abandoned, or the file was emptied: we take a new one at the next step.
       this.#slot = undefined
       return { ahead: [], reservedMs: 0, canBeWoken: false }
     }
@@ -103,18 +103,18 @@ export class WaitQueue {
     if (slot && fd !== undefined) clearSlot(fd, slot.index)
   }
 
-  /** They had their chance and did not take it. */
+  /** Marks waiters that have not used their chance. */
   passBy(slots: readonly Slot[]): void {
     const { fd } = this.file
     if (fd !== undefined) for (const { index } of slots) writeSeen(fd, index, 0)
   }
 
-  /** Whether there is a line at all: somebody has waited for this lock, at some time. */
+  /** Whether there is a file: somebody has waited for this lock at some time. */
   exists(): boolean {
     return this.#fdIfAny() !== undefined
   }
 
-  /** Whether nobody else waits, and the lock is left to nobody else. */
+  /** Whether nobody else waits, and the lock is reserved for nobody else. */
   isClear(): boolean {
     const fd = this.#fdIfAny()
     if (fd === undefined) return true
@@ -126,7 +126,7 @@ export class WaitQueue {
     )
   }
 
-  /** Leaves the lock to whoever is next, and wakes it. @returns whether anybody waits */
+  /** Reserves the lock for the next waiter and wakes it. @returns whether anybody waits */
   wakeNext(reserveMs: number, mayWake: (mode: LockMode) => boolean = () => true): boolean {
     const fd = this.#fdIfAny()
     if (fd === undefined) return false
@@ -134,7 +134,7 @@ export class WaitQueue {
     for (const slot of inEarnest(this.#read(fd).slots, now)) {
       if (slot.ticket === this.#slot?.ticket) continue
       if (!mayWake(slot.mode)) return true
-      // Before the ring: it must find the lock left to it when it looks.
+      // Before the wake-up: it must find the reservation when it looks.
       if (reserveMs > 0) writeReservation(fd, { untilMs: now + reserveMs, ticket: slot.ticket })
       const answer = slot.waker && slot.isOfThisPidSpace ? wake(slot.waker) : 'unreachable'
       if (answer === 'unreachable' && slot.waker) writeUnreachable(fd)
@@ -144,13 +144,13 @@ export class WaitQueue {
     return false
   }
 
-  /** Asks the others not to come in between for so long; 0 takes that back. */
+  /** Asks the others not to take the lock for so many milliseconds; 0 takes that back. */
   reserve(ms: number): void {
     const { fd } = this.file
     if (fd !== undefined) writeReservation(fd, { untilMs: ms === 0 ? 0 : monotonicMs() + ms, ticket: 0 })
   }
 
-  /** Everybody in line but this process's own place, dead ones left out. */
+  /** The waiters of other processes, without the dead ones. */
   waiters(): LockHolder[] {
     const fd = this.#fdIfAny()
     if (fd === undefined) return []
@@ -177,13 +177,13 @@ export class WaitQueue {
   /** The open file, provided that its name still leads to it: somebody may have deleted it. */
   #fdIfAny(): number | undefined {
     if (this.file.fd !== undefined && !this.#slot && !this.file.isCurrent) this.file.close()
-    // Not created before somebody waits for the first time: most stores never see a turn file.
+    // It is not created before somebody waits for the first time: most stores never need it.
     if (this.file.fd === undefined && performance.now() >= this.#pausedUntil && this.file.exists())
       this.#locked(() => {})
     return this.file.fd
   }
 
-  /** As one finds it who stands in no line. */
+  /** The reservation, as a process without a slot finds it. */
   #reservedMs(): number {
     const { fd } = this.file
     return fd === undefined ? 0 : leftMs(this.#read(fd).reservation, monotonicMs())
@@ -191,7 +191,7 @@ export class WaitQueue {
 
   #fdOfSlot(): number | undefined {
     if (!this.#slot) return undefined
-    // Now and then is enough: a line in a file that has lost its name costs time, not exclusion.
+    // Now and then is enough: a queue in a file that has lost its name costs time, not exclusion.
     if (++this.#looks % 8 === 0 && !this.file.isCurrent) {
       this.#slot = undefined
       this.file.close()
@@ -199,7 +199,7 @@ export class WaitQueue {
     return this.file.fd
   }
 
-  /** Seats are given out by one process at a time; it takes some ten microseconds. */
+  /** One process at a time gives out slots; it takes some ten microseconds. */
   #locked(run: (fd: number) => void): void {
     try {
       for (let attempt = 0; attempt < 20; attempt++) {
@@ -213,12 +213,12 @@ export class WaitQueue {
       }
       // Whoever has it was interrupted just there; the next step tries again.
     } catch {
-      // No turn file can be made here (read-only folder, full disk): wait without a line, by asking alone.
+      // No file can be made here (read-only folder, full disk): each waiter asks by itself.
       this.#pause()
     }
   }
 
-  /** Where it cannot be read, it is as if nobody stood there, and it is tried again with the file opened anew. */
+  /** If it cannot be read, the queue counts as empty, and the file is opened again later. */
   #read(fd: number): QueueContent {
     try {
       return readQueue(fd)

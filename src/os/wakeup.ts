@@ -4,16 +4,16 @@ import { errnoOf } from '../errors.ts'
 import { isMainThread, libc, net } from './modules.ts'
 
 /**
- * A doorbell: one process wakes another, at once and without a thread on either side. It is an anonymous pipe whose
- * reading end hangs in the event loop; who rings opens it through `/proc/<pid>/fd/<n>` and writes one byte (about
- * 30 µs; the other one's code runs 0.1 ms later). It needs no name on disk, and dies with its process.
+ * How one process wakes another, at once and without a thread on either side. A waker is an anonymous pipe whose reading
+ * end is in the event loop. Another process opens it through `/proc/<pid>/fd/<n>` and writes one byte (about 30 µs; the
+ * other process's code runs 0.1 ms later). It needs no name on disk, and ends with its process.
  *
- * Where a waker is comes from a file that others may have written. So that nobody can have a byte written into some other
- * pipe, its process also holds an empty memfd (memfd_create(2)) that is named after the pipe: only a process itself can
- * name its memfds, and who rings reads that name first.
+ * Which pipe it is comes from a file that others may have written. So that nobody can have a byte written into some other
+ * pipe, the process also holds an empty memfd (memfd_create(2)) that is named after the pipe. Only a process itself can
+ * name its memfds, and the name is read before the byte is written.
  *
- * A ring is a hint and nothing relies on it: it works on Linux, between the main threads of processes of one user and one
- * pid namespace; everybody else finds out by asking again.
+ * A wake-up is a hint and nothing relies on it. It works on Linux, between the main threads of processes of one user and
+ * one pid namespace. Everybody else finds out by asking again.
  */
 export interface Waker {
   readonly pid: number
@@ -35,8 +35,8 @@ let own: { readonly waker: Waker; readonly ends: readonly Socket[] } | undefined
 let impossible = process.platform !== 'linux'
 
 /**
- * The doorbell of this process; undefined where there can be none, and in worker threads.
- * @param make whether to make it, which takes some milliseconds, where it is not there yet
+ * The waker of this process; undefined if it cannot have one, and in worker threads.
+ * @param make whether to make one, which takes some milliseconds, if there is none yet
  */
 export function ownWaker(make: boolean): Waker | undefined {
   if (own || impossible || !make) return own?.waker
@@ -61,8 +61,8 @@ export function stopListening(listener: () => void): void {
 }
 
 /**
- * Rings. `gone`: that process has ended, or never had this waker. `unreachable`: it may be there, but not for us
- * (another user's, another container's).
+ * Wakes a process. `gone`: it has ended, or never had this waker. `unreachable`: it may be there, but we cannot reach it
+ * (another user, another container).
  */
 export function wake({ pid, fd, ino, mark }: Waker): 'woken' | 'gone' | 'unreachable' {
   const path = `/proc/${pid}/fd/${fd}`
@@ -78,7 +78,7 @@ export function wake({ pid, fd, ino, mark }: Waker): 'woken' | 'gone' | 'unreach
     return 'woken'
   } catch (error) {
     const code = errnoOf(error)
-    // A full pipe has been rung 65536 times: whoever it belongs to is busy, or stopped.
+    // It has been woken 65536 times without reading: it is busy or stopped.
     if (code === 'EAGAIN') return 'woken'
     return code === 'ENOENT' || code === 'ENXIO' || code === 'ESRCH' ? 'gone' : 'unreachable'
   } finally {
@@ -127,7 +127,7 @@ function install(): NonNullable<typeof own> {
     for (const listener of [...listeners]) listener()
     return true
   }
-  // A buffer of its own: without one each ring would leave one of 64 KB.
+  // A buffer of its own: without one each wake-up would leave one of 64 KB.
   const reading = new (net().Socket)({
     fd: readFd,
     readable: true,
