@@ -46,7 +46,7 @@ import {
 } from './store/transaction.ts'
 
 export interface LockedDbOptions<A> extends StoreOptions {
-  /** What the store is: `lowdbAdapter`, `nedbAdapter`, `nedbPromisesAdapter`, or one of your own. */
+  /** Describes the store: `lowdbAdapter`, `nedbAdapter`, `nedbPromisesAdapter`, or one of your own. */
   readonly adapter: A
   /** The data file. */
   readonly path: string
@@ -57,7 +57,7 @@ export type Promised<S> = {
   [K in keyof S]: S[K] extends (...args: infer P) => infer R ? (...args: P) => Promise<Awaited<R>> : S[K]
 }
 
-/** A store under its lock. @typeParam R the members that it has in a view: by default all */
+/** A store under its lock. @typeParam R the names of the members that it has in a view; all by default */
 export type LockedDb<S extends object, R extends PropertyKey = PropertyKey> = Omit<S, keyof LockedMembers> &
   LockedMembers<Reads<Omit<S, keyof LockedMembers>, R>>
 
@@ -238,10 +238,12 @@ function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
 }
 
 /**
- * Any store, under its lock: `new LockedDb(store, { adapter, path })` is the store, with every method locked, fresh and
- * all or nothing, plus `lock` and `close()`. Use it instead of `store`; what goes past it is not protected.
- * @throws TypeError for wrong options; methods reject with the errors of `PsLock#exclusive`, CorruptStoreError and
- * StoreIoError besides the store's own
+ * Any store under its lock. `new LockedDb(store, { adapter, path })` is the store with every method under the lock, and with
+ * the members of `LockedMembers`. Each call works on the current state of the file, and is in the file entirely or not at
+ * all. Use it instead of `store`: calls on `store` itself are not protected.
+ *
+ * Methods reject with the errors of `PsLock#exclusive`, CorruptStoreError, StoreIoError and the errors of the store.
+ * @throws TypeError for wrong options
  */
 export const LockedDb: LockedDbClass = function LockedDb(
   store: object,

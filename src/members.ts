@@ -8,77 +8,81 @@ import type { TransactionOptions } from './store/transaction.ts'
 /** What a locked store has besides its own members: the types. */
 
 /**
- * What every locked store can do with several calls at once.
- * @typeParam V what of the store's own members a view has: those that only look
- * @typeParam Base the class of the store, where others may be derived from it: what those have of their own is there in a view, too
+ * Several calls on a store as one operation.
+ * @typeParam V the store's own members that a view has: those that only read
+ * @typeParam Base the class of the store, if others may be derived from it: a view also has the members of the derived class
  */
 export interface Transactions<V = unknown, Base = never> {
   /**
-   * Several calls as one: all or nothing, with the lock held from before the first read to after the last write.
-   * What is called on the store inside (same asynchronous context) is part of it; `tx` is the store itself. A throw
-   * undoes everything and is passed through; inside another transaction it undoes this part alone.
+   * Several calls as one: all or nothing, with the lock held from before the first read until after the last write. Every
+   * call on the store inside the callback (in the same asynchronous context) belongs to it; `tx` is the store itself. A
+   * throw undoes everything and is passed on. Inside another transaction it undoes only this part.
    * @param options `timeoutMs: 0` does not wait for the lock
-   * @throws what the callback throws, the errors of `PsLock#exclusive`, StoreIoError when it cannot be written,
-   * ConflictError with `retry`, the signal's reason where it was aborted before the end
+   * @returns the value of the callback, once its changes are written
+   * @throws what the callback throws; the errors of `PsLock#exclusive`; StoreIoError if the file cannot be written;
+   * ConflictError with `retry`; TransactionError for a store in memory; the reason of the signal, if it was aborted
    */
   transaction<T>(run: (tx: this) => T, options?: TransactionOptions): Promise<Awaited<T>>
   /**
-   * Several reads of one state, while other processes write on. Other calls on this store object wait meanwhile. `tx` is the
-   * store without what could change it.
-   * @throws TransactionError for a write inside
+   * Several reads of one state, while other processes go on writing. Other calls on this store object wait meanwhile. `tx`
+   * is the store without the members that could change it.
+   * @throws TransactionError for a write inside, and for a store in memory; what the callback throws; the errors of
+   * `PsLock#shared`
    */
   view<T>(run: (tx: V & InView<V> & Own<this, Base>) => T, options?: AcquireOptions): Promise<Awaited<T>>
   /**
-   * A transaction that is always undone, for tests: what the code inside does, transactions included, leaves no trace.
-   * @throws what the callback throws
+   * A transaction that is always undone, for tests. What the code inside does leaves no trace, its transactions included.
+   * @throws what the callback throws, and as `transaction`
    */
   rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): Promise<Awaited<T>>
 }
 
-/** `Transactions` of a store whose calls are synchronous: they return at once what the callback returns, no promise. */
+/** `Transactions` of a store whose calls are synchronous: they return what the callback returns, which is no promise. */
 export interface SyncTransactions<V = unknown, Base = never> {
-  /** @throws TypeError where the callback returns a promise; else as `Transactions` */
+  /** @throws TypeError if the callback returns a promise; otherwise as `Transactions` */
   transaction<T>(run: (tx: this) => T, options?: AcquireOptions): T
   view<T>(run: (tx: V & InSyncView<V> & Own<this, Base>) => T, options?: AcquireOptions): T
   rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): T
 }
 
 export interface Lockable {
-  /** The store's lock, for work of your own: calls on the store inside `lock.exclusive(...)` join it. */
+  /** The lock of the store, for work of your own. Calls on the store inside `lock.exclusive(...)` re-enter. */
   readonly lock: PsLock
   /**
-   * Tells the hook of every operation of this store object from now on: `{ before, after }`, or `throttle(...)`.
-   * @returns what takes the hook out again
-   * @throws TypeError for what is no hook, and where the store is in memory only
+   * Calls the hook for every operation of this store object from now on. A hook is `{ before, after }`, or `throttle(...)`.
+   * @returns a function that removes the hook
+   * @throws TypeError if it is not a hook, and for a store in memory
    */
   use(hook: Hook): () => void
   /**
-   * Waits for what was issued and closes the files. Not calling it does no harm.
+   * Waits for the operations that were issued, and closes the files. Later calls reject with ClosedError. It need not be
+   * called: an idle store does not keep the process alive.
    * @param options `{ remove: true }` also removes the lock file, unless somebody else uses it: see `PsLock#close`
+   * @throws LockDeadlockError inside one's own hold, TransactionError inside a transaction or view
    */
   close(options?: CloseOptions): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** What a locked store has besides the store's own members. Its type parameters are those of `Transactions`. */
+/** What a locked store has besides the members of the store. Its type parameters are those of `Transactions`. */
 export interface LockedMembers<V = unknown, Base = never> extends Lockable, Transactions<V, Base>, Dumps {
   /**
-   * A table of records with declared fields in this store; it need not exist yet. Nothing is read or written by this.
+   * A table of records with declared fields in this store. It need not exist yet. This call reads and writes nothing.
    * @typeParam R the fields of its records
-   * @typeParam D those of them that have a default, which `insert` may leave out
-   * @throws TypeError for a name that not every store could keep, or a store whose adapter declares no `rows`;
-   * TransactionError where the store is in memory only
+   * @typeParam D the fields that have a default, which `insert` may leave out
+   * @throws TypeError for a name that not every store could keep, and for a store whose adapter declares no `rows`;
+   * TransactionError for a store in memory
    */
   table<R extends object, D extends keyof R = never>(name: string): Table<R, D>
 }
 
-/** What a locked store has whose calls are synchronous. */
+/** What a locked store whose calls are synchronous has besides the members of the store. */
 export interface LockedSyncMembers<V = unknown, Base = never>
   extends Lockable,
     SyncTransactions<V, Base>,
     Dumps {}
 
-/** What nobody may change, down to its last member: what a tree is in a view. */
+/** A value that may not be changed, at any depth: the data of a view. */
 export type DeepReadonly<T> = unknown extends T
   ? T
   : T extends Primitive | ((...args: never[]) => unknown)
@@ -123,7 +127,7 @@ export interface InSyncView<V> {
 export type Own<This, Base> = Omit<This, keyof Base>
 
 /**
- * What the callback of `view` is given by a store of type D: `ViewOf<typeof db>`, for functions that only look. They take the
- * store itself, too.
+ * What the callback of `view` gets from a store of type D. Use `ViewOf<typeof db>` for functions that only read; they accept
+ * the store itself, too.
  */
 export type ViewOf<D> = D extends { view(run: (tx: infer V) => unknown): unknown } ? V : never

@@ -3,20 +3,20 @@ import type { AcquireOptions } from '../lock/options.ts'
 import type { Transacting } from './transaction.ts'
 
 /**
- * The contract between pslock and a store. An adapter *declares*: what its methods do, how memory becomes equal to the
- * file, what must be written. The core *enforces*: locking, freshness, atomic writing, undoing. An adapter never
- * locks, never writes the file, and holds no state of its own.
+ * The contract between pslock and a store. An adapter *declares* what its methods do, how memory becomes equal to the file,
+ * and what must be written. pslock *enforces* locking, freshness, atomic writing and undoing. An adapter never locks, never
+ * writes the file, and has no state of its own.
  *
- * There are two kinds of files. An *image* is one text (JSON, usually) that is written as a whole; a *log* is an
- * append-only file of lines. A store whose memory is one JSON tree that users edit by hand is an image with more to it,
- * a *tree*: local edits and those of other processes are merged.
+ * There are two kinds of files. An *image* is one text (usually JSON) that is written as a whole. A *log* is a file of lines
+ * to which lines are appended. A *tree* is an image whose memory is one JSON tree that users edit directly: local edits
+ * and those of other processes are merged.
  */
 export type Adapter<S extends object> = ImageAdapter<S> | TreeAdapter<S> | LogAdapter<S>
 
 /**
- * What a method does. `write`: changes the store. `read`: looks at it only. `free`: touches neither memory nor file
- * (a formatter, an event method) and is called without the lock. A method that is not named is a `write`: forgetting
- * one costs speed, never data.
+ * What a method does. `write`: it changes the store. `read`: it only reads. `free`: it uses neither memory nor file (a
+ * formatter, an event method) and is called without the lock. A method that is not named counts as `write`: this costs
+ * speed, never data.
  */
 export type MethodKind = 'write' | 'read' | 'free'
 
@@ -26,25 +26,25 @@ export interface Call {
   readonly args: readonly unknown[]
 }
 
-/** What the methods of a store do, by name. */
+/** What each method of a store does, by its name. */
 export type Methods = Readonly<Record<string, MethodKind>>
 
 /**
- * A store whose file is one text. Four required members make a store of your own safe.
- * @typeParam M what its methods do. An object that `satisfies ImageAdapter<S>`, instead of being declared as one, tells it to the
- * compiler, which then refuses the calls in a `view` that write
+ * A store whose file is one text.
+ * @typeParam M what its methods do. If the adapter is an object that `satisfies ImageAdapter<S>`, the compiler knows it and
+ * refuses calls in a `view` that write
  */
 export interface ImageAdapter<S extends object, M extends Methods = Methods> {
   readonly family: 'image'
-  /** How the store is called in error messages. */
+  /** The name of the store in error messages. */
   readonly name: string
   /** What each method does; see `MethodKind`. */
   readonly methods: M
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
   readonly rows?: TableStorage<S> | undefined
-  /** Makes the store's memory equal to the file. `undefined`: there is no file, the store is empty. */
+  /** Makes the memory of the store equal to the file. `undefined`: there is no file, and the store is empty. */
   load(store: S, text: string | undefined): void
-  /** The store's memory as the text of its file. */
+  /** Returns the memory of the store as the text of its file. */
   save(store: S): string
 }
 
@@ -330,7 +330,7 @@ export interface LineInspector {
 /** What a store makes of its lines. */
 export type InspectLines = () => LineInspector
 
-/** A record as it is kept: what identifies it, how often it was changed, and its fields. */
+/** A record as it is stored: its id, its version, and its fields. */
 export interface StoredRecord {
   readonly _id: string
   /** 1 when it is inserted, and one more after each update. */
@@ -339,22 +339,22 @@ export interface StoredRecord {
 }
 
 /**
- * How a store keeps the records of tables: declared by its adapter, called inside a transaction (or, to read, a view),
- * whose `tx` is the store that is passed. The table itself, its checks and its schema are the core's.
+ * How a store keeps the records of tables. The adapter declares it. The calls are made inside a transaction (or, to read,
+ * a view), whose `tx` is the store that is passed. Checks and schema are the work of pslock.
  */
 export interface TableStorage<S> {
   /**
-   * The records of a table; undefined where the store knows nothing of such a table. They are copied by the caller.
-   * @param id only the record of this id is wanted: more may be returned, it may be found faster
+   * The records of a table; undefined if the store has no such table. The caller copies them.
+   * @param id only the record with this id is wanted. More records may be returned; it may be found faster
    */
   read(tx: S, table: string, id?: string): unknown
-  /** Adds records; without any, makes the table visible where the store can show an empty one. */
+  /** Adds records. If there are none, it makes an empty table visible, where the store can show one. */
   insert(tx: S, table: string, records: readonly StoredRecord[]): unknown
-  /** Puts these in the place of those with the same ids. */
+  /** Replaces the records with the same ids by these. */
   replace(tx: S, table: string, records: readonly StoredRecord[]): unknown
   remove(tx: S, table: string, ids: readonly string[]): unknown
   /** Removes the table with all its records. */
   drop(tx: S, table: string): unknown
-  /** Rewrites the file without what is no longer needed, where there can be such. */
+  /** Rewrites the file without what is no longer needed, if there can be something. */
   compact?(tx: S): unknown
 }

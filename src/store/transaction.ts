@@ -12,10 +12,10 @@ import type { Pipeline } from './pipeline.ts'
 
 export interface TransactionOptions extends AcquireOptions {
   /**
-   * Do not hold the lock while the callback runs: it works on the state it found, and its changes are written only if
-   * nobody else has written meanwhile; else they are undone and it runs anew, so many times at most, and then the
-   * transaction is a ConflictError.
-   * @default the lock is held while the callback runs, and there is no conflict
+   * Runs the callback without the lock, on the state that it finds. The changes are written only if nobody else has
+   * written to the file meanwhile. Otherwise they are undone and the callback runs again, at most so many times; after
+   * that the transaction rejects with ConflictError.
+   * @default undefined: the lock is held while the callback runs, and there is no conflict
    */
   readonly retry?: number | undefined
 }

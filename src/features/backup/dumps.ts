@@ -10,23 +10,23 @@ import { readStore, type StoreFile } from './store-file.ts'
 
 export type { DumpOptions }
 
-/** What every locked store can do with its file as a whole. */
+/** Copying and replacing the file of a locked store as a whole. */
 export interface Dumps {
   /**
-   * Writes a consistent copy of the store to another file, in the store's own format: everything that was acknowledged
-   * before, and of every operation all or nothing. Others wait only while the file is read, writers alone. The copy
-   * appears when it is whole and on the disk; after a crash there is none, or one.
-   * @param path a new file; with `overwrite` also one that is there already
-   * @throws StoreIoError (a file of this name is there, disk full, the store has no file), CorruptStoreError for a damaged
-   * store, TransactionError inside a transaction, TypeError, the errors of `PsLock#shared`
+   * Writes a consistent copy of the store to another file, in the store's own format. It has everything that was
+   * acknowledged before, and of every operation all or nothing. Only writers wait, and only while the file is read. The
+   * copy appears whole and on the disk, or not at all.
+   * @param path a new file; with `overwrite` also an existing one
+   * @throws StoreIoError (the file exists, the disk is full, the store is in memory), CorruptStoreError for a damaged store,
+   * TransactionError inside a transaction, TypeError, the errors of `PsLock#shared`
    */
   dump(path: string, options?: DumpOptions): Promise<void>
   /**
-   * Replaces the whole content of the store by that of a dump, or of any other file of the vanilla library, under the
-   * exclusive lock; unsaved edits in memory are dropped. Every process sees it at its next call. The old content is
-   * kept in `<file>.before-restore-<n>` until the new one is on the disk.
-   * @throws CorruptStoreError for a damaged dump, before anything is touched; StoreIoError, TransactionError inside a
-   * transaction, TypeError, the errors of `PsLock#exclusive`
+   * Replaces the content of the store by that of a dump, or of any other file of the unmodified library, under the exclusive
+   * lock. Unsaved edits in memory are dropped. Every process sees the new content at its next call. The old content is
+   * in `<file>.before-restore-<n>` until the new content is on the disk.
+   * @throws CorruptStoreError for a damaged dump, before anything is changed; StoreIoError; TransactionError inside a
+   * transaction; TypeError; the errors of `PsLock#exclusive`
    */
   restore(path: string): Promise<void>
 }

@@ -13,22 +13,22 @@ import { Allowance, type Pace, SharedAllowance } from './allowance.ts'
 import type { Hook, HookEvent } from './hook.ts'
 
 export interface ThrottleOptions {
-  /** More than 0. In any second at most this many writes begin, and `burst` more. */
+  /** At most this many writes, and `burst` more, begin in any second. More than 0; it need not be a whole number. */
   readonly writesPerSecond: number
   /**
-   * Whose writes count together. `process`: those that pass this very throttle (worker threads count by themselves).
-   * `store`: those of every process that has a throttle of this kind on the store.
+   * Whose writes count together. `process`: the writes that pass this very throttle (each worker thread counts by itself).
+   * `store`: the writes of every process that has a throttle of this kind on the store.
    * @default 'process'
    */
   readonly per?: 'process' | 'store' | undefined
   /**
-   * How many writes may come at once after a quiet time.
+   * How many writes may come at once after a time without writes.
    * @default 1, which spaces writes evenly
    */
   readonly burst?: number | undefined
   /**
-   * How long a write may be delayed, in milliseconds; one that would have to wait longer is refused. 0 refuses whatever
-   * comes too early, `Infinity` refuses nothing.
+   * How long a write may be delayed, in milliseconds. A write that would have to wait longer is refused. 0 refuses
+   * everything that comes too early; `Infinity` refuses nothing.
    * @default 30_000
    */
   readonly maxDelayMs?: number | undefined
@@ -45,16 +45,18 @@ const THROTTLE_NAMES: OptionNames = optionNames<ThrottleOptions>({
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 /**
- * A hook against floods of writes: `db.use(throttle({ writesPerSecond: 100 }))`. Writes that come too fast are delayed,
- * without the lock, each to its turn; those for which that would take too long are refused.
+ * A hook that limits the rate of writes: `db.use(throttle({ writesPerSecond: 100 }))`. Writes that come too fast are
+ * delayed, without the lock, each until its turn. Writes that would have to wait too long are refused.
  *
- * It counts what is written in one go, not records: an operation that may write, whether or not it changes something,
- * or a transaction with all that is in it. Inside a hold of one's own (`db.lock.exclusive`) nothing is delayed, since that
- * would keep everybody else out: what is written there counts, and delays what comes after it, or is refused.
+ * It counts operations, not records: each operation that may write counts once, whether or not it changes something, and
+ * a transaction counts once with everything in it. Inside a hold of one's own (`db.lock.exclusive`) nothing is delayed,
+ * since that would keep everybody else out. Such a write counts for later ones, or is refused.
  *
  * It does not know of processes that do not use it. With `per: 'store'` a few bytes are kept in `<lock file>.throttle`.
- * @throws TypeError for wrong options; operations reject with ThrottledError, the reason of their signal, and with
- * `per: 'store'` the errors of `PsLock#exclusive`, for the lock of those bytes
+ *
+ * Operations reject with ThrottledError, with the reason of their signal and, with `per: 'store'`, with the errors of
+ * `PsLock#exclusive` for the lock of those bytes.
+ * @throws TypeError for wrong options
  */
 export function throttle(options: ThrottleOptions): Hook {
   const { pace, maxDelayMs, per } = checked(options)
