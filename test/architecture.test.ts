@@ -7,6 +7,7 @@ import { ROOT } from './fixtures/code.ts'
 const FLOORS = [
   'src/errors.ts',
   'src/arguments.ts',
+  'src/debug.ts',
   'src/os',
   'src/lock',
   'src/lock-tree',

@@ -1,4 +1,5 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
+import { debug, isDebugging } from '../debug.ts'
 import type { LockMode } from '../errors.ts'
 
 /**
@@ -26,4 +27,13 @@ export const channels: Record<EventKind, Channel> = {
   release: channel('pslock:release'),
   timeout: channel('pslock:timeout'),
   abort: channel('pslock:abort'),
+}
+
+if (isDebugging) {
+  for (const [kind, events] of Object.entries(channels)) {
+    events.subscribe((event) => {
+      const { path, ...facts } = event as LockEvent
+      debug(kind, path, facts)
+    })
+  }
 }

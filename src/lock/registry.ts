@@ -37,7 +37,7 @@ export class LockEntry {
   readonly backend: Backend
   readonly file: KernelLock
   readonly queue: LocalQueue
-  readonly holds = new Set<Hold>()
+  readonly holds: Set<Hold> = new Set()
   /** How many use it that have not released it. */
   users = 0
   /** Whether there is a note of ours in the lock file. */
@@ -136,7 +136,7 @@ export class LockEntry {
   }
 
   /** @param pauseMs until it is looked whether anybody wants to know */
-  noteLater(pauseMs = NOTE_AFTER_MS): void {
+  noteLater(pauseMs: number = NOTE_AFTER_MS): void {
     this.noteTimer = setTimeout(() => {
       this.noteTimer = undefined
       const [oldest] = this.holds

@@ -20,7 +20,7 @@ describe('two copies of the package in one process', () => {
     mkdirSync(cache, { recursive: true })
     copy = mkdtempSync(join(cache, 'pslock-copy-'))
     for (const part of [
-      ...['src/errors', 'src/arguments'].map((name) => relative(CODE, codeFile(name))),
+      ...['src/errors', 'src/arguments', 'src/debug'].map((name) => relative(CODE, codeFile(name))),
       'src/os',
       'src/lock',
     ]) {

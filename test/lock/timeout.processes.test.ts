@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockTimeoutError, PsLockError } from '../../src/errors.ts'
+import { LockLostError, LockTimeoutError, LockUnsupportedError, PsLockError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, useFolder } from '../fixtures/folder.ts'
@@ -70,6 +72,18 @@ describe('timeouts', () => {
     assert.ok(await staysPending(longer, 200))
     held.release()
     ;(await longer).release()
+  })
+
+  it('it stays a timeout where the holders cannot be looked up, which is its cause', async () => {
+    const lock = new PsLock(at('data'))
+    const held = await lock.acquire()
+    rmSync(lock.path)
+    execFileSync('mkfifo', [lock.path])
+    const error = await timeoutOf(lock.acquire({ timeoutMs: 30 }))
+    assert.deepEqual([error.code, error.mode, error.holders], ['PSLOCK_TIMEOUT', 'exclusive', []])
+    assert.ok(error.cause instanceof LockUnsupportedError, String(error.cause))
+    assert.match(error.message, /cannot be seen from here/)
+    assert.throws(() => held.release(), LockLostError)
   })
 
   it('timeoutMs 0 does not wait, takes what is free, and is past those who wait', async () => {
