@@ -12,7 +12,7 @@ describe('transactions of many processes', () => {
   const at = useFolder()
   const peer = usePeer<TransactionCommands>('transaction-worker')
 
-  // That one has its own, in journal-processes.test.ts.
+  // That one has its own, in journal-crowd.processes.test.ts.
   const kinds = KINDS.filter((kind) => CROWD > 12 || kind !== 'lowdb with a journal')
   for (const kind of kinds) {
     it(`${CROWD} processes count up on ${kind} and lose nothing`, async function () {
