@@ -65,7 +65,7 @@ export interface TreeAdapter<S extends object, R extends PropertyKey = PropertyK
   format(store: S): TreeFormat
   /** The same store on another tree: what the callback of a transaction works on. */
   withMemory(store: S, memory: TreeMemory): S
-  /** Takes over the store: its methods that read and write call `session` from now on. */
+  /** Connects the store: its methods that read and write call `session` from now on. */
   attach(store: S, session: TreeSession): void
 }
 
@@ -83,34 +83,34 @@ export interface TreeFormat {
   readonly io?: { read(): unknown; write(tree: unknown): unknown } | undefined
 }
 
-/** What the core offers to a tree store. */
+/** What pslock offers to a tree store. */
 export interface TreeSession extends Transacting<TreeMemory> {
-  /** Makes memory equal to the file; unsaved edits are dropped. */
+  /** Makes memory equal to the file. Unsaved edits are dropped. */
   read(): Promise<void>
   /** Writes memory, merged with what others wrote meanwhile. @throws StaleWriteError */
   write(): Promise<void>
-  /** Runs `edit` on a copy of the present state, awaits it, writes it. A throw leaves memory and file untouched. */
+  /** Runs `edit` on a copy of the current state, awaits it, and writes the copy. A throw leaves memory and file as they were. */
   update<T>(edit: (tree: unknown) => T): Promise<void>
-  /** Puts what is in the journal, where there is one, into the file. */
+  /** Writes what is in the journal, if there is one, into the file. */
   checkpoint(): Promise<void>
-  /** What the caller's code works on: inside an update or a transaction the copy of that one, else the store's memory. */
+  /** What the caller's code works on: inside an update or a transaction its copy, otherwise the memory of the store. */
   readonly memory: TreeMemory
-  /** The same, blocking the thread. */
+  /** The same, but it blocks the thread. */
   readonly blocking: BlockingTreeSession
 }
 
-/** What the core offers to a tree store whose calls are synchronous. */
+/** What pslock offers to a tree store whose calls are synchronous. */
 export interface BlockingTreeSession {
   read(): void
   write(): void
-  /** Runs on a copy of the present state and writes it. A throw leaves memory and file untouched; nested, a savepoint. */
+  /** Runs on a copy of the current state and writes it. A throw leaves memory and file as they were. Nested: a savepoint. */
   edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions, call?: Call): T
-  /** Runs on the present state, which cannot be changed, without the lock. */
+  /** Runs on the current state, which cannot be changed, without the lock. */
   view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
 }
 
 /**
- * A store whose file is an append-only log of lines, and whose operations all pass one choke point.
+ * A store whose file is a log of lines, to which lines are appended, and whose operations all pass one function.
  * @typeParam R the members that only look
  */
 export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKey> {
@@ -121,39 +121,39 @@ export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKe
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
   readonly rows?: TableStorage<S> | undefined
   /**
-   * Takes over the store: routes everything that reads or writes through `session`, and returns how its memory is
-   * brought up to date. Called once, before the first operation.
+   * Connects the store: everything that reads or writes goes through `session` from now on. It returns how memory is brought
+   * up to date. Called once, before the first operation.
    */
   attach(store: S, session: LogSession): LogMemory
   /**
-   * How its transactions and views begin, where something comes before the first of them, such as a load.
+   * How transactions and views begin, if something must happen before the first of them, such as a load.
    * @default `session`
    */
   transacting?(store: S, session: LogSession): Transacting<void>
 }
 
-/** What a log store knows of an operation that it asks for. */
+/** What a log store knows about an operation that it asks for. */
 export interface OperationTraits {
   /** The method that was called, for hooks. */
   readonly call?: Call | undefined
   /**
-   * Asked when it is about to run: whether it is right whatever documents others have written meanwhile, so that memory
-   * need not be caught up first (an insert with an id of the library's own making, say).
+   * Asked just before it runs: whether it is right whatever documents others have written, so that memory need not be
+   * refreshed first (for example an insert with an id that the library makes).
    */
   readonly isBlind?: (() => boolean) | undefined
   /**
-   * It runs nothing but the store's own code, which issues no operations; where it only reads, it takes what it needs
-   * from memory before it first waits. Such a read can do without the lock.
+   * It runs only the store's own code, which issues no operations. If it only reads, it takes what it needs from memory before
+   * it first waits. Such a read needs no lock.
    * @default false
    */
   readonly isSelfContained?: boolean | undefined
   /**
-   * How long it may wait for the lock.
-   * @default that of the store
+   * How long it may wait for the lock, in milliseconds.
+   * @default the `timeoutMs` of the store
    */
   readonly timeoutMs?: number | undefined
   /**
-   * A step of something that hooks are told of as a whole.
+   * It is a step of something for which hooks are called as a whole.
    * @default false
    */
   readonly isInternal?: boolean
@@ -180,30 +180,30 @@ export interface StraightOperation<T> {
   apply(): T
 }
 
-/** What the core offers to a log store. */
+/** What pslock offers to a log store. */
 export interface LogSession extends Transacting<void> {
-  /** The data file, resolved when the store was made: a later chdir does not make it another one. */
+  /** The data file, resolved when the store was made. A later chdir does not change it. */
   readonly path: string
-  /** Runs one operation of the store, memory caught up, all or nothing; under the lock, unless it can do without. */
+  /** Runs one operation of the store on refreshed memory, all or nothing, under the lock if it needs it. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
   /**
-   * As `perform` for a write, at once, where nothing is in its way: the lock is free and nobody waits for it, nothing of
-   * this store is under way, and the caller runs in no hold and no operation. Nobody is told of it.
-   * @returns undefined where `perform` must do it; nothing has happened then
+   * As `perform` for a write, but at once, if nothing prevents it: the lock is free and nobody waits for it, no operation of
+   * this store is running, and the caller is in no hold and no operation. No hook is called.
+   * @returns undefined if `perform` must do it; then nothing has happened
    */
   straight<T>(operation: StraightOperation<T>): Promise<T> | undefined
-  /** The same for what only looks at memory: it needs no lock. @returns undefined where `perform` must do it */
+  /** The same for what only reads memory; it needs no lock. @returns undefined if `perform` must do it */
   straightLook<T>(look: () => T): { readonly value: T } | undefined
   /**
    * In an operation: these lines are its change. They are written when it has ended, as one unit.
-   * @returns what to wait for where there are serialization hooks; it rejects with what a hook throws
+   * @returns a promise to wait for, if there are serialization hooks; it rejects with what a hook throws
    */
   append(lines: readonly string[]): Promise<void> | void
-  /** In an operation: how to undo what it just changed in memory, should it, or its write, fail. */
+  /** In an operation: how to undo what it has just changed in memory, if the operation or its write fails. */
   onUndo(undo: () => void): void
   /**
-   * In an exclusive operation: replaces the file by the memory's present lines.
-   * @param ifStale only where the file has others besides
+   * In an exclusive operation: replaces the file by the current lines of memory.
+   * @param ifStale only if the file also has other lines
    */
   compact(ifStale?: boolean): Promise<void>
   /** In an exclusive operation: makes sure that the file exists. */
@@ -211,45 +211,45 @@ export interface LogSession extends Transacting<void> {
   /** In an exclusive operation: removes the file. */
   drop(): void
   /**
-   * For events and other code of the user's: called once what the caller is a part of is committed and the lock released,
-   * never when that is undone; at once where the caller is part of nothing that writes.
+   * For events and other code of the user. It is called once the operation of the caller is committed and the lock is
+   * released, and never if that is undone. If the caller belongs to nothing that writes, it is called at once.
    */
   afterwards(run: () => void): void
-  /** Memory may differ from the file: everything is read anew before the next operation. */
+  /** Memory may differ from the file: everything is read again before the next operation. */
   distrustMemory(): void
-  /** Whether the file was read without the lock, and ends in what a crash has left: the next exclusive operation mends it. */
+  /** Whether the file was read without the lock and ends in what a crash has left. The next exclusive operation cuts it off. */
   readonly endsTorn: boolean
-  /** How long an operation may wait. */
+  /** How long an operation may wait, in milliseconds. */
   readonly timeoutMs: number
-  /** What the operation that runs now may do; undefined outside one. */
+  /** The mode of the operation that runs now; undefined outside an operation. */
   readonly running: LockMode | undefined
-  /** The time by which what the caller sees has expired or not: of a transaction or a view, when it began. */
+  /** The time that decides whether a document has expired: in a transaction or a view, its beginning. */
   readonly now: number
-  /** Whether the caller is part of an operation: one of the store's own, or a transaction or view of the user's. */
+  /** Whether the caller is inside an operation: one of the store, or a transaction or view of the user. */
   readonly isInside: boolean
 }
 
-/** A file that is read from its beginning. Memory stays as it is until the end of it. */
+/** A file that is read from its beginning. Memory stays as it is until `finish`. */
 export interface Loading {
-  /** The next lines of complete units, in order. @returns the lines that are no records of this store */
+  /** Adds the next lines of complete units, in order. @returns the lines that are not records of this store */
   add(lines: readonly string[]): readonly string[]
-  /** That was all, and it is to be taken: memory becomes what the file says. */
+  /** There are no more lines: memory becomes what the file says. */
   finish(): Promise<void>
 }
 
-/** What a log store offers to the core. */
+/** What a log store offers to pslock. */
 export interface LogMemory {
-  /** Called once, before the first catch-up. */
+  /** Called once, before the first refresh. */
   prepare?(): Promise<void>
-  /** The user's serialization hooks, where there are any. */
+  /** The serialization hooks of the user, if there are any. */
   readonly coder?: LineCoder | undefined
   /** Permission bits of a new data file. */
   readonly fileMode: number
   /** Share of unreadable lines, 0 to 1, above which the file is refused. */
   readonly corruptThreshold: () => number
   /**
-   * Applies the lines of complete units, in order; `anew` means that everything before is forgotten.
-   * @returns the lines that are no records of this store
+   * Applies the lines of complete units, in order. `anew`: everything before is forgotten.
+   * @returns the lines that are not records of this store
    */
   apply(lines: readonly string[], anew: boolean): readonly string[]
   /**
@@ -257,16 +257,16 @@ export interface LogMemory {
    * @default `apply`, with `anew` for the first piece
    */
   load?(): Loading
-  /** Everything in memory as lines, for compaction. Each is asked for when there is room for it. */
+  /** Everything in memory as lines, for compaction. A line is asked for when there is room for it. */
   lines(): Iterable<string>
   /**
    * How many lines `lines` would give.
-   * @default unknown: the file is compacted whenever that is asked for
+   * @default unknown: the file is compacted whenever somebody asks for it
    */
   lineCount?(): number
-  /** Called without the lock before a compaction by need: what can be done for it in advance, with turns for other work. */
+  /** Called without the lock before a compaction by need, to prepare it. Other work may run in between. */
   prepareToCompact?(): Promise<void>
-  /** Nothing is asked for any more. */
+  /** The store was closed; nothing more is asked for. */
   close?(): void
   /**
    * About how many bytes `lines` would give, found in some ten milliseconds at most.
@@ -274,21 +274,21 @@ export interface LogMemory {
    */
   liveBytes?(): number
   /**
-   * What is wrong with lines of a file, for dumps and restores; memory is not touched.
+   * Says what is wrong with lines of a file, for dumps and restores. Memory is not changed.
    * @default every line must be a JSON object
    */
   readonly inspect?: InspectLines | undefined
 }
 
-/** The user's serialization hooks, if any: a line as JSON <-> a line as it stands in the file. */
+/** The serialization hooks of the user: from a line of JSON to a line of the file, and back. */
 export interface LineCoder {
   encode(line: string): Promise<string>
   decode(line: string): Promise<string>
-  /** What a hook has thrown last: it is the user's, and is passed on as it is. */
+  /** What a hook has thrown last. It belongs to the user and is passed on unchanged. */
   readonly thrown?: { readonly error: unknown } | undefined
 }
 
-/** Where a line stands. */
+/** The place of a line. */
 export interface Place {
   /** From 1, counted from where the scan began. */
   readonly line: number
@@ -320,14 +320,14 @@ export interface LineProblem {
 /** Looks through a file once more. */
 export type EachLine = (visit: (line: LogLine) => void) => Promise<void>
 
-/** Looks at the lines of one file, from its first to its last; all of them are of complete units. */
+/** Checks the lines of one file, from the first to the last. All of them are of complete units. */
 export interface LineInspector {
   add(line: LogLine): LineProblem | undefined
-  /** What shows only when all of them are known. */
+  /** Returns what shows only when all lines are known. */
   finish(eachLine: EachLine): Promise<readonly LineProblem[]>
 }
 
-/** What a store makes of its lines. */
+/** Makes an inspector of the lines of a store. */
 export type InspectLines = () => LineInspector
 
 /** A record as it is stored: its id, its version, and its fields. */
