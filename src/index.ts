@@ -57,6 +57,8 @@ export type {
   MethodKind,
   Methods,
   TableStorage,
+  // Its earlier name.
+  TableStorage as TableRows,
   TreeAdapter,
   TreeFormat,
   TreeMemory,
