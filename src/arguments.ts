@@ -15,8 +15,8 @@ export function optionNames<O>(names: { readonly [K in keyof O]-?: true }): Opti
 }
 
 /**
- * Refuses what is no option: one that is mistyped would be passed over in silence. Names with the value undefined and
- * symbols pass, and so does undefined in the place of the options.
+ * Refuses unknown options: one that is mistyped would be ignored. Names with the value undefined and symbols are allowed, and
+ * so is undefined instead of the options.
  * @param what a word for it: `option` unless given
  * @throws TypeError that names the nearest option, or all of them where none is near
  */

@@ -47,7 +47,7 @@ export function requireKnownToNedb<O extends object>(
   requireKnown(modes ?? undefined, MODES, 'member of the option modes,')
 }
 
-/** @throws TypeError for options beside a path, which would be passed over in silence */
+/** @throws TypeError for options beside a path, which would be ignored */
 export function requireOneArgument(more: readonly unknown[]): void {
   if (more.every((value) => value === undefined)) return
   throw new TypeError(

@@ -102,9 +102,9 @@ interface Wanted {
 }
 
 /**
- * Who closes a gate shows this often at least that it waits in earnest. One that is stopped, or busy with something
- * else, is passed by: a gate is a priority, never a lock. Far above the slowest pace of a waiter, and above what a
- * crowd of processes makes a timer late.
+ * A waiter that closes a gate renews it at least this often. One that is stopped, or busy with something else, is passed by:
+ * a gate is a priority, never a lock. This is far above the slowest pace of a waiter, and above the delay of timers when
+ * many processes run.
  */
 const GATE_BELIEVED_MS = 1000
 

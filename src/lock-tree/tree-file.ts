@@ -146,7 +146,7 @@ export class RecordFile {
     )
   }
 
-  /** A courtesy: on a full disk the field stays as it was. */
+  /** May fail: on a full disk the field stays as it was. */
   writeField(index: number, value: number): void {
     const text = value.toFixed(0).padStart(FIELD_BYTES)
     writeAtSync(this.fd, Buffer.from(text, 'latin1'), index * RECORD_BYTES + FIELD_AT)

@@ -298,7 +298,7 @@ export function queueWithin(outer: Hold | undefined, entry: LockEntry, mode: Loc
 }
 
 /**
- * Waits in line.
+ * Waits in the local queue.
  * @returns how long, in milliseconds
  * @throws what the wait throws
  */
@@ -331,7 +331,7 @@ export async function queueUp(
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 /**
- * Waits in line, blocking the thread.
+ * Waits in the local queue and blocks the thread.
  * @returns how long, in milliseconds
  * @throws what the wait throws, and LockDeadlockError
  */

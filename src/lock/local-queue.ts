@@ -25,9 +25,9 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
 const SHORTAGE_PACE_MS = 100
 
 /**
- * The queue inside one process: many readers or one writer, strictly first come first served. A room with a
- * turnstile is a whole lock: its arbiter is the kernel's, and only the head of the queue waits there. One without is
- * the inside of a hold, where nested holds exclude each other.
+ * The queue inside one process: many readers or one writer, strictly first come, first served. A queue with an arbiter is
+ * that of a whole lock: the arbiter asks the kernel, and only the head of the queue waits there. A queue without one is
+ * inside a hold, where nested holds exclude each other.
  */
 export class LocalQueue {
   readonly #arbiter: Arbiter | undefined
@@ -89,7 +89,7 @@ export class LocalQueue {
     return step
   }
 
-  /** Waits in line. Rejects with the signal's reason, or with what `onTimeout` makes. */
+  /** Waits. Rejects with the reason of the signal, or with what `onTimeout` makes. */
   enter(mode: LockMode, wait: WaitOptions): Promise<void> {
     const { signal, timeoutMs } = wait
     if (timeoutMs === 0) return this.force(mode) ? Promise.resolve() : Promise.reject(wait.onTimeout(0))

@@ -33,8 +33,8 @@ export class LockFile extends PathLock implements KernelLock {
 
   /**
    * @param guards the data file whose mode and group a new lock file takes over
-   * @param courtesy what is in it is of use, but not needed: where there is no descriptor left, it is not opened; and
-   * `mayClose` is asked whether it may be closed while nothing is locked
+   * @param courtesy its content is useful but not needed: if no descriptor is left, it is not opened. `mayClose` says
+   * whether it may be closed while nothing is locked
    */
   constructor(path: string, guards?: string, courtesy?: { mayClose(): boolean }) {
     super(path, courtesy ?? { mayClose: () => true })

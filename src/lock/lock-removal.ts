@@ -19,7 +19,7 @@ export interface RemovalOptions {
   readonly dryRun?: boolean
 }
 
-/** Who has asked within this time waits in earnest. Dead waiters do not stand in the way for longer. */
+/** A waiter that has asked within this time is active. Dead waiters prevent a removal for no longer. */
 const IN_EARNEST_MS = 10_000
 
 /**

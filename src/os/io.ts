@@ -185,7 +185,7 @@ function unlessForeign(error: unknown): void {
   if (errnoOf(error) !== 'EACCES' || (error as NodeJS.ErrnoException).syscall !== 'open') throw error
 }
 
-/** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are passed over. */
+/** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are skipped. */
 async function syncFolder(path: string): Promise<void> {
   const fd = openFile(path, 'r')
   try {

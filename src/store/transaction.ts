@@ -49,7 +49,7 @@ export interface TransactionsOf<S> {
   rollbackAfter<T>(run: (tx: S) => T, options?: AcquireOptions): Promise<Awaited<T>>
 }
 
-/** The three doors of a store, over what its kind offers. @param tx what the callback is given */
+/** `transaction`, `view` and `rollbackAfter` of a store. @param tx what the callback gets */
 export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): TransactionsOf<S> {
   const transaction = async <T>(run: (tx: S) => T, options: TransactionOptions = {}): Promise<Awaited<T>> => {
     requireFunction(run, 'transaction(run): run')

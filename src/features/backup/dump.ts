@@ -32,7 +32,7 @@ export async function dump(
   if (typeof overwrite !== 'boolean')
     throw new TypeError(`overwrite must be a boolean, got ${show(overwrite)}`)
   const target = anotherFile(file, to, 'dump to', unfollowed)
-  // The answer that counts is given when the copy gets its name; but nobody shall wait for that one.
+  // What counts is decided when the copy gets its name. This look only saves the wait.
   const there = lookAt(target, lstatSync)
   if (there?.isDirectory()) throw storeFailure(target, 'write', errno('EISDIR'))
   if (!overwrite && there) throw storeFailure(target, 'write', errno('EEXIST'))

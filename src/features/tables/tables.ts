@@ -144,7 +144,7 @@ export class Tables<S> {
     })
   }
 
-  /** The records are as they shall be. */
+  /** Finishes a change, once the records are changed. */
   async #done(tables: Schemas['tables'], pending: Pending): Promise<void> {
     // The schema is durable: power loss must not take the records back behind it, nor the name of a file that was replaced.
     await syncFile(this.path)
@@ -153,8 +153,8 @@ export class Tables<S> {
   }
 
   /**
-   * The data could not be written, and nobody shall finish the change later; or it was, but could not be synced, and
-   * the schema goes with it. Where this fails too there is nothing better to say than the first error.
+   * The data could not be written, and the change must not be finished later; or it was written but could not be synced, and
+   * the schema follows it. If this fails too, the first error is reported.
    */
   async #afterFailure(doors: TransactionsOf<S>): Promise<void> {
     const { tables, pending } = this.read()

@@ -124,7 +124,7 @@ export class TextFile {
   /**
    * Replaces the file. Only under the exclusive lock, after `look`. There is one more look, at the last moment: what was
    * written meanwhile would be lost.
-   * @param isDurable the rename shall survive power loss, too
+   * @param isDurable the rename must survive power loss, too
    */
   *replace(text: string, isDurable: boolean, calls: FileCalls): Steps<void> {
     if (!(yield* this.isFresh('exclusive', calls))) throw this.changedMeanwhile()
