@@ -8,6 +8,7 @@ import type { Doc, NedbModel, Query } from './internals.ts'
  * are lost at the next load. Escaped they are the same JSON.
  */
 const LINE_BREAKS = /[\u0085\u2028\u2029]/g
+const LINE_BREAK = /[\u0085\u2028\u2029]/
 
 /** A document, or an index line, as one line of the file. */
 export function toLine(model: NedbModel, record: unknown): string {
@@ -98,6 +99,63 @@ function asInFile(value: unknown): unknown {
     if (stored !== undefined) copy[name] = stored
   }
   return copy
+}
+
+/** A document that is new, and what its line is made of. */
+export interface Stored {
+  readonly doc: Doc
+  /** Where it has dates, NeDB must write it. */
+  readonly hasDates: boolean
+}
+
+let hasDates = false
+
+/**
+ * A copy of a document as the file will say it, in one go where `deepCopy`, `checkObject` and `makeStorable` are three.
+ * @returns undefined for what one of them would refuse, change or say something about: they must look at it
+ */
+export function storedCopy(given: Doc): Stored | undefined {
+  hasDates = false
+  const doc = copyOf(given) as Doc | undefined
+  return doc && { doc, hasDates }
+}
+
+/** @returns undefined where it is odd */
+function copyOf(value: unknown): unknown {
+  if (typeof value === 'string' || typeof value === 'boolean') return value
+  if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : undefined
+  if (typeof value !== 'object') return undefined
+  if (value === null) return null
+  if (Array.isArray(value)) {
+    const list: unknown[] = []
+    for (let at = 0; at < value.length; at++) {
+      const copy = copyOf(value[at])
+      if (copy === undefined) return undefined
+      list.push(copy)
+    }
+    return list
+  }
+  if (types.isDate(value)) {
+    hasDates = true
+    return Number.isNaN(value.getTime()) ? undefined : value
+  }
+  const object: Doc = {}
+  for (const name in value) {
+    if (!Object.hasOwn(value, name)) continue
+    if (name.startsWith('$') || name.includes('.') || name === '__proto__' || name === 'constructor')
+      return undefined
+    const copy = copyOf((value as Doc)[name])
+    if (copy === undefined) return undefined
+    object[name] = copy
+  }
+  return object
+}
+
+/** As `toLine`, of what `storedCopy` has made. */
+export function lineOf(model: NedbModel, { doc, hasDates }: Stored): string {
+  if (hasDates) return toLine(model, doc)
+  const line = JSON.stringify(doc)
+  return LINE_BREAK.test(line) ? toLine(model, doc) : line
 }
 
 /** A name that NeDB has a meaning of its own for: it lets some of them in, and reads something else back. */

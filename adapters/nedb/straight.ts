@@ -1,5 +1,14 @@
 import type { StraightOperation } from '../../src/store/adapter.ts'
-import { makeStorable, requireNoPrototype, suspiciousIn, toLine, twinOf } from './documents.ts'
+import { UNIT_ID } from '../../src/store/log/units.ts'
+import {
+  lineOf,
+  requireNoPrototype,
+  type Stored,
+  storedCopy,
+  suspiciousIn,
+  toLine,
+  twinOf,
+} from './documents.ts'
 import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
 import type { Attached } from './locked.ts'
 import { model } from './model.ts'
@@ -11,7 +20,7 @@ import { model } from './model.ts'
 
 /** Inserts a document. */
 export function insertStraight(db: Nedb, at: Attached, given: unknown): Promise<unknown> | undefined {
-  if (!db.executor.ready || !at.memory.isSimple) return undefined
+  if (!db.executor.ready || db.timestampData || !at.memory.isSimple) return undefined
   if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined
   return at.session.straight(new Insertion(db, at, given as Doc))
 }
@@ -33,17 +42,19 @@ class Insertion implements StraightOperation<Doc> {
   }
 
   prepare(): boolean {
+    let stored: Stored | undefined
     try {
-      requireNoPrototype(this.#given)
-      const doc = this.#db._prepareDocumentForInsertion(this.#given)
-      if (!this.isBlind && twinOf(doc._id) !== undefined) return false
-      makeStorable(doc, true)
-      this.#doc = doc
-      this.#line = toLine(model, doc)
-      return true
+      stored = storedCopy(this.#given)
     } catch {
-      return false
+      // Nested too deep, or a getter that throws.
     }
+    if (!stored) return false
+    const { doc } = stored
+    if (doc._id === undefined) doc._id = this.#db._createNewId()
+    else if (typeof doc._id !== 'string' || !isOrdinaryId(doc._id)) return false
+    this.#doc = doc
+    this.#line = lineOf(model, stored)
+    return true
   }
 
   line(): string | null {
@@ -69,8 +80,8 @@ export function updateStraight(
   options: UpdateOptions = {},
 ): Promise<unknown> | undefined {
   const id = onlyId(query)
-  if (id === undefined || !db.executor.ready || !at.memory.isSimple) return undefined
-  return at.session.straight(new Update(db, at, id, update, options))
+  if (id === undefined || !db.executor.ready || db.timestampData || !at.memory.isSimple) return undefined
+  return at.session.straight(new Update(at, id, update, options))
 }
 
 interface UpdateOptions {
@@ -81,15 +92,13 @@ interface UpdateOptions {
 
 class Update implements StraightOperation<unknown> {
   readonly isBlind = false
-  readonly #db: Nedb
   readonly #at: Attached
   readonly #id: string
   readonly #update: Doc
   readonly #options: UpdateOptions
   #doc: Doc | undefined
 
-  constructor(db: Nedb, at: Attached, id: string, update: Doc, options: UpdateOptions) {
-    this.#db = db
+  constructor(at: Attached, id: string, update: Doc, options: UpdateOptions) {
     this.#at = at
     this.#id = id
     this.#update = update
@@ -110,13 +119,10 @@ class Update implements StraightOperation<unknown> {
     const old = this.#at.memory.get(this.#id)
     if (!old) return this.#options.upsert || this.#options.returnUpdatedDocs ? null : undefined
     const doc = model.modify(old, this.#update)
-    if (this.#db.timestampData) {
-      doc.createdAt = old.createdAt
-      doc.updatedAt = new Date()
-    }
-    makeStorable(doc, false)
-    this.#doc = doc
-    return toLine(model, doc)
+    const stored = storedCopy(doc)
+    if (!stored) return null
+    this.#doc = stored.doc
+    return lineOf(model, stored)
   }
 
   apply(): unknown {
@@ -184,7 +190,12 @@ export function lookStraight(db: Nedb, at: Attached, cursor: NedbCursor): Promis
 function onlyId(query: Query): string | undefined {
   for (const name in query) if (name !== '_id') return undefined
   const id = query?._id
-  return typeof id === 'string' && twinOf(id) === undefined ? id : undefined
+  return typeof id === 'string' && isOrdinaryId(id) ? id : undefined
+}
+
+/** Whether it is an id that nothing special is to be said of. */
+function isOrdinaryId(id: string): boolean {
+  return id !== '' && id !== '__proto__' && id !== UNIT_ID && twinOf(id) === undefined
 }
 
 function hasMembers(value: unknown): boolean {

@@ -1,5 +1,5 @@
 import { type BigIntStats, constants, fstatSync, lstatSync, statSync } from 'node:fs'
-import { libc } from './modules.ts'
+import { isLibcLoaded, libc } from './modules.ts'
 
 /** What is known of the file that a path names, from one look. */
 export interface PathStat {
@@ -190,7 +190,7 @@ const CTIME_NS = 26
 const DEV = 34
 
 /** A process that has looked so often pays the ten milliseconds that koffi takes to load. */
-const OFTEN = 1000
+const OFTEN = 100
 
 type Statx = (folder: number, path: Buffer, flags: number, mask: number, words: Uint32Array) => number
 
@@ -214,9 +214,12 @@ function bindStatx(): Statx | undefined {
   }
 }
 
-/** @returns statx(2) in a process that looks often, where it is there */
+/** @returns statx(2), where it is there, in a process that looks often, or has koffi in any case */
 function quickly(): Statx | undefined {
-  if (looks < OFTEN && ++looks === OFTEN) statx = bindStatx()
+  if (looks < OFTEN && (++looks === OFTEN || isLibcLoaded())) {
+    looks = OFTEN
+    statx = bindStatx()
+  }
   return statx
 }
 

@@ -115,6 +115,11 @@ function loadKoffi(): Koffi {
   }
 }
 
+/** Whether it is loaded already. */
+export function isLibcLoaded(): boolean {
+  return loaded !== undefined
+}
+
 /** @throws whatever keeps koffi from loading: not installed, or no binary for this platform */
 export function libc(): Libc {
   if (loaded) return loaded

@@ -3,7 +3,10 @@ import type { PathStat } from '../../os/file-stat.ts'
 /** How many of the last known bytes are compared to notice a file that was rewritten in place. */
 export const REMEMBERED_BYTES: number = 32
 
-const NOTHING = Buffer.alloc(0)
+const NOTHING: Buffer = Buffer.alloc(0)
+
+/** A larger buffer is not kept for the sake of its end. */
+const SMALL_BYTES = 16 * 1024
 
 /**
  * A time of change that was as old as this when we looked tells of every later change. Kernels before 6.13 count file
@@ -22,8 +25,9 @@ export class LogPosition {
   #generation = -1
   #applied = 0
   #end = 0
-  /** The last known bytes, at the end of it. */
-  readonly #last = Buffer.alloc(REMEMBERED_BYTES)
+  /** The last known bytes: so many, from a place in a buffer on. They are not copied where that buffer is small. */
+  #last = NOTHING
+  #lastFrom = 0
   #remembered = 0
   #synced = 0
   #isNameSynced = false
@@ -99,8 +103,9 @@ export class LogPosition {
   /** What follows the last known bytes; undefined where those are not what they were. */
   behind(bytes: Buffer): Buffer | undefined {
     const length = this.#remembered
-    const from = REMEMBERED_BYTES - length
-    if (bytes.length < length || this.#last.compare(bytes, 0, length, from) !== 0) return undefined
+    const [last, from] = [this.#last, this.#lastFrom]
+    if (bytes.length < length) return undefined
+    for (let at = 0; at < length; at++) if (bytes[at] !== last[from + at]) return undefined
     return bytes.length === length ? NOTHING : bytes.subarray(length)
   }
 
@@ -123,17 +128,13 @@ export class LogPosition {
   passedOver(bytes: Buffer): void {
     const { length } = bytes
     this.#end += length
-    // Those before move up.
-    if (length < REMEMBERED_BYTES) this.#last.copy(this.#last, 0, length)
-    bytes.copy(this.#last, Math.max(0, REMEMBERED_BYTES - length), Math.max(0, length - REMEMBERED_BYTES))
-    this.#remembered = Math.min(REMEMBERED_BYTES, this.#remembered + length)
+    if (length < REMEMBERED_BYTES) this.#remember(Buffer.concat([this.#lastBytes, bytes]))
+    else this.#remember(length > SMALL_BYTES ? Buffer.from(bytes.subarray(-REMEMBERED_BYTES)) : bytes)
   }
 
   /** These bytes behind what is in memory are in memory now: what was passed over, and what follows it. */
   caughtUp(bytes: Buffer): void {
-    const passedOver = Math.min(REMEMBERED_BYTES, this.#end - this.#applied)
-    this.#last.copy(this.#last, passedOver, 0, REMEMBERED_BYTES - passedOver)
-    this.#remembered = Math.max(0, this.#remembered - passedOver)
+    this.#remembered = Math.max(0, this.#remembered - (this.#end - this.#applied))
     this.#end = this.#applied
     this.added(bytes)
   }
@@ -145,6 +146,17 @@ export class LogPosition {
     this.#end = this.#applied
     this.#remembered = 0
     this.added(last)
+  }
+
+  get #lastBytes(): Buffer {
+    return this.#last.subarray(this.#lastFrom, this.#lastFrom + this.#remembered)
+  }
+
+  /** @param bytes that end at the end of what is known */
+  #remember(bytes: Buffer): void {
+    this.#remembered = Math.min(REMEMBERED_BYTES, bytes.length)
+    this.#last = bytes
+    this.#lastFrom = bytes.length - this.#remembered
   }
 
   /** What was synced of another file says nothing of this one. */
