@@ -31,7 +31,7 @@ export class Context<T> {
 
   /** Switches off those that nobody is inside of. */
   static rest(): void {
-    for (const context of all) context.#rest()
+    if (on > 0) for (const context of all) context.#rest()
   }
 
   get(): T | undefined {
@@ -44,6 +44,7 @@ export class Context<T> {
    */
   run<R>(value: T, insider: object, run: () => R): R {
     this.#insiders.add(insider)
+    if (!this.#isOn) on++
     this.#isOn = true
     return this.#storage.run(value, run)
   }
@@ -60,10 +61,13 @@ export class Context<T> {
   #rest(): void {
     if (!this.#isOn || this.#insiders.size > 0) return
     this.#isOn = false
+    on--
     this.#storage.disable()
   }
 }
 
+/** How many are switched on. */
+let on = 0
 const all: Context<unknown>[] = []
 
 /** One entry of the chain of holds that the current asynchronous context runs in, innermost first. */

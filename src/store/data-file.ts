@@ -73,20 +73,24 @@ export class DataFile {
     if (this.#refused !== undefined && mode === 'exclusive' && writeRefusal(this.path) === undefined)
       this.close()
     this.#isInUse = true
-    this.#descriptor.used()
+    const descriptor = this.#descriptor
+    descriptor.used()
     for (;;) {
-      if (!this.isOpen) this.#open()
-      if (this.isOpen && mode === 'exclusive') this.#lock()
-      const found = this.#stat(() => this.#named.stat(withTime))
-      if (!found) {
-        this.close()
-        return undefined
+      if (descriptor.fd === undefined) this.#open()
+      const isOpen = descriptor.fd !== undefined
+      if (isOpen && mode === 'exclusive') this.#lock()
+      let found: PathStat | undefined
+      try {
+        found = this.#named.stat(withTime)
+      } catch (error) {
+        throw storeFailure(this.path, 'look at', error)
       }
-      if (this.isOpen && found.isOpenHere) {
+      if (found && isOpen && found.isOpenHere) {
         this.#readOnly = (found.mode & 0o222) === 0
         return found
       }
       this.close()
+      if (!found) return undefined
     }
   }
 

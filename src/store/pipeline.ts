@@ -53,6 +53,10 @@ export class Pipeline {
   observer: Observer | undefined
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
+  #isJustTaken = false
+  readonly #tickEnded = () => {
+    this.#isJustTaken = false
+  }
   /** Passes inside the user's own holds and ours take turns on the same memory. */
   readonly #passes = new OneAtATime()
   readonly #unlocked: Unlocked
@@ -132,12 +136,25 @@ export class Pipeline {
   }
 
   /**
+   * A write has taken the straight path. Those that are issued in the same tick (`Promise.all`) queue up, to share a hold.
+   * @returns the promise of its result
+   */
+  taken<T>(value: T): Promise<T> {
+    this.#isJustTaken = true
+    const taken = Promise.resolve(value)
+    void taken.then(this.#tickEnded)
+    return taken
+  }
+
+  /**
    * Whether what is issued now may run at once: nothing of this store is under way, the caller runs in no operation of it,
    * nobody is to be told, and the event loop need not turn. What is queued comes first, in any case.
    */
   get isClear(): boolean {
     if (
-      this.#isBusy ||
+      this.#queue.length > 0 ||
+      this.#isJustTaken ||
+      this.#passes.isRunning ||
       this.observer?.observes(NOTHING_KNOWN) ||
       lockInternals.isClosing(this.#lock) ||
       mustTurn()

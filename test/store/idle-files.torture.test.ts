@@ -177,13 +177,13 @@ describe('files that are not in use', () => {
     const file = new LogFile(at('log'), 0o600, false)
     writeFileSync(at('log'), 'one\n')
     await sleep(40)
-    assert.equal((await file.view.news('shared')).kind, 'replaced')
+    assert.equal((await file.news('shared')).kind, 'replaced')
     file.apply(Buffer.from('one\n'), 'replaced', 4)
     file.unlockData()
     for (const line of [`${END}\n`, `${END}\n`]) {
       closeIdleFiles()
       appendFileSync(at('log'), line)
-      const news = await file.view.news('shared')
+      const news = await file.news('shared')
       assert.deepEqual(news, { kind: 'tail', bytes: Buffer.from(line) })
       file.apply(Buffer.from(line), 'tail', line.length)
       file.unlockData()
@@ -191,13 +191,13 @@ describe('files that are not in use', () => {
     // The same number, longer, and the end of what is known at its place.
     closeIdleFiles()
     remake(at('log'), `six\n${END}\n${END}\n${END}\n`)
-    assert.equal((await file.view.news('shared')).kind, 'replaced')
+    assert.equal((await file.news('shared')).kind, 'replaced')
     file.close()
   })
 
   it('a log that was edited after a change of our own, while it was closed, is read anew', async () => {
     const file = new LogFile(at('log'), 0o600, false)
-    await file.view.news('exclusive')
+    await file.news('exclusive')
     file.create()
     const line = Buffer.from(`one ${END}\n`)
     await file.append(line)
@@ -205,13 +205,13 @@ describe('files that are not in use', () => {
     file.unlockData()
     closeIdleFiles()
     writeFileSync(at('log'), `two ${END}\n`)
-    assert.equal((await file.view.news('shared')).kind, 'replaced')
+    assert.equal((await file.news('shared')).kind, 'replaced')
     file.close()
   })
 
   it("a log stays open until what was written with durability 'disk' is synced", async () => {
     const file = new LogFile(at('log'), 0o600, true)
-    await file.view.news('exclusive')
+    await file.news('exclusive')
     file.create()
     const line = Buffer.from('one\n')
     await file.append(line)

@@ -339,12 +339,12 @@ export class Storage {
     mode: LockMode,
     calls: FileCalls,
   ): Steps<{ kind: 'none' | 'missing' | 'replaced' | 'tail'; bytes: Buffer }> {
-    const { view, path } = this.#journal
-    const found = view.unread(mode)
+    const journal = this.#journal
+    const found = journal.delta(mode)
     if (found.kind === 'missing' || found.kind === 'none') return { kind: found.kind, bytes: NOTHING }
     const { kind, from, to } = found
-    requireReadable(path, to - from)
-    return { kind, bytes: yield view.read(from, to - from, calls.isBlocking) }
+    requireReadable(journal.path, to - from)
+    return { kind, bytes: yield journal.read(from, to - from, calls.isBlocking) }
   }
 
   #take(bytes: Buffer, kind: 'tail' | 'replaced', { end }: Entries, mode: LockMode): void {

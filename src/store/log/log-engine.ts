@@ -135,7 +135,7 @@ export class LogEngine implements LogSession, Engine {
     }
     // Settle.
     this.#compaction.passed()
-    return Promise.resolve(value)
+    return this.queue.taken(value)
   }
 
   straightLook<T>(look: () => T): { readonly value: T } | undefined {
@@ -256,11 +256,11 @@ export class LogEngine implements LogSession, Engine {
     try {
       await this.prepare()
       if (this.#mustReload) this.#file.forget()
-      const unread = await untilUnsplit(this.timeoutMs, () => this.#file.view.unread(mode))
-      if (unread.kind === 'none') return 'all'
-      if (unread.kind !== 'tail') this.#compaction.reset()
+      const delta = await untilUnsplit(this.timeoutMs, () => this.#file.delta(mode))
+      if (delta.kind === 'none') return 'all'
+      if (delta.kind !== 'tail') this.#compaction.reset()
       this.#mustReload = true
-      const taken = await this.#reader.take(unread, mode, isLocked)
+      const taken = await this.#reader.take(delta, mode, isLocked)
       this.#mustReload = taken !== 'all'
       return taken
     } catch (error) {
@@ -293,14 +293,14 @@ export class LogEngine implements LogSession, Engine {
     )
   }
 
-  /** @returns false where it takes the lock, or time. @throws what `LogView.news` throws */
+  /** @returns false where it takes the lock, or time. @throws what `LogFile.delta` throws */
   #refreshNow(mode: LockMode, isBlind: boolean): boolean {
     if (!this.#isSteady) return false
-    if (isBlind && this.#file.view.passOver(mode)) return true
-    const news = this.#file.view.newsNow(mode)
-    if (news?.kind !== 'tail') return news !== undefined
+    if (isBlind && this.#file.passOver(mode)) return true
+    const tail = this.#file.tailNow(mode)
+    if (!tail || tail.length === 0) return tail !== undefined
     try {
-      return this.#reader.takeWhole(news.bytes, mode)
+      return this.#reader.takeWhole(tail, mode)
     } catch {
       // The long way reads everything, meets it again and says what it is.
       this.#mustReload = true
@@ -317,7 +317,7 @@ export class LogEngine implements LogSession, Engine {
   }
 
   isFresh(): boolean {
-    return this.#file.view.isFresh()
+    return this.#file.isFresh()
   }
 
   abandon(): void {

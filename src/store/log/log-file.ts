@@ -1,4 +1,4 @@
-import { fsyncSync, ftruncateSync, type Stats, unlinkSync } from 'node:fs'
+import { fsyncSync, ftruncateSync, readSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import type { PathStat } from '../../os/file-stat.ts'
 import {
@@ -13,40 +13,29 @@ import {
 } from '../../os/io.ts'
 import { keepAside, keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile, requireReadable } from '../data-file.ts'
-import { LogPosition, REMEMBERED_BYTES } from './log-position.ts'
 import { isPlain } from './units.ts'
 
-/** All that is in the file is known. */
-export interface None {
-  readonly kind: 'none'
-}
+/**
+ * What is new in the file since this process last looked, not read yet: nothing; there is no file; or these bytes, behind
+ * what is applied (`tail`) or all of another content (`replaced`).
+ */
+export type Delta =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'tail' | 'replaced'; readonly from: number; readonly to: number }
 
-const NONE: None = { kind: 'none' }
-
-/** The store is empty: there is no file. */
-export interface Missing {
-  readonly kind: 'missing'
-}
-
-/** Only this came behind what is applied. */
-export interface Tail {
-  readonly kind: 'tail'
-  readonly bytes: Buffer
-}
-
-/** What is new in the file since this process last looked. */
+/** The same with its bytes. */
 export type News =
-  | None
-  | Missing
-  | Tail
-  /** Another file, or another content: everything must be read anew. `bytes` is all of it. */
+  | { readonly kind: 'none' }
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'tail'; readonly bytes: Buffer }
   | { readonly kind: 'replaced'; readonly bytes: Buffer }
 
-/** The same, not read yet: where it begins, and where the file ends. */
-export type Unread =
-  | None
-  | Missing
-  | { readonly kind: 'tail' | 'replaced'; readonly from: number; readonly to: number }
+/** How many of the last known bytes are compared to notice a file that was rewritten in place. */
+export const REMEMBERED_BYTES: number = 32
+
+/** A larger buffer is not kept for the sake of its end. */
+const SMALL_BYTES = 16 * 1024
 
 /**
  * More than this is not read at once, with the lock or without: to read and parse it blocks the thread for some ten
@@ -63,38 +52,125 @@ const AT_ONCE_BYTES = 2 ** 20
 const PASS_OVER_BYTES = 64 * 2 ** 20
 
 /**
- * What is new in the data file of a log. Rewriting in place (`cp backup db`) keeps the inode, so the last known bytes are
- * read again, in the same call as the tail, and compared. Every look opens the file that the path names now.
+ * A time of change that was as old as this when we looked tells of every later change. Kernels before 6.13 count file
+ * times in steps of up to 10 ms: a change right after the look could have the same one ("racy git" is the classic).
  */
-export class LogView {
+const QUIET_MS = 20
+
+const NOTHING: Buffer = Buffer.alloc(0)
+const scratch = Buffer.alloc(REMEMBERED_BYTES)
+
+/**
+ * The data file of a log store: what is new in it, how far it is in memory, and how to change it.
+ *
+ * Rewriting in place (`cp backup db`) keeps the inode, so the last known bytes are read again, in the same call as what
+ * follows them, and compared. Every look opens the file that the path names now.
+ */
+export class LogFile {
+  readonly path: string
+  readonly #fileMode: number
   readonly #data: DataFile
-  readonly #known: LogPosition
+  /** The generation of the data file that the rest is about; -1: nothing is known. */
+  #generation = -1
+  /** Where that begins which is not in memory yet. Set in here only, as `end` is. */
+  applied = 0
+  /**
+   * Where what is known ends, and the next unit goes: the end of the file while we hold the lock. What lies between `applied`
+   * and here was passed over: it is read when somebody needs it.
+   */
+  end = 0
+  /** The last known bytes: so many, from a place in a buffer on, which are not copied where it is small. */
+  #last = NOTHING
+  #lastFrom = 0
+  #remembered = 0
+  #synced = 0
+  #isNameSynced = false
+  /** The time of change at the last look; undefined after a change of our own, and where that was not asked for. */
+  #changedUs: number | undefined
+  /** The same, where it was old enough then to tell of every later change. */
+  #quietUs: number | undefined
+  /** Right after a change of our own there is no time to compare, and who changes all the time need not ask for one. */
+  #isJustChanged = false
 
-  constructor(data: DataFile, known: LogPosition) {
-    this.#data = data
-    this.#known = known
+  /** @param durable whether what is written is synced: then it stays open until that is done, for it tells what has failed */
+  constructor(path: string, fileMode: number, durable: boolean) {
+    this.path = path
+    this.#fileMode = fileMode
+    this.#data = new DataFile(path, true, () => !durable || this.#isKnownSynced)
   }
 
-  /** Looks at the file, and reads what is new. @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError */
-  async news(mode: LockMode): Promise<News> {
-    const unread = this.unread(mode)
-    if (unread.kind === 'none' || unread.kind === 'missing') return unread
-    const { kind, from, to } = unread
-    requireReadable(this.#data.path, to - from)
-    return { kind, bytes: await this.read(from, to - from) }
+  get exists(): boolean {
+    return this.#data.exists
   }
 
-  /** Looks at the file. What is new may be too much to be read at once. @throws as `news` */
-  unread(mode: LockMode): Unread {
+  /** Changes whenever another file is open than before. */
+  get generation(): number {
+    return this.#data.generation
+  }
+
+  // --- What is new ---
+
+  /**
+   * Looks at the file. What is new may be too much to be read at once.
+   * @throws LockLostError when another writer has it locked, CorruptStoreError, StoreIoError
+   */
+  delta(mode: LockMode): Delta {
     const found = this.#data.look(mode)
     if (!found) return { kind: 'missing' }
-    const known = this.#known
-    const isSame = this.#isKnown && !known.isEdited(found) && found.size >= known.end
-    const length = known.end - known.compareFrom
-    known.looked(found)
-    if (!isSame || !known.behind(readNow(this.#data.fd, known.compareFrom, length)))
-      return { kind: 'replaced', from: 0, to: found.size }
-    return found.size === known.applied ? NONE : { kind: 'tail', from: known.applied, to: found.size }
+    const isSame =
+      this.#generation === this.#data.generation && !this.#isEdited(found) && found.size >= this.end
+    this.#looked(found)
+    if (!isSame || !this.#readBehind(this.end)) return { kind: 'replaced', from: 0, to: found.size }
+    return found.size === this.applied
+      ? { kind: 'none' }
+      : { kind: 'tail', from: this.applied, to: found.size }
+  }
+
+  /**
+   * Looks at the file and reads what is new, at once, and in mode 'shared' also without the lock.
+   * @returns what is not in memory yet, nothing where there is nothing; undefined where that takes the lock, or too long
+   * @throws as `delta`
+   */
+  tailNow(mode: LockMode): Buffer | undefined {
+    let found = this.#data.look(mode, mode === 'shared' || !this.#isJustChanged)
+    // An append sets the time first, then the size: it is over in a moment.
+    for (let again = 0; again < 4 && found && this.#isEdited(found); again++) found = this.#data.look(mode)
+    if (!found || this.#generation !== this.#data.generation || this.#isEdited(found)) return undefined
+    const { applied, end } = this
+    const { size, changedUs } = found
+    // Not where the next write follows: what it costs is nothing beside that, and it is the same each time.
+    const isUntouched = size === end && changedUs !== undefined && changedUs === this.#quietUs
+    if (mode === 'shared' && applied === end && isUntouched) return NOTHING
+    if (size - applied > AT_ONCE_BYTES) return undefined
+    const tail = this.#readBehind(size)
+    if (!tail || (mode === 'shared' && !this.#isStill(tail))) return undefined
+    this.#looked(found)
+    return applied === end ? tail : Buffer.concat([readNow(this.#data.fd, applied, end - applied), tail])
+  }
+
+  /**
+   * Passes over what is new, so that an operation which needs none of it may append.
+   * @returns false where that may be more than whole units of documents: see `tailNow`
+   * @throws as `delta`
+   */
+  passOver(mode: LockMode): boolean {
+    const found = this.#data.look(mode, !this.#isJustChanged)
+    if (!found || this.#generation !== this.#data.generation || this.#isEdited(found)) return false
+    if (found.size - this.end > PASS_OVER_BYTES) return false
+    const tail = this.#readBehind(found.size)
+    if (!tail || (tail.length > 0 && !isPlain(tail))) return false
+    this.#looked(found)
+    this.#moveEnd(tail)
+    return true
+  }
+
+  /** Looks at the file, and reads what is new. @throws as `delta` */
+  async news(mode: LockMode): Promise<News> {
+    const delta = this.delta(mode)
+    if (delta.kind === 'none' || delta.kind === 'missing') return delta
+    const { kind, from, to } = delta
+    requireReadable(this.path, to - from)
+    return { kind, bytes: await this.read(from, to - from) }
   }
 
   /** Reads a part of the file that was looked at. @returns fewer bytes at its end */
@@ -102,63 +178,46 @@ export class LogView {
     return readRange(this.#data.fd, position, length, blocking)
   }
 
-  /** As `news`, at once, and in mode 'shared' also without the lock; undefined where that takes the lock, or too long. */
-  newsNow(mode: LockMode): None | Tail | undefined {
-    const known = this.#known
-    let found = this.#data.look(mode, mode === 'shared' || known.needsTime)
-    // An append sets the time first, then the size: it is over in a moment.
-    for (let again = 0; again < 4 && found && known.isEdited(found); again++) found = this.#data.look(mode)
-    if (!found || !this.#isKnown || known.isEdited(found)) return undefined
-    const isApplied = known.applied === known.end
-    // Not where the next write follows: what it costs is nothing beside that, and it is the same each time.
-    if (mode === 'shared' && isApplied && known.isUntouched(found)) return NONE
-    if (found.size - known.applied > AT_ONCE_BYTES) return undefined
-    const tail = this.#tailNow(found, AT_ONCE_BYTES)
-    if (!tail || (mode === 'shared' && !this.#isStill(tail))) return undefined
-    known.looked(found)
-    return isApplied ? added(tail) : added(tail, readNow(...this.#passedOver))
-  }
-
-  /**
-   * Passes over what is new, so that an operation which needs none of it may append.
-   * @returns false where that may be more than whole units of documents: look at `news`
-   */
-  passOver(mode: LockMode): boolean {
-    const found = this.#data.look(mode, this.#known.needsTime)
-    if (!found || !this.#isKnown || this.#known.isEdited(found)) return false
-    const tail = this.#tailNow(found, PASS_OVER_BYTES)
-    if (!tail || (tail.length > 0 && !isPlain(tail))) return false
-    this.#known.looked(found)
-    this.#known.passedOver(tail)
-    return true
-  }
-
   /** Whether the file is, to its end, what was read or written here. */
   isFresh(): boolean {
     const { exists } = this.#data
-    const { kind } = this.unread('exclusive')
+    const { kind } = this.delta('exclusive')
     // What was rewritten in place has been looked at now, but not read.
-    if (kind === 'replaced') this.#known.forget()
+    if (kind === 'replaced') this.forget()
     return kind === 'none' || (kind === 'missing' && !exists)
   }
 
-  /** Whether something is known of the file that is open. */
-  get #isKnown(): boolean {
-    return this.#known.isOf(this.#data.generation)
+  /** See `DataFile.besideNoWriter`. */
+  besideNoWriter<T>(run: () => Promise<T>): Promise<T | undefined> {
+    return this.#data.besideNoWriter(run)
   }
 
-  /** Where that is which was passed over, as it is read. */
-  get #passedOver(): [fd: number, position: number, length: number] {
-    const { applied, end } = this.#known
-    return [this.#data.fd, applied, end - applied]
+  /** Whether there is no byte more or fewer, and yet it was changed since we looked: somebody edited it in place. */
+  #isEdited({ size, changedUs }: PathStat): boolean {
+    return size === this.end && (this.#changedUs ?? changedUs) !== changedUs
   }
 
-  /** What is behind the end; undefined where the end is not what it was, or where it is too much to read at once. */
-  #tailNow({ size }: PathStat, most: number): Buffer | undefined {
-    const { compareFrom, end } = this.#known
-    if (size < end || size - compareFrom > most) return undefined
-    const tail = this.#known.behind(readNow(this.#data.fd, compareFrom, size - compareFrom))
-    return tail?.length === size - end ? tail : undefined
+  #looked({ changedUs }: PathStat): void {
+    this.#changedUs = changedUs
+    this.#isJustChanged = false
+    const isQuiet = changedUs !== undefined && changedUs / 1000 + QUIET_MS < Date.now()
+    this.#quietUs = isQuiet ? changedUs : undefined
+  }
+
+  /** Reads what is behind the end; undefined where the end is not what it was. @param size of the file */
+  #readBehind(size: number): Buffer | undefined {
+    const [last, from, remembered] = [this.#last, this.#lastFrom, this.#remembered]
+    const length = size - this.end + remembered
+    if (length < remembered) return undefined
+    let bytes: Buffer = scratch
+    if (size === this.end) {
+      if (readSync(this.#data.fd, scratch, 0, remembered, size - remembered) < remembered) return undefined
+    } else {
+      bytes = readNow(this.#data.fd, size - length, length)
+      if (bytes.length < length) return undefined
+    }
+    for (let at = 0; at < remembered; at++) if (bytes[at] !== last[from + at]) return undefined
+    return size === this.end ? NOTHING : bytes.subarray(remembered)
   }
 
   /**
@@ -167,77 +226,85 @@ export class LogView {
    * was cut off is not found a second time.
    */
   #isStill(tail: Buffer): boolean {
-    return tail.length === 0 || readNow(this.#data.fd, this.#known.end, tail.length).equals(tail)
-  }
-}
-
-/** What is not in memory yet. @param passedOver what lies before the tail, and is not either */
-function added(tail: Buffer, passedOver?: Buffer): None | Tail {
-  if (passedOver) return { kind: 'tail', bytes: Buffer.concat([passedOver, tail]) }
-  return tail.length === 0 ? NONE : { kind: 'tail', bytes: tail }
-}
-
-/** The data file of a log store: how far it is loaded, and how to change it. */
-export class LogFile {
-  readonly path: string
-  /** What is new in it. */
-  readonly view: LogView
-  readonly #fileMode: number
-  readonly #data: DataFile
-  readonly #known = new LogPosition()
-
-  /** @param durable whether what is written is synced: then it stays open until that is done, for it tells what has failed */
-  constructor(path: string, fileMode: number, durable: boolean) {
-    this.path = path
-    this.#fileMode = fileMode
-    this.#data = new DataFile(path, true, () => !durable || this.#known.isSynced)
-    this.view = new LogView(this.#data, this.#known)
+    return tail.length === 0 || readNow(this.#data.fd, this.end, tail.length).equals(tail)
   }
 
-  /** Where the next unit goes: the end of what is known, which is the end of the file while we hold the lock. */
-  get end(): number {
-    return this.#known.end
-  }
+  // --- What is known ---
 
-  /** Where that begins which the next tail brings. */
-  get applied(): number {
-    return this.#known.applied
-  }
-
-  get exists(): boolean {
-    return this.#data.exists
-  }
-
-  /**
-   * Whether everything that was read or written through this descriptor is known to be on the disk, and its name; where
-   * there is no file, that is never known.
-   */
-  get isSynced(): boolean {
-    return this.exists && this.#known.isSynced
+  /** What follows the last complete unit is not applied. @param bytes what `tailNow` gave, up to there */
+  applyTail(bytes: Buffer): void {
+    // What was passed over is in memory now, and what follows it.
+    this.#remembered = Math.max(0, this.#remembered - (this.end - this.applied))
+    this.end = this.applied
+    this.#add(bytes)
   }
 
   /** Whether these bytes, all of a file, begin with what is known, as far as the last known bytes tell. */
   isBeginningOf(bytes: Buffer): boolean {
-    const { compareFrom, end } = this.#known
-    return bytes.length >= end && this.#known.behind(bytes.subarray(compareFrom)) !== undefined
+    const [last, from, remembered] = [this.#last, this.#lastFrom, this.#remembered]
+    if (bytes.length < this.end) return false
+    return last.compare(bytes, this.end - remembered, this.end, from, from + remembered) === 0
   }
 
   /** Whether the file that is open is known, and these bytes, all of it, say that only its times or mode have changed. */
   isOnlyTouched(bytes: Buffer): boolean {
-    return this.#known.isOf(this.#data.generation) && bytes.length === this.end && this.isBeginningOf(bytes)
+    const isKnown = this.#generation === this.#data.generation
+    return isKnown && bytes.length === this.end && this.isBeginningOf(bytes)
   }
 
-  /** The complete units of the news end after `length` bytes; what follows is not applied. */
+  /** The complete units of the delta end after `length` bytes; what follows is not applied. */
   apply(bytes: Buffer, kind: 'replaced' | 'tail', length: number): void {
     const whole = firstOf(bytes, length)
-    if (kind === 'replaced') this.#known.replaced(this.#data.generation, whole)
-    else this.#known.caughtUp(whole)
+    if (kind === 'replaced') this.applyUpTo(length, whole)
+    else this.applyTail(whole)
   }
 
-  /** Everything up to `end` is in memory, as it was read in pieces. @param last the bytes before it, as many as are remembered */
+  /** Everything up to `end` is in memory. @param last the bytes before it, as many as are remembered */
   applyUpTo(end: number, last: Buffer): void {
-    this.#known.read(this.#data.generation, end, last)
+    const { generation } = this.#data
+    if (this.#generation !== generation) {
+      // What was synced of another file says nothing of this one.
+      this.#synced = 0
+      this.#isNameSynced = false
+      this.#generation = generation
+    }
+    this.applied = end - last.length
+    this.end = this.applied
+    this.#remembered = 0
+    this.#add(last)
   }
+
+  /** Forgets what was applied: the next look reads everything. */
+  forget(): void {
+    this.#generation = -1
+  }
+
+  /** These bytes behind the end are in memory too, unless what is before them was passed over. */
+  #add(bytes: Buffer): void {
+    if (this.applied === this.end) this.applied += bytes.length
+    this.#moveEnd(bytes)
+  }
+
+  /** @param bytes behind the end */
+  #moveEnd(bytes: Buffer): void {
+    let kept = bytes
+    if (bytes.length < REMEMBERED_BYTES) {
+      kept = Buffer.concat([this.#last.subarray(this.#lastFrom, this.#lastFrom + this.#remembered), bytes])
+    } else if (bytes.length > SMALL_BYTES) kept = Buffer.from(bytes.subarray(-REMEMBERED_BYTES))
+    this.end += bytes.length
+    this.#remembered = Math.min(REMEMBERED_BYTES, kept.length)
+    this.#last = kept
+    this.#lastFrom = kept.length - this.#remembered
+  }
+
+  /** A change of our own is no edit of others. */
+  #changing(): void {
+    this.#isJustChanged = true
+    this.#changedUs = undefined
+    this.#quietUs = undefined
+  }
+
+  // --- Changes ---
 
   /** Removes the file, and what a crashed compaction of vanilla's may have left beside it. */
   remove(): void {
@@ -251,40 +318,30 @@ export class LogFile {
     }
   }
 
-  /** Forgets what was applied: the next look reads everything. */
-  forget(): void {
-    this.#known.forget()
-  }
-
   /** Adds bytes at the end. Creates the file if there is none. @returns how much is in the file now */
   append(data: Buffer): Written | Promise<Written> {
     this.#data.requireWritable()
     if (!this.exists) this.create()
-    return writeAt(this.#data.fd, data, this.#known.end)
+    return writeAt(this.#data.fd, data, this.end)
   }
 
   /** As `append`, at once, to a file that exists. */
   appendNow(data: Buffer): Written {
     this.#data.requireWritable()
-    return writeAtSync(this.#data.fd, data, this.#known.end)
+    return writeAtSync(this.#data.fd, data, this.end)
   }
 
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */
   appended(data: Buffer, length: number, written: number): void {
-    this.#known.changing()
-    this.#known.added(firstOf(data, length))
-    if (written > length) ftruncateSync(this.#data.fd, this.#known.end)
-  }
-
-  /** See `DataFile.besideNoWriter`. */
-  besideNoWriter<T>(run: () => Promise<T>): Promise<T | undefined> {
-    return this.#data.besideNoWriter(run)
+    this.#changing()
+    this.#add(firstOf(data, length))
+    if (written > length) ftruncateSync(this.#data.fd, this.end)
   }
 
   /** Gives the last line, which was applied, the line feed that it lacks. */
   terminate(): void {
     const feed = Buffer.from('\n')
-    const { error } = writeAtSync(this.#data.fd, feed, this.#known.end)
+    const { error } = writeAtSync(this.#data.fd, feed, this.end)
     if (error !== undefined) throw storeFailure(this.path, 'mend the end of', error)
     this.appended(feed, 1, 1)
   }
@@ -293,8 +350,8 @@ export class LogFile {
   cutTail(tail: Buffer): string {
     try {
       const kept = keepAside(this.path, 'torn', tail)
-      this.#known.changing()
-      ftruncateSync(this.#data.fd, this.#known.end)
+      this.#changing()
+      ftruncateSync(this.#data.fd, this.end)
       fsyncSync(this.#data.fd)
       return kept
     } catch (error) {
@@ -307,8 +364,8 @@ export class LogFile {
     // Who may read that one may do so from the first moment on; its group is given by `keepOwner`.
     this.#data.create(like ? like.mode & 0o707 : this.#fileMode)
     if (like) keepOwner(this.#data.fd, like, like.mode & 0o6777)
-    this.#known.changing()
-    this.apply(Buffer.alloc(0), 'replaced', 0)
+    this.#changing()
+    this.applyUpTo(0, NOTHING)
   }
 
   /** Replaces the whole file (compaction). */
@@ -328,14 +385,27 @@ export class LogFile {
       asStream: true,
     })
     const { size } = this.#data.adopt(fd, true)
-    this.#known.changing()
+    this.#changing()
     this.applyUpTo(size, last)
-    this.#known.synced(size)
+    this.#syncedUpTo(size)
   }
 
-  /** WriteSet whenever another file is open than before. */
-  get generation(): number {
-    return this.#data.generation
+  /** So much is on the disk, and the name of the file. */
+  #syncedUpTo(end: number): void {
+    this.#synced = Math.max(this.#synced, end)
+    this.#isNameSynced = true
+  }
+
+  get #isKnownSynced(): boolean {
+    return this.#synced >= this.end && this.#isNameSynced
+  }
+
+  /**
+   * Whether everything that was read or written through this descriptor is known to be on the disk, and its name; where
+   * there is no file, that is never known.
+   */
+  get isSynced(): boolean {
+    return this.exists && this.#isKnownSynced
   }
 
   /** Makes what is written so far survive power loss. It may run after the lock is released. */
@@ -343,7 +413,7 @@ export class LogFile {
     this.#data.reopen()
     // That it is gone is a change of a name, too.
     if (!this.exists) return syncNames(this.path)
-    const upTo = this.#known.end
+    const upTo = this.end
     const { generation, fd } = this.#data
     const isStillOpen = () => this.exists && this.generation === generation
     const done = this.#data.keepOpen()
@@ -355,14 +425,14 @@ export class LogFile {
     } finally {
       done()
     }
-    if (!this.#known.isNameSynced) await syncNames(this.path)
-    if (isStillOpen()) this.#known.synced(upTo)
+    if (!this.#isNameSynced) await syncNames(this.path)
+    if (isStillOpen()) this.#syncedUpTo(upTo)
   }
 
   /** As `syncNow`, blocking the thread. */
   syncBlocking(): void {
     fsyncSync(this.#data.fd)
-    this.#known.synced(this.#known.end)
+    this.#syncedUpTo(this.end)
   }
 
   /** The end of what began with a look: drops the lock on the data file, which may be closed from now on. */

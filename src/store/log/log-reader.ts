@@ -3,8 +3,7 @@ import { PIECE_BYTES } from '../../os/io.ts'
 import { zlib } from '../../os/modules.ts'
 import { keepAside } from '../../os/replace.ts'
 import type { LineCoder, Loading, LogMemory, Place } from '../adapter.ts'
-import type { LogFile, Unread } from './log-file.ts'
-import { REMEMBERED_BYTES } from './log-position.ts'
+import { type Delta, type LogFile, REMEMBERED_BYTES } from './log-file.ts'
 import { type Batch, type Ending, type ReadBytes, scanFile, scanUnits } from './scan.ts'
 import { NEWLINE } from './units.ts'
 
@@ -44,19 +43,19 @@ export class LogReader {
   }
 
   /** Without the lock, what was there at first is taken as far as it is whole, whatever is added behind it meanwhile. */
-  async take(unread: Unread, mode: LockMode, isLocked: boolean): Promise<Taken> {
-    if (unread.kind === 'none') return 'all'
-    if (unread.kind === 'missing') {
+  async take(delta: Delta, mode: LockMode, isLocked: boolean): Promise<Taken> {
+    if (delta.kind === 'none') return 'all'
+    if (delta.kind === 'missing') {
       this.#memory.apply([], true)
       this.#health.reset(0)
       return 'all'
     }
-    const bytes = new Remembering((position, length) => this.#file.view.read(position, length), !isLocked)
-    const isLong = unread.to - unread.from > LONG_TAIL_BYTES && this.#memory.load !== undefined
-    const anew = unread.kind === 'replaced' || isLong
+    const bytes = new Remembering((position, length) => this.#file.read(position, length), !isLocked)
+    const isLong = delta.to - delta.from > LONG_TAIL_BYTES && this.#memory.load !== undefined
+    const anew = delta.kind === 'replaced' || isLong
     let ending: Ending
     try {
-      ending = await this.#read(anew, { from: anew ? 0 : unread.from, to: unread.to }, bytes)
+      ending = await this.#read(anew, { from: anew ? 0 : delta.from, to: delta.to }, bytes)
       if (!isLocked && !(await this.#isStill(bytes, ending))) return 'changed'
     } catch (error) {
       // What is wrong with a file that is still the same is so under the lock as well.
@@ -73,7 +72,7 @@ export class LogReader {
     }
     const cutAt = rest === 'torn' ? end : (zerosAt ?? to)
     this.#applied(cutAt, await bytes.before(cutAt), isLoose)
-    if (cutAt < to) this.#cut(await this.#file.view.read(cutAt, to - cutAt))
+    if (cutAt < to) this.#cut(await this.#file.read(cutAt, to - cutAt))
     if (rest === 'unterminated') this.#file.terminate()
     return 'all'
   }
@@ -82,7 +81,7 @@ export class LogReader {
   async #isStill(bytes: Remembering, { rest, to }: Ending): Promise<boolean> {
     if (rest !== 'unterminated') return bytes.areStill()
     // A last line without its line feed may be a unit that is being written, or will be cut off since it could not be.
-    const isLast = async () => (await bytes.areStill()) && (await this.#file.view.read(to, 1)).length === 0
+    const isLast = async () => (await bytes.areStill()) && (await this.#file.read(to, 1)).length === 0
     return (await this.#file.besideNoWriter(isLast)) ?? false
   }
 
@@ -149,7 +148,7 @@ export class LogReader {
   async #linesBefore(end: number): Promise<number> {
     let lines = 0
     for (let at = 0; at < end; ) {
-      const piece = await this.#file.view.read(at, Math.min(PIECE_BYTES, end - at))
+      const piece = await this.#file.read(at, Math.min(PIECE_BYTES, end - at))
       if (piece.length === 0) break
       for (let feed = piece.indexOf(NEWLINE); feed !== -1; feed = piece.indexOf(NEWLINE, feed + 1)) lines++
       at += piece.length
@@ -167,9 +166,9 @@ export class LogReader {
     if (rest === 'unterminated' || isChanged) return false
     const bad = this.#memory.apply(lines, false)
     if (bad.length > 0)
-      throw new Error(`unreadable lines in ${this.#file.path}: they are judged under the lock`)
+      throw new Error(`deltaable lines in ${this.#file.path}: they are judged under the lock`)
     this.#health.goodLines += lines.length
-    this.#file.apply(tail, 'tail', end)
+    this.#file.applyTail(end === tail.length ? tail : tail.subarray(0, end))
     return rest === 'none' || mode === 'shared'
   }
 
@@ -282,8 +281,8 @@ export class CorruptionMonitor {
   #odd: Place[] = []
 
   /**
-   * @param threshold share of unreadable lines, 0 to 1, above which the file is refused
-   * @param thrown what a hook of the user's has thrown last, for want of which lines are unreadable
+   * @param threshold share of deltaable lines, 0 to 1, above which the file is refused
+   * @param thrown what a hook of the user's has thrown last, for want of which lines are deltaable
    */
   constructor(path: string, threshold: () => number, thrown: () => LineCoder['thrown'] = () => undefined) {
     this.#path = path
@@ -331,7 +330,7 @@ export class CorruptionMonitor {
     if (this.#bad.length / total > this.#threshold()) throw this.error(this.#bad.length, total, this.#bad[0])
     if (!isFirst) return
     process.emitWarning(
-      `${this.#bad.length} of ${total} lines of ${this.#path} are unreadable and were passed over, the first at ` +
+      `${this.#bad.length} of ${total} lines of ${this.#path} are deltaable and were passed over, the first at ` +
         `${textOf(this.#bad[0] as Place)}. They are kept in ${this.#path}.corrupt-<n> before the file is ever rewritten.`,
       { type: 'PsLockWarning', code: 'PSLOCK_CORRUPT_LINES' },
     )
@@ -365,7 +364,7 @@ export class CorruptionMonitor {
         byte: first.byte,
         // Its name and message are the vanilla library's to the letter.
         cause: new Error(
-          `the first unreadable line of ${this.#path} is ${textOf(first)}. \`pslock check\` says more.`,
+          `the first deltaable line of ${this.#path} is ${textOf(first)}. \`pslock check\` says more.`,
           thrown && { cause: thrown.error },
         ),
       },

@@ -64,7 +64,7 @@ export class LogWriter {
   async rewrite(): Promise<void> {
     if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
     try {
-      await this.#health.keepBadLines((byte, length) => this.#file.view.read(byte, length))
+      await this.#health.keepBadLines((byte, length) => this.#file.read(byte, length))
     } catch (error) {
       throw storeFailure(this.#path, 'keep the unreadable lines of', error)
     }
@@ -118,7 +118,7 @@ export class LogWriter {
     compactAtCommit: boolean,
     hadInner: boolean,
   ): Promise<Commit> {
-    if (hadInner && !this.#file.view.isFresh()) throw this.#changedMeanwhile()
+    if (hadInner && !this.#file.isFresh()) throw this.#changedMeanwhile()
     if (compactAtCommit || this.#mustRewrite) {
       await this.rewrite()
       return this.#committed(segments, segments.length)

@@ -19,7 +19,7 @@ describe('the fsync of a log', () => {
     const syncing = file.syncNow()
     writeFileSync(at('new'), '{"_id":"new"}\n')
     renameSync(at('new'), at('a.log'))
-    const news = (await file.view.news('exclusive')) as Extract<News, { kind: 'replaced' }>
+    const news = (await file.news('exclusive')) as Extract<News, { kind: 'replaced' }>
     file.apply(news.bytes, news.kind, news.bytes.length)
     await add(Buffer.from('{"_id":"newer"}\n'))
     await syncing
