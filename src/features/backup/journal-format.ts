@@ -8,10 +8,13 @@ import {
   hashOf,
   hasJournal,
   isJournal,
+  isMarked,
+  journalGone,
   journalOf,
+  putAside,
   relationTo,
-} from '../../store/json/journal/format.ts'
-import { isMarked, journalGone, putAside, unmark } from '../../store/json/journal/mismatch.ts'
+  unmark,
+} from '../../store/json/journal/journal.ts'
 import { Storage } from '../../store/json/storage.ts'
 import { treeText } from '../../store/json/text.ts'
 import type { Tree } from '../../store/json/values.ts'

@@ -1,10 +1,9 @@
 import { StaleWriteError } from '../../errors.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
 import { merge } from './merge.ts'
-import { patch } from './patch.ts'
 import type { Delta, Head } from './storage.ts'
 import { treeText } from './text.ts'
-import { cloneTree, frozenMemory, isSameTree, type Tree } from './values.ts'
+import { cloneTree, frozenMemory, isSameTree, patch, type Tree } from './values.ts'
 import { OpenCopy, type WorkingCopy } from './working-copy.ts'
 
 /** A state of the store. Later ones have higher numbers. */
@@ -226,7 +225,7 @@ export class LiveTree {
 
   /** Edits a copy of what the file shall hold. */
   async edit(edit: (copy: OpenCopy) => unknown, taken: Snapshot): Promise<boolean> {
-    return this.stage(await new OpenCopy(this, cloneTree(this.rebase(taken))).edit(edit))
+    return this.stage(await new OpenCopy(this, cloneTree(this.rebase(taken))).edit(edit), false)
   }
 
   async editInside(outer: OpenCopy, edit: (copy: OpenCopy) => unknown): Promise<void> {
@@ -272,9 +271,8 @@ export class LiveTree {
   }
 
   /** This tree is what the file shall hold. @returns whether it differs from what that holds */
-  stage(tree: Tree): boolean {
+  stage(tree: Tree, isMemory = tree === this.memory.get()): boolean {
     const text = this.text(tree)
-    const isMemory = tree === this.memory.get()
     if (!isMemory) this.#next = { tree: cloneTree(tree), text }
     return this.#stage(isMemory ? undefined : tree, text)
   }
@@ -356,7 +354,8 @@ export class LiveTree {
    * @param from undefined: memory's edits are dropped, whatever they are
    */
   #carryOver(from: string | undefined, base: string, head: Tree): boolean {
-    const mine = this.#textIfAny()
+    const memory = this.memory.get()
+    const mine = this.#textIfAny(memory)
     const known = new Map<string, string>()
     let tree = head
     if (from !== undefined && mine === undefined) return false
@@ -370,7 +369,7 @@ export class LiveTree {
     // What is owned is not dropped.
     if (from !== this.#base) known.clear()
     for (const snapshot of this.#taken) this.#carrySnapshotOver(snapshot, this.#base, base, known)
-    this.memory.set(patch(this.memory.get(), tree))
+    this.memory.set(patch(memory, tree))
     return true
   }
 
@@ -402,16 +401,15 @@ export class LiveTree {
   }
 
   /** Undefined where what the user has put into it cannot be written. */
-  #textIfAny(): string | undefined {
+  #textIfAny(memory?: Tree): string | undefined {
     try {
-      return this.#textOfMemory()
+      return this.#textOfMemory(memory)
     } catch {
       return undefined
     }
   }
 
-  #textOfMemory(): string {
-    const tree = this.memory.get()
+  #textOfMemory(tree: Tree = this.memory.get()): string {
     return this.#known && isSameTree(tree, this.#known.tree) ? this.#known.text : this.text(tree)
   }
 

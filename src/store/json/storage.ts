@@ -9,18 +9,23 @@ import { LogFile } from '../log/log-file.ts'
 import { TextFile } from '../text/text-file.ts'
 import { apply, type Change } from './journal/changes.ts'
 import {
+  cutTorn,
   type Entries,
   entriesOf,
   firstUnit,
   hashOf,
   hasJournal,
+  isMarked,
+  journalGone,
   journalOf,
+  keepStale,
   lastUnit,
+  mark,
+  neverStill,
   relationTo,
   requireJournal,
   unitOf,
-} from './journal/format.ts'
-import { cutTorn, isMarked, journalGone, keepStale, mark, neverStill } from './journal/mismatch.ts'
+} from './journal/journal.ts'
 import { treeOf, treeText } from './text.ts'
 import type { Tree } from './values.ts'
 

@@ -1,8 +1,7 @@
 import { Context } from '../../lock/hold.ts'
 import { inLoop } from '../../lock/local-queue.ts'
 import type { TreeMemory } from '../adapter.ts'
-import { patch } from './patch.ts'
-import type { Tree } from './values.ts'
+import { patch, type Tree } from './values.ts'
 
 /** A copy of the tree that an edit works on. */
 export class WorkingCopy implements TreeMemory {

@@ -25,11 +25,13 @@ type Version = Pick<PathStat, 'size' | 'changedUs'> & { readonly generation: num
  */
 export class TextFile {
   readonly path: string
+  /** Whether there was no file at the last look. */
+  isMissing = false
+  /** Type and permission bits of the file at the last look. */
+  mode = 0
   readonly #isKnownText: (text: string) => boolean
   readonly #data: DataFile
   #known: Version | undefined
-  #missing = false
-  #mode = 0
   /** The known version that is on the disk, its name included. */
   #synced: Version | undefined
   /** The one whose fsync failed: the page cache no longer tells what is on the disk. */
@@ -40,16 +42,6 @@ export class TextFile {
     this.path = path
     this.#isKnownText = isKnownText
     this.#data = new DataFile(path, false)
-  }
-
-  /** Whether there was no file at the last look. */
-  get isMissing(): boolean {
-    return this.#missing
-  }
-
-  /** Type and permission bits of the file at the last look. */
-  get mode(): number {
-    return this.#mode
   }
 
   /** Whether what was read or written last is known to be on the disk; where there is no file, that is never known. */
@@ -68,9 +60,9 @@ export class TextFile {
    */
   look(mode: LockMode): TextDelta {
     const found = this.#data.look(mode)
-    this.#mode = found?.mode ?? 0
-    const wasMissing = this.#missing
-    this.#missing = !found
+    this.mode = found?.mode ?? 0
+    const wasMissing = this.isMissing
+    this.isMissing = !found
     if (!found) return wasMissing ? NONE : { kind: 'missing' }
     const known = this.#known
     const { generation } = this.#data
@@ -118,7 +110,7 @@ export class TextFile {
   /** The next look reports the file as changed, whatever it finds. */
   forget(): void {
     this.#known = undefined
-    this.#missing = false
+    this.isMissing = false
   }
 
   /**
@@ -135,7 +127,7 @@ export class TextFile {
     const fd: number = yield calls.replace(this.path, Buffer.from(text), how)
     const { size, changedUs } = this.#data.adopt(fd, true)
     this.#known = { generation: this.#data.generation, size, changedUs }
-    this.#missing = false
+    this.isMissing = false
     if (isDurable) this.#synced = this.#known
   }
 
@@ -181,7 +173,7 @@ export class TextFile {
   /** Does something with the open file that changes no content. Under the exclusive lock. */
   withOpen(run: (fd: number, mode: number) => void): void {
     const { isSynced } = this
-    run(this.#data.fd, this.#mode)
+    run(this.#data.fd, this.mode)
     this.wrote()
     if (isSynced) this.#synced = this.#known
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { patch } from '../../../src/store/json/patch.ts'
+import { patch } from '../../../src/store/json/values.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
 
 type Tree = Record<string, unknown>
@@ -124,6 +124,18 @@ describe('patching a tree in place', () => {
     assert.deepEqual(target, source)
   })
 
+  it('also when the place that stays comes first', () => {
+    const shared = { id: 1, title: 'old', tags: ['a'] }
+    const target = { selected: shared, posts: [shared] }
+    const source = json(
+      '{"selected":{"id":1,"title":"old","tags":["a"]},"posts":[{"id":1,"title":"new","tags":["b"]}]}',
+    )
+    const wanted = structuredClone(source)
+    patch(target, source)
+    assert.deepEqual(target, wanted)
+    assert.equal(target.selected, shared, 'the first keeps its identity')
+  })
+
   it('replaces what changed its kind', () => {
     const list = [1]
     const target: Tree = { a: list, b: {}, c: 1, d: null, e: 'x' }
@@ -172,9 +184,20 @@ describe('patching a tree in place', () => {
       // Few ids, so that records meet again, sometimes twice in one array.
       return Array.from({ length: pick(4) }, () => ({ id: pick(4), ...object, n: tree(1) }))
     }
+    /** Some containers stand at several places. */
+    const shared = (value: unknown, pool: unknown[]): unknown => {
+      if (typeof value !== 'object' || value === null) return value
+      if (pick(4) === 0 && pool.length > 0) return pool[pick(pool.length)]
+      for (const [key, member] of Object.entries(value))
+        (value as Record<string, unknown>)[key] = shared(member, pool)
+      pool.push(value)
+      return value
+    }
     for (let round = 0; round < 5000; round++) {
-      const target = tree(4)
-      const source = tree(4)
+      const target = round % 2 === 0 ? tree(4) : shared(json(JSON.stringify(tree(4))), [])
+      const source = round % 4 === 1 ? json(JSON.stringify(target)) : tree(4)
+      if (round % 4 === 1 && typeof source === 'object' && source)
+        for (const key of Object.keys(source)) if (pick(3) === 0) Object.assign(source, { [key]: tree(2) })
       const wanted = structuredClone(source)
       const patched = patch(target, source)
       assert.deepEqual(patched, wanted, `seed ${seed}, round ${round}`)

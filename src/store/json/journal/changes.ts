@@ -1,6 +1,15 @@
 import { CorruptStoreError } from '../../../errors.ts'
-import { patch } from '../patch.ts'
-import { byId, cloneTree, getOwn, idOf, isObject, setOwn, type Tree, type TreeObject } from '../values.ts'
+import {
+  byId,
+  cloneTree,
+  getOwn,
+  idOf,
+  isObject,
+  patch,
+  setOwn,
+  type Tree,
+  type TreeObject,
+} from '../values.ts'
 import { ABSENT, type ContainerNode, ListNode, ObjectNode, type Recorder } from './recorder.ts'
 
 /** Told how each change is undone, newest last; left out where nobody will undo them. */

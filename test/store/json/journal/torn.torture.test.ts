@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { LockedLow, LockedLowSync } from '../../../../adapters/lowdb.ts'
-import { entriesOf } from '../../../../src/store/json/journal/format.ts'
+import { entriesOf } from '../../../../src/store/json/journal/journal.ts'
 import { useFolder } from '../../../fixtures/folder.ts'
 import { warnings } from '../../../fixtures/nedb-tools.ts'
 
