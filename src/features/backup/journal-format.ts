@@ -16,9 +16,9 @@ import {
   unmark,
 } from '../../store/json/journal/journal.ts'
 import { Storage } from '../../store/json/storage.ts'
-import { treeText } from '../../store/json/text.ts'
 import type { Tree } from '../../store/json/values.ts'
 import { bytesSource, readSnapshot, readWholeNow } from '../../store/snapshot.ts'
+import { treeText } from '../../store/text/text.ts'
 import type { FileFormat } from './file-format.ts'
 import type { Finding } from './finding.ts'
 

@@ -1,8 +1,8 @@
 import { StaleWriteError } from '../../errors.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
+import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
-import { treeText } from './text.ts'
 import { cloneTree, frozenMemory, isSameTree, patch, type Tree } from './values.ts'
 import { OpenCopy, type WorkingCopy } from './working-copy.ts'
 

@@ -6,6 +6,7 @@ import type { TreeFormat } from '../adapter.ts'
 import { pauseBeforeRetry, requireReadable } from '../data-file.ts'
 import { notSynced } from '../engine.ts'
 import { LogFile } from '../log/log-file.ts'
+import { treeOf, treeText } from '../text/text.ts'
 import { TextFile } from '../text/text-file.ts'
 import { apply, type Change } from './journal/changes.ts'
 import {
@@ -26,7 +27,6 @@ import {
   requireJournal,
   unitOf,
 } from './journal/journal.ts'
-import { treeOf, treeText } from './text.ts'
 import type { Tree } from './values.ts'
 
 /** A journal is put into its file when it is longer than that, and than this. */

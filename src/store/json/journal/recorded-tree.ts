@@ -1,7 +1,7 @@
 import { TransactionError } from '../../../errors.ts'
 import type { TreeFormat, TreeMemory } from '../../adapter.ts'
+import { treeText } from '../../text/text.ts'
 import type { Delta, Head } from '../storage.ts'
-import { treeText } from '../text.ts'
 import { patch, type Tree } from '../values.ts'
 import { OpenCopy } from '../working-copy.ts'
 import { apply, type Change, changesOf } from './changes.ts'
