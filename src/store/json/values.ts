@@ -29,7 +29,7 @@ export function getOwn(object: TreeObject, key: string): unknown {
  * Plain objects, and those of the user's own classes that are written field by field. One with a `toJSON` knows better
  * than we what it consists of: it is a leaf.
  */
-export function isRecord(value: unknown): value is TreeObject {
+function isRecord(value: unknown): value is TreeObject {
   if (isObject(value)) return true
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   return !('toJSON' in value) && Object.prototype.toString.call(value) === '[object Object]'

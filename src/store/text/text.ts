@@ -19,7 +19,7 @@ export function textOf(bytes: Buffer): string | undefined {
 }
 
 /** Whether a string would have been longer than one can be: of bytes that were decoded, or of JSON. */
-export function isTooLong(error: unknown): boolean {
+function isTooLong(error: unknown): boolean {
   return errnoOf(error) === 'ERR_STRING_TOO_LONG' || /^RangeError: Invalid string length/.test(String(error))
 }
 
@@ -64,7 +64,7 @@ interface Place {
 }
 
 /** Where in a text its parser stopped; undefined where that does not show. */
-export function failurePlace(
+function failurePlace(
   parse: (text: string) => unknown,
   failure: Error,
   text: string,
