@@ -271,7 +271,7 @@ export class LiveTree {
   }
 
   /** This tree is what the file shall hold. @returns whether it differs from what that holds */
-  stage(tree: Tree, isMemory = tree === this.memory.get()): boolean {
+  stage(tree: Tree, isMemory: boolean = tree === this.memory.get()): boolean {
     const text = this.text(tree)
     if (!isMemory) this.#next = { tree: cloneTree(tree), text }
     return this.#stage(isMemory ? undefined : tree, text)

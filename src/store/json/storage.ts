@@ -7,7 +7,7 @@ import { pauseBeforeRetry, requireReadable } from '../data-file.ts'
 import { notSynced } from '../engine.ts'
 import { LogFile } from '../log/log-file.ts'
 import { treeOf, treeText } from '../text/text.ts'
-import { TextFile } from '../text/text-file.ts'
+import { type FileContent, TextFile } from '../text/text-file.ts'
 import { apply, type Change } from './journal/changes.ts'
 import {
   cutTorn,
@@ -156,7 +156,7 @@ export class Storage {
     if (!this.#isLoaded || (!this.#keepsJournal && hasJournal(this.#path)))
       return yield* this.#load(mode, calls)
     const base = yield* this.#base.refresh(mode, calls)
-    if (base) return yield* this.#load(mode, calls, base.text)
+    if (base) return yield* this.#load(mode, calls, base)
     if (this.#keepsJournal) return yield* this.#refreshJournal(mode, calls)
     return isMarked(this.#base) ? yield* this.#load(mode, calls) : NONE
   }
@@ -230,12 +230,11 @@ export class Storage {
     return this.#log
   }
 
-  /** @param text of the file, where it was read already: undefined where there is none */
-  *#load(mode: LockMode, calls: FileCalls, ...text: [(string | undefined)?]): Steps<Delta> {
+  /** @param read the file, where that was read already */
+  *#load(mode: LockMode, calls: FileCalls, read?: FileContent): Steps<Delta> {
     try {
       for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
-        const isRead = attempt === 0 && text.length > 0
-        const delta = yield* this.#loadOnce(mode, calls, isRead ? { text: text[0] } : undefined)
+        const delta = yield* this.#loadOnce(mode, calls, attempt === 0 ? read : undefined)
         if (delta) return delta
       }
       throw neverStill(this.#path)
@@ -252,11 +251,7 @@ export class Storage {
    * @returns undefined where a writer came between: who reads without the lock must have both files of one moment. The data
    * file is looked at again after the journal, since with each journal that is put into it it becomes another file.
    */
-  *#loadOnce(
-    mode: LockMode,
-    calls: FileCalls,
-    read: { text: string | undefined } | undefined,
-  ): Steps<Delta | undefined> {
+  *#loadOnce(mode: LockMode, calls: FileCalls, read: FileContent | undefined): Steps<Delta | undefined> {
     const base = this.#base
     this.#isLoaded = false
     let isJournaled = this.#keepsJournal || hasJournal(this.#path)

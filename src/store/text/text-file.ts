@@ -16,6 +16,12 @@ export type TextDelta =
   | { readonly kind: 'missing' }
   | { readonly kind: 'changed'; readonly size: number }
 
+/** What is in the file. */
+export interface FileContent {
+  /** Undefined where there is no file. */
+  readonly text: string | undefined
+}
+
 /** A version of the file. */
 type Version = Pick<PathStat, 'size' | 'changedUs'> & { readonly generation: number }
 
@@ -74,10 +80,10 @@ export class TextFile {
 
   /**
    * Looks, and reads what is new. A file of which only times or mode were changed (touch, chmod) has nothing new.
-   * @returns undefined where there is nothing new; else the text, undefined where there is no file
+   * @returns undefined where there is nothing new
    * @throws as `look`
    */
-  *refresh(mode: LockMode, calls: FileCalls): Steps<{ readonly text: string | undefined } | undefined> {
+  *refresh(mode: LockMode, calls: FileCalls): Steps<FileContent | undefined> {
     const before = this.#known
     const delta = this.look(mode)
     if (delta.kind === 'none') return undefined

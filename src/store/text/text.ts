@@ -64,11 +64,7 @@ interface Place {
 }
 
 /** Where in a text its parser stopped; undefined where that does not show. */
-function failurePlace(
-  parse: (text: string) => unknown,
-  failure: Error,
-  text: string,
-): Place | undefined {
+function failurePlace(parse: (text: string) => unknown, failure: Error, text: string): Place | undefined {
   const position = positionOf(parse, failure, text)
   return position === undefined ? undefined : placeOf(text, position)
 }
