@@ -45,6 +45,25 @@ describe('the documentation', () => {
     })
   }
 
+  it('every figure has the page and the markers between which a tool writes it', () => {
+    const written = {
+      'README.md': ['verdict', 'speed'],
+      'docs/comparison.md': ['locks'],
+      'docs/decisions/waiting.md': ['waiting'],
+      'docs/performance.md': ['startup', 'speed'],
+      'docs/reliability.md': ['figures'],
+      'docs/ways-to-load.md': ['matrix'],
+    }
+    for (const [page, names] of Object.entries(written)) {
+      for (const name of names)
+        assert.match(read(page), new RegExp(`<!-- ${name}:start -->\n[^]+<!-- ${name}:end -->`))
+    }
+  })
+
+  it('README.md is an overview: 250 lines at most', () => {
+    assert.ok(read('README.md').split('\n').length <= 251)
+  })
+
   it('docs/README.md and README.md together link every page', () => {
     const linked = ['README.md', 'docs/README.md', 'docs/decisions/README.md'].flatMap((page) =>
       [...read(page).matchAll(/\]\((?!https?:)([^)#\s]+)/g)].map(([, link]) =>
