@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs'
 import { useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note } from '../../fixtures/random.ts'
 import {
-  type AnyStore,
-  type Kind,
-  openStore,
+  type Members,
+  openTables,
   rawRecords,
+  type TableKind,
   vanillaRecords,
-} from '../../fixtures/table-stores.ts'
+} from '../../fixtures/stores.ts'
 import type { TableCommands } from '../../fixtures/table-worker.ts'
 import { usePeers } from '../../harness/peer.ts'
 
@@ -16,13 +16,13 @@ import { usePeers } from '../../harness/peer.ts'
 const PROCESSES = process.env.PSLOCK_LONG === '1' ? 50 : 8
 const FIELDS = { by: 'number', n: 'number' } as const
 
-for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
+for (const kind of ['nedb', 'lowdb'] as const satisfies readonly TableKind[]) {
   describe(`a table in ${kind}, in several processes`, () => {
     const at = useFolder()
     const start = usePeers<TableCommands>('table-worker')
-    let db: AnyStore
+    let db: Members
     beforeEach(() => {
-      db = openStore(kind, at('store'))
+      db = openTables(kind, at('store'))
     })
     afterEach(() => db.close())
     const shapesNow = async () => {
@@ -122,7 +122,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
           for (let nth = 1; hasDied; nth++) {
             for (const when of ['before', 'after'] as const) {
               const path = at(`store-${nth}-${when}`)
-              const made = openStore(kind, path)
+              const made = openTables(kind, path)
               const people = made.table<{ by: number; n: number }>('people')
               await people.create(FIELDS)
               await people.insert(Array.from({ length: 40 }, (_, n) => ({ by: 0, n })))
@@ -133,7 +133,7 @@ for (const kind of ['nedb', 'lowdb'] as const satisfies readonly Kind[]) {
                 () => true,
               )
               const wasPending = /"pending"/.test(readFileSync(`${path}.schema`, 'utf8'))
-              await using again = openStore(kind, path) as AnyStore & AsyncDisposable
+              await using again = openTables(kind, path) as Members & AsyncDisposable
               const selected = await again
                 .table('people')
                 .select()

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Table } from '../../../src/features/tables/types.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
-import { type AnyStore, KINDS, openStore, rawRecords } from '../../fixtures/table-stores.ts'
+import { type Members, openTables, rawRecords, TABLE_KINDS } from '../../fixtures/stores.ts'
 
 interface Account {
   owner: string
   amount: number
 }
 
-for (const kind of KINDS) {
+for (const kind of TABLE_KINDS) {
   describe(`tables in transactions of ${kind}`, () => {
     const at = useFolder()
-    let db: AnyStore
-    let other: AnyStore
+    let db: Members
+    let other: Members
     let accounts: Table<Account, 'amount'>
     beforeEach(async () => {
-      db = openStore(kind, at('store'))
-      other = openStore(kind, at('store'))
+      db = openTables(kind, at('store'))
+      other = openTables(kind, at('store'))
       accounts = db.table('accounts')
       await accounts.create({ owner: 'string', amount: { type: 'number', default: 0 } })
       await accounts.insert([{ owner: 'Ada', amount: 5 }, { owner: 'Bob' }])
@@ -26,7 +26,7 @@ for (const kind of KINDS) {
       await db.close()
       await other.close()
     })
-    const amounts = async (of: AnyStore = db) =>
+    const amounts = async (of: Members = db) =>
       Object.fromEntries(
         (await of.table<Account>('accounts').select()).map(({ owner, amount }) => [owner, amount]),
       )

@@ -5,7 +5,7 @@ import { LockedNedb } from '../../../adapters/nedb.ts'
 import type { Table } from '../../../src/features/tables/types.ts'
 import { LockedDb } from '../../../src/locked-db.ts'
 import { useFolder } from '../../fixtures/folder.ts'
-import { type AnyStore, KINDS, openStore, rawRecords, vanillaRecords } from '../../fixtures/table-stores.ts'
+import { type Members, openTables, rawRecords, TABLE_KINDS, vanillaRecords } from '../../fixtures/stores.ts'
 
 interface Person {
   name: string
@@ -24,14 +24,14 @@ const bob = { name: 'Bob', age: 20, mail: null }
 const byName = <T extends { name: string }>(records: T[]) =>
   records.sort((a, b) => (a.name < b.name ? -1 : 1))
 
-for (const kind of KINDS) {
+for (const kind of TABLE_KINDS) {
   describe(`the verbs of a table in ${kind}`, () => {
     const at = useFolder()
-    let db: AnyStore
+    let db: Members
     let people: Table<Person, 'age' | 'mail'>
     const missing = { name: 'SchemaError', code: 'PSLOCK_SCHEMA', table: 'people', path: '' }
     beforeEach(() => {
-      db = openStore(kind, at('store'))
+      db = openTables(kind, at('store'))
       people = db.table('people')
       missing.path = at('store')
     })

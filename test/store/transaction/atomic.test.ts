@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, untouched } from '../../fixtures/lowdb-tools.ts'
-import { KINDS, openStore } from '../../fixtures/transaction-stores.ts'
+import { KINDS, openStore } from '../../fixtures/stores.ts'
 
 /** All or nothing, on every kind of store. */
 for (const kind of KINDS) {

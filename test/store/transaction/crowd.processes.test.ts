@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { useFolder } from '../../fixtures/folder.ts'
 import { newSeed, note } from '../../fixtures/random.ts'
-import { KINDS, openStore } from '../../fixtures/transaction-stores.ts'
+import { KINDS, openStore } from '../../fixtures/stores.ts'
 import type { TransactionCommands } from '../../fixtures/transaction-worker.ts'
 import { usePeer } from '../../harness/peer.ts'
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LockTimeoutError, TransactionError } from '../../../src/index.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
 import { failing } from '../../fixtures/lowdb-tools.ts'
-import { KINDS, openStore } from '../../fixtures/transaction-stores.ts'
+import { KINDS, openStore } from '../../fixtures/stores.ts'
 
 /** What is part of a transaction, and what is not. */
 for (const kind of KINDS) {

@@ -5,7 +5,7 @@ import { figures } from '../../fixtures/figures.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { seenByVanilla, warnings } from '../../fixtures/nedb-tools.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
-import { openStore, type StoreKind } from '../../fixtures/transaction-stores.ts'
+import { openStore, type StoreKind } from '../../fixtures/stores.ts'
 import type { TransactionCommands } from '../../fixtures/transaction-worker.ts'
 import { usePeer } from '../../harness/peer.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { ConflictError, LockTimeoutError, TransactionError } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, untouched } from '../../fixtures/lowdb-tools.ts'
-import { KINDS, openStore } from '../../fixtures/transaction-stores.ts'
+import { KINDS, openStore } from '../../fixtures/stores.ts'
 import type { TransactionCommands } from '../../fixtures/transaction-worker.ts'
 import { usePeer } from '../../harness/peer.ts'
 
