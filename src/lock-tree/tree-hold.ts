@@ -1,6 +1,6 @@
 import { requireFunction } from '../arguments.ts'
 import { ClosedError, LockLostError, type TreeLockMode } from '../errors.ts'
-import { type Frame, shared } from '../lock/hold.ts'
+import { AnyHold, shared } from '../lock/hold.ts'
 import type { Granted } from './acquisition.ts'
 import type { NodeLocks } from './node-locks.ts'
 import { nameOf, type TreeRequest } from './request.ts'
@@ -15,7 +15,7 @@ globals[KEY] ??= new Set()
 export const treeHolds: Set<TreeHold> = globals[KEY]
 
 /** One granted hold of a name. Code that runs inside it may take more: nested holds enter what this one has. */
-export class TreeHold {
+export class TreeHold extends AnyHold {
   /** The lock file. */
   readonly tree: string
   readonly name: string
@@ -28,11 +28,9 @@ export class TreeHold {
   readonly acquiredAt: Error | undefined
   readonly locks: NodeLocks
   readonly #granted: Granted
-  #accepted = 0
-  #settled = false
-  readonly #onEnded: (() => void)[] = []
 
   constructor(request: TreeRequest, granted: Granted, acquiredAt?: Error) {
+    super()
     this.tree = request.tree.path
     this.name = nameOf(request)
     this.nodes = request.nodes
@@ -45,26 +43,6 @@ export class TreeHold {
     treeHolds.add(this)
   }
 
-  /** Whether something may still enter: a timer that fires after the callback settled is a newcomer. */
-  get isOpen(): boolean {
-    return !this.#settled
-  }
-
-  /** Counts something that runs, or waits to run, inside: everything stays held until it is done. */
-  accept(): () => void {
-    this.#accepted++
-    return () => {
-      this.#accepted--
-      if (this.#settled && this.#accepted === 0) this.#finish()
-    }
-  }
-
-  /** Runs with this hold in the asynchronous context. */
-  run<T>(run: () => T): T {
-    const frame: Frame = { hold: this, outer: shared.context.get() }
-    return shared.context.run(frame, this, run)
-  }
-
   /** @throws LockLostError if the lock file was removed or replaced: others may have been granted the same */
   requireIntact(): void {
     if (this.#granted.claim.file.isCurrent()) return
@@ -75,27 +53,10 @@ export class TreeHold {
     )
   }
 
-  /** Ends the hold; what it has is free as soon as all that was accepted has ended too. */
-  end(): Promise<void> | undefined {
-    if (this.#settled) return undefined
-    this.#settled = true
-    if (this.#accepted === 0) {
-      this.#finish()
-      return undefined
-    }
-    return new Promise((resolve) => this.whenEnded(resolve))
-  }
-
-  whenEnded(ended: () => void): void {
-    this.#onEnded.push(ended)
-  }
-
-  #finish(): void {
+  protected giveBack(): void {
     treeHolds.delete(this)
-    shared.context.leave(this)
     this.#granted.locks.release()
     this.#granted.claim.close()
-    for (const ended of this.#onEnded) ended()
   }
 }
 

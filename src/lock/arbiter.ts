@@ -88,9 +88,13 @@ export class Arbiter {
   /** Whether a new slice may begin past nobody. */
   mayBegin(): boolean {
     if (this.file.isPassedOn) return true
+    const queue = this.#waitQueue.find()
     // At the end of a slice of ours nobody has been woken yet, where the event loop has not turned since.
-    if (this.#sliceEnd !== NEVER && this.#passOn()) return false
-    return this.#waitQueue.isClear()
+    if (queue === undefined) {
+      this.#announced = false
+      return true
+    }
+    return !(this.#sliceEnd !== NEVER && this.#passOn(queue)) && this.#waitQueue.isClear(queue)
   }
 
   /** Asks for the lock once, at once. */
@@ -114,7 +118,7 @@ export class Arbiter {
       const { from, to } = PASSED_ON_PACE_MS
       return this.tryLock(mode) || from + (to - from) * Math.random()
     }
-    if (this.#steps === 0 && !this.#waitQueue.exists() && this.tryLock(mode)) {
+    if (this.#steps === 0 && this.#waitQueue.find() === undefined && this.tryLock(mode)) {
       // Only this process waits: no wait queue is needed.
       this.#beginSlice(mode, sliceMs)
       return true
@@ -132,7 +136,7 @@ export class Arbiter {
       this.#held = true
       this.#beginSlice(mode, sliceMs)
       // Other readers need not wait for the release.
-      if (mode === 'shared') this.#waitQueue.wakeNext(0, (next) => next === 'shared')
+      if (mode === 'shared') this.#waitQueue.wakeNext(0, 'shared')
       return true
     }
     return this.#pace(position)
@@ -177,8 +181,8 @@ export class Arbiter {
   }
 
   /** Reserves the lock for the first in the queue and wakes it. @returns whether anybody waits */
-  #passOn(): boolean {
-    const somebody = this.#waitQueue.wakeNext(LEAVE_MS)
+  #passOn(queue?: number): boolean {
+    const somebody = this.#waitQueue.wakeNext(LEAVE_MS, undefined, queue)
     if (!somebody && this.#announced) this.#waitQueue.reserve(0)
     this.#sliceEnd = NEVER
     this.#announced = false

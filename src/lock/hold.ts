@@ -119,10 +119,62 @@ function publishFailure(
 }
 
 /**
+ * A hold of whatever kind: what runs inside it keeps it. It ends when its own callback has settled, and all that was
+ * accepted inside.
+ */
+export abstract class AnyHold {
+  #accepted = 0
+  #settled = false
+  readonly #onEnded: (() => void)[] = []
+
+  /** Whether re-entering is still possible: a timer that fires after the callback settled is a newcomer. */
+  get isOpen(): boolean {
+    return !this.#settled
+  }
+
+  /** Counts something that runs, or waits to run, inside: everything stays held until it is done. */
+  accept(): () => void {
+    this.#accepted++
+    return () => {
+      this.#accepted--
+      if (this.#settled && this.#accepted === 0) this.#finish()
+    }
+  }
+
+  /** Runs with this hold in the asynchronous context. */
+  run<T>(run: () => T): T {
+    const frame: Frame = { hold: this, outer: shared.context.get() }
+    return shared.context.run(frame, this, run)
+  }
+
+  /** Ends the hold, as soon as all accepted work has ended too. */
+  end(): Promise<void> | undefined {
+    if (this.#settled) return undefined
+    this.#settled = true
+    if (this.#accepted > 0) return new Promise((resolve) => this.whenEnded(resolve))
+    this.#finish()
+    return undefined
+  }
+
+  /** Called when what was held is free. */
+  whenEnded(ended: () => void): void {
+    this.#onEnded.push(ended)
+  }
+
+  #finish(): void {
+    shared.context.leave(this)
+    this.giveBack()
+    for (const ended of this.#onEnded) ended()
+  }
+
+  protected abstract giveBack(): void
+}
+
+/**
  * One granted hold. Code that runs inside it may re-enter; each re-entry is a hold of its own in this one's queue, so
  * that siblings (`Promise.all` of two exclusive calls) exclude each other and only a descendant goes in.
  */
-export class Hold {
+export class Hold extends AnyHold {
   readonly entry: LockEntry
   readonly mode: LockMode
   readonly outer: Hold | undefined
@@ -136,13 +188,11 @@ export class Hold {
   #queue: LocalQueue | undefined
   /** What went wrong with the lock under it. */
   failure: PsLockError | undefined
-  #accepted = 0
-  #settled = false
   #abort: AbortController | undefined
-  readonly #onEnded: (() => void)[] = []
 
   /** @param waitedMs how long it took to get it */
   constructor(entry: LockEntry, mode: LockMode, waitedMs: number, outer?: Hold, acquiredAt?: Error) {
+    super()
     this.entry = entry
     this.mode = mode
     this.outer = outer
@@ -162,25 +212,11 @@ export class Hold {
     return this.#queue
   }
 
-  /** Whether re-entering is still possible: a timer that fires after the callback settled is a newcomer. */
-  get isOpen(): boolean {
-    return !this.#settled
-  }
-
-  /** Counts something that runs, or waits to run, inside: the lock stays until it is done. */
-  accept(): () => void {
-    this.#accepted++
-    return () => {
-      this.#accepted--
-      if (this.#settled && this.#accepted === 0) this.#finish()
-    }
-  }
-
   /** Aborts when the lock is lost under this hold; the reason is the error. */
   get signal(): AbortSignal {
     if (!this.#abort) {
       this.#abort = new AbortController()
-      if (!this.#settled) this.entry.watch()
+      if (this.isOpen) this.entry.watch()
     }
     if (this.failure) this.#abort.abort(this.failure)
     return this.#abort.signal
@@ -210,10 +246,9 @@ export class Hold {
    * Runs with this hold in the asynchronous context.
    * @throws LockLostError, without running, where the lock is already lost
    */
-  run<T>(run: () => T): T {
+  override run<T>(run: () => T): T {
     if (this.failure) this.requireKept()
-    const frame: Frame = { hold: this, outer: shared.context.get() }
-    return shared.context.run(frame, this, run)
+    return super.run(run)
   }
 
   /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
@@ -223,25 +258,8 @@ export class Hold {
     return this.run(async (): Promise<Awaited<T>> => await value)
   }
 
-  /** Ends the hold; the lock drops as soon as all accepted nested work has ended too. */
-  end(): Promise<void> | undefined {
-    if (this.#settled) return undefined
-    this.#settled = true
-    if (this.#accepted === 0) {
-      this.#finish()
-      return undefined
-    }
-    return new Promise((resolve) => this.whenEnded(resolve))
-  }
-
-  /** Called when the lock has dropped. */
-  whenEnded(ended: () => void): void {
-    this.#onEnded.push(ended)
-  }
-
-  #finish(): void {
+  protected giveBack(): void {
     const { entry, mode, outer } = this
-    shared.context.leave(this)
     // What is beside a store's own lock of its data file loses nothing, see DataFile.
     if (!this.isOfStore) verify(entry)
     if (entry.isNoted && entry.holds.size === 1) entry.eraseNote()
@@ -257,7 +275,6 @@ export class Hold {
         nested: outer !== undefined,
       })
     }
-    for (const ended of this.#onEnded) ended()
   }
 }
 

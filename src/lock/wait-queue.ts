@@ -109,14 +109,8 @@ export class WaitQueue {
     if (fd !== undefined) for (const { index } of slots) writeSeen(fd, index, 0)
   }
 
-  /** Whether there is a file: somebody has waited for this lock at some time. */
-  exists(): boolean {
-    return this.#fdIfAny() !== undefined
-  }
-
   /** Whether nobody else waits, and the lock is reserved for nobody else. */
-  isClear(): boolean {
-    const fd = this.#fdIfAny()
+  isClear(fd: number | undefined = this.find()): boolean {
     if (fd === undefined) return true
     const { slots, reservation } = this.#read(fd)
     const now = monotonicMs()
@@ -126,14 +120,17 @@ export class WaitQueue {
     )
   }
 
-  /** Reserves the lock for the next waiter and wakes it. @returns whether anybody waits */
-  wakeNext(reserveMs: number, mayWake: (mode: LockMode) => boolean = () => true): boolean {
-    const fd = this.#fdIfAny()
+  /**
+   * Reserves the lock for the next waiter and wakes it.
+   * @param mode wakes nobody who waits for another one
+   * @returns whether anybody waits
+   */
+  wakeNext(reserveMs: number, mode?: LockMode, fd: number | undefined = this.find()): boolean {
     if (fd === undefined) return false
     const now = monotonicMs()
     for (const slot of inEarnest(this.#read(fd).slots, now)) {
       if (slot.ticket === this.#slot?.ticket) continue
-      if (!mayWake(slot.mode)) return true
+      if (mode !== undefined && slot.mode !== mode) return true
       // Before the wake-up: it must find the reservation when it looks.
       if (reserveMs > 0) writeReservation(fd, { untilMs: now + reserveMs, ticket: slot.ticket })
       const answer = slot.waker && slot.isOfThisPidSpace ? wake(slot.waker) : 'unreachable'
@@ -152,7 +149,7 @@ export class WaitQueue {
 
   /** The waiters of other processes, without the dead ones. */
   waiters(): LockHolder[] {
-    const fd = this.#fdIfAny()
+    const fd = this.find()
     if (fd === undefined) return []
     const now = monotonicMs()
     const waiting: LockHolder[] = []
@@ -174,8 +171,8 @@ export class WaitQueue {
     this.file.close()
   }
 
-  /** The open file, provided that its name still leads to it: somebody may have deleted it. */
-  #fdIfAny(): number | undefined {
+  /** The open file, if somebody has waited for this lock at some time, and if its name still leads to it. */
+  find(): number | undefined {
     if (this.file.fd !== undefined && !this.#slot && !this.file.isCurrent) this.file.close()
     // It is not created before somebody waits for the first time: most stores never need it.
     if (this.file.fd === undefined && performance.now() >= this.#pausedUntil && this.file.exists())
