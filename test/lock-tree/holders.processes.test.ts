@@ -33,7 +33,7 @@ describe('LockTree: who holds', () => {
       'app',
     ])
     const own = tree.holders().find(({ name }) => name === 'app/customers')
-    assert.match(own?.acquiredAt ?? '', /holders\.test\.[jt]s/)
+    assert.match(own?.acquiredAt ?? '', /holders\.processes\.test\.[jt]s/)
     await mate.call('treeRelease', 'app/orders')
     held.release()
     await waiting

@@ -77,7 +77,7 @@ describe('holders', () => {
       assert.ok(sinceMs !== undefined && sinceMs >= 20)
       assert.ok(command)
     }
-    assert.match(holders[0]?.acquiredAt ?? '', /holders\.test\.[jt]s/)
+    assert.match(holders[0]?.acquiredAt ?? '', /holders\.processes\.test\.[jt]s/)
     held.release()
     for (const one of await Promise.all(waiting)) one.release()
     assert.deepEqual(lock.holders(), [])

@@ -141,7 +141,7 @@ describe('timeouts', () => {
     const held = await takeAndForget()
     const error = await timeoutOf(lock.exclusive(() => {}, { timeoutMs: 30 }))
     assert.match(error.message, /takeAndForget/)
-    assert.match(error.message, /timeout\.test\.[jt]s/)
+    assert.match(error.message, /timeout\.processes\.test\.[jt]s/)
     assert.equal(error.holders[0]?.pid, process.pid)
     held.release()
   })
