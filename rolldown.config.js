@@ -61,7 +61,7 @@ const coreEntry = {
 const LATE = [
   { name: 'lock-tree', test: /\/src\/(lock-tree\/(?!lock-tree)|os\/range-lock\.ts)/ },
   { name: 'tree', test: /\/src\/store\/json\/(?!values\.)/ },
-  { name: 'tables', test: /\/src\/features\/(tables\/(?!tables\.)|backup\/(?!dumps\.))/ },
+  { name: 'tables', test: /\/src\/features\/(tables|backup)\// },
   {
     name: 'stores',
     test: /\/src\/(features\/hooks\/(?!throttle\.)|store\/(log\/|text\/|(?!adapter|data-file|options|patience|read-|transaction)[\w-]+\.ts))/,

@@ -1,19 +1,14 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
 import { type OptionNames, optionNames, requireKnown } from '../src/arguments.ts'
-import { allMembers, giveMembers, inMemorySync, withMembers, withSyncMembers } from '../src/locked-db.ts'
 import type { LockedMembers, LockedSyncMembers, Reads } from '../src/members.ts'
-import type { TreeMemory } from '../src/store/adapter.ts'
+import { giveMembers, inMemorySync, type OpenedTree, withMembers, withSyncMembers } from '../src/open.ts'
 import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/store/options.ts'
-import { syncTransactions, transactions } from '../src/store/transaction.ts'
 import {
-  type AnyLow,
   type Edit,
   isPath,
   type LowReads,
   lowdbAdapter,
-  type OpenedLow,
-  onDraft,
   openLow,
   updateSync,
   type WithPath,
@@ -44,7 +39,7 @@ const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
  * `journal`, for an adapter that writes by itself. `Memory` works as before, without a lock
  */
 export class LockedLow<T = unknown> extends LockableLow<T> {
-  readonly #opened: OpenedLow | undefined
+  readonly #opened: OpenedTree | undefined
 
   constructor(target: string | URL | WithPath<Adapter<T>>, defaultData: T, options: TreeOptions = {}) {
     requireKnown(options, TREE_NAMES)
@@ -52,10 +47,7 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
     const opened = openLow(this as Low<unknown>, Memory, options)
     this.#opened = opened
     if (!opened) return
-    const doors = transactions<TreeMemory, AnyLow>(opened.session, (memory) =>
-      onDraft(this as Low<unknown>, memory),
-    )
-    giveMembers(this, allMembers(opened.members, opened.tables, doors))
+    giveMembers(this, opened.members(this))
   }
 
   override async read(): Promise<void> {
@@ -87,7 +79,7 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
  * in the way
  */
 export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
-  readonly #opened: OpenedLow | undefined
+  readonly #opened: OpenedTree | undefined
 
   constructor(target: string | URL | WithPath<SyncAdapter<T>>, defaultData: T, options: StoreOptions = {}) {
     // A journal is refused where it is opened, with the reason.
@@ -95,12 +87,7 @@ export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
     super(isPath(target) ? new JSONFileSync<T>(target) : target, defaultData)
     const opened = openLow(this as LowSync<unknown>, MemorySync, options)
     this.#opened = opened
-    if (opened)
-      giveMembers(this, {
-        ...opened.members,
-        ...syncTransactions(opened.session.blocking, (memory) => onDraft(this as LowSync<unknown>, memory)),
-      })
-    else giveMembers(this, inMemorySync)
+    giveMembers(this, opened?.syncMembers() ?? inMemorySync)
   }
 
   override read(): void {

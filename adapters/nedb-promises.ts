@@ -1,11 +1,11 @@
 import Vanilla from 'nedb-promises'
 import type { AcquireOptions, CloseOptions } from '../src/lock/options.ts'
-import { allMembers, giveMembers, openLog, withMembers } from '../src/locked-db.ts'
 import type { LockedMembers } from '../src/members.ts'
+import { giveMembers, openLog, withMembers } from '../src/open.ts'
 import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { callListener } from '../src/store/scope.ts'
-import { type Transacting, type TransactionOptions, transactions } from '../src/store/transaction.ts'
+import type { Transacting, TransactionOptions } from '../src/store/transaction.ts'
 import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
 import { forwardMembers } from './nedb/forward.ts'
 import { type Nedb, vanillaPrototype } from './nedb/internals.ts'
@@ -102,9 +102,7 @@ class LockedDatastoreStore extends Lockable {
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false
     if (!nedb.inMemoryOnly && nedb.filename !== null) {
-      const { members, tables } = openLog<Promises>(this, adapter, nedb.filename, options)
-      const doors = transactions<void, Promises>(afterLoad(this), () => this)
-      giveMembers(this, allMembers(members, tables, doors))
+      giveMembers(this, openLog<Promises>(this, adapter, nedb.filename, options).members(this))
     }
     if (!options.autoload) return
     const loading = this.load().then(() => {})

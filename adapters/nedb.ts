@@ -1,18 +1,10 @@
 import Vanilla from '@seald-io/nedb'
 import type { CloseOptions } from '../src/lock/options.ts'
-import { allMembers, giveMembers, openLog, withMembers } from '../src/locked-db.ts'
 import type { LockedMembers } from '../src/members.ts'
+import { giveMembers, openLog, withMembers } from '../src/open.ts'
 import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
-import { transactions } from '../src/store/transaction.ts'
-import {
-  nedbAdapter as adapter,
-  autoload,
-  load,
-  markLocked,
-  type NedbReads,
-  onceLoaded,
-} from './nedb/attach.ts'
+import { nedbAdapter as adapter, autoload, load, markLocked, type NedbReads } from './nedb/attach.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
 import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
@@ -56,9 +48,7 @@ class LockedNedbStore extends Lockable {
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {
-      const { members, tables } = openLog<Nedb>(this, adapter, this.filename, options)
-      const doors = transactions<void, Nedb>(onceLoaded(this), () => this)
-      giveMembers(this, allMembers(members, tables, doors))
+      giveMembers(this, openLog<Nedb>(this, adapter, this.filename, options).members(this))
     }
     if (!this.autoload) return
     this.autoloadPromise = this.lock ? load(this, options.onload !== undefined) : super.loadDatabaseAsync()

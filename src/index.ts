@@ -25,19 +25,19 @@ export {
   type TreeLockHolder,
   type TreeLockMode,
 } from './errors.ts'
-export type { DumpOptions, Dumps } from './features/backup/dumps.ts'
-export type { Hook, HookEvent, HookOutcome } from './features/hooks/hook.ts'
+export type { DumpOptions } from './features/backup/dump.ts'
+export type { Hook, HookEvent, HookOutcome } from './features/hooks/hooks.ts'
 export { type ThrottleOptions, throttle } from './features/hooks/throttle.ts'
+export type { FieldType } from './features/tables/schema.ts'
 export type {
   CreateOptions,
   Criteria,
   Fields,
-  FieldType,
   NewRecord,
   Stored,
   Table,
   VersionOptions,
-} from './features/tables/types.ts'
+} from './features/tables/table.ts'
 export type { LockEvent } from './lock/events.ts'
 export type { HeldLock } from './lock/held-lock.ts'
 export { PsLock } from './lock/lock.ts'
@@ -46,7 +46,14 @@ export { LockTree } from './lock-tree/lock-tree.ts'
 export type { LockTreeOptions, TreeAcquireOptions } from './lock-tree/request.ts'
 export type { HeldTreeLock } from './lock-tree/tree-hold.ts'
 export { LockedDb, type LockedDbOptions, type Promised } from './locked-db.ts'
-export type { DeepReadonly, LockedMembers, LockedSyncMembers, Transactions, ViewOf } from './members.ts'
+export type {
+  DeepReadonly,
+  Dumps,
+  LockedMembers,
+  LockedSyncMembers,
+  Transactions,
+  ViewOf,
+} from './members.ts'
 export type {
   Adapter,
   Call,

@@ -1,6 +1,6 @@
-import type { Dumps } from './features/backup/dumps.ts'
-import type { Hook } from './features/hooks/hook.ts'
-import type { Table } from './features/tables/types.ts'
+import type { DumpOptions } from './features/backup/dump.ts'
+import type { Hook } from './features/hooks/hooks.ts'
+import type { Table } from './features/tables/table.ts'
 import type { PsLock } from './lock/lock.ts'
 import type { AcquireOptions, CloseOptions } from './lock/options.ts'
 import type { TransactionOptions } from './store/transaction.ts'
@@ -45,7 +45,28 @@ export interface SyncTransactions<V = unknown, Base = never> {
   rollbackAfter<T>(run: (tx: this) => T, options?: AcquireOptions): T
 }
 
-export interface Lockable {
+/** Copying and replacing the file of a locked store as a whole. */
+export interface Dumps {
+  /**
+   * Writes a consistent copy of the store to another file, in the store's own format. It has everything that was
+   * acknowledged before, and of every operation all or nothing. Only writers wait, and only while the file is read. The
+   * copy appears whole and on the disk, or not at all.
+   * @param path a new file; with `overwrite` also an existing one
+   * @throws StoreIoError (the file exists, the disk is full, the store is in memory), CorruptStoreError for a damaged store,
+   * TransactionError inside a transaction, TypeError, the errors of `PsLock#shared`
+   */
+  dump(path: string, options?: DumpOptions): Promise<void>
+  /**
+   * Replaces the content of the store by that of a dump, or of any other file of the unmodified library, under the exclusive
+   * lock. Unsaved edits in memory are dropped. Every process sees the new content at its next call. The old content is
+   * in `<file>.before-restore-<n>` until the new content is on the disk.
+   * @throws CorruptStoreError for a damaged dump, before anything is changed; StoreIoError; TransactionError inside a
+   * transaction; TypeError; the errors of `PsLock#exclusive`
+   */
+  restore(path: string): Promise<void>
+}
+
+interface Lockable {
   /** The lock of the store, for work of your own. Calls on the store inside `lock.exclusive(...)` re-enter. */
   readonly lock: PsLock
   /**

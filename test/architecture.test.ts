@@ -14,6 +14,7 @@ const FLOORS = [
   'src/store',
   'src/features',
   'src/members.ts',
+  'src/open.ts',
   'src/locked-db.ts',
   'src/index.ts',
   'adapters',

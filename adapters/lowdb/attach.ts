@@ -1,6 +1,6 @@
 import { type Low, LowSync } from 'lowdb'
 import { requireFunction, show } from '../../src/arguments.ts'
-import { openTree } from '../../src/locked-db.ts'
+import { type OpenedTree, openTree } from '../../src/open.ts'
 import type { BlockingTreeSession, TreeAdapter, TreeMemory, TreeSession } from '../../src/store/adapter.ts'
 import type { TreeOptions } from '../../src/store/options.ts'
 import { JSON_FORMAT } from './format.ts'
@@ -13,7 +13,6 @@ export type AnyLow = Low<unknown> | LowSync<unknown>
 /** Either of the two classes. */
 export type LowdbAdapter = TreeAdapter<Low<any>, LowReads> & TreeAdapter<LowSync<any>, LowReads>
 // biome-ignore-end lint/suspicious/noExplicitAny: as above
-export type OpenedLow = ReturnType<typeof openTree<AnyLow>>
 
 /** What only looks at the store. */
 export type LowReads = 'data' | 'read'
@@ -55,7 +54,7 @@ function followDraft(low: AnyLow, session: TreeSession): void {
 }
 
 /** The store with another `data`. Methods are called on the real one, which has private fields. */
-export function onDraft<L extends AnyLow>(low: L, memory: TreeMemory): L {
+function onDraft<L extends AnyLow>(low: L, memory: TreeMemory): L {
   return new Proxy(low, {
     get(target, key) {
       if (key === 'data') return memory.get()
@@ -104,7 +103,7 @@ export function openLow(
   low: AnyLow,
   InMemory: new () => object,
   options: TreeOptions,
-): OpenedLow | undefined {
+): OpenedTree | undefined {
   const { adapter: own } = low
   if (own instanceof InMemory) return undefined
   const path: unknown = 'path' in own ? own.path : undefined

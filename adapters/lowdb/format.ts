@@ -1,6 +1,5 @@
-import type { FileFormat } from '../../src/features/backup/file-format.ts'
-import { journaled } from '../../src/features/backup/journal-format.ts'
-import { jsonFormat } from '../../src/features/backup/text-format.ts'
+import type { FileFormat } from '../../src/features/backup/format.ts'
+import { journaled, jsonFormat } from '../../src/features/backup/json-format.ts'
 import type { TreeFormat } from '../../src/store/adapter.ts'
 
 export const JSON_FORMAT: TreeFormat = {

@@ -1,4 +1,4 @@
-import type { FileFormat } from '../../src/features/backup/file-format.ts'
+import type { FileFormat } from '../../src/features/backup/format.ts'
 import { logFormat } from '../../src/features/backup/log-format.ts'
 import { inspectNedbLines } from './inspect.ts'
 

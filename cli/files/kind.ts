@@ -2,7 +2,7 @@ import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs
 import { lowdbFormat } from '../../adapters/lowdb/format.ts'
 import { nedbFormat } from '../../adapters/nedb/file-format.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
-import type { FileFormat } from '../../src/features/backup/file-format.ts'
+import type { FileFormat } from '../../src/features/backup/format.ts'
 import { PIECE_BYTES, readNow } from '../../src/os/io.ts'
 
 /** The kinds of files that the command line knows. */

@@ -1,5 +1,5 @@
 import { harmless } from '../../src/errors.ts'
-import { type Finding, findingText, isDamage } from '../../src/features/backup/finding.ts'
+import { type Finding, findingText, isDamage } from '../../src/features/backup/format.ts'
 
 /** What a command has to say. */
 export interface Report {

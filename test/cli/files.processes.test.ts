@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import type { Finding, FindingKind } from '../../src/features/backup/finding.ts'
+import type { Finding, FindingKind } from '../../src/features/backup/format.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { encodeUnit } from '../../src/store/log/units.ts'
 import { seenIn, useMates } from '../fixtures/dump-crew.ts'

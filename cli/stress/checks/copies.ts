@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
-import { OF_A_CRASH } from '../../../src/features/backup/finding.ts'
+import { OF_A_CRASH } from '../../../src/features/backup/format.ts'
 import { bytesSource } from '../../../src/store/snapshot.ts'
 import { readContent } from '../contents/read.ts'
 import { type Finding, Findings } from '../findings.ts'

@@ -6,8 +6,16 @@ import { canonicalPath } from '../../lock/lock-file.ts'
 import { closeLocked } from '../../os/flock.ts'
 import { keepCopyAside, replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
 import { piecesOf } from '../../store/snapshot.ts'
-import { type Finding, findingText, OF_A_CRASH, READABLE } from './finding.ts'
-import { readStore, replaceContent, type StoreFile, underItsLock } from './store-file.ts'
+import {
+  type Finding,
+  findingText,
+  OF_A_CRASH,
+  READABLE,
+  readStore,
+  replaceContent,
+  type StoreFile,
+  underItsLock,
+} from './format.ts'
 
 export interface DumpOptions {
   /**

@@ -8,14 +8,67 @@ import {
   show,
 } from '../../arguments.ts'
 import { LockDeadlockError, type LockMode } from '../../errors.ts'
-import type { Hold } from '../../lock/hold.ts'
-import { enclosing, outsideHolds } from '../../lock/hold.ts'
+import { enclosing, type Hold, outsideHolds } from '../../lock/hold.ts'
 import type { WaitOptions } from '../../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../../lock/lock.ts'
+import type { AcquireOptions } from '../../lock/options.ts'
 import type { Issued, Observer } from '../../store/operation.ts'
 import { Scope } from '../../store/scope.ts'
-import type { Hook, HookEvent } from './hook.ts'
-import { Told } from './told.ts'
+
+/** What a hook is told of an operation before it runs. */
+export interface HookEvent extends AcquireOptions {
+  /**
+   * The store's own name of the operation, without `Async` or `Sync`: `insert`, `update`, `find`, `write`,
+   * `compactDatafile`, `transaction`, `view`. `insertMany` is reported as `insert`. Undefined for what the store does
+   * without a method of its own, such as work that was given to NeDB's executor directly.
+   */
+  readonly name: string | undefined
+  /** The arguments; empty for `transaction` and `view`. They are not copied: do not change them. */
+  readonly args: readonly unknown[]
+  /** `exclusive`: the operation may write. `shared`: it only reads. */
+  readonly mode: LockMode
+  /** Whether it is inside a transaction, another operation or a hold of one's own, so that the lock is already held. */
+  readonly nested: boolean
+  /** The transaction or operation that it belongs to, with which it is written or undone. */
+  readonly partOf: HookEvent | undefined
+  /** Whether the call blocks the thread (`LockedLowSync`): nothing can be awaited. */
+  readonly blocking: boolean
+  /** The data file. */
+  readonly path: string
+  /** The lock file. */
+  readonly lockPath: string
+}
+
+/** What a hook is told of an operation after it has ended. */
+export interface HookOutcome extends HookEvent {
+  /** The time from when every hook had let it through to its end, in milliseconds, with the wait for the lock. */
+  readonly durationMs: number
+  /** Whether it has changed the file; false if it failed or was undone. */
+  readonly changed: boolean
+  /** What it threw; for a part of a transaction that was undone, what the transaction threw. Undefined: it succeeded. */
+  readonly error: unknown
+}
+
+/**
+ * Code that is called for every operation of a store object, also for those that nobody called (NeDB's compaction by a
+ * timer). Hooks are called in the order in which they were added, and outside every hold of their caller.
+ */
+export interface Hook {
+  /**
+   * Called when the operation is issued, before it waits for the lock. If it throws or rejects, the operation is refused
+   * with that error. A promise is awaited; operations that were issued later keep their place behind this one. With
+   * `nested` the lock is held meanwhile, so be quick. With `blocking` a promise is a TypeError. The same store cannot be
+   * used inside (LockDeadlockError).
+   */
+  before?(event: HookEvent): unknown
+  /**
+   * Called when the operation has ended and the lock is free again, before its caller continues. For a part of a
+   * transaction, or of another operation, it is called when that has ended. A promise is not awaited. An error that it
+   * throws is an uncaught exception, and the operation has succeeded all the same. It is not called if this hook, or one
+   * before it, has refused the operation.
+   */
+  after?(outcome: HookOutcome): unknown
+}
 
 const HOOK_NAMES: OptionNames = optionNames<Hook>({ before: true, after: true })
 
@@ -27,7 +80,7 @@ export class Hooks implements Observer {
   /** Where operations wait for those that were issued before them, by what they are issued in. */
   readonly #lines = new WeakMap<object, Promise<unknown>>()
   /** The blocking call that runs now. */
-  #blocking: Told | undefined
+  #blocking: HookCall | undefined
   #isAsking = false
   readonly #arriving = new Set<Promise<unknown>>()
 
@@ -77,18 +130,18 @@ export class Hooks implements Observer {
     mode: LockMode,
     issued: Issued,
     { outer, wait }: { outer: Hold | undefined; wait: WaitOptions },
-    start: (told: Told) => Promise<T>,
+    start: (hookCall: HookCall) => Promise<T>,
   ): Promise<T> {
     const place = outer ?? this
     const ahead = this.#lines.get(place)
     if (issued.timeoutMs === 0 && ahead) throw wait.onTimeout(0)
     // It was issued inside that hold, and stays inside it, however long the hooks take.
     const done = outer?.accept()
-    const told = new Told(this.#event(mode, issued, { nested: outer !== undefined }))
-    const started = Promise.all([this.#ask(told), ahead]).then(() => {
-      told.begin()
+    const hookCall = new HookCall(this.#event(mode, issued, { nested: outer !== undefined }))
+    const started = Promise.all([this.#ask(hookCall), ahead]).then(() => {
+      hookCall.begin()
       // In an object: it has its place now, and its end is not waited for.
-      return { ended: start(told) }
+      return { ended: start(hookCall) }
     })
     // Who is refused at once does not let those behind pass those ahead.
     const line = Promise.allSettled([ahead, started])
@@ -99,7 +152,7 @@ export class Hooks implements Observer {
       if (this.#lines.get(place) === line) this.#lines.delete(place)
     })
     try {
-      return await reporting(told, undefined, () => ended)
+      return await reporting(hookCall, undefined, () => ended)
     } finally {
       this.#arriving.delete(ended)
       done?.()
@@ -111,41 +164,41 @@ export class Hooks implements Observer {
    * @param outer that operation, if hooks were told of it
    */
   async part<T>(
-    outer: Told | undefined,
+    outer: HookCall | undefined,
     mode: LockMode,
     issued: Issued,
-    run: (told: Told) => Promise<T>,
+    run: (hookCall: HookCall) => Promise<T>,
   ): Promise<T> {
-    const told = new Told(this.#event(mode, issued, { nested: true, partOf: outer?.event }))
-    return reporting(told, outer, async () => {
-      await this.#ask(told)
-      told.begin()
-      return run(told)
+    const hookCall = new HookCall(this.#event(mode, issued, { nested: true, partOf: outer?.event }))
+    return reporting(hookCall, outer, async () => {
+      await this.#ask(hookCall)
+      hookCall.begin()
+      return run(hookCall)
     })
   }
 
-  /** Runs a blocking operation, which takes the lock by itself. @param state see `Told` */
+  /** Runs a blocking operation, which takes the lock by itself. @param state see `HookCall` */
   blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T {
     if (!this.observes(issued)) return run()
     if (this.#isAsking) throw this.#askedWithin()
     const { entry } = lockInternals.entry(this.#lock, mode)
     const nested = enclosing(entry) !== undefined
     const outer = this.#blocking
-    const told = new Told(this.#event(mode, issued, { nested, partOf: outer?.event, blocking: true }))
+    const hookCall = new HookCall(this.#event(mode, issued, { nested, partOf: outer?.event, blocking: true }))
     try {
-      this.#askBlocking(told)
-      told.begin()
-      this.#blocking = told
-      const value = told.watchSync(run, state)
-      told.end()
+      this.#askBlocking(hookCall)
+      hookCall.begin()
+      this.#blocking = hookCall
+      const value = hookCall.watchSync(run, state)
+      hookCall.end()
       return value
     } catch (error) {
-      told.end({ error })
+      hookCall.end({ error })
       throw error
     } finally {
       this.#blocking = outer
-      if (outer) outer.add(told)
-      else told.report()
+      if (outer) outer.add(hookCall)
+      else hookCall.report()
     }
   }
 
@@ -170,26 +223,26 @@ export class Hooks implements Observer {
     return { name, args, mode, nested, partOf, blocking, ...where, timeoutMs, signal }
   }
 
-  async #ask(told: Told): Promise<void> {
+  async #ask(hookCall: HookCall): Promise<void> {
     for (const hook of this.#hooks) {
-      const ask = () => Scope.run(this, told.event.mode, () => hook.before?.(told.event))
+      const ask = () => Scope.run(this, hookCall.event.mode, () => hook.before?.(hookCall.event))
       await outsideHolds(() => Scope.outside(ask))
-      told.hooks.push(hook)
+      hookCall.hooks.push(hook)
     }
   }
 
-  #askBlocking(told: Told): void {
+  #askBlocking(hookCall: HookCall): void {
     this.#isAsking = true
     try {
       for (const hook of this.#hooks) {
-        const asked = outsideHolds(() => Scope.outside(() => hook.before?.(told.event)))
+        const asked = outsideHolds(() => Scope.outside(() => hook.before?.(hookCall.event)))
         if (isThenable(asked)) {
           asked.then(undefined, () => {})
           throw new TypeError(
-            `a before hook must not return a promise where the call blocks the thread (event.blocking): ${told.event.path}`,
+            `a before hook must not return a promise where the call blocks the thread (event.blocking): ${hookCall.event.path}`,
           )
         }
-        told.hooks.push(hook)
+        hookCall.hooks.push(hook)
       }
     } finally {
       this.#isAsking = false
@@ -216,16 +269,93 @@ function requireNotMistyped(hook: Hook): void {
 }
 
 /** Runs an operation and tells what became of it, at once or when the operation has ended of which it is a part. */
-async function reporting<T>(told: Told, outer: Told | undefined, run: () => Promise<T>): Promise<T> {
+async function reporting<T>(
+  hookCall: HookCall,
+  outer: HookCall | undefined,
+  run: () => Promise<T>,
+): Promise<T> {
   try {
     const value = await run()
-    told.end()
+    hookCall.end()
     return value
   } catch (error) {
-    told.end({ error })
+    hookCall.end({ error })
     throw error
   } finally {
-    if (outer) outer.add(told)
-    else told.report()
+    if (outer) outer.add(hookCall)
+    else hookCall.report()
+  }
+}
+
+/** One operation that hooks are told of, with those that are part of it. */
+class HookCall {
+  readonly event: HookEvent
+  /** Those that have let it through. */
+  readonly hooks: Hook[] = []
+  readonly #parts: HookCall[] = []
+  #since = performance.now()
+  #durationMs = 0
+  #changed = false
+  #failure: { readonly error: unknown } | undefined
+
+  constructor(event: HookEvent) {
+    this.event = event
+  }
+
+  /** Every hook has let it through. */
+  begin(): void {
+    this.#since = performance.now()
+  }
+
+  /** Runs the operation itself. @param state differs afterwards if it has changed something */
+  async watch<T>(run: () => T, state: () => unknown): Promise<Awaited<T>> {
+    const before = state()
+    const value = await run()
+    this.#changed = state() !== before
+    return value
+  }
+
+  watchSync<T>(run: () => T, state: () => unknown): T {
+    const before = state()
+    const value = run()
+    this.#changed = state() !== before
+    return value
+  }
+
+  end(failure?: { readonly error: unknown }): void {
+    this.#durationMs = performance.now() - this.#since
+    this.#failure = failure
+  }
+
+  /** A part of it has ended. Whether that counts is known only when this one has. */
+  add(part: HookCall): void {
+    this.#parts.push(part)
+  }
+
+  /** Tells what became of it: first of its parts, in the order in which they ended. @param undone why it does not count */
+  report(undone?: { readonly error: unknown }): void {
+    const failure = this.#failure ?? undone
+    for (const part of this.#parts) part.report(failure)
+    const outcome = {
+      ...this.event,
+      durationMs: this.#durationMs,
+      changed: this.#changed && failure === undefined,
+      error: failure?.error,
+    }
+    for (const hook of this.hooks) callAfter(() => hook.after?.(outcome))
+  }
+}
+
+/** The user's own code: what it throws is its own business, not the operation's. */
+function callAfter(run: () => unknown): void {
+  const asUncaught = (error: unknown) =>
+    queueMicrotask(() => {
+      throw error
+    })
+  try {
+    const done = outsideHolds(() => Scope.outside(run))
+    if (isThenable(done)) done.then(undefined, asUncaught)
+  } catch (error) {
+    asUncaught(error)
   }
 }

@@ -3,29 +3,153 @@ import { ClosedError, ConflictError, SchemaError } from '../../errors.ts'
 import { crypto } from '../../os/modules.ts'
 import type { StoredRecord } from '../../store/adapter.ts'
 import { getOwn } from '../../store/json/values.ts'
-import type { TransactionsOf } from '../../store/transaction.ts'
-import { type Selection, selection } from './criteria.ts'
-import { migrate, readRecords } from './migration.ts'
-import { declared, expectation, Shape, type TableSchema, withField } from './schema.ts'
-import type { Pending, Schemas } from './schema-file.ts'
-import type { Tables } from './tables.ts'
-import type { CreateOptions, VersionOptions } from './types.ts'
+import {
+  declared,
+  expectation,
+  type FieldType,
+  type Selection,
+  Shape,
+  selection,
+  type TableSchema,
+  withField,
+} from './schema.ts'
+import { migrate, type Pending, readRecords, type Schemas, type Tables } from './tables.ts'
+
+type TypeOf<V> = unknown extends V
+  ? FieldType
+  : V extends string
+    ? 'string'
+    : V extends number
+      ? 'number'
+      : V extends boolean
+        ? 'boolean'
+        : V extends readonly unknown[]
+          ? 'array'
+          : 'object'
+
+/** The declaration of one field; `nullable` where its TypeScript type has `null`. */
+export type Field<V> = {
+  readonly type: TypeOf<NonNullable<V>>
+  /** The value for records that are inserted without this field. @default none: leaving the field out is an error */
+  readonly default?: V
+} & (unknown extends V
+  ? { readonly nullable?: boolean }
+  : null extends V
+    ? { readonly nullable: true }
+    : { readonly nullable?: false })
+
+/** The fields of a table: each is its type, or a declaration with more to it. */
+export type Fields<R> = {
+  readonly [K in keyof R]-?: Field<R[K]> | (null extends R[K] ? never : TypeOf<R[K]>)
+}
+
+/** A record as `select` returns it. */
+export type Stored<R> = R & {
+  /** Unique; made by the table. */
+  readonly _id: string
+  /** 1 when inserted, and one more after each update. The option `version` is compared with it. */
+  readonly _version: number
+}
+
+/** A record to be inserted: the fields D, which have a default, may be left out. */
+export type NewRecord<R, D extends keyof R = never> = Omit<R, D> & Partial<Pick<R, D>>
+
+/** Which records: those with these values (objects and arrays by content), or those for which the function returns true. */
+export type Criteria<R> = Partial<Stored<R>> | ((record: Stored<R>) => boolean)
+
+export interface CreateOptions {
+  /**
+   * What to do if the table exists. `open`: open it, if it has these fields with these types (it may have more). Records
+   * that the store has under this name without a schema are taken over. `override`: remove it with all its records first.
+   * @default an existing table is a SchemaError
+   */
+  readonly mode?: 'open' | 'override' | undefined
+}
+
+export interface VersionOptions {
+  /**
+   * Change only if there is such a record, and every one still has this `_version`; otherwise it is a ConflictError.
+   * @default undefined: any version
+   */
+  readonly version?: number | undefined
+}
+
+/**
+ * A table of records that all have the same fields, in any store, for any number of processes. The records are in the
+ * file of the store, the fields in `<file>.schema` beside it. Both change under the lock of the store.
+ *
+ * Every method except `close` rejects with ClosedError after `close()`, and with the errors of `transaction`. Every method
+ * except `close` and `create` rejects with SchemaError if the table does not exist. Inside a transaction of the store,
+ * `insert`, `update`, `delete` and `select` belong to it. The others cannot be undone with it and are a TransactionError.
+ *
+ * @typeParam R the fields; `_id` and `_version` are added
+ * @typeParam D those of them that have a default
+ */
+export interface Table<R extends object, D extends keyof R = never> {
+  readonly name: string
+  /** Makes the table. @throws SchemaError if it exists and `mode` is not given */
+  create(fields: Fields<R>, options?: CreateOptions): Promise<this>
+  /**
+   * Makes sure that the table exists and that its records agree with the schema. A field that a record lacks (an older file
+   * was put back) gets its default.
+   * @throws SchemaError if the table does not exist, or a record cannot be made to agree
+   */
+  open(): Promise<this>
+  /** Waits for the calls that were issued. Later calls reject until `open` or `create`. The store stays open. */
+  close(): Promise<void>
+  /** Removes the table, its records and its schema. */
+  destroy(): Promise<void>
+  /** Sets the default for records that are inserted from now on. Existing records stay as they are. */
+  setDefault<K extends keyof R & string>(field: K, value: R[K]): Promise<void>
+  /** Adds one record. @throws SchemaError for an unknown field, a wrong type, or a missing field without default */
+  insert(record: NewRecord<R, D>): Promise<Stored<R>>
+  /** Adds records, all or none. */
+  insert(records: readonly NewRecord<R, D>[]): Promise<Stored<R>[]>
+  /**
+   * Changes the named fields and no others. If `criteria` is a function, it runs under the lock.
+   * @returns the records after the change
+   * @throws SchemaError, ConflictError with `version`
+   */
+  update(criteria: Criteria<R>, changes: Partial<R>, options?: VersionOptions): Promise<Stored<R>[]>
+  /** Removes records. @returns how many were removed @throws SchemaError, ConflictError with `version` */
+  delete(criteria: Criteria<R>, options?: VersionOptions): Promise<number>
+  /** Makes the file small and removes temporary files of crashes. What was kept aside (torn, unreadable) stays. */
+  cleanup(): Promise<void>
+  /** Once it resolves, everything acknowledged so far, by any process, survives power loss. */
+  commit(): Promise<void>
+  /** Adds a field, and its default to every record, in one step. @throws SchemaError if the field exists */
+  addField<K extends keyof R & string>(
+    field: K,
+    declaration: Field<R[K]> & { readonly default: R[K] },
+  ): Promise<void>
+  /** Removes a field from the table and from every record, in one step. @throws SchemaError if it does not exist */
+  dropField(field: string): Promise<void>
+  /** Copies of the records of one state, in no particular order. Without `criteria`: all records. */
+  select(criteria?: Criteria<R>): Promise<Stored<R>[]>
+}
 
 const CREATE_NAMES: OptionNames = optionNames<CreateOptions>({ mode: true })
 const VERSION_NAMES: OptionNames = optionNames<VersionOptions>({ version: true })
+
+/** Names that every store can keep and that look well in a file. */
+const TABLE_NAME = /^[A-Za-z][\w-]*$/
 
 /** A table in a store; the types of its records are in `Table`. */
 export class StoreTable<S> {
   readonly name: string
   readonly #tables: Tables<S>
-  readonly #doors: TransactionsOf<S>
   readonly #running = new Set<Promise<unknown>>()
   #isClosed = false
 
-  constructor(name: string, tables: Tables<S>, doors: TransactionsOf<S>) {
+  /** @throws TypeError for a name that not every store could keep */
+  constructor(name: string, tables: Tables<S>) {
+    if (typeof name !== 'string' || !TABLE_NAME.test(name)) {
+      throw new TypeError(
+        `the name of a table must be letters, digits, _ and -, beginning with a letter: got ${show(name)}`,
+      )
+    }
     this.name = name
     this.#tables = tables
-    this.#doors = doors
   }
 
   async create(fields: object, options: CreateOptions = {}): Promise<this> {
@@ -44,7 +168,7 @@ export class StoreTable<S> {
         this.#shape(from).requireFields(to)
         return undefined
       }
-      const records = await readRecords(this.#tables.rows, tx, this.#shape(to))
+      const records = await readRecords(this.#tables.storage, tx, this.#shape(to))
       if (records.length > 0 && mode !== 'open') throw this.#exists()
       return { ...change, operation: 'create' }
     })
@@ -54,11 +178,11 @@ export class StoreTable<S> {
 
   async open(): Promise<this> {
     this.#tables.requireOutside('open()')
-    await this.#tables.recover(this.#doors)
-    await this.#doors.transaction(async (tx) => {
+    await this.#tables.recover()
+    await this.#tables.transactions.transaction(async (tx) => {
       const schema = this.#schema(await this.#tables.present(tx))
       const same: Pending = { operation: 'create', table: this.name, from: schema, to: schema }
-      await migrate(this.#tables.rows, tx, this.#tables.path, same)
+      await migrate(this.#tables.storage, tx, this.#tables.path, same)
     })
     this.#isClosed = false
     return this
@@ -113,7 +237,7 @@ export class StoreTable<S> {
         requireObject(record, 'insert(record): record')
         return { _id: crypto().randomUUID(), _version: 1, ...shape.complete(record as object) }
       })
-      await this.#tables.rows.insert(tx, this.name, complete)
+      await this.#tables.storage.insert(tx, this.name, complete)
       const stored = structuredClone(complete).map((record) => shape.project(record))
       return isOne ? (stored[0] as StoredRecord) : stored
     })
@@ -130,7 +254,7 @@ export class StoreTable<S> {
         ...structuredClone(values),
         _version: record._version + 1,
       }))
-      if (updated.length > 0) await this.#tables.rows.replace(tx, this.name, updated)
+      if (updated.length > 0) await this.#tables.storage.replace(tx, this.name, updated)
       return structuredClone(updated).map((record) => shape.project(record))
     })
   }
@@ -140,14 +264,14 @@ export class StoreTable<S> {
     return this.#write(async (tx, shape) => {
       const found = await this.#find(tx, shape, selection(criteria), options)
       const ids = found.map(({ _id }) => _id)
-      if (ids.length > 0) await this.#tables.rows.remove(tx, this.name, ids)
+      if (ids.length > 0) await this.#tables.storage.remove(tx, this.name, ids)
       return ids.length
     })
   }
 
   async cleanup(): Promise<void> {
     this.#tables.requireOutside('cleanup()')
-    await this.#existing(() => this.#tables.cleanup(this.#doors))
+    await this.#existing(() => this.#tables.cleanup())
   }
 
   async commit(): Promise<void> {
@@ -158,11 +282,11 @@ export class StoreTable<S> {
   select(criteria: unknown = {}): Promise<StoredRecord[]> {
     return this.#run(async () => {
       const wanted = selection(criteria)
-      await this.#tables.recover(this.#doors)
+      await this.#tables.recover()
       let seen = await this.#look(wanted)
       while (!seen) {
         // In a long line of waiters every wait could meet a change: under the lock there is none, unless by a crash.
-        await this.#tables.recover(this.#doors)
+        await this.#tables.recover()
         seen = await this.#tables.shared(() => this.#look(wanted))
       }
       return seen
@@ -178,7 +302,9 @@ export class StoreTable<S> {
     const { pending, tables } = before
     const schema = pending?.table === this.name ? (pending.to ?? undefined) : tables[this.name]
     const shape = this.#shape(schema ?? { fields: {} })
-    const records = await this.#doors.view((tx) => readRecords(this.#tables.rows, tx, shape, wanted.id))
+    const records = await this.#tables.transactions.view((tx) =>
+      readRecords(this.#tables.storage, tx, shape, wanted.id),
+    )
     const isSame = this.#tables.read() === before && !pending
     if (!isSame && !this.#tables.isInside) return undefined
     if (!schema) throw this.#missing()
@@ -191,7 +317,7 @@ export class StoreTable<S> {
       throw new TypeError(`version must be a whole number, got ${show(version)}`)
     }
     const fits = wanted.fits(shape)
-    const found = (await readRecords(this.#tables.rows, tx, shape, wanted.id)).filter(fits)
+    const found = (await readRecords(this.#tables.storage, tx, shape, wanted.id)).filter(fits)
     if (version === undefined) return found
     const other = found.find((record) => record._version !== version)
     if (found.length > 0 && !other) return found
@@ -205,8 +331,8 @@ export class StoreTable<S> {
 
   #write<T>(run: (tx: S, shape: Shape) => Promise<T>): Promise<T> {
     return this.#run(async () => {
-      await this.#tables.recover(this.#doors)
-      return this.#doors.transaction(async (tx) => {
+      await this.#tables.recover()
+      return this.#tables.transactions.transaction(async (tx) => {
         const schema = this.#schema(await this.#tables.present(tx))
         return run(tx, this.#shape(schema))
       }) as Promise<T>
@@ -218,7 +344,7 @@ export class StoreTable<S> {
     decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>,
   ): Promise<void> {
     this.#tables.requireOutside(`${operation}()`)
-    return this.#tables.alter(this.#doors, decide)
+    return this.#tables.alter(decide)
   }
 
   #alterExisting(
@@ -235,7 +361,7 @@ export class StoreTable<S> {
 
   async #existing(run: () => Promise<void>): Promise<void> {
     await this.#run(async () => {
-      await this.#tables.recover(this.#doors)
+      await this.#tables.recover()
       this.#schema(this.#tables.read().tables)
       await run()
     })

@@ -1,20 +1,114 @@
 import { closeSync, constants, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { show } from '../../arguments.ts'
-import { errnoOf, TransactionError } from '../../errors.ts'
+import { CorruptStoreError, errnoOf, StoreIoError, TransactionError } from '../../errors.ts'
 import type { PsLock } from '../../lock/lock.ts'
 import { sync, syncNames } from '../../os/io.ts'
+import { crypto } from '../../os/modules.ts'
 import { openFile } from '../../os/open-files.ts'
 import { storeFailure } from '../../os/replace.ts'
-import type { TableStorage } from '../../store/adapter.ts'
-import { exclusiveToWrite } from '../../store/data-file.ts'
+import { BLOCKING, runBlocking, runSteps, WAITING } from '../../os/steps.ts'
+import type { StoredRecord, TableStorage } from '../../store/adapter.ts'
+import { exclusiveToWrite, requireReadable } from '../../store/data-file.ts'
+import { cloneTree, isObject } from '../../store/json/values.ts'
 import type { Pipeline } from '../../store/pipeline.ts'
+import { TextFile } from '../../store/text/text-file.ts'
 import type { TransactionsOf } from '../../store/transaction.ts'
-import { migrate } from './migration.ts'
-import type { TableSchema } from './schema.ts'
-import { type Pending, SchemaFile, type Schemas } from './schema-file.ts'
-import { StoreTable } from './table.ts'
-import type { Table } from './types.ts'
+import { Shape, type TableSchema } from './schema.ts'
+
+/** A change of a table that was begun: what a crash leaves unfinished, the next operation finishes. */
+export interface Pending {
+  readonly operation: 'create' | 'override' | 'destroy' | 'addField' | 'dropField' | 'setDefault'
+  readonly table: string
+  /** The schemas before and after; null: no such table. */
+  readonly from: TableSchema | null
+  readonly to: TableSchema | null
+}
+
+/** The content of a schema file. */
+export interface Schemas {
+  readonly tables: Readonly<Record<string, TableSchema>>
+  readonly pending?: Pending
+}
+
+const NONE: Schemas = { tables: {} }
+
+/** A thousand times the schemas of a large program. */
+const MOST_BYTES = 64 * 2 ** 20
+
+/**
+ * The schemas of a store's tables, in `<data file>.schema`, replaced as a whole and synced, under the store's lock. It
+ * cannot change in one step with the data. So a change is written here as pending first, then made in the data (which
+ * can be done twice), then written here as done: whoever finds it pending under the lock knows of a crash, and does the
+ * data step and what follows again.
+ */
+export class SchemaFile {
+  readonly path: string
+  readonly #file: TextFile
+  #schemas: Schemas = NONE
+
+  constructor(dataPath: string) {
+    this.path = `${dataPath}.schema`
+    this.#file = new TextFile(this.path, () => false)
+  }
+
+  /** The present schemas: the same object for as long as nobody has written. @throws CorruptStoreError, StoreIoError */
+  read(): Schemas {
+    try {
+      const found = this.#file.look('shared')
+      if (found.kind === 'none') return this.#schemas
+      if (found.kind === 'changed') {
+        requireReadable(this.path, found.size, MOST_BYTES)
+        this.#schemas = this.#parse(runBlocking(this.#file.read(found.size, BLOCKING)))
+      } else this.#schemas = { ...NONE }
+    } catch (error) {
+      this.#file.forget()
+      throw storeFailure(this.path, 'read', error)
+    } finally {
+      this.#file.unlockData()
+    }
+    return this.#schemas
+  }
+
+  /** Only under the exclusive lock. @throws StoreIoError */
+  async write(schemas: Schemas): Promise<void> {
+    this.read()
+    const text = `${JSON.stringify(schemas, null, 2)}\n`
+    if (Buffer.byteLength(text) > MOST_BYTES) {
+      throw new StoreIoError(
+        `cannot write ${this.path}: the schemas would have more than ${MOST_BYTES / 2 ** 20} MB. Nothing was changed; keep large ` +
+          'default values elsewhere.',
+        { path: this.path },
+      )
+    }
+    try {
+      await runSteps(this.#file.replace(text, true, WAITING))
+      this.#schemas = schemas
+    } catch (error) {
+      throw storeFailure(this.path, 'write', error)
+    } finally {
+      this.#file.unlockData()
+    }
+  }
+
+  close(): void {
+    this.#file.close()
+  }
+
+  #parse(text: string): Schemas {
+    let cause: unknown
+    try {
+      const schemas: unknown = JSON.parse(text)
+      if (isObject(schemas) && isObject(schemas.tables)) return schemas as unknown as Schemas
+    } catch (error) {
+      cause = error
+    }
+    throw new CorruptStoreError(
+      `${this.path} is not a schema file. It was left as it is: mend it, or move it away and call create(fields, ` +
+        `{ mode: 'open' }), which takes over the records that are there.`,
+      { path: this.path, cause },
+    )
+  }
+}
 
 /** What tables need of the store that they are in. */
 export interface TableStore {
@@ -24,50 +118,18 @@ export interface TableStore {
   readonly queue: Pipeline
 }
 
-/** Makes the tables of one store. */
-export interface StoreTables<S> {
-  <R extends object, D extends keyof R>(name: string, doors: TransactionsOf<S>): Table<R, D>
-  /** Closes the schema file. */
-  close(): void
-}
-
-/** Names that every store can keep and that look well in a file. */
-const TABLE_NAME = /^[A-Za-z][\w-]*$/
-
-/** @param rows undefined: the adapter declares none, and there are no tables */
-export function storeTables<S>(store: TableStore, rows: TableStorage<S> | undefined): StoreTables<S> {
-  const tables = rows && new Tables(store, rows)
-  const table = <R extends object, D extends keyof R>(
-    name: string,
-    doors: TransactionsOf<S>,
-  ): Table<R, D> => {
-    if (!tables)
-      throw new TypeError(`the adapter of ${store.path} declares no rows, so there are no tables in it`)
-    if (typeof name !== 'string' || !TABLE_NAME.test(name)) {
-      throw new TypeError(
-        `the name of a table must be letters, digits, _ and -, beginning with a letter: got ${show(name)}`,
-      )
-    }
-    return new StoreTable<S>(name, tables, doors) as unknown as Table<R, D>
-  }
-  return Object.assign(table, { close: () => tables?.close() })
-}
-
-/** For a store without a file. @throws TransactionError */
-export function noTables(): never {
-  throw new TransactionError('a store in memory only has no tables: give it a file', { path: ':memory:' })
-}
-
 /** The tables of one store: their schemas, and how those change. `S` is what the callback of a transaction is given. */
 export class Tables<S> {
   readonly path: string
-  readonly rows: TableStorage<S>
+  readonly storage: TableStorage<S>
+  readonly transactions: TransactionsOf<S>
   readonly #store: TableStore
   readonly #file: SchemaFile
 
-  constructor(store: TableStore, rows: TableStorage<S>) {
+  constructor(store: TableStore, storage: TableStorage<S>, transactions: TransactionsOf<S>) {
     this.path = store.path
-    this.rows = rows
+    this.storage = storage
+    this.transactions = transactions
     this.#store = store
     this.#file = new SchemaFile(store.path)
   }
@@ -96,9 +158,9 @@ export class Tables<S> {
   }
 
   /** Finishes what a crash left unfinished, and waits for what another process is about to finish. */
-  async recover(doors: TransactionsOf<S>): Promise<void> {
+  async recover(): Promise<void> {
     if (this.isInside || !this.read().pending) return
-    await this.#locked(doors, async () => {})
+    await this.#locked(async () => {})
   }
 
   /** Runs while nobody changes anything. */
@@ -112,7 +174,7 @@ export class Tables<S> {
     const { tables, pending } = schemas
     this.#store.queue.provided(() => this.read() === schemas)
     if (!pending) return tables
-    await migrate(this.rows, tx, this.path, pending)
+    await migrate(this.storage, tx, this.path, pending)
     return after(tables, pending)
   }
 
@@ -120,24 +182,21 @@ export class Tables<S> {
    * Changes a schema, and the records with it.
    * @param decide what to do, from the present schema; undefined: nothing. It runs in a transaction.
    */
-  async alter(
-    doors: TransactionsOf<S>,
-    decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>,
-  ): Promise<void> {
-    await this.#locked(doors, async () => {
+  async alter(decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>): Promise<void> {
+    await this.#locked(async () => {
       const { tables } = this.read()
       let pending: Pending | undefined
       try {
-        pending = await doors.transaction(async (tx) => {
+        pending = await this.transactions.transaction(async (tx) => {
           const decided = await decide(tx, tables)
           if (!decided) return undefined
-          await migrate(this.rows, tx, this.path, decided)
+          await migrate(this.storage, tx, this.path, decided)
           // The last step before the transaction is written: until here there is nothing to finish after a crash.
           await this.#file.write({ tables, pending: decided })
           return decided
         })
       } catch (error) {
-        await this.#afterFailure(doors)
+        await this.#afterFailure()
         throw error
       }
       if (pending) await this.#done(tables, pending)
@@ -156,11 +215,13 @@ export class Tables<S> {
    * The data could not be written, and the change must not be finished later; or it was written but could not be synced, and
    * the schema follows it. If this fails too, the first error is reported.
    */
-  async #afterFailure(doors: TransactionsOf<S>): Promise<void> {
+  async #afterFailure(): Promise<void> {
     const { tables, pending } = this.read()
     if (!pending) return
     try {
-      const isUndone = await doors.rollbackAfter((tx) => migrate(this.rows, tx, this.path, pending))
+      const isUndone = await this.transactions.rollbackAfter((tx) =>
+        migrate(this.storage, tx, this.path, pending),
+      )
       if (isUndone) await this.#file.write({ tables })
       else await this.#done(tables, pending)
     } catch {
@@ -176,9 +237,9 @@ export class Tables<S> {
   }
 
   /** Removes the temporary files that only a crash leaves behind, and makes the file small. */
-  async cleanup(doors: TransactionsOf<S>): Promise<void> {
-    await this.#locked(doors, async () => {
-      await doors.transaction((tx) => this.rows.compact?.(tx))
+  async cleanup(): Promise<void> {
+    await this.#locked(async () => {
+      await this.transactions.transaction((tx) => this.storage.compact?.(tx))
       for (const path of [this.path, this.#file.path]) {
         for (const temp of [`${path}~`, join(dirname(path), `.${basename(path)}.pslock.tmp`)]) {
           try {
@@ -194,13 +255,13 @@ export class Tables<S> {
   }
 
   /** One exclusive hold over several transactions, with nothing unfinished at its beginning. */
-  async #locked(doors: TransactionsOf<S>, run: () => Promise<void>): Promise<void> {
+  async #locked(run: () => Promise<void>): Promise<void> {
     // What waits for the store to be loaded must not do so under the lock, which loading needs.
-    await doors.view(() => {})
+    await this.transactions.view(() => {})
     await exclusiveToWrite(this.path, this.#store.lock, async () => {
       const { tables, pending } = this.read()
       if (pending) {
-        await doors.transaction((tx) => migrate(this.rows, tx, this.path, pending))
+        await this.transactions.transaction((tx) => migrate(this.storage, tx, this.path, pending))
         await this.#done(tables, pending)
       }
       await run()
@@ -235,4 +296,67 @@ async function syncNamesOf(path: string): Promise<void> {
 function after(tables: Schemas['tables'], { table, to }: Pending): Record<string, TableSchema> {
   const { [table]: _, ...others } = tables
   return to ? { ...others, [table]: to } : others
+}
+
+/** Copies of a table's records. @throws SchemaError where something else is there */
+export async function readRecords<S>(
+  storage: TableStorage<S>,
+  tx: S,
+  shape: Shape,
+  id?: string,
+): Promise<StoredRecord[]> {
+  const found = await storage.read(tx, shape.table, id)
+  if (found === undefined) return []
+  if (Array.isArray(found) && found.every(isObject)) return cloneTree(found) as unknown as StoredRecord[]
+  throw shape.error('what the store has under this name is no list of records', { value: found })
+}
+
+/**
+ * The data step of a change of a table. What was done already is not done again, so it may be repeated after a crash.
+ * @returns whether there was anything to do
+ * @throws SchemaError where a record cannot be made to fit
+ */
+export async function migrate<S>(
+  storage: TableStorage<S>,
+  tx: S,
+  path: string,
+  pending: Pending,
+): Promise<boolean> {
+  const { operation, table, from, to } = pending
+  const shape = new Shape(path, table, to ?? { fields: {} })
+  if (!to || operation === 'override') {
+    const had = await storage.read(tx, table)
+    await storage.drop(tx, table)
+    if (to) await storage.insert(tx, table, [])
+    return Array.isArray(had) ? had.length > 0 || !to : had !== undefined || to !== null
+  }
+  const dropped = Object.keys(from?.fields ?? {}).filter((name) => !Object.hasOwn(to.fields, name))
+  const isThere = (await storage.read(tx, table)) !== undefined
+  const records = await readRecords(storage, tx, shape)
+  if (!isThere) await storage.insert(tx, table, [])
+  const fitting = records.map((record) => reshaped(record, shape, dropped))
+  const changed = fitting.filter((record, index) => record !== records[index])
+  if (records.every(({ _id }) => typeof _id === 'string')) {
+    if (changed.length > 0) await storage.replace(tx, table, changed)
+  } else {
+    // The store's own records from before there was a table: they have no ids to be replaced by.
+    await storage.drop(tx, table)
+    await storage.insert(tx, table, fitting)
+  }
+  return !isThere || changed.length > 0
+}
+
+/** The record as its table's schema wants it; the very same one where it is so already. */
+function reshaped(record: StoredRecord, shape: Shape, dropped: readonly string[]): StoredRecord {
+  for (const name of Object.keys(shape.fields)) {
+    if (Object.hasOwn(record, name)) shape.value(name, record[name])
+  }
+  const surplus = dropped.filter((name) => Object.hasOwn(record, name))
+  const missing = shape.defaults((name) => Object.hasOwn(record, name))
+  const isComplete =
+    surplus.length === 0 && Object.keys(missing).length === 0 && record._id && record._version
+  if (isComplete) return record
+  const { _id = crypto().randomUUID(), _version = 1, ...fields } = record as Partial<StoredRecord>
+  for (const name of surplus) delete (fields as Record<string, unknown>)[name]
+  return { _id, _version, ...fields, ...missing }
 }

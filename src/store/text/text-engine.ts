@@ -22,7 +22,7 @@ export class TextEngine<S extends object> implements Engine {
   readonly #file: TextFile
   readonly #isDurable: boolean
   readonly queue: Pipeline
-  readonly doors: Transacting<void>
+  readonly transacting: Transacting<void>
   /** What the file holds; undefined: there is none, or it was not read yet. */
   #saved: string | undefined
   /** What the operations of this pass have made of it. */
@@ -37,7 +37,7 @@ export class TextEngine<S extends object> implements Engine {
     this.#file = new TextFile(path, (text) => text === this.#saved)
     this.#isDurable = options.durability === 'disk'
     this.queue = new Pipeline(options.lock, this)
-    this.doors = transacting(this.queue)
+    this.transacting = transacting(this.queue)
   }
 
   get revision(): number {

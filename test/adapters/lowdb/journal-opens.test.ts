@@ -4,7 +4,7 @@ import { lowdbFormat } from '../../../adapters/lowdb/format.ts'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../../../adapters/lowdb.ts'
 import { check, repair } from '../../../src/features/backup/check.ts'
 import { dump, restore } from '../../../src/features/backup/dump.ts'
-import { closedFile } from '../../../src/features/backup/store-file.ts'
+import { closedFile } from '../../../src/features/backup/format.ts'
 import {
   ConflictError,
   CorruptStoreError,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
-import type { Table } from '../../../src/features/tables/types.ts'
+import type { Table } from '../../../src/features/tables/table.ts'
 import { staysPending, useFolder } from '../../fixtures/folder.ts'
 import { type Members, openTables, rawRecords, TABLE_KINDS } from '../../fixtures/stores.ts'
 

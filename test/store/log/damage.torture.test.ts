@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } f
 import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { check, repair } from '../../../src/features/backup/check.ts'
-import { closedFile } from '../../../src/features/backup/store-file.ts'
+import { closedFile } from '../../../src/features/backup/format.ts'
 import { PsLock } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { Vanilla, warnings } from '../../fixtures/nedb-tools.ts'

@@ -1,0 +1,339 @@
+import { resolve } from 'node:path'
+import { requireFunction, requireKnown, requireObject, requirePath, show } from './arguments.ts'
+import { StoreIoError, TransactionError } from './errors.ts'
+import { DUMP_NAMES, dump, restore } from './features/backup/dump.ts'
+import { type FileFormat, readStore, type StoreFile } from './features/backup/format.ts'
+import { journaled, textFormat, unreadText } from './features/backup/json-format.ts'
+import { inspectJsonLines, logFormat } from './features/backup/log-format.ts'
+import { type Hook, Hooks } from './features/hooks/hooks.ts'
+import { StoreTable } from './features/tables/table.ts'
+import { Tables } from './features/tables/tables.ts'
+import { lockInternals, type PsLock } from './lock/lock.ts'
+import { canonicalPath } from './lock/lock-file.ts'
+import { type CloseOptions, removes } from './lock/options.ts'
+import type { Dumps } from './members.ts'
+import type {
+  ImageAdapter,
+  LogAdapter,
+  LogSession,
+  MethodKind,
+  TableStorage,
+  TreeAdapter,
+  TreeMemory,
+  TreeSession,
+} from './store/adapter.ts'
+import { JsonEngine } from './store/json/engine.ts'
+import { LogEngine } from './store/log/log-engine.ts'
+import {
+  type LogOptions,
+  type OpenOptions,
+  openLogOptions,
+  openOptions,
+  type StoreOptions,
+  type TreeOptions,
+} from './store/options.ts'
+import type { Pipeline } from './store/pipeline.ts'
+import type { Snapshot, Source } from './store/snapshot.ts'
+import { TextEngine } from './store/text/text-engine.ts'
+import {
+  memoryOnly,
+  memoryOnlySync,
+  syncTransactions,
+  type TransactionsOf,
+  transactions,
+} from './store/transaction.ts'
+
+/** Opens a store: an engine on its file, and the members that every locked store gets besides its own. */
+
+/** The members of one store object; what their types are, the classes of the stores declare. */
+export interface Members {
+  readonly lock?: PsLock
+  readonly transaction: unknown
+  readonly view: unknown
+  readonly rollbackAfter: unknown
+  readonly dump: unknown
+  readonly restore: unknown
+  use(hook: Hook): () => void
+  close(options?: CloseOptions): Promise<void>
+  readonly table?: unknown
+}
+
+/** A store that is wired to its file and its lock. */
+export interface Opened<Session> {
+  readonly session: Session
+  /** @param self what the callback of a transaction is given, where memory is in the store itself */
+  members(self: object): Members
+}
+
+/** Wires a log store to its file. The store object itself is used from then on. */
+export function openLog<S extends object>(
+  store: S,
+  adapter: LogAdapter<S>,
+  path: string,
+  options: LogOptions,
+): Opened<LogSession> {
+  const real = canonicalPath(requirePath(path, 'path'))
+  const opened = openLogOptions(real, options)
+  const log = new LogEngine(real, opened, (session) => adapter.attach(store, session))
+  const memory = log.start()
+  const coder = async () => {
+    await log.prepare()
+    return memory.coder
+  }
+  const format = () => logFormat('log', memory.inspect ?? inspectJsonLines, coder)
+  return {
+    session: log,
+    members(self) {
+      const verbs = transactions(adapter.transacting?.(store, log) ?? log, () => self as S)
+      return membersOf(real, opened, log, format, verbs, adapter.rows)
+    },
+  }
+}
+
+/** A store whose memory is a tree has blocking calls, too. */
+export interface OpenedTree extends Opened<TreeSession> {
+  /** As `members`, where the store's calls are synchronous. */
+  syncMembers(): Members
+}
+
+/** Wires a tree store to its file. The store object itself is used from then on. */
+export function openTree<S extends object>(
+  store: S,
+  adapter: TreeAdapter<S>,
+  path: string,
+  options: TreeOptions,
+): OpenedTree {
+  const real = canonicalPath(requirePath(path, 'path'))
+  const { journal = false } = options
+  if (typeof journal !== 'boolean') throw new TypeError(`journal must be a boolean, got ${show(journal)}`)
+  const tree = adapter.format(store)
+  if (journal && tree.io) {
+    throw new TypeError(
+      `journal: the store's own adapter writes ${real}, so there can be no journal beside it`,
+    )
+  }
+  const opened = openOptions(real, options)
+  const engine = new JsonEngine(real, opened, adapter.memory(store), tree, journal)
+  adapter.attach(store, engine)
+  const format = () => (tree.io ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
+  const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
+  return {
+    session: engine,
+    members: () => membersOf(real, opened, engine, format, transactions(engine, tx), adapter.rows),
+    syncMembers: () => ({
+      ...membersOf(real, opened, engine, format),
+      ...syncTransactions(engine.blocking, tx),
+    }),
+  }
+}
+
+const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
+
+/** Wires a store whose file is one text to its file. */
+export function openText<S extends object>(
+  store: S,
+  adapter: ImageAdapter<S>,
+  path: string,
+  options: StoreOptions,
+): Opened<TextEngine<S>> {
+  requireFunction(adapter.load, 'adapter.load')
+  requireFunction(adapter.save, 'adapter.save')
+  requireObject(adapter.methods, 'adapter.methods')
+  for (const [name, kind] of Object.entries(adapter.methods)) {
+    if (!KINDS.includes(kind)) {
+      throw new TypeError(`adapter.methods.${name} must be one of ${KINDS.join(', ')}, got ${show(kind)}`)
+    }
+  }
+  const real = canonicalPath(requirePath(path, 'path'))
+  const opened = openOptions(real, options)
+  const text = new TextEngine(store, adapter, real, opened)
+  // What its texts look like is known to the store alone, which is asked in `tryOn`.
+  const format = () => textFormat(adapter.name, () => {})
+  return {
+    session: text,
+    members: (self) =>
+      membersOf(
+        real,
+        opened,
+        text,
+        format,
+        transactions(text.transacting, () => self as S),
+        adapter.rows,
+      ),
+  }
+}
+
+/** What every engine gives for the members of its store; what it leaves out is done as its file format says. */
+interface OpenEngine {
+  readonly queue: Pipeline
+  /** All of the store at one moment, read under the shared lock. @throws StoreIoError where there is no file */
+  snapshot?(): Promise<Snapshot>
+  /** Makes memory equal to the file. */
+  reload?(): Promise<void>
+  /** Called before a restore with the new content. @throws where the store could not load it */
+  tryOn?(content: Source): Promise<void>
+  /** Where it has blocking calls besides. @throws TransactionError inside one */
+  requireOutside?(what: string): void
+  close(): Promise<void>
+}
+
+/**
+ * What every locked store gets besides its own members.
+ * @param path the real one of the data file
+ * @param format asked when it is needed: few programs load what is behind it
+ * @param verbs its transactions; without them there are no tables
+ */
+function membersOf<S>(
+  path: string,
+  options: OpenOptions,
+  engine: OpenEngine,
+  format: () => FileFormat,
+  verbs?: TransactionsOf<S>,
+  storage?: TableStorage<S>,
+): Members {
+  const { lock } = options
+  const { queue } = engine
+  let hooks: Hooks | undefined
+  let tables: Tables<S> | undefined
+  return {
+    lock,
+    ...(verbs as TransactionsOf<S>),
+    ...dumps(path, options, engine, format),
+    use(hook) {
+      hooks ??= new Hooks(lock, path)
+      queue.observer = hooks
+      return hooks.use(hook)
+    },
+    table(name: string) {
+      if (!verbs || !storage)
+        throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
+      tables ??= new Tables({ path, lock, queue }, storage, verbs)
+      return new StoreTable(name, tables)
+    },
+    async close(options = {}) {
+      removes(options)
+      // It would wait for whoever calls it.
+      queue.requireOutside('close')
+      engine.requireOutside?.('close')
+      lockInternals.requireNotInside(lock)
+      try {
+        await engine.close()
+      } finally {
+        tables?.close()
+        await lock.close(options)
+      }
+    },
+  }
+}
+
+const STEP = { isInternal: true }
+
+function dumps(
+  path: string,
+  { lock, timeoutMs }: OpenOptions,
+  engine: OpenEngine,
+  formatOf: () => FileFormat,
+): Dumps {
+  const { queue } = engine
+  const fileOf = (): StoreFile => {
+    const format = formatOf()
+    const read = () => queue.push('shared', () => readStore(path, format), { ...STEP, kind: 'transaction' })
+    return {
+      path,
+      lock,
+      timeoutMs,
+      format,
+      read: () => engine.snapshot?.() ?? read(),
+      tryOn: async (content) => engine.tryOn?.(content),
+    }
+  }
+  return {
+    dump: async (to, options) => {
+      requireKnown(options, DUMP_NAMES)
+      const target = resolved(to)
+      const call = { name: 'dump', args: [to, options] }
+      return queue.beside('shared', call, () => dump(fileOf(), target, options))
+    },
+    restore: (from) => {
+      const origin = resolved(from)
+      return queue.beside('exclusive', { name: 'restore', args: [from] }, async () => {
+        await restore(fileOf(), origin)
+        await (engine.reload?.() ?? queue.push('shared', () => {}, STEP))
+      })
+    },
+  }
+}
+
+/** Hooks may keep it waiting, and a chdir meanwhile must not make it another file. What is no path is refused later. */
+function resolved(path: string): string {
+  return typeof path === 'string' && path !== '' ? resolve(path) : path
+}
+
+const IN_MEMORY = 'a store in memory only has no'
+const withoutFile = { path: ':memory:' }
+
+function noFile(): Promise<never> {
+  return Promise.reject(new StoreIoError(`${IN_MEMORY} file that could be dumped or restored`, withoutFile))
+}
+
+/** Of a store without a file: there is no lock, and nothing that brings its memory back. */
+const inMemory: Members = {
+  ...transactions(memoryOnly, () => undefined),
+  dump: noFile,
+  restore: noFile,
+  use: () => {
+    throw new TypeError(`${IN_MEMORY} hooks: give it a file`)
+  },
+  table: () => {
+    throw new TransactionError(`${IN_MEMORY} tables: give it a file`, withoutFile)
+  },
+  close: async (options = {}) => void removes(options),
+}
+
+export const inMemorySync: Members = { ...inMemory, ...syncTransactions(memoryOnlySync, () => undefined) }
+
+const METHODS = ['transaction', 'view', 'rollbackAfter', 'dump', 'restore', 'use', 'close'] as const
+
+// biome-ignore lint/suspicious/noExplicitAny: TypeScript asks this of the constructor of a mixin
+type Class = abstract new (...args: any[]) => object
+
+const given = new WeakMap<object, Members>()
+
+/** Gives a store object of a class made by `withMembers` its members. */
+export function giveMembers(store: object, members: Members): void {
+  given.set(store, members)
+}
+
+/** A class of stores that have the members of a locked store: those that the object was given. */
+export function withMembers<B extends Class>(Base: B): B {
+  return mixed(Base, [...METHODS, 'table'])
+}
+
+/** As `withMembers`, for stores whose calls are synchronous. */
+export function withSyncMembers<B extends Class>(Base: B): B {
+  return mixed(Base, METHODS)
+}
+
+function mixed<B extends Class>(Base: B, methods: readonly (keyof Members)[]): B {
+  abstract class WithMembers extends Base {
+    get lock(): PsLock | undefined {
+      return given.get(this)?.lock
+    }
+
+    // Its own `close`, which may be that of a subclass.
+    async [Symbol.asyncDispose](): Promise<void> {
+      await (this as unknown as Members).close()
+    }
+  }
+  for (const name of methods) {
+    Object.defineProperty(WithMembers.prototype, name, {
+      configurable: true,
+      writable: true,
+      value(this: object, ...args: unknown[]) {
+        const { [name]: method } = given.get(this) ?? inMemory
+        return Reflect.apply(method as (...args: unknown[]) => unknown, undefined, args)
+      },
+    })
+  }
+  return WithMembers
+}
