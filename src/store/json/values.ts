@@ -43,7 +43,9 @@ export function cloneTree<T>(tree: T): T {
   const copy = (isObject(tree) ? {} : Object.create(Object.getPrototypeOf(tree))) as TreeObject
   for (const key of Object.keys(tree)) {
     const value = tree[key]
-    setOwn(copy, key, typeof value === 'object' ? cloneTree(value) : value)
+    const cloned = typeof value === 'object' ? cloneTree(value) : value
+    if (key === '__proto__') setOwn(copy, key, cloned)
+    else copy[key] = cloned
   }
   return copy as T
 }
@@ -66,10 +68,15 @@ export function isSameTree(a: unknown, b: unknown): boolean {
     return true
   }
   if (!isRecord(a)) return types.isDate(a) && types.isDate(b) && Number(a) === Number(b)
-  const [keys, others] = [Object.keys(a), Object.keys(b)]
-  if (keys.length !== others.length || 'toJSON' in a) return false
-  for (const [index, key] of keys.entries())
-    if (key !== others[index] || !isSameTree(a[key], (b as TreeObject)[key])) return false
+  const keys = Object.keys(a)
+  if ('toJSON' in a || !areSameKeys(keys, Object.keys(b))) return false
+  for (const key of keys) if (!isSameTree(a[key], (b as TreeObject)[key])) return false
+  return true
+}
+
+function areSameKeys(a: readonly string[], b: readonly string[]): boolean {
+  if (a.length !== b.length) return false
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false
   return true
 }
 
@@ -146,20 +153,25 @@ function patchAt(target: unknown, source: unknown, patched: Set<unknown>): unkno
   if (target === source || typeof target !== 'object' || target === null) return source
   if (patched.has(target)) return equalTrees(target, source) ? target : source
   if (Array.isArray(target) && Array.isArray(source)) return patchArray(target, source, patched.add(target))
-  if (isRecord(target) && isRecord(source) && sameClass(target, source))
-    return patchObject(target, source, patched.add(target))
+  if (areOfOneClass(target, source))
+    return patchObject(target as TreeObject, source as TreeObject, patched.add(target))
   const isSameDate = types.isDate(target) && types.isDate(source) && Number(target) === Number(source)
   return isSameDate ? target : source
 }
 
-function sameClass(a: object, b: object): boolean {
-  return Object.getPrototypeOf(a) === Object.getPrototypeOf(b) || (isObject(a) && isObject(b))
+/** Whether both are plain objects, or of one class of the user's own. */
+function areOfOneClass(a: object, b: unknown): boolean {
+  if (typeof b !== 'object' || b === null) return false
+  const prototype: unknown = Object.getPrototypeOf(a)
+  const isSame = prototype === Object.getPrototypeOf(b)
+  if (isSame && prototype === Object.prototype) return true
+  return isRecord(a) && isRecord(b) && (isSame || (isObject(a) && isObject(b)))
 }
 
 function patchObject(target: TreeObject, source: TreeObject, patched: Set<unknown>): TreeObject {
   const keys = Object.keys(source)
   const old = Object.keys(target)
-  if (old.length !== keys.length || old.some((key, index) => key !== keys[index])) {
+  if (!areSameKeys(old, keys)) {
     for (const key of old) if (!Object.hasOwn(source, key)) delete target[key]
     for (const key of keys) if (!Object.hasOwn(target, key)) setOwn(target, key, source[key])
     keepOrder(target, keys)
@@ -173,7 +185,7 @@ function patchObject(target: TreeObject, source: TreeObject, patched: Set<unknow
 
 /** The same keys in the same order: then the two have the same text, and nobody need write it to know. */
 function keepOrder(target: TreeObject, keys: readonly string[]): void {
-  if (Object.keys(target).every((key, index) => key === keys[index])) return
+  if (areSameKeys(Object.keys(target), keys)) return
   for (const key of keys) {
     const value = target[key]
     delete target[key]
