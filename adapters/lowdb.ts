@@ -7,13 +7,14 @@ import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '.
 import {
   type Edit,
   isPath,
+  JSONFile,
+  JSONFileSync,
   type LowReads,
   lowdbAdapter,
   openLow,
   updateSync,
   type WithPath,
-} from './lowdb/attach.ts'
-import { JSONFile, JSONFileSync } from './lowdb/json-file.ts'
+} from './lowdb/adapter.ts'
 
 export { JSONFile, JSONFileSync, lowdbAdapter }
 

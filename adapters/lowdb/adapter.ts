@@ -1,0 +1,188 @@
+import type { PathLike } from 'node:fs'
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Low, LowSync } from 'lowdb'
+import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
+import { requireFunction, requirePath, show } from '../../src/arguments.ts'
+import { type OpenedTree, openTree } from '../../src/open.ts'
+import type {
+  BlockingTreeSession,
+  StoredRecord,
+  TableStorage,
+  TreeAdapter,
+  TreeMemory,
+  TreeSession,
+} from '../../src/store/adapter.ts'
+import { getOwn, isObject, type TreeObject } from '../../src/store/json/values.ts'
+import type { TreeOptions } from '../../src/store/options.ts'
+import { JSON_FORMAT } from './format.ts'
+
+/** A file name in any of the forms that `fs` takes. */
+function pathOf(filename: PathLike): string {
+  return isUrl(filename) ? fileURLToPath(filename) : String(filename)
+}
+
+/** A URL of any context. */
+function isUrl(value: unknown): value is URL {
+  const { href, protocol } = (value ?? {}) as Partial<URL>
+  return typeof value === 'object' && typeof href === 'string' && typeof protocol === 'string'
+}
+
+/** lowdb's `JSONFile` with a public `path`, which is resolved when it is made. */
+export class JSONFile<T> extends VanillaJSONFile<T> {
+  readonly path: string
+  constructor(filename: PathLike) {
+    const path = resolve(requirePath(pathOf(filename), 'path'))
+    super(path)
+    this.path = path
+  }
+}
+
+/** lowdb's `JSONFileSync` with a public `path`, which is resolved when it is made. */
+export class JSONFileSync<T> extends VanillaJSONFileSync<T> {
+  readonly path: string
+  constructor(filename: PathLike) {
+    const path = resolve(requirePath(pathOf(filename), 'path'))
+    super(path)
+    this.path = path
+  }
+}
+
+type AnyLow = Low<unknown> | LowSync<unknown>
+
+// biome-ignore-start lint/suspicious/noExplicitAny: a store of whatever data, which would else be of no other type than itself
+/** Either of the two classes. */
+export type LowdbAdapter = TreeAdapter<Low<any>, LowReads> & TreeAdapter<LowSync<any>, LowReads>
+// biome-ignore-end lint/suspicious/noExplicitAny: as above
+
+/** What only looks at the store. */
+export type LowReads = 'data' | 'read'
+
+/** A table is an array of records in `db.data`, under its name. */
+const tables: TableStorage<AnyLow> = {
+  read: ({ data }, table) => getOwn(rootOf(data), table),
+  insert: ({ data }, table, records) => {
+    const root = rootOf(data)
+    if (!Object.hasOwn(root, table)) root[table] = []
+    const all = recordsOf(root, table)
+    for (const record of records) all.push(record)
+  },
+  replace: ({ data }, table, records) => {
+    const next = new Map(records.map((record) => [record._id, record]))
+    const all = recordsOf(rootOf(data), table)
+    for (const [index, { _id }] of all.entries()) all[index] = next.get(_id) ?? (all[index] as StoredRecord)
+  },
+  remove: ({ data }, table, ids) => {
+    const gone = new Set(ids)
+    const root = rootOf(data)
+    root[table] = recordsOf(root, table).filter(({ _id }) => !gone.has(_id))
+  },
+  drop: ({ data }, table) => {
+    delete rootOf(data)[table]
+  },
+}
+
+/** `lowdb`: one JSON tree, `db.data`, that its users edit directly. */
+const adapter: TreeAdapter<AnyLow, LowReads> = {
+  family: 'tree',
+  name: 'lowdb',
+  memory: ({ data }) => ({
+    get: () => data,
+    set: (tree) => {
+      data = tree
+    },
+  }),
+  format: ({ adapter }) =>
+    adapter instanceof JSONFile || adapter instanceof JSONFileSync
+      ? JSON_FORMAT
+      : { ...JSON_FORMAT, io: adapter },
+  rows: tables,
+  withMemory: (low, memory) => withCopy(low, memory),
+  attach(low, session) {
+    followCopy(low, session)
+    const calls =
+      low instanceof LowSync
+        ? {
+            read: () => session.blocking.read(),
+            write: () => session.blocking.write(),
+            update: (edit: Edit) => updateSync(session.blocking, edit),
+          }
+        : {
+            read: () => session.read(),
+            write: () => session.write(),
+            update: async (edit: Edit) => session.update(edit),
+          }
+    for (const [name, value] of Object.entries(calls))
+      Object.defineProperty(low, name, { value, configurable: true })
+  },
+}
+
+export const lowdbAdapter: LowdbAdapter = adapter as LowdbAdapter
+
+/** `db.data` inside an update or a transaction is what that one works on: code under it need not know. */
+function followCopy(low: AnyLow, session: TreeSession): void {
+  Object.defineProperty(low, 'data', {
+    get: () => session.memory.get(),
+    set: (tree: unknown) => session.memory.set(tree),
+    enumerable: true,
+    configurable: true,
+  })
+}
+
+/** The store with another `data`. Methods are called on the real one, which has private fields. */
+function withCopy<L extends AnyLow>(low: L, memory: TreeMemory): L {
+  return new Proxy(low, {
+    get(target, key) {
+      if (key === 'data') return memory.get()
+      const value: unknown = Reflect.get(target, key, target)
+      return typeof value === 'function' && key !== 'constructor' ? value.bind(target) : value
+    },
+    set(target, key, value) {
+      if (key === 'data') memory.set(value)
+      else Reflect.set(target, key, value, target)
+      return true
+    },
+  })
+}
+
+export type Edit = (data: unknown) => unknown
+
+export function updateSync(blocking: BlockingTreeSession, edit: Edit): void {
+  requireFunction(edit, 'update(fn): fn')
+  blocking.edit((memory) => edit(memory.get()), {}, { name: 'update', args: [edit] })
+}
+
+/** lowdb's adapter with the path of its file, which the lock needs. */
+export type WithPath<A> = A & { readonly path?: string | undefined }
+
+export function isPath(target: unknown): target is string | URL {
+  return typeof target === 'string' || isUrl(target)
+}
+
+export function openLow(
+  low: AnyLow,
+  InMemory: new () => object,
+  options: TreeOptions,
+): OpenedTree | undefined {
+  const { adapter: own } = low
+  if (own instanceof InMemory) return undefined
+  const path: unknown = 'path' in own ? own.path : undefined
+  if (typeof path !== 'string' && !isUrl(path)) {
+    throw new TypeError(
+      `a locked lowdb store must know its file: pass a path, or an adapter with a path property such as the JSONFile of ` +
+        `'pslock/lowdb' (lowdb's own hides it). Got ${show(own)}`,
+    )
+  }
+  return openTree(low, { ...adapter, attach: followCopy }, pathOf(path), options)
+}
+
+function rootOf(data: unknown): TreeObject {
+  if (isObject(data)) return data
+  throw new TypeError('tables need an object as the data of a lowdb store: its default data must be one')
+}
+
+function recordsOf(root: TreeObject, table: string): StoredRecord[] {
+  const records = root[table]
+  if (Array.isArray(records)) return records as StoredRecord[]
+  throw new TypeError(`data.${table} is no array, so it holds no records of a table`)
+}
