@@ -29,9 +29,10 @@ export class Context<T> {
     all.push(this)
   }
 
-  /** Switches off those that nobody is inside of. */
-  static rest(): void {
+  /** Switches off those that nobody is inside of. @returns whether any is left */
+  static rest(): boolean {
     if (on > 0) for (const context of all) context.#rest()
+    return on > 0
   }
 
   get(): T | undefined {

@@ -190,7 +190,7 @@ const CTIME_NS = 26
 const DEV = 34
 
 /** A process that has looked so often pays the ten milliseconds that koffi takes to load. */
-const OFTEN = 100
+const OFTEN = 200
 
 type Statx = (folder: number, path: Buffer, flags: number, mask: number, words: Uint32Array) => number
 

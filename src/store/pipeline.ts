@@ -160,8 +160,7 @@ export class Pipeline {
       mustTurn()
     )
       return false
-    Context.rest()
-    return Scope.enclosing(this) === undefined
+    return !Context.rest() || Scope.enclosing(this) === undefined
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */

@@ -50,7 +50,7 @@ export class Compaction {
   readonly #parts: CompactionParts
   readonly #isManual: boolean
   /** The length of the file from which on there may be need. */
-  #lookAt = SMALLEST_BYTES
+  lookAt = SMALLEST_BYTES
   #running: Promise<void> | undefined
   readonly #closing = new AbortController()
 
@@ -63,13 +63,13 @@ export class Compaction {
 
   /** The file is another one: what was found in it means nothing. */
   reset(): void {
-    this.#lookAt = this.#isManual ? Number.POSITIVE_INFINITY : SMALLEST_BYTES
+    this.lookAt = this.#isManual ? Number.POSITIVE_INFINITY : SMALLEST_BYTES
   }
 
   /** At the end of each pass. */
   passed(): void {
     const { file } = this.#parts
-    if (file.end < this.#lookAt || !file.exists || this.#running || this.#closing.signal.aborted) return
+    if (file.end < this.lookAt || !file.exists || this.#running || this.#closing.signal.aborted) return
     this.#running = outsideAll(() => this.#attempt()).finally(() => {
       this.#running = undefined
     })
@@ -93,7 +93,7 @@ export class Compaction {
       try {
         const { file, memory } = this.#parts
         if (this.isCompact || !memory.liveBytes) {
-          this.#lookAt = 2 * file.end
+          this.lookAt = 2 * file.end
           return
         }
         await memory.prepareToCompact?.()
@@ -112,9 +112,9 @@ export class Compaction {
   async #ifNeeded(): Promise<void> {
     const { file, memory, rewrite, doOthersWait } = this.#parts
     // Somebody else was first.
-    if (!file.exists || file.end < this.#lookAt) return
+    if (!file.exists || file.end < this.lookAt) return
     if (this.isCompact) {
-      this.#lookAt = 2 * file.end
+      this.lookAt = 2 * file.end
       return
     }
     const live = memory.liveBytes?.() ?? file.end
@@ -122,17 +122,17 @@ export class Compaction {
       // It takes longer than some of them may be ready to wait: looked at again when the file has grown by a part.
       const mustBe = file.end >= TOO_LARGE * live && live <= TOO_LONG_BYTES
       if (live > LONG_BYTES && !mustBe && doOthersWait()) {
-        this.#lookAt = file.end + live / 16
+        this.lookAt = file.end + live / 16
         return
       }
       await rewrite()
     }
-    this.#lookAt = Math.max(SMALLEST_BYTES, 2 * live)
+    this.lookAt = Math.max(SMALLEST_BYTES, 2 * live)
   }
 
   #failed(error: unknown): void {
     const { file } = this.#parts
-    this.#lookAt = 2 * file.end
+    this.lookAt = 2 * file.end
     const cause = (error as Error).cause ?? error
     // Who may only read leaves it to those who write.
     if (['EACCES', 'EPERM', 'EROFS', 'EBADF'].includes(errnoOf(cause) ?? '')) return

@@ -124,7 +124,11 @@ export class LogEngine implements LogSession, Engine {
       const line = operation.line()
       if (line === null || (line !== undefined && line.length > LONGEST_LINE)) return undefined
       // Append.
-      if (line !== undefined) this.#writer.appendLine(line)
+      if (line !== undefined) {
+        this.#file.appendLine(line)
+        // Behind what was passed over it is counted when that is read.
+        if (this.#file.applied === this.#file.end) this.#health.goodLines++
+      }
       value = operation.apply()
     } catch (error) {
       return Promise.reject(error)
@@ -134,12 +138,12 @@ export class LogEngine implements LogSession, Engine {
       queue.leave()
     }
     // Settle.
-    this.#compaction.passed()
+    if (this.#file.end >= this.#compaction.lookAt) this.#compaction.passed()
     return this.queue.taken(value)
   }
 
   straightLook<T>(look: () => T): { readonly value: T } | undefined {
-    return IS_STRAIGHT && this.queue.isClear ? this.lookNow(look) : undefined
+    return IS_STRAIGHT && this.queue.isClear && this.#isUpToDate() ? { value: look() } : undefined
   }
 
   /** What it fails with is met again on the general path, which waits until it is over, or says what it is. */
@@ -274,16 +278,22 @@ export class LogEngine implements LogSession, Engine {
   }
 
   lookNow<T>(look: () => T): { readonly value: T } | undefined {
+    return this.#isUpToDate() ? { value: this.#writeSet.looking(look) } : undefined
+  }
+
+  /** Makes memory what the file says, at once and without the lock. @returns false where that cannot be done */
+  #isUpToDate(): boolean {
     try {
-      // Without the lock: a unit that is being written at this moment is none yet.
-      if (!this.#refreshNow('shared', false) || !this.#writer.isSettled) return undefined
+      // A unit that is being written at this moment is none yet.
+      if (!this.#refreshNow('shared', false)) return false
+      // Everything that the caller is shown must be on the disk.
+      return this.#options.durability !== 'disk' || this.#file.isSynced
     } catch {
       // Under the lock it is met again, or was of this moment.
-      return undefined
+      return false
     } finally {
       this.#file.unlockData()
     }
-    return { value: this.#writeSet.looking(look) }
   }
 
   /** Whether memory can be brought up to date by what is new in the file, and changed by lines. */

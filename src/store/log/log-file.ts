@@ -13,7 +13,7 @@ import {
 } from '../../os/io.ts'
 import { keepAside, keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
 import { DataFile, requireReadable } from '../data-file.ts'
-import { isPlain } from './units.ts'
+import { encodeUnit, isPlain } from './units.ts'
 
 /**
  * What is new in the file since this process last looked, not read yet: nothing; there is no file; or these bytes, behind
@@ -325,10 +325,26 @@ export class LogFile {
     return writeAt(this.#data.fd, data, this.end)
   }
 
-  /** As `append`, at once, to a file that exists. */
-  appendNow(data: Buffer): Written {
+  /**
+   * Adds a line, a unit of its own, at once, to a file that exists.
+   * @throws StoreIoError, and it is not in the file
+   */
+  appendLine(line: string): void {
     this.#data.requireWritable()
-    return writeAtSync(this.#data.fd, data, this.end)
+    const data = encodeUnit([line], this.end)
+    const { bytes, error } = writeAtSync(this.#data.fd, data, this.end)
+    if (bytes === data.length) {
+      this.#changing()
+      this.#add(data)
+      return
+    }
+    try {
+      this.appended(data, 0, bytes)
+    } catch {
+      // It could not be cut off now: the next writer finds a torn tail and mends it.
+      this.forget()
+    }
+    throw storeFailure(this.path, 'write', error)
   }
 
   /** The first `length` bytes of what was appended are whole units and stay; a rest is cut off. */

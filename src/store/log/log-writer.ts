@@ -8,7 +8,7 @@ import { callListener } from '../scope.ts'
 import type { Segment, WriteSet } from '../write-set.ts'
 import type { LogFile } from './log-file.ts'
 import type { CorruptionMonitor } from './log-reader.ts'
-import { encodeUnit, encodeUnits, encodeUnitsWith, isThrownByHook, type Units } from './units.ts'
+import { encodeUnits, encodeUnitsWith, isThrownByHook, type Units } from './units.ts'
 
 /** What a writer works with. */
 export interface WriterParts {
@@ -31,7 +31,7 @@ export class LogWriter {
   readonly #durability: Durability
   readonly #distrustMemory: () => void
   /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
-  #mustRewrite = false
+  mustRewrite = false
 
   constructor({ file, memory, health, writeSet, durability, distrustMemory }: WriterParts) {
     this.#path = file.path
@@ -41,11 +41,6 @@ export class LogWriter {
     this.#writeSet = writeSet
     this.#durability = durability
     this.#distrustMemory = distrustMemory
-  }
-
-  /** Whether the next change needs all that is in memory. */
-  get mustRewrite(): boolean {
-    return this.#mustRewrite
   }
 
   /** Whether a result may be given at once: with durability 'disk' everything it saw must be on the disk. */
@@ -78,7 +73,7 @@ export class LogWriter {
     // What this pass had not written yet is in the new file.
     this.#writeSet.written()
     this.#health.reset(lines.count)
-    this.#mustRewrite = false
+    this.mustRewrite = false
   }
 
   /** At once where it is little: five awaits fewer make a `$inc` of one process 1.1 times as fast. */
@@ -88,29 +83,11 @@ export class LogWriter {
     return this.#reporting(segments, () => {
       if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0))
         return this.#committed(segments, segments.length)
-      if (compactAtCommit || this.#mustRewrite || hadInner || this.#memory.coder)
+      if (compactAtCommit || this.mustRewrite || hadInner || this.#memory.coder)
         return this.#commitSlowly(segments, compactAtCommit, hadInner)
       this.create()
       return this.#write(segments, encodeUnits(linesOf(segments), this.#file.end))
     })
-  }
-
-  /** Adds a line, a unit of its own, at once. @throws StoreIoError, and it is not in the file */
-  appendLine(line: string): void {
-    const data = encodeUnit([line], this.#file.end)
-    const { bytes, error } = this.#file.appendNow(data)
-    if (bytes === data.length) {
-      if (this.#file.applied === this.#file.end) this.#health.goodLines++
-      this.#file.appended(data, bytes, bytes)
-      return
-    }
-    try {
-      this.#file.appended(data, 0, bytes)
-    } catch {
-      // See `#written`.
-      this.#distrustMemory()
-    }
-    throw storeFailure(this.#path, 'write', error)
   }
 
   async #commitSlowly(
@@ -119,7 +96,7 @@ export class LogWriter {
     hadInner: boolean,
   ): Promise<Commit> {
     if (hadInner && !this.#file.isFresh()) throw this.#changedMeanwhile()
-    if (compactAtCommit || this.#mustRewrite) {
+    if (compactAtCommit || this.mustRewrite) {
       await this.rewrite()
       return this.#committed(segments, segments.length)
     }
@@ -207,7 +184,7 @@ export class LogWriter {
     try {
       await this.#file.syncNow()
     } catch (cause) {
-      this.#mustRewrite = true
+      this.mustRewrite = true
       throw notSynced(this.#path, cause)
     }
   }
