@@ -28,7 +28,8 @@ interface Entry extends SourceFunction {
 type Operation = () => PromiseLike<unknown>
 type Subject = (path: string) => Promise<{ operation: Operation; close(): Promise<void> }>
 
-const WARM_UP = 30
+/** Some ways are taken only in a process that has done a thing often (file-stat.ts). */
+const WARM_UP = 500
 /** Some of them do what is due only now and then (a time slice begins anew, say): the shortest path is the steady one. */
 const MEASURED = 100
 const LONG = 'text '.repeat(2000)
