@@ -281,13 +281,13 @@ export default defineConfig([
         groups: [
           {
             name: 'base',
-            test: /\/cli\/(?!every-command|pslock|demo|progress)[\w-]+\.ts$|\/cli\/run\/|node_modules\/picocolors\//,
+            test: /\/cli\/(base\/|run\/|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed)\.ts$|node_modules\/picocolors\//,
             priority: 2,
           },
-          { name: 'progress', test: /\/cli\/progress\.ts$|node_modules/ },
+          { name: 'progress', test: /\/cli\/stress\/progress\.ts$|node_modules/ },
           {
             name: 'lab',
-            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control)/,
+            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed)/,
           },
         ],
       },

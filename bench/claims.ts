@@ -1,5 +1,5 @@
 /** Shows, on the installed packages, what docs/comparison.md says of other locks. Exits 1 where it is not so. */
-import { table } from '../cli/table.ts'
+import { table } from '../cli/base/table.ts'
 import type { Claim, Claims } from './claims/claim.ts'
 import { fsExt } from './claims/fs-ext.ts'
 import { properLockfile } from './claims/proper-lockfile.ts'

@@ -2,7 +2,7 @@
  * PsLock beside other locks, as ratios: all in one run, in rounds, one after the other in each, since absolute times
  * mean nothing on a shared machine.
  */
-import { table } from '../cli/table.ts'
+import { table } from '../cli/base/table.ts'
 import { random } from '../test/fixtures/random.ts'
 import { contend } from './lab/contention.ts'
 import { handOver } from './lab/hand-over.ts'

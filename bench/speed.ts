@@ -3,7 +3,7 @@
  * nothing on a shared machine. What is measured how: docs/performance.md.
  */
 import pc from 'picocolors'
-import { table } from '../cli/table.ts'
+import { table } from '../cli/base/table.ts'
 import { Lab, reasonOf, say } from './lab/lab.ts'
 import { circumstances } from './lab/marked.ts'
 import { Member } from './speed/crew.ts'

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
-import { type Demo, demoRows } from '../cli/demo.ts'
+import { type Demo, demoRows } from '../cli/stress/demo.ts'
 
 const MARKED = /(<!-- verdict:start -->\n)[\s\S]*(<!-- verdict:end -->)/
 

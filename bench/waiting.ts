@@ -2,7 +2,7 @@
  * The candidates for waiting, measured against each other: in rounds, one after the other in each, since absolute times
  * mean nothing on a shared machine. See docs/decisions/waiting.md.
  */
-import { table } from '../cli/table.ts'
+import { table } from '../cli/base/table.ts'
 import { random } from '../test/fixtures/random.ts'
 import type { CandidateName } from './candidates/registry.ts'
 import { contend } from './lab/contention.ts'

@@ -2,10 +2,10 @@ import { type Dirent, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { type Removal, removeLockFile } from '../src/lock/lock-removal.ts'
-import { EXIT } from './exit-codes.ts'
-import { failed } from './failed.ts'
-import { isInGitFolder } from './git-folder.ts'
-import { print, writeOut } from './output.ts'
+import { EXIT } from './base/exit-codes.ts'
+import { failed } from './base/failed.ts'
+import { isInGitFolder } from './base/git-folder.ts'
+import { print, writeOut } from './base/output.ts'
 
 interface CleanFlags {
   readonly recursive?: true

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { perform } from './program.ts'
+import { perform } from './base/program.ts'
 import { addRunCommand } from './run.ts'
 
 // Scripts call `run` often: it is built by itself, in CommonJS (see rolldown.config.js).

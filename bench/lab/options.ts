@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
-import { wholeNumber } from '../../cli/arguments.ts'
+import { wholeNumber } from '../../cli/base/arguments.ts'
 import { newSeed } from '../../test/fixtures/random.ts'
 
 /** What both benches can be told. */

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { seconds, wholeNumber } from '../../cli/arguments.ts'
+import { seconds, wholeNumber } from '../../cli/base/arguments.ts'
 import { newSeed } from '../../test/fixtures/random.ts'
 import { PEERS, type PeerName } from './peers.ts'
 import { SOLOS, type SoloName } from './solos.ts'

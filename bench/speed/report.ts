@@ -1,4 +1,4 @@
-import { duration, figure } from '../../cli/table.ts'
+import { duration, figure } from '../../cli/base/table.ts'
 import { median } from '../lab/statistics.ts'
 import type { Result } from './cell.ts'
 import type { Outcome } from './group.ts'

@@ -1,4 +1,4 @@
-import { duration, figure } from '../../cli/table.ts'
+import { duration, figure } from '../../cli/base/table.ts'
 import { CANDIDATES, type CandidateName } from '../candidates/registry.ts'
 import type { Crowd } from '../lab/contention.ts'
 import { median, quantile } from '../lab/statistics.ts'

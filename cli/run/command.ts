@@ -1,7 +1,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { errnoOf, harmless } from '../../src/errors.ts'
-import { EXIT } from '../exit-codes.ts'
-import { print } from '../output.ts'
+import { EXIT } from '../base/exit-codes.ts'
+import { print } from '../base/output.ts'
 
 /** How the command ended, or why it could not begin: as an exit code, or by a signal. */
 export type Ending = { readonly code: number } | { readonly signal: NodeJS.Signals }

@@ -1,6 +1,6 @@
 import { relative } from 'node:path'
 import { harmless, type LockHolder } from '../../src/errors.ts'
-import { age } from '../terminal-text.ts'
+import { age } from '../base/terminal-text.ts'
 
 type Who = Pick<LockHolder, 'pid' | 'command' | 'sinceMs' | 'state' | 'stopped'>
 

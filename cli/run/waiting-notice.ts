@@ -1,8 +1,8 @@
 import { isatty } from 'node:tty'
 import { styleText } from 'node:util'
 import type { PsLock } from '../../src/lock/lock.ts'
-import { print, STDERR } from '../output.ts'
-import { cut, cutFront, isRewritable } from '../terminal-text.ts'
+import { print, STDERR } from '../base/output.ts'
+import { cut, cutFront, isRewritable } from '../base/terminal-text.ts'
 import { heldBy, shortPath } from './held-by.ts'
 
 /** A wait shorter than this is not worth a flicker; in a log, not worth a line. */

@@ -1,6 +1,6 @@
+import { cut } from '../base/terminal-text.ts'
 import { endBy } from '../run/signals.ts'
-import { type Status, statusText } from '../status.ts'
-import { cut } from '../terminal-text.ts'
+import { type Status, statusText } from './status.ts'
 
 /** The alternate screen, as top(1) and less(1) use it: what was on the terminal before is there again afterwards. */
 const ENTER = '\x1b[?1049h\x1b[?25l'

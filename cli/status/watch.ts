@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { tolerateClosedPipe, writeOut } from '../output.ts'
-import { type Status, statusText } from '../status.ts'
-import { isRewritable } from '../terminal-text.ts'
+import { tolerateClosedPipe, writeOut } from '../base/output.ts'
+import { isRewritable } from '../base/terminal-text.ts'
 import { Screen } from './screen.ts'
+import { type Status, statusText } from './status.ts'
 
 /**
  * Shows the status again and again until Ctrl-C, or until nobody reads any more: on a terminal in place, elsewhere as

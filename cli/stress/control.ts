@@ -1,7 +1,7 @@
-import { progressDisplay } from '../progress.ts'
 import { CALM } from './chaos/options.ts'
 import type { StressOptions } from './options.ts'
 import type { Compared } from './page/verdict-words.ts'
+import { progressDisplay } from './progress.ts'
 import { type StressRun, stress } from './stress.ts'
 
 /** Enough to show what becomes of the file; more would only take longer. */

@@ -1,6 +1,6 @@
 import pc from 'picocolors'
-import { duration, figure, table } from '../table.ts'
-import { isUtf8 } from '../terminal-text.ts'
+import { duration, figure, table } from '../base/table.ts'
+import { isUtf8 } from '../base/terminal-text.ts'
 import type { FindingKind } from './findings.ts'
 import type { StressRun } from './stress.ts'
 import type { Verdict } from './verdict.ts'

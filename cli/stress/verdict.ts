@@ -1,4 +1,4 @@
-import { EXIT } from '../exit-codes.ts'
+import { EXIT } from '../base/exit-codes.ts'
 import type { Disturbance } from './chaos/disturber.ts'
 import type { ChaosOptions } from './chaos/options.ts'
 import { check } from './checks/check.ts'

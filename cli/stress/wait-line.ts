@@ -1,5 +1,5 @@
 import pc from 'picocolors'
-import { duration } from '../table.ts'
+import { duration } from '../base/table.ts'
 import type { Latency } from './contention.ts'
 import { histogram } from './waits.ts'
 

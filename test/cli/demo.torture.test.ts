@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { demoExitCode } from '../../cli/demo.ts'
+import { demoExitCode } from '../../cli/stress/demo.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { madeUpRun } from './made-up-run.ts'
 import { drawn } from './report-drawings.ts'

@@ -1,5 +1,5 @@
 import { stripVTControlCharacters } from 'node:util'
-import { duration, figure } from '../../table.ts'
+import { duration, figure } from '../../base/table.ts'
 import { FINDING_KINDS } from '../findings.ts'
 import { MEANING, repeatCommand, trials } from '../report.ts'
 import type { Verdict } from '../verdict.ts'

@@ -1,4 +1,4 @@
-import { duration } from '../../table.ts'
+import { duration } from '../../base/table.ts'
 import type { RunRecord, WorkerRecord } from '../run-record.ts'
 import type { StressRun } from '../stress.ts'
 import { clock } from './clock.ts'

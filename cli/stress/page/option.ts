@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { failed } from '../../failed.ts'
+import { failed } from '../../base/failed.ts'
 import type { StressRun } from '../stress.ts'
 import type { Compared } from './verdict-words.ts'
 

@@ -1,4 +1,4 @@
-import { figure } from '../../table.ts'
+import { figure } from '../../base/table.ts'
 import type { StressRun } from '../stress.ts'
 import { clock } from './clock.ts'
 import type { Plot, Point } from './plot.ts'

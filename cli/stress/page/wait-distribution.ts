@@ -1,4 +1,4 @@
-import { duration, figure } from '../../table.ts'
+import { duration, figure } from '../../base/table.ts'
 import type { StressRun } from '../stress.ts'
 import type { Histogram } from '../waits.ts'
 import type { Plot } from './plot.ts'

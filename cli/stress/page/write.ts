@@ -1,5 +1,5 @@
 import { arch, availableParallelism, platform } from 'node:os'
-import { print } from '../../output.ts'
+import { print } from '../../base/output.ts'
 import type { StressRun } from '../stress.ts'
 import { page } from './page.ts'
 import { saveReport } from './save.ts'

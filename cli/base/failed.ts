@@ -1,4 +1,4 @@
-import { harmless, PsLockError } from '../src/errors.ts'
+import { harmless, PsLockError } from '../../src/errors.ts'
 import { EXIT } from './exit-codes.ts'
 import { print } from './output.ts'
 

@@ -1,12 +1,12 @@
 import { tmpdir } from 'node:os'
 import pc from 'picocolors'
-import { EXIT } from './exit-codes.ts'
+import { EXIT } from '../base/exit-codes.ts'
+import { duration, figure, table } from '../base/table.ts'
+import { DEFAULTS, type StressOptions } from './options.ts'
 import { progressDisplay } from './progress.ts'
-import { DEFAULTS, type StressOptions } from './stress/options.ts'
-import { missingPackage } from './stress/stores/packages.ts'
-import { type StressRun, stress } from './stress/stress.ts'
-import type { Verdict } from './stress/verdict.ts'
-import { duration, figure, table } from './table.ts'
+import { missingPackage } from './stores/packages.ts'
+import { type StressRun, stress } from './stress.ts'
+import type { Verdict } from './verdict.ts'
 
 /** Chosen so that all four runs together stay well under a minute on two slow cores. */
 const RUNS = [

@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs'
-import { harmless, type LockHolder } from '../src/errors.ts'
-import { PsLock } from '../src/lock/lock.ts'
-import { table } from './table.ts'
-import { age, cut, cutFront } from './terminal-text.ts'
+import { harmless, type LockHolder } from '../../src/errors.ts'
+import { PsLock } from '../../src/lock/lock.ts'
+import { table } from '../base/table.ts'
+import { age, cut, cutFront } from '../base/terminal-text.ts'
 
 /** Who holds the lock of a file and who waits for it. */
 export interface Status {

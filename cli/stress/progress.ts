@@ -1,6 +1,6 @@
 import { SingleBar } from 'cli-progress'
-import { tolerateClosedPipe } from './output.ts'
-import type { Progress } from './stress/crew.ts'
+import { tolerateClosedPipe } from '../base/output.ts'
+import type { Progress } from './crew.ts'
 
 /** Where a run's progress goes. */
 export interface ProgressDisplay {

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { errnoOf, harmless } from '../src/errors.ts'
+import { errnoOf, harmless } from '../../src/errors.ts'
 import { EXIT } from './exit-codes.ts'
 
 export const STDERR = 2

@@ -1,4 +1,4 @@
-import { crypto } from '../src/os/modules.ts'
+import { crypto } from '../../src/os/modules.ts'
 
 export const MAX_SEED: number = 2 ** 32 - 1
 
