@@ -148,7 +148,10 @@ export class NameStat {
   /** @returns undefined where there is nothing of this name. @throws what lstat(2) says */
   stat(): Name | undefined {
     const look = quickly()
-    if (look && look(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) === 0) {
+    if (look) {
+      if (look(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) !== 0) {
+        return libc().errnoName() === 'ENOENT' ? undefined : this.#statSlowly()
+      }
       const kind = at(this.#words, MODE) & constants.S_IFMT
       return {
         isLink: kind === constants.S_IFLNK,
@@ -156,6 +159,10 @@ export class NameStat {
         links: at(this.#words, NLINK),
       }
     }
+    return this.#statSlowly()
+  }
+
+  #statSlowly(): Name | undefined {
     const found = lstatSync(this.#path, { throwIfNoEntry: false })
     return found && { isLink: found.isSymbolicLink(), isFile: found.isFile(), links: found.nlink }
   }
