@@ -223,7 +223,7 @@ function bindStatx(): Statx | undefined {
 
 /** @returns statx(2), where it is there, in a process that looks often, or has koffi in any case */
 function quickly(): Statx | undefined {
-  if (looks < OFTEN && (++looks === OFTEN || isLibcLoaded())) {
+  if (looks < OFTEN && (++looks === OFTEN || isLibcLoaded)) {
     looks = OFTEN
     statx = bindStatx()
   }

@@ -89,6 +89,8 @@ export interface Libc {
 const PACKAGES = [`@koromix/koffi-${process.platform}-${process.arch}`, 'koffi']
 
 let loaded: Libc | undefined
+/** Whether it is loaded already. */
+export let isLibcLoaded = false
 
 /** Whether it is installed; it is not loaded for that. */
 export function hasLibc(): boolean {
@@ -115,16 +117,12 @@ function loadKoffi(): Koffi {
   }
 }
 
-/** Whether it is loaded already. */
-export function isLibcLoaded(): boolean {
-  return loaded !== undefined
-}
-
 /** @throws whatever keeps koffi from loading: not installed, or no binary for this platform */
 export function libc(): Libc {
   if (loaded) return loaded
   const koffi = loadKoffi()
   const library = koffi.load(null)
+  isLibcLoaded = true
   const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
   loaded = {
     func: <F extends (...args: never[]) => number>(prototype: string) => library.func(prototype) as F,

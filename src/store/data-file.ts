@@ -23,20 +23,22 @@ import { noWritePermission, storeFailure } from '../os/replace.ts'
 export class DataFile {
   readonly path: string
   readonly #appends: boolean
-  readonly #descriptor: Descriptor
+  /** Opened, closed and locked in here only. */
+  readonly descriptor: Descriptor
   readonly #named: NamedFile
   #isInUse = false
   #readOnly = false
   /** It was opened for reading only, since writing was not permitted: what the system said to that. */
   #refused: unknown
-  #generation = 0
+  /** Changes whenever another file is open than before: what was known of the old one means nothing. Set in here only. */
+  generation = 0
 
   /** @param mayClose asked whether it may be closed between two operations */
   constructor(path: string, appends: boolean, mayClose: () => boolean = () => true) {
     this.path = path
     this.#named = new NamedFile(path)
     this.#appends = appends
-    this.#descriptor = new Descriptor({
+    this.descriptor = new Descriptor({
       mayClose: () => !this.#isInUse && mayClose(),
       closing: () => this.#closing(),
       closeFailed: (error) => this.#closeFailed(error),
@@ -44,7 +46,7 @@ export class DataFile {
   }
 
   get isOpen(): boolean {
-    return this.#descriptor.fd !== undefined
+    return this.descriptor.fd !== undefined
   }
 
   /** Whether there was one at the last look. */
@@ -54,12 +56,7 @@ export class DataFile {
 
   /** The open descriptor. Only while `isOpen`. */
   get fd(): number {
-    return this.#descriptor.fd as number
-  }
-
-  /** Changes whenever another file is open than before: what was known of the old one means nothing. */
-  get generation(): number {
-    return this.#generation
+    return this.descriptor.fd as number
   }
 
   /**
@@ -73,7 +70,7 @@ export class DataFile {
     if (this.#refused !== undefined && mode === 'exclusive' && writeRefusal(this.path) === undefined)
       this.close()
     this.#isInUse = true
-    const descriptor = this.#descriptor
+    const descriptor = this.descriptor
     descriptor.used()
     for (;;) {
       if (descriptor.fd === undefined) this.#open()
@@ -119,11 +116,11 @@ export class DataFile {
       closeLocked(fd, this.path)
       throw error
     }
-    this.#descriptor.replace(fd, locked ? this.path : undefined)
+    this.descriptor.replace(fd, locked ? this.path : undefined)
     this.#readOnly = false
     this.#refused = undefined
     const { since } = this.#named
-    if (since !== 'unchanged' && !(this.#appends && since === 'longer')) this.#generation++
+    if (since !== 'unchanged' && !(this.#appends && since === 'longer')) this.generation++
     return found
   }
 
@@ -143,7 +140,7 @@ export class DataFile {
 
   /** It stays open, unless it is replaced or closed by `close`, until what this returns is called. */
   keepOpen(): () => void {
-    return this.#descriptor.keepOpen()
+    return this.descriptor.keepOpen()
   }
 
   /**
@@ -154,7 +151,7 @@ export class DataFile {
    */
   async besideNoWriter<T>(run: () => Promise<T>): Promise<T | undefined> {
     try {
-      if (!this.#descriptor.tryFlock('shared', this.path)) return undefined
+      if (!this.descriptor.tryFlock('shared', this.path)) return undefined
     } catch {
       // Who takes the lock instead is told what it is.
       return undefined
@@ -162,21 +159,21 @@ export class DataFile {
     try {
       return await run()
     } finally {
-      this.#descriptor.unlock()
+      this.descriptor.unlock()
     }
   }
 
   /** The end of what began with `look`: the last act under the lock, and of who only looks. */
   unlock(): void {
     this.#isInUse = false
-    this.#descriptor.unlock()
+    this.descriptor.unlock()
   }
 
   close(): void {
     this.#refused = undefined
     this.#named.forget()
     try {
-      this.#descriptor.close()
+      this.descriptor.close()
     } catch (error) {
       throw storeFailure(this.path, 'close', error)
     }
@@ -204,8 +201,8 @@ export class DataFile {
   }
 
   #lock(): void {
-    if (this.#descriptor.isLocked) return
-    if (!this.#descriptor.tryFlock('exclusive', this.path)) {
+    if (this.descriptor.isLocked) return
+    if (!this.descriptor.tryFlock('exclusive', this.path)) {
       throw new LockLostError(
         `${this.path} is being written by a process that does not use our lock file: the lock file was deleted or ` +
           'differs (another lockPath, a hard link, a bind mount). Use the same path everywhere and leave the lock file.',

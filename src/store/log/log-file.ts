@@ -145,7 +145,9 @@ export class LogFile {
     const tail = this.#readBehind(size)
     if (!tail || (mode === 'shared' && !this.#isStill(tail))) return undefined
     this.#looked(found)
-    return applied === end ? tail : Buffer.concat([readNow(this.#data.fd, applied, end - applied), tail])
+    return applied === end
+      ? tail
+      : Buffer.concat([readNow(this.#data.descriptor.fd as number, applied, end - applied), tail])
   }
 
   /**
@@ -175,7 +177,7 @@ export class LogFile {
 
   /** Reads a part of the file that was looked at. @returns fewer bytes at its end */
   read(position: number, length: number, blocking = false): Buffer | Promise<Buffer> {
-    return readRange(this.#data.fd, position, length, blocking)
+    return readRange(this.#data.descriptor.fd as number, position, length, blocking)
   }
 
   /** Whether the file is, to its end, what was read or written here. */
@@ -211,9 +213,12 @@ export class LogFile {
     if (length < remembered) return undefined
     let bytes: Buffer = scratch
     if (size === this.end) {
-      if (readSync(this.#data.fd, scratch, 0, remembered, size - remembered) < remembered) return undefined
+      if (
+        readSync(this.#data.descriptor.fd as number, scratch, 0, remembered, size - remembered) < remembered
+      )
+        return undefined
     } else {
-      bytes = readNow(this.#data.fd, size - length, length)
+      bytes = readNow(this.#data.descriptor.fd as number, size - length, length)
       if (bytes.length < length) return undefined
     }
     for (let at = 0; at < remembered; at++) if (bytes[at] !== last[from + at]) return undefined
@@ -226,7 +231,9 @@ export class LogFile {
    * was cut off is not found a second time.
    */
   #isStill(tail: Buffer): boolean {
-    return tail.length === 0 || readNow(this.#data.fd, this.end, tail.length).equals(tail)
+    return (
+      tail.length === 0 || readNow(this.#data.descriptor.fd as number, this.end, tail.length).equals(tail)
+    )
   }
 
   // --- What is known ---
@@ -322,7 +329,7 @@ export class LogFile {
   append(data: Buffer): Written | Promise<Written> {
     this.#data.requireWritable()
     if (!this.exists) this.create()
-    return writeAt(this.#data.fd, data, this.end)
+    return writeAt(this.#data.descriptor.fd as number, data, this.end)
   }
 
   /**
@@ -332,7 +339,7 @@ export class LogFile {
   appendLine(line: string): void {
     this.#data.requireWritable()
     const data = encodeUnit([line], this.end)
-    const { bytes, error } = writeAtSync(this.#data.fd, data, this.end)
+    const { bytes, error } = writeAtSync(this.#data.descriptor.fd as number, data, this.end)
     if (bytes === data.length) {
       this.#changing()
       this.#add(data)
@@ -351,13 +358,13 @@ export class LogFile {
   appended(data: Buffer, length: number, written: number): void {
     this.#changing()
     this.#add(firstOf(data, length))
-    if (written > length) ftruncateSync(this.#data.fd, this.end)
+    if (written > length) ftruncateSync(this.#data.descriptor.fd as number, this.end)
   }
 
   /** Gives the last line, which was applied, the line feed that it lacks. */
   terminate(): void {
     const feed = Buffer.from('\n')
-    const { error } = writeAtSync(this.#data.fd, feed, this.end)
+    const { error } = writeAtSync(this.#data.descriptor.fd as number, feed, this.end)
     if (error !== undefined) throw storeFailure(this.path, 'mend the end of', error)
     this.appended(feed, 1, 1)
   }
@@ -367,8 +374,8 @@ export class LogFile {
     try {
       const kept = keepAside(this.path, 'torn', tail)
       this.#changing()
-      ftruncateSync(this.#data.fd, this.end)
-      fsyncSync(this.#data.fd)
+      ftruncateSync(this.#data.descriptor.fd as number, this.end)
+      fsyncSync(this.#data.descriptor.fd as number)
       return kept
     } catch (error) {
       throw storeFailure(this.path, 'mend the end of', error)
@@ -379,7 +386,7 @@ export class LogFile {
   create(like?: Stats): void {
     // Who may read that one may do so from the first moment on; its group is given by `keepOwner`.
     this.#data.create(like ? like.mode & 0o707 : this.#fileMode)
-    if (like) keepOwner(this.#data.fd, like, like.mode & 0o6777)
+    if (like) keepOwner(this.#data.descriptor.fd as number, like, like.mode & 0o6777)
     this.#changing()
     this.applyUpTo(0, NOTHING)
   }
@@ -447,7 +454,7 @@ export class LogFile {
 
   /** As `syncNow`, blocking the thread. */
   syncBlocking(): void {
-    fsyncSync(this.#data.fd)
+    fsyncSync(this.#data.descriptor.fd as number)
     this.#syncedUpTo(this.end)
   }
 
