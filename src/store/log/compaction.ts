@@ -50,7 +50,7 @@ export class Compaction {
   readonly #parts: CompactionParts
   readonly #isManual: boolean
   /** The length of the file from which on there may be need. */
-  lookAt = SMALLEST_BYTES
+  lookAt: number = SMALLEST_BYTES
   #running: Promise<void> | undefined
   readonly #closing = new AbortController()
 
