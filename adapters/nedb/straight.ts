@@ -1,14 +1,6 @@
 import type { StraightOperation } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
-import {
-  lineOf,
-  requireNoPrototype,
-  type Stored,
-  storedCopy,
-  suspiciousIn,
-  toLine,
-  twinOf,
-} from './documents.ts'
+import { lineOf, requireNoPrototype, storedCopy, suspiciousIn, toLine, twinOf } from './documents.ts'
 import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
 import type { Attached } from './locked.ts'
 import { model } from './model.ts'
@@ -32,6 +24,7 @@ class Insertion implements StraightOperation<Doc> {
   readonly #given: Doc
   #doc: Doc | undefined
   #line = ''
+  #result: Doc | undefined
 
   constructor(db: Nedb, at: Attached, given: Doc) {
     this.#db = db
@@ -42,19 +35,20 @@ class Insertion implements StraightOperation<Doc> {
   }
 
   prepare(): boolean {
-    let stored: Stored | undefined
     try {
-      stored = storedCopy(this.#given)
+      const stored = storedCopy(this.#given)
+      if (!stored) return false
+      const { doc } = stored
+      if (doc._id === undefined) doc._id = this.#db._createNewId()
+      else if (typeof doc._id !== 'string' || !isOrdinaryId(doc._id)) return false
+      this.#doc = doc
+      this.#line = lineOf(model, stored)
+      this.#result = model.deepCopy(doc)
+      return true
     } catch {
       // Nested too deep, or a getter that throws.
+      return false
     }
-    if (!stored) return false
-    const { doc } = stored
-    if (doc._id === undefined) doc._id = this.#db._createNewId()
-    else if (typeof doc._id !== 'string' || !isOrdinaryId(doc._id)) return false
-    this.#doc = doc
-    this.#line = lineOf(model, stored)
-    return true
   }
 
   line(): string | null {
@@ -65,9 +59,8 @@ class Insertion implements StraightOperation<Doc> {
   }
 
   apply(): Doc {
-    const doc = this.#doc as Doc
-    this.#at.memory.defer(doc)
-    return model.deepCopy(doc)
+    this.#at.memory.defer(this.#doc as Doc)
+    return this.#result as Doc
   }
 }
 
@@ -97,6 +90,7 @@ class Update implements StraightOperation<unknown> {
   readonly #update: Doc
   readonly #options: UpdateOptions
   #doc: Doc | undefined
+  #copy: Doc | undefined
 
   constructor(at: Attached, id: string, update: Doc, options: UpdateOptions) {
     this.#at = at
@@ -122,17 +116,16 @@ class Update implements StraightOperation<unknown> {
     const stored = storedCopy(doc)
     if (!stored) return null
     this.#doc = stored.doc
+    if (this.#options.returnUpdatedDocs) this.#copy = model.deepCopy(stored.doc)
     return lineOf(model, stored)
   }
 
   apply(): unknown {
-    const doc = this.#doc
-    if (!doc) return { numAffected: 0, upsert: false, affectedDocuments: null }
-    this.#at.memory.put(this.#id, doc)
-    const { multi, returnUpdatedDocs } = this.#options
-    if (!returnUpdatedDocs) return { numAffected: 1, upsert: false, affectedDocuments: null }
-    const copy = model.deepCopy(doc)
-    return { numAffected: 1, affectedDocuments: multi ? [copy] : copy, upsert: false }
+    if (!this.#doc) return { numAffected: 0, upsert: false, affectedDocuments: null }
+    this.#at.memory.put(this.#id, this.#doc)
+    if (!this.#copy) return { numAffected: 1, upsert: false, affectedDocuments: null }
+    const affectedDocuments = this.#options.multi ? [this.#copy] : this.#copy
+    return { numAffected: 1, affectedDocuments, upsert: false }
   }
 }
 

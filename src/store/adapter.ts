@@ -176,7 +176,7 @@ export interface StraightOperation<T> {
    * @returns undefined where nothing is to be changed; null where only the general path can do it
    */
   line(): string | undefined | null
-  /** Its line is in the file: makes the change in memory. @returns its result */
+  /** Its line is in the file: makes the change in memory. It must not throw. @returns its result */
   apply(): T
 }
 

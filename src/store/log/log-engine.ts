@@ -158,8 +158,10 @@ export class LogEngine implements LogSession, Engine {
   #isRefreshed(isBlind: boolean): boolean {
     try {
       return this.#refreshNow('exclusive', isBlind)
-    } catch {
-      return false
+    } catch (error) {
+      // The general path waits for its end.
+      if (error instanceof LockLostError) return false
+      throw this.#readFailure(error)
     }
   }
 
