@@ -150,7 +150,7 @@ export class NameStat {
     const look = quickly()
     if (look) {
       if (look(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) !== 0) {
-        return libc().errnoName() === 'ENOENT' ? undefined : this.#statSlowly()
+        return errno?.() === ENOENT ? undefined : this.#statSlowly()
       }
       const kind = at(this.#words, MODE) & constants.S_IFMT
       return {
@@ -181,6 +181,9 @@ function microseconds(seconds: number, nanoseconds: number): number {
   return seconds * 1e6 + nanoseconds / 1e3
 }
 
+/** asm-generic/errno-base.h. */
+const ENOENT = 2
+
 /** linux/stat.h and fcntl.h. `struct statx` is laid out alike on every architecture; these are its 32-bit words. */
 const AT_FDCWD = -100
 const AT_EMPTY_PATH = 0x1000
@@ -206,6 +209,7 @@ const isLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
 
 let looks = 0
 let statx: Statx | undefined
+let errno: (() => number) | undefined
 
 /** @returns undefined where it is not there: no Linux, no koffi, an old C library; or where fs-ext is insisted on */
 function bindStatx(): Statx | undefined {
@@ -226,6 +230,7 @@ function quickly(): Statx | undefined {
   if (looks < OFTEN && (++looks === OFTEN || isLibcLoaded)) {
     looks = OFTEN
     statx = bindStatx()
+    if (statx) errno = libc().errno
   }
   return statx
 }

@@ -78,6 +78,8 @@ export interface Libc {
   func<F extends (...args: never[]) => number>(prototype: string): F
   /** The name of the error of the last call, e.g. `EAGAIN`. */
   errnoName(): string
+  /** Its number. */
+  errno(): number
   /** Where a buffer is. It must have more than 64 bytes: V8 moves smaller ones about. */
   addressOf(memory: Buffer): bigint
 }
@@ -126,6 +128,7 @@ export function libc(): Libc {
   const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
   loaded = {
     func: <F extends (...args: never[]) => number>(prototype: string) => library.func(prototype) as F,
+    errno: koffi.errno,
     errnoName: () => names.get(koffi.errno()) ?? 'EIO',
     addressOf: (memory) => koffi.address(memory),
   }

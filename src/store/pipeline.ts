@@ -54,6 +54,8 @@ export class Pipeline {
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
   #isJustTaken = false
+  /** The same, until the next hold of a pass. */
+  #wasTaken = false
   readonly #tickEnded = () => {
     this.#isJustTaken = false
   }
@@ -141,6 +143,7 @@ export class Pipeline {
    */
   taken<T>(value: T): Promise<T> {
     this.#isJustTaken = true
+    this.#wasTaken = true
     const taken = Promise.resolve(value)
     void taken.then(this.#tickEnded)
     return taken
@@ -244,7 +247,9 @@ export class Pipeline {
       const turn = beginPass(() => !head?.isInHold)
       if (turn) await turn
       try {
-        if (mustTurn()) await turned()
+        // Whoever has its result already runs first: it may block the thread for another process, which needs the lock.
+        if (mustTurn() || this.#wasTaken) await turned()
+        this.#wasTaken = false
         await this.#onePass()
       } catch (error) {
         refuseWaiting(this.#queue, error)

@@ -213,10 +213,9 @@ export class LogFile {
     if (length < remembered) return undefined
     let bytes: Buffer = scratch
     if (size === this.end) {
-      if (
-        readSync(this.#data.descriptor.fd as number, scratch, 0, remembered, size - remembered) < remembered
-      )
-        return undefined
+      const fd = this.#data.descriptor.fd as number
+      const got = remembered === 0 ? 0 : readSync(fd, scratch, 0, remembered, size - remembered)
+      if (got < remembered) return undefined
     } else {
       bytes = readNow(this.#data.descriptor.fd as number, size - length, length)
       if (bytes.length < length) return undefined
