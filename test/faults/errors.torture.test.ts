@@ -38,7 +38,7 @@ describe('a system call that fails', () => {
     it(`${family}: leaves memory and file equal and whole, an error with a code, and nothing else`, async function () {
       this.timeout(LONG ? 60 * 60_000 : 120_000)
       const seed = newSeed()
-      const sum: Failed = { points: 0, rejected: {}, unnoticed: {}, problems: [] }
+      const sum: Failed = { points: 0, rejected: {}, unnoticed: {}, unreached: 0, problems: [] }
       await inParallel(await scenariosOf(family), Math.min(availableParallelism(), 4), async ({ name }) => {
         mkdirSync(at(name))
         const args = underSeam('failing', at(name), name, String(EACH), String(seed))
@@ -48,6 +48,7 @@ describe('a system call that fails', () => {
         })
         const failed = JSON.parse(stdout) as Failed
         sum.points += failed.points
+        sum.unreached += failed.unreached
         sum.problems.push(...failed.problems)
         for (const key of ['rejected', 'unnoticed'] as const) {
           for (const [what, times] of Object.entries(failed[key]))
@@ -55,9 +56,10 @@ describe('a system call that fails', () => {
         }
       })
       note(`seed ${seed}: ${sum.points} failures; rejected ${JSON.stringify(sum.rejected)}`)
-      note(`unnoticed: ${JSON.stringify(sum.unnoticed)}`)
+      note(`unnoticed: ${JSON.stringify(sum.unnoticed)}; never came: ${sum.unreached}`)
       figures(`failing calls, ${family}`, { seed, ...sum })
       assert.deepEqual(sum.problems, [])
+      assert.ok(sum.unreached <= sum.points / 50, `${sum.unreached} of ${sum.points} never came`)
       const passed = Object.keys(sum.unnoticed).filter((call) => !MAY_PASS.has(call.split(' ')[0] ?? ''))
       assert.deepEqual(passed, [], 'a write, sync, rename or read failed, and no operation')
     })
