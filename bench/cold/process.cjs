@@ -70,4 +70,4 @@ async function main() {
   console.log(JSON.stringify({ cold, warm }))
 }
 
-main()
+void main()
