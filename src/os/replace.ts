@@ -114,7 +114,7 @@ function openTemp(path: string, how: Replacement): { fd: number; temp: string } 
       { path },
     )
   }
-  // Without the sticky bit: see journal/mark.
+  // Without the sticky bit: see json/journal/journal.ts.
   const mode = old ? old.mode & 0o6777 : how.newMode
   let opened: { fd: number; temp: string }
   try {

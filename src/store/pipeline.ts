@@ -43,7 +43,7 @@ const FIRST_PAUSE_MS = 40
 
 /**
  * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
- * granted share one hold, one catch-up, one write and one fsync; the lock is free again before any of them settles,
+ * granted share one hold, one refresh, one write and one fsync; the lock is free again before any of them settles,
  * so that `await db.insert(job); execFileSync('node', ['worker.js'])` finds it free.
  */
 export class Pipeline {

@@ -19,7 +19,7 @@ import { isThrownByHook } from './units.ts'
 /** Off for tests of the general path alone. */
 const IS_STRAIGHT = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 
-/** A longer line is not written at once: see data-io.ts. In characters, of which some have three bytes. */
+/** A longer line is not written at once: see os/io.ts. In characters, of which some have three bytes. */
 const LONGEST_LINE = 2 ** 14
 
 /**
@@ -42,7 +42,7 @@ export class LogEngine implements LogSession, Engine {
   #reader!: LogReader
   #writer!: LogWriter
   #compaction!: Compaction
-  /** Memory may differ from the file (a failed catch-up): read everything at the next look. */
+  /** Memory may differ from the file (a failed refresh): read everything at the next look. */
   #mustReload = true
   #prepared = false
 
