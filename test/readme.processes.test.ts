@@ -16,7 +16,7 @@ const pages = PAGES.map((page) => ({
 })).filter(({ snippets }) => snippets.length > 0)
 
 /** Inside the package, so that 'pslock/...' means this checkout; outside git. */
-const room = join(ROOT, 'dist', 'readme')
+const room = join(ROOT, 'build', 'readme')
 const fileOf = (page: string, index: number) => `${page.replace(/\W+/g, '-')}-${index + 1}.ts`
 
 describe('the snippets of README and docs', () => {
