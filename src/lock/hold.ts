@@ -17,22 +17,21 @@ import type { LockEntry } from './registry.ts'
  * What the current asynchronous context runs in, if anything.
  *
  * Until Node 24 an AsyncLocalStorage that was used once makes every promise of the process three times as dear, for good
- * (Node 20: 0.09 and 0.27 us each). So those who make many can have it switched off while nobody is inside: what a
- * context knew then has ended.
+ * (Node 20: 0.09 and 0.27 us each). So there is one for holds and operations of every kind, and those who make many
+ * promises can have it switched off while nobody is inside: what a context knew then has ended.
  */
-export class Context<T> {
+class Context<T> {
   readonly #storage = new AsyncLocalStorage<T | undefined>()
   readonly #insiders = new Set<object>()
   #isOn = false
 
-  constructor() {
-    all.push(this)
-  }
-
-  /** Switches off those that nobody is inside of. @returns whether any is left */
-  static rest(): boolean {
-    if (on > 0) for (const context of all) context.#rest()
-    return on > 0
+  /** Switches it off where nobody is inside. @returns whether somebody is */
+  rest(): boolean {
+    if (this.#isOn && this.#insiders.size === 0) {
+      this.#isOn = false
+      this.#storage.disable()
+    }
+    return this.#isOn
   }
 
   get(): T | undefined {
@@ -45,7 +44,6 @@ export class Context<T> {
    */
   run<R>(value: T, insider: object, run: () => R): R {
     this.#insiders.add(insider)
-    if (!this.#isOn) on++
     this.#isOn = true
     return this.#storage.run(value, run)
   }
@@ -58,22 +56,11 @@ export class Context<T> {
   leave(insider: object): void {
     this.#insiders.delete(insider)
   }
-
-  #rest(): void {
-    if (!this.#isOn || this.#insiders.size > 0) return
-    this.#isOn = false
-    on--
-    this.#storage.disable()
-  }
 }
 
-/** How many are switched on. */
-let on = 0
-const all: Context<unknown>[] = []
-
-/** One entry of the chain of holds that the current asynchronous context runs in, innermost first. */
+/** One entry of the chain of what the current asynchronous context runs in, innermost first. */
 export interface Frame {
-  /** A `Hold`, or a hold of a floor above. */
+  /** A `Hold`, or a hold or an operation of a floor above. */
   readonly hold: object
   readonly outer: Frame | undefined
 }

@@ -62,7 +62,7 @@ export function runIn(
   how: 'run' | 'savepoint',
   { mode, run, observed }: { mode: LockMode; run: () => unknown; observed?: Observed | undefined },
 ): unknown {
-  const inPass = () => engine[how](() => Scope.run(owner, mode, run, observed), mode)
+  const inPass = () => engine[how](() => new Scope(owner, mode, observed).run(run), mode)
   return observed ? observed.watch(inPass, () => engine.revision) : inPass()
 }
 

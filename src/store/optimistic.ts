@@ -41,7 +41,7 @@ export class Unlocked {
   /** Runs a view of what is in memory. */
   async view(operation: Operation): Promise<unknown> {
     await this.#engine.settle?.()
-    return operation.inContext(() => Scope.run(this.#owner, 'shared', operation.run, operation.observed))
+    return operation.inContext(() => new Scope(this.#owner, 'shared', operation.observed).run(operation.run))
   }
 
   /** A hold of the user's own needs the memory: an optimistic transaction cannot be committed then. */

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
-import { Context, enclosing, enter } from '../lock/hold.ts'
+import { enclosing, enter, shared } from '../lock/hold.ts'
 import type { WaitOptions } from '../lock/local-queue.ts'
 import { mustTurn, turned } from '../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
@@ -163,7 +163,7 @@ export class Pipeline {
       mustTurn()
     )
       return false
-    return !Context.rest() || Scope.enclosing(this) === undefined
+    return !shared.context.rest() || Scope.enclosing(this) === undefined
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
@@ -378,7 +378,7 @@ export class Pipeline {
   #run(operation: Operation, hold: Hold | undefined): unknown {
     if (operation.isSelfContained && !operation.observed) {
       // Nothing asks for it inside: without a context one process does 1.7 times the `$inc`.
-      Context.rest()
+      shared.context.rest()
       return this.#engine.run(operation.run, operation.mode)
     }
     const run = () => runIn(this, this.#engine, 'run', operation)

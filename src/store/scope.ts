@@ -1,13 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, TransactionError } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
-import { Context } from '../lock/hold.ts'
+import { shared } from '../lock/hold.ts'
 import { inLoop } from '../lock/local-queue.ts'
 import type { Observed } from './operation.ts'
 
 /**
- * The inside of one operation. What is issued in its asynchronous context is part of it: one after the other, each all
- * or nothing by itself (a savepoint), and the operation does not end before they have.
+ * The inside of one operation, or of one edit. What is issued in its asynchronous context is part of it: one after the
+ * other, each all or nothing by itself (a savepoint), and it does not end before they have.
  */
 export class Scope {
   readonly mode: LockMode
@@ -17,54 +17,50 @@ export class Scope {
   readonly #since: number = Date.now()
   /** Whose operation it is: two stores of one process do not join each other. */
   readonly #owner: object
-  readonly #outer: Scope | undefined
   #last: Promise<unknown> = Promise.resolve()
   #isOpen = true
 
-  private constructor(owner: object, mode: LockMode, observed: Observed | undefined) {
+  constructor(owner: object, mode: LockMode, observed?: Observed) {
     this.#owner = owner
     this.mode = mode
     this.observed = observed
-    this.#outer = current.get()
   }
 
   /** The innermost scope of this owner that the caller runs in and that has not ended. */
   static enclosing(owner: object): Scope | undefined {
-    let scope = current.get()
-    while (scope && !(scope.#owner === owner && scope.#isOpen)) scope = scope.#outer
-    return scope
+    for (let frame = shared.context.get(); frame; frame = frame.outer) {
+      const { hold } = frame
+      if (hold instanceof Scope && hold.#owner === owner && hold.#isOpen) return hold
+    }
+    return undefined
   }
 
   /** When the outermost scope of this owner began that the caller runs in; outside of all, the present time. */
   static clock(owner: object): number {
     let since: number | undefined
-    for (let scope = current.get(); scope; scope = scope.#outer) {
-      if (scope.#owner === owner && scope.#isOpen) since = scope.#since
+    for (let frame = shared.context.get(); frame; frame = frame.outer) {
+      const { hold } = frame
+      if (hold instanceof Scope && hold.#owner === owner && hold.#isOpen) since = hold.#since
     }
     return since ?? Date.now()
   }
 
-  /** Runs with a scope of its own; ends when everything that was issued inside has ended too. */
-  static async run<T>(owner: object, mode: LockMode, run: () => T, observed?: Observed): Promise<Awaited<T>> {
-    const scope = new Scope(owner, mode, observed)
+  /** Runs inside; ends when everything that was issued inside has ended too. */
+  async run<T>(run: () => T): Promise<Awaited<T>> {
+    const frame = { hold: this, outer: shared.context.get() }
     try {
       // Cursors are thenables, and run when they are awaited: that must be inside too.
-      return await current.run(scope, scope, async () => run())
+      return await shared.context.run(frame, this, async () => run())
     } finally {
       // Also what nobody waited for: it was issued inside.
-      for (let last: unknown; last !== scope.#last; ) {
-        last = scope.#last
+      for (let last: unknown; last !== this.#last; ) {
+        last = this.#last
         await last
       }
       // A timer that was started inside and fires from now on is a newcomer.
-      scope.#isOpen = false
-      current.leave(scope)
+      this.#isOpen = false
+      shared.context.leave(this)
     }
-  }
-
-  /** Runs outside every scope: hooks must not join what they are told of. */
-  static outside<T>(run: () => T): T {
-    return current.outside(run)
   }
 
   /** Runs after what was issued here before. */
@@ -74,8 +70,6 @@ export class Scope {
     return done
   }
 }
-
-const current = new Context<Scope>()
 
 /** The context in which this module was loaded: inside no hold, no operation and no edit. */
 const outside = new AsyncResource('pslock')

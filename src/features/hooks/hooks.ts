@@ -225,8 +225,8 @@ export class Hooks implements Observer {
 
   async #ask(hookCall: HookCall): Promise<void> {
     for (const hook of this.#hooks) {
-      const ask = () => Scope.run(this, hookCall.event.mode, () => hook.before?.(hookCall.event))
-      await outsideHolds(() => Scope.outside(ask))
+      const scope = new Scope(this, hookCall.event.mode)
+      await outsideHolds(() => scope.run(() => hook.before?.(hookCall.event)))
       hookCall.hooks.push(hook)
     }
   }
@@ -235,7 +235,7 @@ export class Hooks implements Observer {
     this.#isAsking = true
     try {
       for (const hook of this.#hooks) {
-        const asked = outsideHolds(() => Scope.outside(() => hook.before?.(hookCall.event)))
+        const asked = outsideHolds(() => hook.before?.(hookCall.event))
         if (isThenable(asked)) {
           asked.then(undefined, () => {})
           throw new TypeError(
@@ -353,7 +353,7 @@ function callAfter(run: () => unknown): void {
       throw error
     })
   try {
-    const done = outsideHolds(() => Scope.outside(run))
+    const done = outsideHolds(run)
     if (isThenable(done)) done.then(undefined, asUncaught)
   } catch (error) {
     asUncaught(error)

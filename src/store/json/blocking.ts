@@ -62,7 +62,7 @@ export class BlockingCalls {
   edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions, call?: Call): T {
     let result: T | undefined
     const edit = (tree: Tree): Tree => {
-      const copy = new WorkingCopy(cloneTree(tree))
+      const copy = new WorkingCopy(this.#tree, cloneTree(tree))
       const outer = this.copy
       this.copy = copy
       try {

@@ -16,9 +16,9 @@ import { hasJournal } from './journal/journal.ts'
 import { RecordedTree } from './journal/recorded-tree.ts'
 import { LiveTree, type Snapshot } from './live-tree.ts'
 import { type Delta, type Head, Storage, type Written } from './storage.ts'
-import { OpenCopy } from './working-copy.ts'
+import { WorkingCopy } from './working-copy.ts'
 
-type Edit = (copy: OpenCopy) => unknown
+type Edit = (copy: WorkingCopy) => unknown
 
 /**
  * A tree in memory: how it takes in what the storage says, and how edits are made of it. `LiveTree` is edited directly;
@@ -48,12 +48,12 @@ interface MemoryTree {
   stageEdits?(taken: Snapshot): boolean
   edit(edit: Edit, taken: Snapshot | undefined): Promise<boolean | string | undefined>
   /** The same inside an edit. */
-  stageInto?(outer: OpenCopy, taken: Snapshot): void
-  editInside(outer: OpenCopy, edit: Edit): Promise<void>
+  stageInto?(outer: WorkingCopy, taken: Snapshot): void
+  editInside(outer: WorkingCopy, edit: Edit): Promise<void>
   /** The present state, not to be changed. */
-  view(outer: OpenCopy | undefined): TreeMemory
+  view(outer: WorkingCopy | undefined): TreeMemory
   /** Another value after each change of this copy. */
-  version(copy: OpenCopy): unknown
+  version(copy: WorkingCopy): unknown
 }
 
 /** What one operation of a pass did. */
@@ -159,7 +159,7 @@ export class JsonEngine implements TreeSession, Engine {
     { retry, ...options }: TransactionOptions,
   ): Promise<Awaited<T>> {
     let result: Awaited<T> | undefined
-    const edit = async (copy: OpenCopy) => {
+    const edit = async (copy: WorkingCopy) => {
       result = await run(copy)
     }
     await this.#update(edit, { ...options, kind: retry === undefined ? 'transaction' : 'optimistic' })
@@ -217,19 +217,19 @@ export class JsonEngine implements TreeSession, Engine {
   }
 
   /** The edit of this store that the caller runs in. */
-  get #copy(): OpenCopy | undefined {
-    return OpenCopy.enclosing(this.#tree)
+  get #copy(): WorkingCopy | undefined {
+    return WorkingCopy.enclosing(this.#tree)
   }
 
   /** The edit that a change is part of; a change inside a view is refused by the queue. */
-  get #outer(): OpenCopy | undefined {
+  get #outer(): WorkingCopy | undefined {
     return this.queue.isInside('shared') ? undefined : this.#copy
   }
 
   /** Something inside an open edit of this very store. */
-  #part(mode: LockMode, call: Call, outer: OpenCopy, run: () => Promise<void>): Promise<void> {
+  #part(mode: LockMode, call: Call, outer: WorkingCopy, run: () => Promise<void>): Promise<void> {
     const { observer } = this.queue
-    return outer.inTurn(() => {
+    return outer.issue(() => {
       if (!observer?.observes({ call })) return run()
       const whole = Scope.enclosing(this.queue)?.observed
       return observer.part(whole, mode, { call }, (observed) =>

@@ -4,7 +4,7 @@ import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
 import { cloneTree, frozenMemory, isSameTree, patch, type Tree } from './values.ts'
-import { OpenCopy, type WorkingCopy } from './working-copy.ts'
+import { WorkingCopy } from './working-copy.ts'
 
 /** A state of the store. Later ones have higher numbers. */
 interface State {
@@ -224,13 +224,13 @@ export class LiveTree {
   }
 
   /** Edits a copy of what the file shall hold. */
-  async edit(edit: (copy: OpenCopy) => unknown, taken: Snapshot): Promise<boolean> {
-    return this.stage(await new OpenCopy(this, cloneTree(this.rebase(taken))).edit(edit), false)
+  async edit(edit: (copy: WorkingCopy) => unknown, taken: Snapshot): Promise<boolean> {
+    return this.stage(await new WorkingCopy(this, cloneTree(this.rebase(taken))).edit(edit), false)
   }
 
-  async editInside(outer: OpenCopy, edit: (copy: OpenCopy) => unknown): Promise<void> {
+  async editInside(outer: WorkingCopy, edit: (copy: WorkingCopy) => unknown): Promise<void> {
     const copied = cloneTree(outer.tree)
-    this.#join(outer.tree, copied, await new OpenCopy(this, cloneTree(copied)).edit(edit))
+    this.#join(outer.tree, copied, await new WorkingCopy(this, cloneTree(copied)).edit(edit))
   }
 
   /** These edits are what the file shall hold besides. */

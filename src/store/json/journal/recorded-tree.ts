@@ -3,7 +3,7 @@ import type { TreeFormat, TreeMemory } from '../../adapter.ts'
 import { treeText } from '../../text/text.ts'
 import type { Delta, Head } from '../storage.ts'
 import { patch, type Tree } from '../values.ts'
-import { OpenCopy } from '../working-copy.ts'
+import { WorkingCopy } from '../working-copy.ts'
 import { apply, type Change, changesOf } from './changes.ts'
 import { ReadOnly, Recorder } from './recorder.ts'
 
@@ -20,7 +20,7 @@ export class RecordedTree implements Head {
   readonly #live: TreeMemory
   readonly #defaults: string
   readonly #readOnly: ReadOnly
-  readonly #recorders = new WeakMap<OpenCopy, Recorder>()
+  readonly #recorders = new WeakMap<WorkingCopy, Recorder>()
   readonly #isMissing: () => boolean
   /** How to undo what the operations of this pass did. */
   #undo: (() => void)[] = []
@@ -85,12 +85,12 @@ export class RecordedTree implements Head {
     )
   }
 
-  view(outer?: OpenCopy): TreeMemory {
+  view(outer?: WorkingCopy): TreeMemory {
     return outer ? this.#readOnly.memory(() => outer.tree) : this.memory
   }
 
   /** @returns the changes, as JSON */
-  async edit(edit: (copy: OpenCopy) => unknown): Promise<string | undefined> {
+  async edit(edit: (copy: WorkingCopy) => unknown): Promise<string | undefined> {
     const { tree } = this
     const changes = await this.#record(edit, tree)
     // Where there is no file, it comes into being by an update that changes nothing, too.
@@ -102,7 +102,7 @@ export class RecordedTree implements Head {
   }
 
   /** An edit inside another is a draft of its draft: a throw undoes its own part only. */
-  async editInside(outer: OpenCopy, edit: (copy: OpenCopy) => unknown): Promise<void> {
+  async editInside(outer: WorkingCopy, edit: (copy: WorkingCopy) => unknown): Promise<void> {
     const before = this.version(outer)
     const changes = await this.#record(edit, outer.tree)
     if (changes.length === 0) return
@@ -115,14 +115,14 @@ export class RecordedTree implements Head {
     outer.tree = apply(outer.tree, changes, this.#path)
   }
 
-  version(copy: OpenCopy): unknown {
+  version(copy: WorkingCopy): unknown {
     return this.#recorders.get(copy)?.version ?? 0
   }
 
   /** What an edit changes of a tree, which stays as it is. */
-  async #record(edit: (copy: OpenCopy) => unknown, tree: Tree): Promise<Change[]> {
+  async #record(edit: (copy: WorkingCopy) => unknown, tree: Tree): Promise<Change[]> {
     const recorder = new Recorder(this.#path)
-    const copy = new OpenCopy(this, recorder.draft(tree))
+    const copy = new WorkingCopy(this, recorder.draft(tree))
     this.#recorders.set(copy, recorder)
     try {
       return changesOf(recorder, tree, await copy.edit(edit))
