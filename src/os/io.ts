@@ -1,9 +1,5 @@
-import fs, { fsync, fsyncSync, read, readSync, statSync, write, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import fs, { fsync, read, readSync, write, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { errnoOf } from '../errors.ts'
-import { closeQuietly } from './flock.ts'
-import { openFile } from './open-files.ts'
 
 /**
  * Reading and writing by numeric descriptor. Never a FileHandle: a collected FileHandle closes itself, and the lock on
@@ -18,7 +14,6 @@ export const PIECE_BYTES: number = 2 ** 20
 
 const readAsync = promisify(read)
 const writeAsync = promisify(write)
-const fsyncAsync = promisify(fsync)
 
 /** Reads `length` bytes at `position`, fewer at the end of the file; `blocking` however many they are. */
 export function readRange(
@@ -51,13 +46,8 @@ export function readInto(fd: number, buffer: Buffer, position: number): number {
 async function readBulk(fd: number, buffer: Buffer, position: number): Promise<Buffer> {
   let done = 0
   while (done < buffer.length) {
-    const { bytesRead } = await readAsync(
-      fd,
-      buffer,
-      done,
-      Math.min(buffer.length - done, 1 << 24),
-      position + done,
-    )
+    const most = Math.min(buffer.length - done, 1 << 24)
+    const { bytesRead } = await readAsync(fd, buffer, done, most, position + done)
     if (bytesRead === 0) break
     done += bytesRead
   }
@@ -104,11 +94,18 @@ export type Pieces = Iterable<Buffer> | AsyncIterable<Buffer>
 /** Writes the whole content of a new file. */
 export async function writePieces(fd: number, content: Pieces): Promise<void> {
   let position = 0
-  for await (const piece of content) {
-    const { bytes, error } = await writeAt(fd, piece, position)
-    if (bytes < piece.length) throw error
-    position += bytes
-  }
+  for await (const piece of content) position += whole(await writeAt(fd, piece, position), piece)
+}
+
+/** As `writePieces`, blocking. */
+export function writePiecesSync(fd: number, content: Pieces): void {
+  let position = 0
+  for (const piece of content as Iterable<Buffer>) position += whole(writeAtSync(fd, piece, position), piece)
+}
+
+function whole({ bytes, error }: Written, piece: Buffer): number {
+  if (bytes < piece.length) throw error
+  return bytes
 }
 
 /**
@@ -132,82 +129,4 @@ export async function writeAsStream(fd: number, path: string, content: Pieces): 
 }
 
 /** fsync on libuv's pool: it ends by itself, so it may be there; on the main thread it would block the event loop. */
-export async function sync(fd: number): Promise<void> {
-  await fsyncAsync(fd)
-}
-
-/**
- * Makes the name of a file survive power loss: its creation, replacement, or removal. So do the names of the folders above
- * it, each once: one that is new would take everything in it along.
- */
-export async function syncNames(path: string): Promise<void> {
-  await syncFolder(dirname(path))
-  for (const { folder, parent } of newFoldersOf(path)) {
-    await syncFolder(parent).catch(unlessForeign)
-    inFolders.add(folder)
-  }
-}
-
-export function syncNamesSync(path: string): void {
-  syncFolderSync(dirname(path))
-  for (const { folder, parent } of newFoldersOf(path)) {
-    try {
-      syncFolderSync(parent)
-    } catch (error) {
-      unlessForeign(error)
-    }
-    inFolders.add(folder)
-  }
-}
-
-/** Folders whose own names are known to be on the disk. */
-const inFolders = new Set<string>()
-
-/** The folders above a path, from below, up to one that is known, or a mount point. */
-function newFoldersOf(path: string): { folder: string; parent: string }[] {
-  const found: { folder: string; parent: string }[] = []
-  let at = dirname(path)
-  let here = statSync(at, { bigint: true })
-  for (;;) {
-    const parent = dirname(at)
-    // An inode number may come back, but not with the same time of birth.
-    const folder = `${here.dev}:${here.ino}:${here.birthtimeNs}`
-    const above = statSync(parent, { bigint: true })
-    if (inFolders.has(folder) || parent === at || above.dev !== here.dev) return found
-    found.push({ folder, parent })
-    at = parent
-    here = above
-  }
-}
-
-/** Where we may not even look somebody else has made the folders, and long ago. */
-function unlessForeign(error: unknown): void {
-  if (errnoOf(error) !== 'EACCES' || (error as NodeJS.ErrnoException).syscall !== 'open') throw error
-}
-
-/** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are skipped. */
-async function syncFolder(path: string): Promise<void> {
-  const fd = openFile(path, 'r')
-  try {
-    await fsyncAsync(fd)
-  } catch (error) {
-    if (!isFolderSyncUnsupported(error)) throw error
-  } finally {
-    closeQuietly(fd)
-  }
-}
-
-function syncFolderSync(path: string): void {
-  const fd = openFile(path, 'r')
-  try {
-    fsyncSync(fd)
-  } catch (error) {
-    if (!isFolderSyncUnsupported(error)) throw error
-  } finally {
-    closeQuietly(fd)
-  }
-}
-
-function isFolderSyncUnsupported(error: unknown): boolean {
-  return ['EINVAL', 'EPERM', 'EISDIR', 'ENOTSUP', 'EBADF'].includes(errnoOf(error) ?? '')
-}
+export const sync: (fd: number) => Promise<void> = promisify(fsync)

@@ -3,7 +3,6 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
-  fsyncSync,
   linkSync,
   lstatSync,
   readdirSync,
@@ -17,18 +16,10 @@ import { copyFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
 import { closeLocked, closeQuietly, orClose, tryFlock } from './flock.ts'
-import {
-  type Pieces,
-  sync,
-  syncNames,
-  syncNamesSync,
-  type Written,
-  writeAsStream,
-  writeAtSync,
-  writePieces,
-} from './io.ts'
+import { type Pieces, sync, writeAsStream } from './io.ts'
 import { crypto } from './modules.ts'
 import { openFile } from './open-files.ts'
+import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from './steps.ts'
 
 /** How a file is replaced as a whole. */
 export interface Replacement {
@@ -59,44 +50,26 @@ export interface Replacement {
  * @returns the descriptor of the new file, open for reading and appending, and locked (flock) by us
  * @throws StoreIoError, LockUnsupportedError (hard links, mount points), LockLostError
  */
-export async function replaceFile(path: string, content: Buffer | Pieces, how: Replacement): Promise<number> {
+export function* replace(path: string, content: Pieces, how: Replacement, calls: FileCalls): Steps<number> {
   const { fd, temp } = openTemp(path, how)
-  const pieces = Buffer.isBuffer(content) ? [content] : content
   try {
-    await (how.asStream ? writeAsStream(fd, temp, pieces) : writePieces(fd, pieces))
-    await sync(fd)
+    yield how.asStream ? writeAsStream(fd, temp, content) : calls.write(fd, content)
+    yield calls.sync(fd)
     putInPlace(path, temp, how)
   } catch (error) {
     throw abandon(fd, path, temp, error)
   }
   try {
-    if (how.durable) await syncNames(path)
+    if (how.durable) yield* syncNames(path, calls)
     return fd
   } catch (error) {
     throw notDurable(fd, path, error)
   }
 }
 
-/** As `replaceFile`, blocking. */
-export function replaceFileSync(path: string, content: Buffer, how: Replacement): number {
-  const { fd, temp } = openTemp(path, how)
-  try {
-    requireAll(writeAtSync(fd, content, 0), content)
-    fsyncSync(fd)
-    putInPlace(path, temp, how)
-  } catch (error) {
-    throw abandon(fd, path, temp, error)
-  }
-  try {
-    if (how.durable) syncNamesSync(path)
-    return fd
-  } catch (error) {
-    throw notDurable(fd, path, error)
-  }
-}
-
-function requireAll({ bytes, error }: Written, content: Buffer): void {
-  if (bytes !== content.length) throw error
+/** As `replace`, without blocking the thread. */
+export async function replaceFile(path: string, content: Pieces, how: Replacement): Promise<number> {
+  return runSteps(replace(path, content, how, WAITING))
 }
 
 /**
@@ -335,41 +308,88 @@ type Aside = (typeof ASIDE)[number]
 
 /** Keeps bytes that are about to leave a file in `<file>.<kind>-<n>`: evidence is never erased. @returns the name */
 export function keepAside(path: string, kind: Exclude<Aside, 'before-restore'>, bytes: Buffer): string {
-  const mode = (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
-  for (let n = 1; ; n++) {
-    const name = `${path}.${kind}-${n}`
-    let fd: number
-    try {
-      fd = openFile(name, 'wx', mode)
-    } catch (error) {
-      if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
-      continue
-    }
-    try {
-      writeFileSync(fd, bytes, { flush: true })
-    } finally {
-      closeQuietly(fd)
-    }
-    syncNamesSync(name)
-    return name
+  const { name, fd } = createAside(path, kind)
+  try {
+    writeFileSync(fd, bytes, { flush: true })
+  } finally {
+    closeQuietly(fd)
   }
+  runBlocking(syncNames(name, BLOCKING))
+  return name
 }
 
 /** Keeps a copy of the whole file, synced, in `<file>.before-restore-<n>`; its mode is the file's. @returns the name */
 export async function keepCopyAside(path: string): Promise<string> {
   // Where there is no descriptor left, this makes room for what copyFile opens.
   closeQuietly(openFile(path, 'r'))
+  const { name, fd } = createAside(path, 'before-restore')
+  try {
+    await copyFile(path, name, constants.COPYFILE_FICLONE)
+    await sync(fd)
+  } finally {
+    closeQuietly(fd)
+  }
+  await runSteps(syncNames(name, WAITING))
+  return name
+}
+
+function createAside(path: string, kind: Aside): { name: string; fd: number } {
+  const mode = (statSync(path, { throwIfNoEntry: false })?.mode ?? 0o600) & 0o666
   for (let n = 1; ; n++) {
-    const name = `${path}.before-restore-${n}`
+    const name = `${path}.${kind}-${n}`
     try {
-      await copyFile(path, name, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+      return { name, fd: openFile(name, 'wx', mode) }
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST' || n > 9999) throw error
-      continue
     }
-    const copy = openFile(name, 'r')
-    await sync(copy).finally(() => closeQuietly(copy))
-    await syncNames(name)
-    return name
+  }
+}
+
+/**
+ * Makes the name of a file survive power loss: its creation, replacement, or removal. So do the names of the folders above
+ * it, each once: one that is new would take everything in it along.
+ */
+export function* syncNames(path: string, calls: FileCalls): Steps<void> {
+  yield* syncFolder(dirname(path), calls)
+  for (const { folder, parent } of newFoldersOf(path)) {
+    try {
+      yield* syncFolder(parent, calls)
+    } catch (error) {
+      // Where we may not even look somebody else has made the folders, and long ago.
+      if (errnoOf(error) !== 'EACCES' || (error as NodeJS.ErrnoException).syscall !== 'open') throw error
+    }
+    inFolders.add(folder)
+  }
+}
+
+/** Folders whose own names are known to be on the disk. */
+const inFolders = new Set<string>()
+
+/** The folders above a path, from below, up to one that is known, or a mount point. */
+function newFoldersOf(path: string): { folder: string; parent: string }[] {
+  const found: { folder: string; parent: string }[] = []
+  let at = dirname(path)
+  let here = statSync(at, { bigint: true })
+  for (;;) {
+    const parent = dirname(at)
+    // An inode number may come back, but not with the same time of birth.
+    const folder = `${here.dev}:${here.ino}:${here.birthtimeNs}`
+    const above = statSync(parent, { bigint: true })
+    if (inFolders.has(folder) || parent === at || above.dev !== here.dev) return found
+    found.push({ folder, parent })
+    at = parent
+    here = above
+  }
+}
+
+/** Makes names in a folder durable (creation, rename). File systems that cannot sync folders are skipped. */
+function* syncFolder(path: string, calls: FileCalls): Steps<void> {
+  const fd = openFile(path, 'r')
+  try {
+    yield calls.sync(fd)
+  } catch (error) {
+    if (!['EINVAL', 'EPERM', 'EISDIR', 'ENOTSUP', 'EBADF'].includes(errnoOf(error) ?? '')) throw error
+  } finally {
+    closeQuietly(fd)
   }
 }

@@ -1,7 +1,6 @@
 import { fsyncSync } from 'node:fs'
 import { isThenable } from '../arguments.ts'
-import { readNow, readRange, sync, syncNames, syncNamesSync } from './io.ts'
-import { replaceFile, replaceFileSync } from './replace.ts'
+import { type Pieces, readNow, readRange, sync, writePieces, writePiecesSync } from './io.ts'
 
 /**
  * Work that waits by `yield`. One body serves the calls that block the thread and those that do not: what it waits for
@@ -14,9 +13,9 @@ export type Steps<T> = Generator<unknown, T, any>
 export interface FileCalls {
   readonly isBlocking: boolean
   readonly read: (fd: number, position: number, length: number) => Buffer | Promise<Buffer>
-  readonly replace: (...args: Parameters<typeof replaceFileSync>) => number | Promise<number>
+  /** Writes the whole content of a new file. */
+  readonly write: (fd: number, content: Pieces) => void | Promise<void>
   readonly sync: (fd: number) => void | Promise<void>
-  readonly syncNames: (path: string) => void | Promise<void>
   readonly pause: (ms: number) => unknown
 }
 
@@ -24,21 +23,24 @@ export interface FileCalls {
 export const WAITING: FileCalls = {
   isBlocking: false,
   read: readRange,
-  replace: replaceFile,
+  write: writePieces,
   sync,
-  syncNames,
   pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
+/** Blocks the thread for so long. */
+export function sleep(ms: number): void {
+  Atomics.wait(sleeper, 0, 0, ms)
+}
+
 export const BLOCKING: FileCalls = {
   isBlocking: true,
   read: readNow,
-  replace: replaceFileSync,
+  write: writePiecesSync,
   sync: fsyncSync,
-  syncNames: syncNamesSync,
-  pause: (ms) => Atomics.wait(sleeper, 0, 0, ms),
+  pause: sleep,
 }
 
 /** Runs steps that wait for nothing. */

@@ -2,10 +2,10 @@ import { closeSync, constants, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, errnoOf, StoreIoError, TransactionError } from '../../errors.ts'
 import type { PsLock } from '../../lock/lock.ts'
-import { sync, syncNames } from '../../os/io.ts'
+import { sync } from '../../os/io.ts'
 import { crypto } from '../../os/modules.ts'
 import { openFile } from '../../os/open-files.ts'
-import { storeFailure } from '../../os/replace.ts'
+import { storeFailure, syncNames } from '../../os/replace.ts'
 import { BLOCKING, runBlocking, runSteps, WAITING } from '../../os/steps.ts'
 import type { StoredRecord, TableStorage } from '../../store/adapter.ts'
 import { exclusiveToWrite, requireReadable } from '../../store/data-file.ts'
@@ -286,7 +286,7 @@ async function syncFile(path: string): Promise<void> {
 /** Makes the names in the folder of a file durable. */
 async function syncNamesOf(path: string): Promise<void> {
   try {
-    await syncNames(path)
+    await runSteps(syncNames(path, WAITING))
   } catch (error) {
     throw storeFailure(path, 'sync the folder of', error)
   }

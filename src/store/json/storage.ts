@@ -1,6 +1,6 @@
 import { statSync, unlinkSync } from 'node:fs'
 import { harmless, type LockMode, LockUnsupportedError, StoreIoError } from '../../errors.ts'
-import { storeFailure } from '../../os/replace.ts'
+import { storeFailure, syncNames } from '../../os/replace.ts'
 import type { FileCalls, Steps } from '../../os/steps.ts'
 import type { TreeFormat } from '../adapter.ts'
 import { pauseBeforeRetry, requireReadable } from '../data-file.ts'
@@ -466,7 +466,7 @@ export class Storage {
 
   /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */
   *#removeJournal(calls: FileCalls): Steps<void> {
-    yield calls.syncNames(this.#path)
+    yield* syncNames(this.#path, calls)
     yield* this.#unlinkJournal(calls)
   }
 
@@ -474,7 +474,7 @@ export class Storage {
     try {
       unlinkSync(journalOf(this.#path))
       // Else power loss could bring it back beside a later file.
-      yield calls.syncNames(this.#path)
+      yield* syncNames(this.#path, calls)
     } catch (cause) {
       throw new StoreIoError(
         `cannot remove ${journalOf(this.#path)}. Everything in it is in ${this.#path} now; the next operation tries again.`,

@@ -1,17 +1,9 @@
 import { fsyncSync, ftruncateSync, readSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import type { PathStat } from '../../os/file-stat.ts'
-import {
-  type Pieces,
-  readNow,
-  readRange,
-  sync,
-  syncNames,
-  type Written,
-  writeAt,
-  writeAtSync,
-} from '../../os/io.ts'
-import { keepAside, keepOwner, replaceFile, storeFailure } from '../../os/replace.ts'
+import { type Pieces, readNow, readRange, sync, type Written, writeAt, writeAtSync } from '../../os/io.ts'
+import { keepAside, keepOwner, replaceFile, storeFailure, syncNames } from '../../os/replace.ts'
+import { runSteps, WAITING } from '../../os/steps.ts'
 import { DataFile, requireReadable } from '../data-file.ts'
 import { encodeUnit, isPlain } from './units.ts'
 
@@ -434,7 +426,7 @@ export class LogFile {
   async syncNow(): Promise<void> {
     this.#data.reopen()
     // That it is gone is a change of a name, too.
-    if (!this.exists) return syncNames(this.path)
+    if (!this.exists) return runSteps(syncNames(this.path, WAITING))
     const upTo = this.end
     const { generation, fd } = this.#data
     const isStillOpen = () => this.exists && this.generation === generation
@@ -447,7 +439,7 @@ export class LogFile {
     } finally {
       done()
     }
-    if (!this.#isNameSynced) await syncNames(this.path)
+    if (!this.#isNameSynced) await runSteps(syncNames(this.path, WAITING))
     if (isStillOpen()) this.#syncedUpTo(upTo)
   }
 

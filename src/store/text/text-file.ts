@@ -2,7 +2,7 @@ import { constants, isUtf8 } from 'node:buffer'
 import { basename, dirname, join } from 'node:path'
 import { CorruptStoreError, LockLostError, type LockMode, StoreIoError } from '../../errors.ts'
 import type { PathStat } from '../../os/file-stat.ts'
-import { storeFailure } from '../../os/replace.ts'
+import { replace, storeFailure, syncNames } from '../../os/replace.ts'
 import type { FileCalls, Steps } from '../../os/steps.ts'
 import { DataFile } from '../data-file.ts'
 import { TOO_LARGE, textOf } from './text.ts'
@@ -130,7 +130,7 @@ export class TextFile {
     // One name is enough under the lock; NeDB's and lowdb's own temp names are left alone.
     const temp = join(dirname(this.path), `.${basename(this.path)}.pslock.tmp`)
     const how = { temp, newMode: 0o666, durable: isDurable }
-    const fd: number = yield calls.replace(this.path, Buffer.from(text), how)
+    const fd = yield* replace(this.path, [Buffer.from(text)], how, calls)
     const { size, changedUs } = this.#data.adopt(fd, true)
     this.#known = { generation: this.#data.generation, size, changedUs }
     this.isMissing = false
@@ -146,7 +146,7 @@ export class TextFile {
     try {
       if (this.isUnsyncable) throw new Error('an fsync of this version has failed before')
       if (known) yield* this.#syncContent(known, calls)
-      yield calls.syncNames(this.path)
+      yield* syncNames(this.path, calls)
       this.#synced = known
     } catch (cause) {
       throw storeFailure(this.path, 'sync', cause)
