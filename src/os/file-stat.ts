@@ -29,16 +29,20 @@ export interface PathStat {
  */
 export class NamedFile {
   readonly path: string
-  readonly #quick: QuickStat
   #fd: number | undefined
   #dev = 0n
   #ino = 0n
   #closed: Closed | undefined
   #since: Since = 'another'
+  readonly #name: Buffer
+  readonly #words = new Uint32Array(64)
+  /** What statx(2) tells the open file from all others by; undefined where it was not asked yet. */
+  #identity: Uint32Array | undefined
+  readonly #named = { isOpenHere: false, size: 0, mode: 0, changedUs: undefined as number | undefined }
 
   constructor(path: string) {
     this.path = path
-    this.#quick = new QuickStat(path)
+    this.#name = nameFor(path)
   }
 
   /** This is open here from now on. @throws what fstat(2) says */
@@ -49,7 +53,7 @@ export class NamedFile {
     this.#fd = fd
     this.#dev = found.dev
     this.#ino = found.ino
-    this.#quick.forget()
+    this.#identity = undefined
     return describe(found, true)
   }
 
@@ -91,11 +95,35 @@ export class NamedFile {
    * @throws what stat(2) says
    */
   stat(withTime = true): PathStat | undefined {
-    const quick = this.#quick.stat(this.#fd, withTime)
+    const quick = this.#statQuickly(withTime)
     if (quick) return quick
     const found = statSync(this.path, { bigint: true, throwIfNoEntry: false })
     if (!found) return undefined
     return describe(found, this.#fd !== undefined && found.ino === this.#ino && found.dev === this.#dev)
+  }
+
+  /** @returns undefined where the long way is to tell, or to say what is wrong */
+  #statQuickly(withTime: boolean): PathStat | undefined {
+    const statx = this.#fd === undefined ? undefined : quickly()
+    const identity = statx && (this.#identity ?? this.#identify(statx))
+    if (!statx || !identity) return undefined
+    const words = this.#words
+    if (statx(AT_FDCWD, this.#name, 0, withTime ? MODE_INO_SIZE_CTIME : MODE_INO_SIZE, words) !== 0)
+      return undefined
+    const named = this.#named
+    const isSameInode = words[INO] === identity[0] && words[INO + 1] === identity[1]
+    named.isOpenHere = isSameInode && words[DEV] === identity[2] && words[DEV + 1] === identity[3]
+    named.mode = at(words, MODE) & 0xffff
+    named.size = long(words, SIZE)
+    named.changedUs = withTime ? microseconds(long(words, CTIME_SECONDS), at(words, CTIME_NS)) : undefined
+    return named
+  }
+
+  #identify(statx: Statx): Uint32Array | undefined {
+    const words = this.#words
+    if (statx(this.#fd as number, NO_NAME, AT_EMPTY_PATH, MODE_INO_SIZE, words) !== 0) return undefined
+    this.#identity = Uint32Array.of(at(words, INO), at(words, INO + 1), at(words, DEV), at(words, DEV + 1))
+    return this.#identity
   }
 }
 
@@ -142,27 +170,18 @@ export class NameStat {
 
   constructor(path: string) {
     this.#path = path
-    this.#name = Buffer.from(`${path}\0`)
+    this.#name = nameFor(path)
   }
 
   /** @returns undefined where there is nothing of this name. @throws what lstat(2) says */
   stat(): Name | undefined {
-    const look = quickly()
-    if (look) {
-      if (look(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) !== 0) {
-        return errno?.() === ENOENT ? undefined : this.#statSlowly()
-      }
+    const statx = quickly()
+    if (statx?.(AT_FDCWD, this.#name, AT_SYMLINK_NOFOLLOW, MODE_NLINK, this.#words) === 0) {
       const kind = at(this.#words, MODE) & constants.S_IFMT
-      return {
-        isLink: kind === constants.S_IFLNK,
-        isFile: kind === constants.S_IFREG,
-        links: at(this.#words, NLINK),
-      }
+      const links = at(this.#words, NLINK)
+      return { isLink: kind === constants.S_IFLNK, isFile: kind === constants.S_IFREG, links }
     }
-    return this.#statSlowly()
-  }
-
-  #statSlowly(): Name | undefined {
+    if (statx && errno?.() === ENOENT) return undefined
     const found = lstatSync(this.#path, { throwIfNoEntry: false })
     return found && { isLink: found.isSymbolicLink(), isFile: found.isFile(), links: found.nlink }
   }
@@ -225,7 +244,11 @@ function bindStatx(): Statx | undefined {
   }
 }
 
-/** @returns statx(2), where it is there, in a process that looks often, or has koffi in any case */
+/**
+ * statx(2) through koffi: 1.1 us where `fs.statSync` takes 1.9, and no garbage where that leaves two dozen bigints (50
+ * processes that find: a third of their time).
+ * @returns it where it is there, in a process that looks often, or has koffi in any case
+ */
 function quickly(): Statx | undefined {
   if (looks < OFTEN && (++looks === OFTEN || isLibcLoaded)) {
     looks = OFTEN
@@ -235,63 +258,11 @@ function quickly(): Statx | undefined {
   return statx
 }
 
-/**
- * statx(2) through koffi: 1.1 us where `fs.statSync` takes 1.9, and no garbage where that leaves two dozen bigints (50
- * processes that find: a third of their time).
- */
-class QuickStat {
-  readonly #name: Buffer
-  readonly #words = new Uint32Array(64)
-  /** Those of the open file that tell it from all others. */
-  readonly #identity = new Uint32Array(4)
-  #isIdentified = false
-  readonly #named = { isOpenHere: false, size: 0, mode: 0, changedUs: undefined as number | undefined }
-
-  constructor(path: string) {
-    this.#name = Buffer.from(`${path}\0`)
-  }
-
-  /** Another file is open. */
-  forget(): void {
-    this.#isIdentified = false
-  }
-
-  /** @returns undefined where the long way is to tell, or to say what is wrong */
-  stat(fd: number | undefined, withTime: boolean): PathStat | undefined {
-    const statx = quickly()
-    if (!statx || fd === undefined || !this.#identify(statx, fd)) return undefined
-    const words = this.#words
-    const mask = withTime ? MODE_INO_SIZE_CTIME : MODE_INO_SIZE
-    if (statx(AT_FDCWD, this.#name, 0, mask, words) !== 0) return undefined
-    const named = this.#named
-    named.isOpenHere = this.#isIdentity(words)
-    named.mode = at(words, MODE) & 0xffff
-    named.size = long(words, SIZE)
-    named.changedUs = withTime ? microseconds(long(words, CTIME_SECONDS), at(words, CTIME_NS)) : undefined
-    return named
-  }
-
-  #identify(look: Statx, fd: number): boolean {
-    if (this.#isIdentified) return true
-    const words = this.#words
-    if (look(fd, NO_NAME, AT_EMPTY_PATH, MODE_INO_SIZE, words) !== 0) return false
-    this.#identity.set([at(words, INO), at(words, INO + 1), at(words, DEV), at(words, DEV + 1)])
-    this.#isIdentified = true
-    return true
-  }
-
-  #isIdentity(words: Uint32Array): boolean {
-    const identity = this.#identity
-    return (
-      words[INO] === identity[0] &&
-      words[INO + 1] === identity[1] &&
-      words[DEV] === identity[2] &&
-      words[DEV + 1] === identity[3]
-    )
-  }
+function nameFor(path: string): Buffer {
+  return Buffer.from(`${path}\0`)
 }
 
-const NO_NAME = Buffer.from('\0')
+const NO_NAME: Buffer = nameFor('')
 
 function at(words: Uint32Array, index: number): number {
   return words[index] as number
