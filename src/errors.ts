@@ -310,6 +310,11 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof code === 'string' && typeof message === 'string' ? code : undefined
 }
 
+/** An error as the system's calls throw it. */
+export function systemError(code: string, what: string, syscall?: string): Error {
+  return Object.assign(new Error(`${code}: ${what}`), syscall === undefined ? { code } : { code, syscall })
+}
+
 /** Anything thrown as an error, of whichever context it is. */
 export function asError(thrown: unknown): Error {
   const message = (thrown as { message?: unknown } | null | undefined)?.message

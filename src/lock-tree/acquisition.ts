@@ -1,99 +1,9 @@
-import { LockIoError, type TreeLockMode } from '../errors.ts'
+import { LockIoError, type LockTimeoutError, type TreeLockMode } from '../errors.ts'
 import { mustTurn, turn } from '../lock/local-queue.ts'
-import { requireRangeLocks, tryLockRange, unlockRange } from '../os/range-lock.ts'
-import { NodeLocks, NodeRanges } from './node-locks.ts'
+import { monotonicMs } from '../os/processes.ts'
+import { Claim, NodeLocks } from './node-locks.ts'
 import { intention, type TreeRequest } from './request.ts'
-import {
-  makeNote,
-  NameTable,
-  type Note,
-  notedness,
-  RecordFile,
-  type TreeFile,
-  writeNote,
-} from './tree-file.ts'
 import { timeoutError, upgradeError } from './tree-holders.ts'
-
-/**
- * What the kernel knows one hold, or one waiter, by: an opening of the lock file of its own (two holds on one descriptor
- * would be granted each other's locks) and a note that is bound to it. Closing it ends everything at once.
- */
-export class Claim {
-  readonly file: RecordFile
-  readonly slot: number
-  readonly ranges: NodeRanges
-  readonly #table: NameTable
-
-  /**
-   * @param blockingMs how long to stay with it, blocking, while another process appends
-   * @returns undefined when the file changed under our hands, or another process was appending to it all the while
-   * @throws LockIoError, LockUnsupportedError, LockLostError
-   */
-  static open(tree: TreeFile, blockingMs: number): Claim | undefined {
-    requireRangeLocks(tree.path)
-    const file = RecordFile.open(tree.path, tree.guards)
-    let claim: Claim | undefined
-    try {
-      const table = NameTable.of(file, tree.table, blockingMs)
-      tree.table = table
-      const slot = table?.takeSlot(file, blockingMs)
-      // The slot may be of a file that was emptied just before. From here on it cannot be refilled under us.
-      if (table && slot !== undefined && table.isOf(file)) claim = new Claim(file, table, slot)
-    } finally {
-      if (!claim) file.close()
-    }
-    return claim
-  }
-
-  private constructor(file: RecordFile, table: NameTable, slot: number) {
-    this.file = file
-    this.#table = table
-    this.slot = slot
-    this.ranges = new NodeRanges(file, slot)
-  }
-
-  /** The record of a name; undefined when another process was appending all the while. */
-  indexOf(name: string, blockingMs: number): number | undefined {
-    return this.#table.indexOf(this.file, name, blockingMs)
-  }
-
-  /** Says who this is, to `holders()` of all processes. */
-  leaveNote(note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>): void {
-    this.#withdrawNote()
-    try {
-      writeNote(this.file, this.slot, makeNote(note))
-    } catch (error) {
-      // Full disk: the lock itself does not depend on it.
-      if (error instanceof LockIoError) return
-      throw error
-    }
-    tryLockRange(this.file.fd, 'exclusive', notedness(this.slot), this.file.path)
-  }
-
-  close(): void {
-    this.#withdrawNote()
-    this.file.close()
-  }
-
-  /** Before a note is changed, and before its place may become another's. */
-  #withdrawNote(): void {
-    unlockRange(this.file.fd, notedness(this.slot), this.file.path)
-  }
-}
-
-/** What a request came to. */
-export interface Granted {
-  readonly claim: Claim
-  readonly locks: NodeLocks
-}
-
-/** How to make an attempt. */
-interface Manner {
-  /** Whether another one follows: then those who come later are told to wait too. */
-  readonly willWait: boolean
-  /** How long to block while another process appends a name, which takes some 20 microseconds. */
-  readonly blockingMs: number
-}
 
 interface Wanted {
   readonly name: string
@@ -108,10 +18,6 @@ interface Wanted {
  */
 const GATE_BELIEVED_MS = 1000
 
-function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6
-}
-
 /**
  * One request, from the first attempt to its end. Each attempt takes the whole path, parents before children, or
  * nothing: who waits holds no node, so nobody ever waits for a waiter, and an aborted wait leaves nothing behind.
@@ -119,20 +25,20 @@ function monotonicMs(): number {
  * Against starvation a waiter closes the gate of the node where it was refused: newcomers in modes that it is not
  * compatible with then wait too. A node's gate is closed for one waiter at a time.
  */
-export class Acquisition {
-  readonly request: TreeRequest
+class Acquisition {
+  readonly #request: TreeRequest
   #claim: Claim | undefined
   #locks: NodeLocks | undefined
   #gate: number | undefined
   #isNoted = false
 
   constructor(request: TreeRequest) {
-    this.request = request
+    this.#request = request
   }
 
-  /** The note that is this request's own. */
-  get slot(): number | undefined {
-    return this.#claim?.slot
+  /** Why it was refused. */
+  timeoutError(waitedMs: number): LockTimeoutError {
+    return timeoutError(this.#request, this.#claim?.slot, waitedMs)
   }
 
   /** Whether newcomers wait for this one. */
@@ -142,24 +48,30 @@ export class Acquisition {
 
   /**
    * One attempt.
-   * @param onStuck makes the error for an enclosing hold that cannot be made stronger
+   * @param willWait whether another one follows: then those who come later are told to wait too
+   * @param blockingMs how long to block while another process appends a name, which takes some 20 microseconds
    * @returns undefined when it is refused
-   * @throws LockIoError, LockUnsupportedError, LockLostError, and what onStuck makes
+   * @throws LockIoError, LockUnsupportedError, LockLostError; LockUpgradeError for an enclosing hold that cannot be made
+   * stronger
    */
-  attempt({ willWait, blockingMs }: Manner, onStuck: () => Error): Granted | undefined {
+  attempt(willWait: boolean, blockingMs: number): NodeLocks | undefined {
     // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
     for (let round = 0; round < 100; round++) {
       const claim = this.#openClaim(blockingMs)
       const path = claim && this.#path(claim, blockingMs)
       if (!claim || !path) return undefined
-      this.#locks ??= new NodeLocks(claim, this.request.enclosing)
-      const refusedAt = this.#tryAll(claim, this.#locks, path, onStuck)
+      this.#locks ??= new NodeLocks(claim, this.#request.enclosing)
+      const refusedAt = this.#tryAll(claim, this.#locks, path)
       if (refusedAt && willWait) this.#wait(claim, this.#locks, path, refusedAt)
       if (refusedAt) return undefined
-      if (claim.file.isCurrent()) return this.#grant(claim, this.#locks, path)
+      if (claim.file.isCurrent()) {
+        this.#openGate(claim)
+        this.#leaveNote(claim, 'holding', path)
+        return this.#locks
+      }
       this.abandon()
     }
-    const { path } = this.request.tree
+    const { path } = this.#request.tree
     throw new LockIoError(`cannot lock ${path}: the lock file is being replaced again and again`, { path })
   }
 
@@ -176,12 +88,12 @@ export class Acquisition {
   #openClaim(blockingMs: number): Claim | undefined {
     if (this.#claim && !this.#claim.file.isCurrent()) this.abandon()
     for (let tries = 0; !this.#claim && tries < 3; tries++)
-      this.#claim = Claim.open(this.request.tree, blockingMs)
+      this.#claim = Claim.open(this.#request.tree, blockingMs)
     return this.#claim
   }
 
   #path(claim: Claim, blockingMs: number): Wanted[] | undefined {
-    const { nodes, mode } = this.request
+    const { nodes, mode } = this.#request
     const path: Wanted[] = []
     for (const [i, name] of nodes.entries()) {
       const index = claim.indexOf(name, blockingMs)
@@ -192,7 +104,7 @@ export class Acquisition {
   }
 
   /** Takes all, and returns undefined; or takes nothing, and returns where it was refused. */
-  #tryAll(claim: Claim, locks: NodeLocks, path: Wanted[], onStuck: () => Error): Wanted | undefined {
+  #tryAll(claim: Claim, locks: NodeLocks, path: Wanted[]): Wanted | undefined {
     // Looks first: an attempt that fails half-way would for some microseconds be in the way of others.
     const refusedAt = path.find((wanted) => !this.#looksFree(claim, locks, wanted))
     if (refusedAt) return refusedAt
@@ -200,46 +112,40 @@ export class Acquisition {
       const outcome = locks.take(wanted.name, wanted.index, wanted.mode)
       if (outcome === 'taken') continue
       locks.release()
-      if (outcome === 'stuck') throw onStuck()
+      if (outcome === 'stuck') throw upgradeError(this.#request, claim.slot)
       return wanted
     }
     return undefined
   }
 
-  #looksFree({ ranges, file }: Claim, locks: NodeLocks, { name, index, mode }: Wanted): boolean {
+  #looksFree(claim: Claim, locks: NodeLocks, { name, index, mode }: Wanted): boolean {
     if (locks.keeperOf(name)) return true
-    if (this.#gate !== index && ranges.isGateClosed(index, mode)) {
-      if (Math.abs(monotonicMs() - file.readField(index)) < GATE_BELIEVED_MS) return false
+    if (this.#gate !== index && claim.isGateClosed(index, mode)) {
+      if (Math.abs(monotonicMs() - claim.file.readField(index)) < GATE_BELIEVED_MS) return false
     }
-    return !ranges.isBlocked(index, mode)
+    return !claim.isBlocked(index, mode)
   }
 
-  #wait({ ranges, file }: Claim, locks: NodeLocks, path: Wanted[], refusedAt: Wanted): void {
-    if (this.#gate !== refusedAt.index) this.#openGate(ranges)
+  #wait(claim: Claim, locks: NodeLocks, path: Wanted[], refusedAt: Wanted): void {
+    if (this.#gate !== refusedAt.index) this.#openGate(claim)
     // Inside an enclosing hold there are only siblings, who need no gate.
     if (!locks.keeperOf(refusedAt.name)) {
-      if (this.#gate === undefined && ranges.tryCloseGate(refusedAt.index, refusedAt.mode))
+      if (this.#gate === undefined && claim.tryCloseGate(refusedAt.index, refusedAt.mode))
         this.#gate = refusedAt.index
-      if (this.#gate !== undefined) file.writeField(this.#gate, monotonicMs())
+      if (this.#gate !== undefined) claim.file.writeField(this.#gate, monotonicMs())
     }
-    if (!this.#isNoted) this.#leaveNote('waiting', path)
+    if (!this.#isNoted) this.#leaveNote(claim, 'waiting', path)
     this.#isNoted = true
   }
 
-  #grant(claim: Claim, locks: NodeLocks, path: Wanted[]): Granted {
-    this.#openGate(claim.ranges)
-    this.#leaveNote('holding', path)
-    return { claim, locks }
-  }
-
-  #openGate(ranges: Claim['ranges']): void {
-    if (this.#gate !== undefined) ranges.openGate(this.#gate)
+  #openGate(claim: Claim): void {
+    if (this.#gate !== undefined) claim.openGate(this.#gate)
     this.#gate = undefined
   }
 
-  #leaveNote(state: 'holding' | 'waiting', path: Wanted[]): void {
-    const { mode, reason } = this.request
-    this.#claim?.leaveNote({ state, mode, node: (path.at(-1) as Wanted).index, reason })
+  #leaveNote(claim: Claim, state: 'holding' | 'waiting', path: Wanted[]): void {
+    const { mode, reason } = this.#request
+    claim.leaveNote({ state, mode, node: (path.at(-1) as Wanted).index, reason })
   }
 }
 
@@ -257,6 +163,8 @@ const NAMELESS_MS = 100
 
 /** How long one attempt blocks while another process appends a name; after that it asks again later. */
 const BLOCKING_MS = 2
+/** The same where there is no later: that process may have lost its processor just then. */
+const TRY_BLOCKING_MS = 100
 
 export interface TreeWaitOptions {
   readonly timeoutMs: number
@@ -266,26 +174,22 @@ export interface TreeWaitOptions {
 /**
  * Asks until it is granted, the time is over, or the signal aborts. Between two attempts nothing of this waits but a
  * timer.
- * @param ownSlots the notes of the holds around it, which are in nobody's way here
  * @throws LockTimeoutError, LockUpgradeError, LockIoError, LockUnsupportedError, LockLostError, the signal's reason
  */
 export async function waitFor(
-  acquisition: Acquisition,
-  ownSlots: readonly number[],
+  request: TreeRequest,
   { timeoutMs, signal }: TreeWaitOptions,
-): Promise<Granted> {
-  const { request } = acquisition
+): Promise<NodeLocks> {
+  const acquisition = new Acquisition(request)
   const start = performance.now()
   try {
     if (mustTurn()) await turn(signal)
     for (let paceMs = PACE_MS.first; ; paceMs *= PACE_MS.growth) {
-      const granted = acquisition.attempt({ willWait: timeoutMs > 0, blockingMs: BLOCKING_MS }, () =>
-        upgradeError(request, ownSlots),
-      )
+      const granted = acquisition.attempt(timeoutMs > 0, BLOCKING_MS)
       if (granted) return granted
       const waitedMs = performance.now() - start
       if (waitedMs >= timeoutMs) {
-        const error = timeoutError(request, [...ownSlots, acquisition.slot], timeoutMs === 0 ? 0 : waitedMs)
+        const error = acquisition.timeoutError(timeoutMs === 0 ? 0 : waitedMs)
         if (error.holders.length > 0 || waitedMs >= NAMELESS_MS + timeoutMs) throw error
         await pause(1, signal)
       } else {
@@ -298,6 +202,18 @@ export async function waitFor(
     acquisition.abandon()
     throw error
   }
+}
+
+/** Asks once. @returns undefined when it is refused @throws as `waitFor` */
+export function askOnce(request: TreeRequest): NodeLocks | undefined {
+  const acquisition = new Acquisition(request)
+  let granted: NodeLocks | undefined
+  try {
+    granted = acquisition.attempt(false, TRY_BLOCKING_MS)
+  } finally {
+    if (!granted) acquisition.abandon()
+  }
+  return granted
 }
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {

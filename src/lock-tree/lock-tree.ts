@@ -7,9 +7,11 @@ import {
   requirePath,
   requireSignal,
 } from '../arguments.ts'
-import { ClosedError, LockDeadlockError, type TreeLockHolder, type TreeLockMode } from '../errors.ts'
+import { ClosedError, type TreeLockHolder, type TreeLockMode } from '../errors.ts'
+import { Uses } from '../lock/hold.ts'
 import { canonicalPath } from '../lock/lock-file.ts'
-import { Acquisition, type Granted, waitFor } from './acquisition.ts'
+import { askOnce, waitFor } from './acquisition.ts'
+import type { NodeLocks } from './node-locks.ts'
 import {
   checkedReason,
   checkedTreeMode,
@@ -24,12 +26,9 @@ import {
 } from './request.ts'
 import type { TreeFile } from './tree-file.ts'
 import { enclosingHolds, type HeldTreeLock, handedOut, TreeHold } from './tree-hold.ts'
-import { isInTheWay, notedHolders, upgradeError } from './tree-holders.ts'
+import { isInTheWay, notedHolders } from './tree-holders.ts'
 
 const SUFFIX = '.locktree'
-
-/** How long `tryAcquire` blocks while another process appends a name: that one may have lost its processor just then. */
-const TRY_BLOCKING_MS = 100
 
 /**
  * Hierarchical locks on names such as `app`, `app/orders` and `app/orders/price`, between processes, worker threads and the
@@ -47,9 +46,7 @@ export class LockTree {
   readonly #timeoutMs: number
   readonly #given: string
   #tree: TreeFile | undefined
-  #closing: Promise<void> | undefined
-  #inUse = 0
-  #idle: (() => void) | undefined
+  readonly #uses = new Uses()
 
   /**
    * Opens nothing yet.
@@ -100,8 +97,7 @@ export class LockTree {
     const acquiredAt = new Error('acquired here')
     const request = this.#request(name, checkedTreeMode(options.mode), options)
     const wait = this.#wait(options)
-    const granted = await this.#using(() => waitFor(new Acquisition(request), [], wait))
-    return this.#handOut(request, granted, acquiredAt)
+    return this.#handOut(request, await this.#uses.during(() => waitFor(request, wait)), acquiredAt)
   }
 
   /** Takes a name if it is free now and nobody waits for it. @returns undefined if it is not free */
@@ -112,15 +108,7 @@ export class LockTree {
     requireKnown(options, TREE_HAND_OUT_NAMES)
     const acquiredAt = new Error('acquired here')
     const request = this.#request(name, checkedTreeMode(options.mode), options)
-    const acquisition = new Acquisition(request)
-    let granted: Granted | undefined
-    try {
-      granted = acquisition.attempt({ willWait: false, blockingMs: TRY_BLOCKING_MS }, () =>
-        upgradeError(request, []),
-      )
-    } finally {
-      if (!granted) acquisition.abandon()
-    }
+    const granted = askOnce(request)
     return granted && this.#handOut(request, granted, acquiredAt)
   }
 
@@ -142,14 +130,8 @@ export class LockTree {
    * @throws LockDeadlockError inside one's own hold, for whose end it would wait
    */
   async close(): Promise<void> {
-    if (!this.#closing && this.#inUse > 0 && enclosingHolds(this.path).length > 0) {
-      throw new LockDeadlockError(
-        `close() was called inside a hold of ${this.path}, and would wait for that hold to end. Call it outside.`,
-        { path: this.path },
-      )
-    }
-    this.#closing ??= this.#inUse === 0 ? Promise.resolve() : new Promise((resolve) => (this.#idle = resolve))
-    return this.#closing
+    this.#uses.requireNotInside(this.path, () => enclosingHolds(this.path).length > 0)
+    return this.#uses.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -167,19 +149,12 @@ export class LockTree {
     const outer = enclosingHolds(this.#open().path)
     const request = this.#request(name, mode, options, outer)
     const wait = this.#wait(options)
-    const ownSlots = outer.map(({ slot }) => slot)
     // What waits inside a hold counts as part of it from now on: the hold must not end under it.
     const done = outer.map((hold) => hold.accept())
-    return this.#using(async (): Promise<Awaited<T>> => {
+    return this.#uses.during(async (): Promise<Awaited<T>> => {
       try {
-        const hold = new TreeHold(request, await waitFor(new Acquisition(request), ownSlots, wait))
-        try {
-          const result: Awaited<T> = await hold.run(run)
-          hold.requireIntact()
-          return result
-        } finally {
-          await hold.end()
-        }
+        const hold = new TreeHold(request, await waitFor(request, wait))
+        return await hold.during(run, () => hold.end())
       } finally {
         for (const end of done) end()
       }
@@ -210,29 +185,16 @@ export class LockTree {
     return { timeoutMs: durationMs(timeoutMs, 'timeoutMs', this.#timeoutMs), signal }
   }
 
-  #handOut(request: TreeRequest, granted: Granted, acquiredAt: Error): HeldTreeLock {
+  #handOut(request: TreeRequest, granted: NodeLocks, acquiredAt: Error): HeldTreeLock {
     const hold = new TreeHold(request, granted, acquiredAt)
-    this.#inUse++
-    hold.whenEnded(() => this.#leave())
+    this.#uses.count++
+    hold.whenEnded(() => this.#uses.end())
     return handedOut(hold)
   }
 
-  async #using<T>(run: () => Promise<T>): Promise<T> {
-    this.#inUse++
-    try {
-      return await run()
-    } finally {
-      this.#leave()
-    }
-  }
-
-  #leave(): void {
-    this.#inUse--
-    if (this.#inUse === 0) this.#idle?.()
-  }
-
   #open(): TreeFile {
-    if (this.#closing) throw new ClosedError(`this tree of ${this.#given} was closed`, { path: this.#given })
+    if (this.#uses.closing)
+      throw new ClosedError(`this tree of ${this.#given} was closed`, { path: this.#given })
     this.#tree ??= this.#resolve()
     return this.#tree
   }

@@ -1,33 +1,90 @@
-import type { TreeLockMode } from '../errors.ts'
-import { isRangeBlocked, type Range, tryLockRange, unlockRange } from '../os/range-lock.ts'
-import type { Claim } from './acquisition.ts'
+import { LockIoError, type TreeLockMode } from '../errors.ts'
+import { type Range, requireRangeLocks } from '../os/range-lock.ts'
 import { areCompatible, join, MODES } from './request.ts'
-import { presence, type RecordFile, width } from './tree-file.ts'
+import {
+  type Locked,
+  NameTable,
+  type Note,
+  notedness,
+  presence,
+  RecordFile,
+  type TreeFile,
+  width,
+  writeNote,
+} from './tree-file.ts'
 
 function gate(node: number, mode: TreeLockMode): Range {
   return { start: presence(node).start + 1 + MODES.indexOf(mode), length: 1 }
 }
 
-interface Step {
-  readonly range: Range
-  readonly mode: 'exclusive' | 'shared'
-}
+/**
+ * What the kernel knows one hold, or one waiter, by: an opening of the lock file of its own (two holds on one descriptor
+ * would be granted each other's locks) and a note that is bound to it. Closing it ends everything at once. None of these
+ * calls waits.
+ */
+export class Claim {
+  readonly file: RecordFile
+  readonly slot: number
+  readonly #table: NameTable
 
-/** The locks of names on one descriptor. None of these calls waits. */
-export class NodeRanges {
-  readonly #fd: number
-  readonly #path: string
-  readonly #slot: number
+  /**
+   * @param blockingMs how long to stay with it, blocking, while another process appends
+   * @returns undefined when the file changed under our hands, or another process was appending to it all the while
+   * @throws LockIoError, LockUnsupportedError, LockLostError
+   */
+  static open(tree: TreeFile, blockingMs: number): Claim | undefined {
+    requireRangeLocks(tree.path)
+    const file = RecordFile.open(tree.path, tree.guards)
+    let claim: Claim | undefined
+    try {
+      const table = NameTable.of(file, tree.table, blockingMs)
+      tree.table = table
+      const slot = table?.takeSlot(file, blockingMs)
+      // The slot may be of a file that was emptied just before. From here on it cannot be refilled under us.
+      if (table && slot !== undefined && table.isOf(file)) claim = new Claim(file, table, slot)
+    } finally {
+      if (!claim) file.close()
+    }
+    return claim
+  }
 
-  constructor(file: RecordFile, slot: number) {
-    this.#fd = file.fd
-    this.#path = file.path
-    this.#slot = slot
+  private constructor(file: RecordFile, table: NameTable, slot: number) {
+    this.file = file
+    this.#table = table
+    this.slot = slot
+  }
+
+  /** The record of a name; undefined when another process was appending all the while. */
+  indexOf(name: string, blockingMs: number): number | undefined {
+    return this.#table.indexOf(this.file, name, blockingMs)
+  }
+
+  /** Says who this is, to `holders()` of all processes. */
+  leaveNote(note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>): void {
+    this.#withdrawNote()
+    try {
+      writeNote(this.file, this.slot, note)
+    } catch (error) {
+      // Full disk: the lock itself does not depend on it.
+      if (error instanceof LockIoError) return
+      throw error
+    }
+    this.file.tryLock(notedness(this.slot))
+  }
+
+  close(): void {
+    this.#withdrawNote()
+    this.file.close()
+  }
+
+  /** Before a note is changed, and before its place may become another's. */
+  #withdrawNote(): void {
+    this.file.unlock(notedness(this.slot))
   }
 
   /** Whether another hold is in the way; takes nothing, so that asking disturbs nobody. */
   isBlocked(node: number, mode: TreeLockMode): boolean {
-    return this.#steps(node, mode).some((step) => isRangeBlocked(this.#fd, step.mode, step.range, this.#path))
+    return this.#ranges(node, mode).some((range) => this.file.isBlocked(range))
   }
 
   /**
@@ -35,32 +92,27 @@ export class NodeRanges {
    * @param from the mode that it is held in, or undefined
    */
   tryRaise(node: number, from: TreeLockMode | undefined, to: TreeLockMode): boolean {
-    if (this.#steps(node, to).every((step) => tryLockRange(this.#fd, step.mode, step.range, this.#path)))
-      return true
+    if (this.#ranges(node, to).every((range) => this.file.tryLock(range))) return true
     this.lower(node, from)
     return false
   }
 
   /** Makes a hold weaker, or ends it. It is never less than `to` on the way. */
   lower(node: number, to: TreeLockMode | undefined): void {
-    if (to === undefined) {
-      this.#unlock(width(node))
-      this.#unlock(presence(node))
-      return
-    }
-    // All of these only weaken what this descriptor has, so none of them can be refused.
-    for (const step of this.#steps(node, to)) tryLockRange(this.#fd, step.mode, step.range, this.#path)
     const { start, length } = width(node)
-    if (to === 'intent-shared') this.#unlock({ start, length })
+    // These only weaken what this descriptor has, so none of them can be refused.
+    if (to) for (const range of this.#ranges(node, to)) this.file.tryLock(range)
+    if (!to || to === 'intent-shared') this.file.unlock({ start, length })
+    if (!to) this.file.unlock(presence(node))
     if (to === 'intent-exclusive') {
-      if (this.#slot > 0) this.#unlock({ start, length: this.#slot })
-      this.#unlock({ start: start + this.#slot + 1, length: length - this.#slot - 1 })
+      if (this.slot > 0) this.file.unlock({ start, length: this.slot })
+      this.file.unlock({ start: start + this.slot + 1, length: length - this.slot - 1 })
     }
   }
 
   /** Whether somebody waits at a node who must not be overtaken by this mode. */
   isGateClosed(node: number, mode: TreeLockMode): boolean {
-    return isRangeBlocked(this.#fd, 'shared', gate(node, mode), this.#path)
+    return this.file.isBlocked({ ...gate(node, mode), isShared: true })
   }
 
   /**
@@ -68,30 +120,20 @@ export class NodeRanges {
    * One of these is always `exclusive`, so that byte says whose gate it is.
    */
   tryCloseGate(node: number, mode: TreeLockMode): boolean {
-    if (!tryLockRange(this.#fd, 'exclusive', gate(node, 'exclusive'), this.#path)) return false
-    for (const other of MODES) {
-      if (!areCompatible(other, mode)) tryLockRange(this.#fd, 'exclusive', gate(node, other), this.#path)
-    }
+    if (!this.file.tryLock(gate(node, 'exclusive'))) return false
+    for (const other of MODES) if (!areCompatible(other, mode)) this.file.tryLock(gate(node, other))
     return true
   }
 
   openGate(node: number): void {
-    for (const mode of MODES) this.#unlock(gate(node, mode))
+    for (const mode of MODES) this.file.unlock(gate(node, mode))
   }
 
-  #steps(node: number, mode: TreeLockMode): Step[] {
-    const isAlone = mode === 'exclusive'
-    const steps: Step[] = [{ range: presence(node), mode: isAlone ? 'exclusive' : 'shared' }]
-    if (mode === 'intent-exclusive') {
-      steps.push({ range: { start: width(node).start + this.#slot, length: 1 }, mode: 'exclusive' })
-    } else if (mode !== 'intent-shared') {
-      steps.push({ range: width(node), mode: mode === 'shared' ? 'shared' : 'exclusive' })
-    }
-    return steps
-  }
-
-  #unlock(range: Range): void {
-    unlockRange(this.#fd, range, this.#path)
+  #ranges(node: number, mode: TreeLockMode): Locked[] {
+    const whole = { ...presence(node), isShared: mode !== 'exclusive' }
+    if (mode === 'intent-shared') return [whole]
+    if (mode === 'intent-exclusive') return [whole, { start: width(node).start + this.slot, length: 1 }]
+    return [whole, { ...width(node), isShared: mode === 'shared' }]
   }
 }
 
@@ -108,16 +150,17 @@ interface NodeLock {
 
 /**
  * The nodes that one hold has. A nested hold enters the nodes of the innermost enclosing hold that has them, and takes
- * the others from the kernel. So a descendant goes in, siblings exclude each other, and nobody waits for oneself.
+ * the others from the kernel. So a descendant goes in, siblings exclude each other, and nobody waits for oneself. An
+ * enclosing one may be another copy's of this package, so what is used of it has no private name.
  */
 export class NodeLocks {
-  readonly #claim: Claim
+  readonly claim: Claim
   readonly #enclosing: readonly NodeLocks[]
   readonly #nodes = new Map<string, NodeLock>()
 
   /** @param enclosing the holds around this one in the same tree, innermost first */
   constructor(claim: Claim, enclosing: readonly NodeLocks[]) {
-    this.#claim = claim
+    this.claim = claim
     this.#enclosing = enclosing
   }
 
@@ -137,13 +180,19 @@ export class NodeLocks {
    */
   take(name: string, index: number, mode: TreeLockMode): 'taken' | 'busy' | 'stuck' {
     const keeper = this.keeperOf(name)
-    const outcome = keeper
-      ? keeper.admit(name, this, mode)
-      : this.#claim.ranges.tryRaise(index, undefined, mode)
-        ? 'taken'
-        : 'busy'
+    const isFree = keeper ? undefined : this.claim.tryRaise(index, undefined, mode)
+    const outcome = keeper ? keeper.admit(name, this, mode) : isFree ? 'taken' : 'busy'
     if (outcome === 'taken') this.#nodes.set(name, { index, mode, held: mode, keeper, inside: new Map() })
     return outcome
+  }
+
+  /** Gives everything back, children before parents. */
+  release(): void {
+    for (const [name, node] of [...this.#nodes].reverse()) {
+      this.#nodes.delete(name)
+      if (node.keeper) node.keeper.dismiss(name, this)
+      else this.claim.lower(node.index, undefined)
+    }
   }
 
   /** Lets a nested hold into a node, or changes what it has there. */
@@ -165,23 +214,14 @@ export class NodeLocks {
     if (needed === node.held) return
     node.held = needed
     if (node.keeper) node.keeper.dismiss(name, this, needed)
-    else this.#claim.ranges.lower(node.index, needed)
-  }
-
-  /** Gives everything back, children before parents. */
-  release(): void {
-    for (const [name, node] of [...this.#nodes].reverse()) {
-      this.#nodes.delete(name)
-      if (node.keeper) node.keeper.dismiss(name, this)
-      else this.#claim.ranges.lower(node.index, undefined)
-    }
+    else this.claim.lower(node.index, needed)
   }
 
   #tryRaise(name: string, node: NodeLock, mode: TreeLockMode): boolean {
     if (mode === node.held) return true
     const isRaised = node.keeper
       ? node.keeper.admit(name, this, mode) === 'taken'
-      : this.#claim.ranges.tryRaise(node.index, node.held, mode)
+      : this.claim.tryRaise(node.index, node.held, mode)
     if (isRaised) node.held = mode
     return isRaised
   }

@@ -5,9 +5,10 @@ import { NamedFile } from '../os/file-stat.ts'
 import { orClose } from '../os/flock.ts'
 import { PIECE_BYTES, readNow, writeAtSync } from '../os/io.ts'
 import { crypto } from '../os/modules.ts'
-import { openFile } from '../os/open-files.ts'
-import { monotonicMs, pidSpace, startOf } from '../os/processes.ts'
+import { openToLook } from '../os/open-files.ts'
+import { monotonicMs, ownId, type ProcessId } from '../os/processes.ts'
 import { isRangeBlocked, type Range, tryLockRange, unlockRange } from '../os/range-lock.ts'
+import { sleep } from '../os/steps.ts'
 
 /** A power of two that divides a page, so that no write of one record is ever torn by kill -9. */
 const RECORD_BYTES = 512
@@ -17,6 +18,11 @@ const FIELD_AT = RECORD_BYTES - 1 - FIELD_BYTES
 
 /** As many records as a lock file may have, see `MOST_RECORDS` of the tree: none of ours is longer. */
 const MOST_BYTES: number = RECORD_BYTES * 2 ** 20
+
+/** A range and how it is locked: exclusively, if nothing is said. */
+export interface Locked extends Range {
+  readonly isShared?: boolean
+}
 
 /** Length 0 reaches to the end of all offsets. */
 const EVERYTHING: Range = { start: 0, length: 0 }
@@ -30,13 +36,13 @@ export const RECORD_TEXT_BYTES: number = FIELD_AT - 1
  */
 export class RecordFile {
   readonly path: string
-  readonly fd: number
+  readonly #fd: number
   readonly #named: NamedFile
   readonly #mayBeLocked: boolean
 
   private constructor(named: NamedFile, fd: number, mayBeLocked: boolean) {
     this.path = named.path
-    this.fd = fd
+    this.#fd = fd
     this.#named = named
     this.#mayBeLocked = mayBeLocked
   }
@@ -59,7 +65,7 @@ export class RecordFile {
       new LockIoError(`cannot open the lock file ${path}: ${why}.`, { path, cause })
     let fd: number
     try {
-      fd = openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      fd = openToLook(path)
     } catch (cause) {
       if (errnoOf(cause) === 'ENOENT') return undefined
       if (errnoOf(cause) === 'ENXIO' || errnoOf(cause) === 'ENODEV') throw notAFile(path, false, cause)
@@ -73,6 +79,20 @@ export class RecordFile {
     throw notAFile(path, false)
   }
 
+  /** See `tryLockRange`. */
+  tryLock({ isShared, ...range }: Locked): boolean {
+    return tryLockRange(this.#fd, isShared ? 'shared' : 'exclusive', range, this.path)
+  }
+
+  /** See `isRangeBlocked`. */
+  isBlocked({ isShared, ...range }: Locked): boolean {
+    return isRangeBlocked(this.#fd, isShared ? 'shared' : 'exclusive', range, this.path)
+  }
+
+  unlock(range: Range): void {
+    unlockRange(this.#fd, range, this.path)
+  }
+
   /** Whether the path still names this file. */
   isCurrent(): boolean {
     return this.#named.isCurrent === true
@@ -80,12 +100,12 @@ export class RecordFile {
 
   /** Whether there is nothing in it, or only the holes of a file that was emptied and then written to further on. */
   get isBlank(): boolean {
-    return readNow(this.fd, 0, RECORD_BYTES).every((byte) => byte === 0)
+    return readNow(this.#fd, 0, RECORD_BYTES).every((byte) => byte === 0)
   }
 
   /** How many whole records there are. @throws LockUnsupportedError where there are more than there can be */
   get count(): number {
-    const { size } = fstatSync(this.fd)
+    const { size } = fstatSync(this.#fd)
     if (size > MOST_BYTES) {
       throw new LockUnsupportedError(
         `cannot lock ${this.path}: it has ${size} bytes, and a lock file of names at most ${MOST_BYTES}. It is damaged, or ` +
@@ -98,7 +118,7 @@ export class RecordFile {
 
   /** The text of a record. One that is not there, not whole, or not ours, is an empty text. */
   read(index: number): string {
-    const bytes = readNow(this.fd, index * RECORD_BYTES, RECORD_BYTES)
+    const bytes = readNow(this.#fd, index * RECORD_BYTES, RECORD_BYTES)
     return bytes.length === RECORD_BYTES ? textAt(bytes, 0) : ''
   }
 
@@ -119,7 +139,7 @@ export class RecordFile {
   #inPieces(from: number, to: number, each: (bytes: Buffer, at: number, index: number) => void): void {
     for (let index = from; index < to; ) {
       const most = Math.min(to - index, PIECE_BYTES / RECORD_BYTES)
-      const bytes = readNow(this.fd, index * RECORD_BYTES, most * RECORD_BYTES)
+      const bytes = readNow(this.#fd, index * RECORD_BYTES, most * RECORD_BYTES)
       for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) each(bytes, at, index++)
       // It has become shorter meanwhile.
       if (bytes.length < most * RECORD_BYTES) return
@@ -142,28 +162,28 @@ export class RecordFile {
   /** The number in a record's field, or NaN. */
   readField(index: number): number {
     return Number.parseFloat(
-      readNow(this.fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES).toString('latin1'),
+      readNow(this.#fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES).toString('latin1'),
     )
   }
 
   /** May fail: on a full disk the field stays as it was. */
   writeField(index: number, value: number): void {
     const text = value.toFixed(0).padStart(FIELD_BYTES)
-    writeAtSync(this.fd, Buffer.from(text, 'latin1'), index * RECORD_BYTES + FIELD_AT)
+    writeAtSync(this.#fd, Buffer.from(text, 'latin1'), index * RECORD_BYTES + FIELD_AT)
   }
 
   /** Ends all locks on it. */
   close(): void {
     try {
       // Else a child process that was just forked keeps them until it execs, see `closeLocked`.
-      if (this.#mayBeLocked) unlockRange(this.fd, EVERYTHING, this.path)
+      if (this.#mayBeLocked) this.unlock(EVERYTHING)
     } finally {
-      closeSync(this.fd)
+      closeSync(this.#fd)
     }
   }
 
   #write(bytes: Buffer, position: number): void {
-    const { bytes: written, error } = writeAtSync(this.fd, bytes, position)
+    const { bytes: written, error } = writeAtSync(this.#fd, bytes, position)
     if (written === bytes.length) return
     const code = errnoOf(error) ?? String(error)
     throw new LockIoError(
@@ -215,7 +235,9 @@ export function presence(node: number): Range {
 
 export function width(node: number): Range {
   return { start: node * STRIDE + WIDTH, length: WIDTH }
-} /** The first record: what the file is, and a name that it has for ever, however often it is emptied and refilled. */
+}
+
+/** The first record: what the file is, and a name that it has for ever, however often it is emptied and refilled. */
 const HEADER = 'pslock-tree 1 '
 const NAME = 'name '
 const NOTE = 'note '
@@ -225,8 +247,6 @@ const NOTE = 'note '
  * kernel walks through all locks of the file at each try.
  */
 const MOST_TRIES = 64
-
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 /**
  * What the records of a lock file are: each is a name, or the place of a note, and stays that for ever, so what was
@@ -282,7 +302,7 @@ export class NameTable {
    * process was appending all the while.
    */
   takeSlot(file: RecordFile, blockingMs: number): number | undefined {
-    const isTaken = (slot: number) => tryLockRange(file.fd, 'exclusive', ownership(slot), file.path)
+    const isTaken = (slot: number) => file.tryLock(ownership(slot))
     const slots = this.#slots
     const start = slots.length > MOST_TRIES ? Math.floor(Math.random() * slots.length) : 0
     for (let i = 0; i < Math.min(slots.length, MOST_TRIES); i++) {
@@ -348,14 +368,18 @@ export function readNote(file: RecordFile, slot: number): string {
   return file.read(slot).slice(NOTE.length)
 }
 
-export function writeNote(file: RecordFile, slot: number, note: string): void {
-  file.write(slot, `${NOTE}${note}`)
+export function writeNote(
+  file: RecordFile,
+  slot: number,
+  note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>,
+): void {
+  file.write(slot, NOTE + JSON.stringify({ ...ownId(), since: monotonicMs(), ...note }))
 }
 
 function begin(file: RecordFile): true {
   if (!file.isBlank) return true
   // Whoever holds something here knows the numbers of names that are gone: new numbers would be other locks.
-  if (isRangeBlocked(file.fd, 'exclusive', ALL_ELSE, file.path)) throw emptied(file)
+  if (file.isBlocked(ALL_ELSE)) throw emptied(file)
   file.write(0, `${HEADER}${crypto().randomUUID()}`)
   return true
 }
@@ -371,14 +395,14 @@ function emptied(file: RecordFile): LockLostError {
 /** Runs while nobody else appends; undefined when somebody else does so for too long. */
 function appending<T>(file: RecordFile, blockingMs: number, run: () => T): T | undefined {
   const end = performance.now() + blockingMs
-  while (!tryLockRange(file.fd, 'exclusive', APPENDING, file.path)) {
+  while (!file.tryLock(APPENDING)) {
     if (performance.now() > end) return undefined
-    Atomics.wait(sleeper, 0, 0, 0.1)
+    sleep(0.1)
   }
   try {
     return run()
   } finally {
-    unlockRange(file.fd, APPENDING, file.path)
+    file.unlock(APPENDING)
   }
 }
 
@@ -386,12 +410,7 @@ function appending<T>(file: RecordFile, blockingMs: number, run: () => T): T | u
  * What a hold, or a waiter, leaves in the lock file about itself. Never the command line, which may hold secrets: that
  * is read from the live process. It counts only while its owner's byte is locked, so there are no ghosts.
  */
-export interface Note {
-  readonly pid: number
-  /** Start time of the process, in clock ticks since boot. */
-  readonly start: string | undefined
-  /** Where its pid means something: elsewhere it says nothing. */
-  readonly space: string | undefined
+export interface Note extends ProcessId {
   /** Since when it holds or waits, in milliseconds on the monotonic clock, which nobody sets. */
   readonly since: number
   readonly state: 'holding' | 'waiting'
@@ -401,13 +420,6 @@ export interface Note {
   readonly reason?: string | undefined
 }
 
-const space = pidSpace()
-const start: string | undefined = startOf(process.pid)
-
-export function makeNote(note: Pick<Note, 'state' | 'mode' | 'node' | 'reason'>): string {
-  return JSON.stringify({ pid: process.pid, start, space, since: monotonicMs(), ...note })
-}
-
 export function parseNote(text: string): Note | undefined {
   try {
     const note = JSON.parse(text) as Note
@@ -415,12 +427,6 @@ export function parseNote(text: string): Note | undefined {
   } catch {
     return undefined
   }
-}
-
-/** The pid that a note's process has here, or undefined where it cannot be known. */
-export function pidOf(note: Note): number | undefined {
-  const isHere = note.space === space && (note.start === undefined || startOf(note.pid) === note.start)
-  return isHere ? note.pid : undefined
 }
 
 /** The lock file of a tree: where it is, and what is known of it. */

@@ -1,9 +1,8 @@
 import { LockTimeoutError, LockUpgradeError, type TreeLockHolder, type TreeLockMode } from '../errors.ts'
-import { STOPPED } from '../lock/registry.ts'
-import { commandOf, monotonicMs, stoppedness } from '../os/processes.ts'
-import { isRangeBlocked } from '../os/range-lock.ts'
+import { acquisitionOf, STOPPED } from '../lock/registry.ts'
+import { describeProcess, isAliveHere, monotonicMs } from '../os/processes.ts'
 import { areCompatible, intention, nameOf, pathOf, type TreeRequest } from './request.ts'
-import { type Note, nameAt, notedness, parseNote, pidOf, RecordFile, readNote, slotsOf } from './tree-file.ts'
+import { type Note, nameAt, notedness, parseNote, RecordFile, readNote, slotsOf } from './tree-file.ts'
 import { treeHolds } from './tree-hold.ts'
 
 /** A holder, and the place of its note. */
@@ -31,14 +30,14 @@ export function notedHolders(tree: string): Noted[] {
 
 /** A note counts while the kernel says that its owner has it; asked before and after, for it may change hands. */
 function liveNote(file: RecordFile, slot: number): Note | undefined {
-  const isNoted = () => isRangeBlocked(file.fd, 'exclusive', notedness(slot), file.path)
+  const isNoted = () => file.isBlocked(notedness(slot))
   if (!isNoted()) return undefined
   const note = parseNote(readNote(file, slot))
   return isNoted() ? note : undefined
 }
 
 function asHolder(tree: string, slot: number, name: string, note: Note): Noted {
-  const pid = pidOf(note)
+  const pid = isAliveHere(note) ? note.pid : undefined
   const own =
     pid === process.pid ? [...treeHolds].find((hold) => hold.tree === tree && hold.slot === slot) : undefined
   return {
@@ -47,11 +46,9 @@ function asHolder(tree: string, slot: number, name: string, note: Note): Noted {
     mode: note.mode,
     reason: note.reason,
     state: note.state,
-    pid,
-    command: pid === undefined ? undefined : commandOf(pid),
+    ...describeProcess(pid),
     sinceMs: Math.max(0, Math.round(monotonicMs() - note.since)),
-    ...stoppedness(pid),
-    ...(own?.acquiredAt ? { acquiredAt: own.acquiredAt.stack?.split('\n').slice(2).join('\n') } : {}),
+    ...acquisitionOf(own),
   }
 }
 
@@ -79,11 +76,11 @@ const COMMAND_LENGTH = 80
  */
 export function timeoutError(
   request: TreeRequest,
-  ownSlots: readonly (number | undefined)[],
+  slot: number | undefined,
   waitedMs: number,
 ): LockTimeoutError {
   const { tree, mode } = request
-  const holders = culprits(request, ownSlots)
+  const holders = culprits(request, slot)
   const waited = waitedMs < 1 ? '' : ` (no ${mode} lock of it in ${tree.path} within ${seconds(waitedMs)})`
   return new LockTimeoutError(
     `${nameOf(request)} is locked${describeAll(holders)}${waited}${describeDeadlock(holders)}`,
@@ -92,23 +89,24 @@ export function timeoutError(
 }
 
 /** For a hold inside of one that would have to be made stronger first, when somebody else is in the way of that. */
-export function upgradeError(
-  request: TreeRequest,
-  ownSlots: readonly (number | undefined)[],
-): LockUpgradeError {
+export function upgradeError(request: TreeRequest, slot: number): LockUpgradeError {
   const { tree, mode } = request
   return new LockUpgradeError(
     `${nameOf(request)} cannot be locked (${mode}) inside one's own weaker hold now: the outer hold is locked against ` +
-      `being made stronger${describeAll(culprits(request, ownSlots))}. That is never waited for, since two such tasks ` +
+      `being made stronger${describeAll(culprits(request, slot))}. That is never waited for, since two such tasks ` +
       "would wait for each other for ever: take 'shared-intent-exclusive' or 'exclusive' in the outer hold.",
     { path: tree.path },
   )
 }
 
-/** Those who hold what is in the way; where nobody does, those who wait in front. */
-function culprits({ tree, nodes, mode }: TreeRequest, ownSlots: readonly (number | undefined)[]): Noted[] {
+/**
+ * Those who hold what is in the way; where nobody does, those who wait in front.
+ * @param slot the note of the request itself
+ */
+function culprits({ tree, nodes, mode, enclosing }: TreeRequest, slot: number | undefined): Noted[] {
+  const own = [slot, ...enclosing.map(({ claim }) => claim.slot)]
   const all = notedHolders(tree.path).filter(
-    (holder) => !ownSlots.includes(holder.slot) && isInTheWay(holder, nodes, mode),
+    (holder) => !own.includes(holder.slot) && isInTheWay(holder, nodes, mode),
   )
   const holding = all.filter(({ state }) => state === 'holding')
   return holding.length > 0 ? holding : all

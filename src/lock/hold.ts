@@ -9,6 +9,7 @@ import {
   LockUpgradeError,
   type PsLockError,
 } from '../errors.ts'
+import { runBlocking, runSteps, type Steps } from '../os/steps.ts'
 import { channels, type EventKind, type LockEvent } from './events.ts'
 import { LocalQueue, mustTurn, turn, type WaitOptions } from './local-queue.ts'
 import type { LockEntry } from './registry.ts'
@@ -96,14 +97,49 @@ function publish(kind: EventKind, event: LockEvent): void {
   outsideHolds(() => channels[kind].publish(event))
 }
 
-/** A wait that has failed: it timed out, or it was aborted. */
-function publishFailure(
-  error: unknown,
-  event: LockEvent & { readonly signal: AbortSignal | undefined },
-): void {
-  const { signal, ...rest } = event
-  const kind = error instanceof LockTimeoutError ? 'timeout' : signal?.aborted ? 'abort' : undefined
-  if (kind && channels[kind].hasSubscribers) publish(kind, rest)
+/** What goes on in a lock object: `close()` refuses more of it and waits for its end. */
+export class Uses {
+  /** Whoever counts one up calls `end` later. */
+  count = 0
+  closing: Promise<void> | undefined
+  #idle: (() => void) | undefined
+
+  end(): void {
+    this.count--
+    if (this.count === 0) this.#idle?.()
+  }
+
+  async during<T>(run: () => T | Promise<T>): Promise<T> {
+    this.count++
+    try {
+      return await run()
+    } finally {
+      this.end()
+    }
+  }
+
+  /**
+   * @param isInside whether the caller runs inside a hold of this object
+   * @throws LockDeadlockError where it does, and would wait for itself
+   */
+  requireNotInside(path: string, isInside: () => boolean): void {
+    if (this.closing || this.count === 0 || !isInside()) return
+    throw new LockDeadlockError(
+      `close() was called inside a hold of ${path}, and would wait for that hold to end. Call it outside.`,
+      { path },
+    )
+  }
+
+  /** Calls `last` and resolves when nothing goes on any more. */
+  close(last: () => void = () => {}): Promise<void> {
+    this.closing ??= this.#close(last)
+    return this.closing
+  }
+
+  async #close(last: () => void): Promise<void> {
+    if (this.count > 0) await new Promise<void>((resolve) => (this.#idle = resolve))
+    last()
+  }
 }
 
 /**
@@ -111,6 +147,8 @@ function publishFailure(
  * accepted inside.
  */
 export abstract class AnyHold {
+  /** What went wrong with the lock under it. */
+  failure: PsLockError | undefined
   #accepted = 0
   #settled = false
   readonly #onEnded: (() => void)[] = []
@@ -129,10 +167,48 @@ export abstract class AnyHold {
     }
   }
 
-  /** Runs with this hold in the asynchronous context. */
+  /** @throws what went wrong with the lock, together with what the callback has thrown, if it has */
+  requireKept(thrown?: unknown): void {
+    const { failure } = this
+    if (!failure) return
+    if (thrown === undefined || thrown === failure) throw failure
+    const { message, path } = failure
+    const cause = new AggregateError([failure.cause, thrown], 'the lock failed, and the callback threw')
+    throw failure instanceof LockLostError
+      ? new LockLostError(message, { path, cause })
+      : new LockIoError(message, { path, cause })
+  }
+
+  /**
+   * Runs with this hold in the asynchronous context.
+   * @throws LockLostError, without running, where the lock is already lost
+   */
   run<T>(run: () => T): T {
+    if (this.failure) this.requireKept()
     const frame: Frame = { hold: this, outer: shared.context.get() }
     return shared.context.run(frame, this, run)
+  }
+
+  /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
+  runToEnd<T>(run: () => T): T | Promise<Awaited<T>> {
+    const value = this.run(run)
+    if (value === undefined || value instanceof Promise || !isThenable(value)) return value
+    return this.run(async (): Promise<Awaited<T>> => await value)
+  }
+
+  /** Runs to the end and calls `finish`. @throws as `requireKept`, else what `run` throws */
+  async during<T>(run: () => T, finish: () => unknown): Promise<Awaited<T>> {
+    let thrown: unknown
+    try {
+      return await this.runToEnd(run)
+    } catch (error) {
+      thrown = error
+      throw error
+    } finally {
+      this.verify()
+      await finish()
+      this.requireKept(thrown)
+    }
   }
 
   /** Ends the hold, as soon as all accepted work has ended too. */
@@ -155,6 +231,9 @@ export abstract class AnyHold {
     for (const ended of this.#onEnded) ended()
   }
 
+  /** Looks whether the lock is still held; where it is not, `failure` says so. */
+  abstract verify(): void
+
   protected abstract giveBack(): void
 }
 
@@ -174,8 +253,6 @@ export class Hold extends AnyHold {
   /** A store's own: it locks its data file besides, and is told there where the lock file does not protect it. */
   isOfStore = false
   #queue: LocalQueue | undefined
-  /** What went wrong with the lock under it. */
-  failure: PsLockError | undefined
   #abort: AbortController | undefined
 
   /** @param waitedMs how long it took to get it */
@@ -218,32 +295,8 @@ export class Hold extends AnyHold {
     if (this.#abort) outsideHolds(() => this.#abort?.abort(error))
   }
 
-  /** @throws what went wrong with the lock, together with what the callback has thrown, if it has */
-  requireKept(thrown?: unknown): void {
-    const { failure } = this
-    if (!failure) return
-    if (thrown === undefined || thrown === failure) throw failure
-    const { message, path } = failure
-    const cause = new AggregateError([failure.cause, thrown], 'the lock failed, and the callback threw')
-    throw failure instanceof LockLostError
-      ? new LockLostError(message, { path, cause })
-      : new LockIoError(message, { path, cause })
-  }
-
-  /**
-   * Runs with this hold in the asynchronous context.
-   * @throws LockLostError, without running, where the lock is already lost
-   */
-  override run<T>(run: () => T): T {
-    if (this.failure) this.requireKept()
-    return super.run(run)
-  }
-
-  /** As `run`; a thenable that begins to work only when it is awaited (a query, a cursor) does so inside too. */
-  runToEnd<T>(run: () => T): T | Promise<Awaited<T>> {
-    const value = this.run(run)
-    if (value === undefined || value instanceof Promise || !isThenable(value)) return value
-    return this.run(async (): Promise<Awaited<T>> => await value)
+  verify(): void {
+    verify(this.entry)
   }
 
   protected giveBack(): void {
@@ -311,45 +364,16 @@ export function queueWithin(outer: Hold | undefined, entry: LockEntry, mode: Loc
  * @returns how long, in milliseconds
  * @throws what the wait throws
  */
-export async function queueUp(
-  entry: LockEntry,
-  queue: LocalQueue,
-  mode: LockMode,
-  wait: WaitOptions,
-): Promise<number> {
-  const since = performance.now()
-  const { path } = entry
-  const nested = queue !== entry.queue
-  if (channels.wait.hasSubscribers) publish('wait', { path, mode, nested })
-  try {
-    await queue.enter(mode, wait)
-  } catch (error) {
-    publishFailure(error, {
-      path,
-      mode,
-      nested,
-      waitedMs: performance.now() - since,
-      signal: wait.signal,
-    })
-    throw error
-  }
-  return performance.now() - since
+export function queueUp(entry: LockEntry, queue: LocalQueue, mode: LockMode, wait: WaitOptions) {
+  return runSteps(waiting(entry, queue, mode, wait, () => queue.enter(mode, wait)))
 }
-
-/** What Atomics.wait sleeps on in the blocking calls. */
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 /**
  * Waits in the local queue and blocks the thread.
  * @returns how long, in milliseconds
  * @throws what the wait throws, and LockDeadlockError
  */
-export function queueUpBlocking(
-  entry: LockEntry,
-  queue: LocalQueue,
-  mode: LockMode,
-  wait: WaitOptions,
-): number {
+export function queueUpBlocking(entry: LockEntry, queue: LocalQueue, mode: LockMode, wait: WaitOptions) {
   if (!queue.admits(mode)) {
     throw new LockDeadlockError(
       `a blocking ${mode} lock of ${entry.path} would wait for a hold of this very process, which cannot end while the ` +
@@ -357,31 +381,29 @@ export function queueUpBlocking(
       { path: entry.path },
     )
   }
-  const { path } = entry
-  const nested = queue !== entry.queue
+  return runBlocking(waiting(entry, queue, mode, wait, () => queue.enterBlocking(mode, wait)))
+}
+
+/** One wait: `enter` waits, and the listeners are told of it. */
+function* waiting(
+  { path, queue: whole }: LockEntry,
+  queue: LocalQueue,
+  mode: LockMode,
+  { signal }: WaitOptions,
+  enter: () => unknown,
+): Steps<number> {
   const since = performance.now()
-  if (channels.wait.hasSubscribers) publish('wait', { path, mode, nested })
+  const event: LockEvent = { path, mode, nested: queue !== whole }
+  if (channels.wait.hasSubscribers) publish('wait', event)
   try {
-    for (;;) {
-      const waitedMs = performance.now() - since
-      const step = wait.timeoutMs === 0 ? queue.force(mode) : queue.stepBlocking(mode, wait.sliceMs)
-      if (step === true) return waitedMs
-      // What blocks the thread hears of an abort by another thread at most.
-      if (wait.signal?.aborted) throw wait.signal.reason
-      if (waitedMs >= wait.timeoutMs) throw wait.onTimeout(waitedMs)
-      Atomics.wait(sleeper, 0, 0, Math.min(Number(step), wait.timeoutMs - waitedMs))
-    }
+    yield enter()
   } catch (error) {
-    queue.giveUp()
-    publishFailure(error, {
-      path,
-      mode,
-      nested,
-      waitedMs: performance.now() - since,
-      signal: wait.signal,
-    })
+    const kind = error instanceof LockTimeoutError ? 'timeout' : signal?.aborted ? 'abort' : undefined
+    if (kind && channels[kind].hasSubscribers)
+      publish(kind, { ...event, waitedMs: performance.now() - since })
     throw error
   }
+  return performance.now() - since
 }
 
 /**
@@ -394,17 +416,20 @@ export async function enter<T>(
   mode: LockMode,
   wait: WaitOptions,
   run: (hold: Hold) => T,
+  uses?: Uses,
 ): Promise<Awaited<T>> {
   const queue = queueWithin(outer, entry, mode)
   // What waits inside a hold counts as part of it from now on: the hold must not end under it.
   const done = outer?.accept()
+  if (uses) uses.count++
   try {
     if (mustTurn()) await turn(wait.signal)
     const waitedMs = queue.tryEnter(mode, wait.sliceMs) ? 0 : await queueUp(entry, queue, mode, wait)
     const hold = new Hold(entry, mode, waitedMs, outer)
     let thrown: unknown
     try {
-      return await run(hold)
+      // The user's own code runs in the context of the hold.
+      return await (uses ? hold.runToEnd(run as () => T) : run(hold))
     } catch (error) {
       thrown = error
       throw error
@@ -415,16 +440,6 @@ export async function enter<T>(
     }
   } finally {
     done?.()
+    uses?.end()
   }
-}
-
-/** As `enter`, for code of the user's: it runs in the context of the hold. */
-export function enterToRun<T>(
-  entry: LockEntry,
-  outer: Hold | undefined,
-  mode: LockMode,
-  wait: WaitOptions,
-  run: () => T,
-): Promise<Awaited<T>> {
-  return enter(entry, outer, mode, wait, (hold) => hold.runToEnd(run)) as Promise<Awaited<T>>
 }

@@ -1,5 +1,6 @@
 import type { LockMode } from '../errors.ts'
 import { freed, whenFreed, willPass } from '../os/open-files.ts'
+import { sleep } from '../os/steps.ts'
 import type { Arbiter } from './arbiter.ts'
 
 /** How long somebody is ready to wait, and what to throw when that ends. */
@@ -81,8 +82,26 @@ export class LocalQueue {
     }
   }
 
-  /** One step of a blocking waiter: true when inside, else the milliseconds to sleep. */
-  stepBlocking(mode: LockMode, sliceMs: number): true | number {
+  /** Waits, blocking the thread. @throws as `enter` */
+  enterBlocking(mode: LockMode, { timeoutMs, sliceMs, signal, onTimeout }: WaitOptions): void {
+    const since = performance.now()
+    try {
+      for (;;) {
+        const waitedMs = performance.now() - since
+        const step = timeoutMs === 0 ? this.force(mode) : this.#stepBlocking(mode, sliceMs)
+        if (step === true) return
+        // What blocks the thread hears of an abort by another thread at most.
+        if (signal?.aborted) throw signal.reason
+        if (waitedMs >= timeoutMs) throw onTimeout(waitedMs)
+        sleep(Math.min(Number(step), timeoutMs - waitedMs))
+      }
+    } catch (error) {
+      if (this.waiting.length === 0) this.#arbiter?.leaveWaitQueue()
+      throw error
+    }
+  }
+
+  #stepBlocking(mode: LockMode, sliceMs: number): true | number {
     if (!this.#arbiter || this.inside > 0) return this.#take(mode) || 1
     const step = this.#arbiter.step(mode, sliceMs, false)
     if (step === true) this.#count(mode)
@@ -141,11 +160,6 @@ export class LocalQueue {
   /** The lock may have become free: whoever waits asks at once. */
   retry(): void {
     if (this.waiting.length > 0) this.#advance()
-  }
-
-  /** A blocking waiter has given up. */
-  giveUp(): void {
-    if (this.waiting.length === 0) this.#arbiter?.leaveWaitQueue()
   }
 
   leave(): void {

@@ -12,7 +12,6 @@ import {
 import {
   ClosedError,
   errnoOf,
-  LockDeadlockError,
   type LockHolder,
   type LockMode,
   LockUnsupportedError,
@@ -21,7 +20,7 @@ import {
 import { type Name, NameStat } from '../os/file-stat.ts'
 import { channels } from './events.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
-import { enclosing, enterToRun, Hold, queueUp, queueUpBlocking, queueWithin } from './hold.ts'
+import { enclosing, enter, Hold, queueUp, queueUpBlocking, queueWithin, Uses } from './hold.ts'
 import type { LocalQueue, WaitOptions } from './local-queue.ts'
 import { mustTurn, turn } from './local-queue.ts'
 import { canonicalPath, openFailure, requireOneName } from './lock-file.ts'
@@ -88,9 +87,7 @@ export class PsLock {
   #entry: LockEntry | undefined
   /** Whether the name led to the lock file through symbolic links. */
   #isAlias = false
-  #closing: Promise<void> | undefined
-  #inUse = 0
-  #idle: (() => void) | undefined
+  readonly #uses = new Uses()
 
   static {
     lockInternals = {
@@ -106,7 +103,7 @@ export class PsLock {
       duringSync: (lock, mode, run, options) => lock.#runSync(mode, run, options, true),
       guarded: (lock) => lock.#guards,
       requireNotInside: (lock) => lock.#requireNotInside(),
-      isClosing: (lock) => lock.#closing !== undefined,
+      isClosing: (lock) => lock.#uses.closing !== undefined,
       tryEnter(lock, mode) {
         const entry = lock.#open()
         const isHeard = channels.acquire.hasSubscribers || channels.release.hasSubscribers
@@ -167,10 +164,10 @@ export class PsLock {
     const acquiredAt = new Error('acquired here')
     const entry = this.#openNamed()
     const wait = this.#wait(entry, mode, options)
-    if (mustTurn()) await this.#using(() => turn(options.signal))
+    if (mustTurn()) await this.#uses.during(() => turn(options.signal))
     const waitedMs = entry.queue.tryEnter(mode, this.#sliceMs)
       ? 0
-      : await this.#using(() => queueUp(entry, entry.queue, mode, wait))
+      : await this.#uses.during(() => queueUp(entry, entry.queue, mode, wait))
     return this.#handOut(new Hold(entry, mode, waitedMs, undefined, acquiredAt))
   }
 
@@ -224,8 +221,7 @@ export class PsLock {
     const remove = removes(options)
     this.#requireNotInside()
     const { path } = this
-    this.#closing ??= this.#close()
-    await this.#closing
+    await this.#uses.close(() => this.#leave())
     // A lock folder is gone as soon as nobody holds it.
     if (remove && this.#backend.kind === 'flock') removeLockFile(path)
   }
@@ -241,12 +237,7 @@ export class PsLock {
     const entry = this.#openNamed()
     const wait = this.#wait(entry, mode, options)
     const outer = options === undefined || joins(options) ? enclosing(entry) : undefined
-    this.#inUse++
-    try {
-      return await enterToRun(entry, outer, mode, wait, run)
-    } finally {
-      this.#unused()
-    }
+    return await enter(entry, outer, mode, wait, run, this.#uses)
   }
 
   #runSync<T>(mode: LockMode, run: () => T, options: AcquireOptions = {}, isOfStore = false): T {
@@ -257,7 +248,7 @@ export class PsLock {
     const waitedMs = this.#enterSync(entry, queueWithin(outer, entry, mode), mode, options)
     const hold = new Hold(entry, mode, waitedMs, outer)
     hold.isOfStore = isOfStore
-    this.#inUse++
+    this.#uses.count++
     let result: T
     let thrown: unknown
     try {
@@ -267,7 +258,7 @@ export class PsLock {
       throw error
     } finally {
       void hold.end()
-      this.#unused()
+      this.#uses.end()
       hold.requireKept(thrown)
     }
     if (isThenable(result)) {
@@ -296,48 +287,21 @@ export class PsLock {
     return { timeoutMs, sliceMs: this.#sliceMs, signal, onTimeout }
   }
 
-  async #close(): Promise<void> {
-    if (this.#inUse > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve
-      })
-    }
-    this.#leave()
-  }
-
   #handOut(hold: Hold): HeldLock {
-    this.#inUse++
-    hold.whenEnded(() => this.#unused())
+    this.#uses.count++
+    hold.whenEnded(() => this.#uses.end())
     const held = handedOut(hold)
     if (hold.failure) held.release()
     return held
   }
 
-  async #using<T>(run: () => Promise<T>): Promise<T> {
-    this.#inUse++
-    try {
-      return await run()
-    } finally {
-      this.#unused()
-    }
-  }
-
-  #unused(): void {
-    this.#inUse--
-    if (this.#inUse === 0) this.#idle?.()
-  }
-
   #requireNotInside(): void {
     const entry = this.#entry
-    if (this.#closing || !entry || this.#inUse === 0 || !enclosing(entry)) return
-    throw new LockDeadlockError(
-      `close() was called inside a hold of ${entry.path}, and would wait for that hold to end. Call it outside.`,
-      { path: entry.path },
-    )
+    if (entry) this.#uses.requireNotInside(entry.path, () => enclosing(entry) !== undefined)
   }
 
   #open(): LockEntry {
-    if (this.#closing)
+    if (this.#uses.closing)
       throw new ClosedError(`this lock of ${this.#guards} was closed`, { path: this.#guards })
     if (!this.#entry) {
       const { lock, guards } = this.#resolve()
@@ -354,7 +318,7 @@ export class PsLock {
    */
   #openNamed(): LockEntry {
     const entry = this.#entry
-    if (this.#closing || (entry && (entry.queue.inside > 0 || entry.queue.waiting.length > 0)))
+    if (this.#uses.closing || (entry && (entry.queue.inside > 0 || entry.queue.waiting.length > 0)))
       return this.#open()
     try {
       const named = this.#name.stat()

@@ -6,6 +6,7 @@ import {
   LockLostError,
   LockUnsupportedError,
   PsLockError,
+  systemError,
 } from '../errors.ts'
 import { requireLate } from '../os/modules.ts'
 import { creationAdvice, type KernelLock } from './kernel-lock.ts'
@@ -247,9 +248,7 @@ export class OwnedFolder {
     const mark = markOf(found)
     if (this.isOurs && mark !== this.#mark) {
       // "Our folder is gone", which ends the heartbeat. By its own check, of milliseconds, it could miss this.
-      throw Object.assign(new Error(`ENOENT: another lock folder has taken the place of ours, ${path}`), {
-        code: 'ENOENT',
-      })
+      throw systemError('ENOENT', `another lock folder has taken the place of ours, ${path}`)
     }
     this.#mark = mark
     return found
@@ -315,7 +314,7 @@ export function isNotOurs(error: unknown): boolean {
 }
 
 function notOurs(message: string): Error {
-  return Object.assign(new Error(`${NOT_OURS}: ${message}`), { code: NOT_OURS })
+  return systemError(NOT_OURS, message)
 }
 
 function markOf({ dev, ino, mtimeNs }: BigIntStats): string {

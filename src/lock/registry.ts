@@ -116,22 +116,16 @@ export class LockEntry {
     const now = performance.now()
     const command = ownCommand()
     const describe = (
-      mode: LockMode,
-      since: number,
+      one: { mode: LockMode; since: number; acquiredAt?: Error | undefined },
       state: LockHolder['state'],
-      acquiredAt?: Error,
-    ): LockHolder => ({
-      pid: process.pid,
-      command,
-      mode,
-      sinceMs: Math.round(now - since),
-      state,
-      ...(acquiredAt === undefined ? {} : { acquiredAt: acquiredAt.stack?.split('\n').slice(2).join('\n') }),
-    })
+    ): LockHolder => {
+      const sinceMs = Math.round(now - one.since)
+      return { pid: process.pid, command, mode: one.mode, sinceMs, state, ...acquisitionOf(one) }
+    }
     const outermost = [...this.holds].filter((hold) => hold.outer === undefined)
     return [
-      ...outermost.map((hold) => describe(hold.mode, hold.since, 'holding', hold.acquiredAt)),
-      ...this.queue.waiting.map((waiter) => describe(waiter.mode, waiter.since, 'waiting')),
+      ...outermost.map((hold) => describe(hold, 'holding')),
+      ...this.queue.waiting.map((waiter) => describe(waiter, 'waiting')),
     ]
   }
 
@@ -159,6 +153,14 @@ export class LockEntry {
     const { fd } = this.file
     if (fd !== undefined) eraseNote(fd)
   }
+}
+
+/** For `holders()`: where a hold of this very process was acquired. */
+export function acquisitionOf(hold: { acquiredAt?: Error | undefined } | undefined): {
+  acquiredAt?: string | undefined
+} {
+  const stack = hold?.acquiredAt?.stack
+  return stack === undefined ? {} : { acquiredAt: stack.split('\n').slice(2).join('\n') }
 }
 
 /** What a lock is made of, checked. */

@@ -1,5 +1,5 @@
 import type { LockHolder, LockMode } from '../errors.ts'
-import { commandOf, isAlive, monotonicMs, stoppedness } from '../os/processes.ts'
+import { describeProcess, isAlive, monotonicMs } from '../os/processes.ts'
 import { type Waker, wake } from '../os/wakeup.ts'
 import { LockFile } from './lock-file.ts'
 import {
@@ -158,10 +158,9 @@ export class WaitQueue {
       const start = slot.start === 0 ? undefined : String(slot.start)
       const lives = slot.isOfThisPidSpace ? isAlive(slot.pid, start) : now - slot.seenMs < EARNEST_MS
       if (!lives) continue
-      const pid = slot.isOfThisPidSpace ? slot.pid : undefined
-      const command = pid === undefined ? undefined : commandOf(pid)
+      const who = describeProcess(slot.isOfThisPidSpace ? slot.pid : undefined)
       const sinceMs = Math.max(0, Math.round(now - slot.sinceMs))
-      waiting.push({ pid, command, mode: slot.mode, sinceMs, state: 'waiting', ...stoppedness(pid) })
+      waiting.push({ ...who, mode: slot.mode, sinceMs, state: 'waiting' })
     }
     return waiting
   }

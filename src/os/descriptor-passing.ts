@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { errnoOf } from '../errors.ts'
+import { errnoOf, systemError } from '../errors.ts'
 import { isMainThread, libc } from './modules.ts'
 
 /**
@@ -166,14 +166,10 @@ function failed(call: string): 'gone' | 'unanswered' {
   const errno = libc().errnoName()
   if (errno === 'ECONNREFUSED' || errno === 'ECONNRESET') return 'gone'
   if (['EAGAIN', 'EWOULDBLOCK', 'EINTR', 'EINPROGRESS'].includes(errno)) return 'unanswered'
-  throw systemError(errno, call)
+  throw systemError(errno, call, call)
 }
 
 function checked(result: number, call: string): number {
   if (result >= 0) return result
-  throw systemError(libc().errnoName(), call)
-}
-
-function systemError(errno: string, call: string): Error {
-  return Object.assign(new Error(`${errno}: ${call}`), { code: errno, syscall: call })
+  throw systemError(libc().errnoName(), call, call)
 }

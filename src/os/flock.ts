@@ -1,6 +1,12 @@
 import { closeSync, openSync } from 'node:fs'
 import { constants } from 'node:os'
-import { errnoOf as codeOf, LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import {
+  errnoOf as codeOf,
+  LockIoError,
+  type LockMode,
+  LockUnsupportedError,
+  systemError,
+} from '../errors.ts'
 import { NamedFile } from './file-stat.ts'
 import { isMainThread, libc, requireLate } from './modules.ts'
 import { describeMount, mountOf } from './mounts.ts'
@@ -188,7 +194,7 @@ function call(fd: number, operation: number, path: string): boolean {
     if (errno === undefined) return true
     if (errno === 'EINTR') continue
     if (BUSY.has(errno)) return false
-    const cause = Object.assign(new Error(`${errno}: flock ${path}`), { code: errno, syscall: 'flock' })
+    const cause = systemError(errno, `flock ${path}`, 'flock')
     if (UNSUPPORTED.has(errno)) throw unsupported(path, errno, cause)
     if (errno === 'EBADF' && operation & LOCK_EX) {
       throw new LockIoError(

@@ -1,9 +1,7 @@
 import {
   type BigIntStats,
   closeSync,
-  constants,
   fstatSync,
-  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -13,39 +11,34 @@ import {
 } from 'node:fs'
 import type { LockHolder, LockMode } from '../errors.ts'
 import { closeLocked, tryFlock } from './flock.ts'
-import { commandOf, isAlive, monotonicMs, pidSpace, startOf, stoppedness } from './processes.ts'
+import { openToLook } from './open-files.ts'
+import {
+  describeProcess,
+  isAlive,
+  isAliveHere,
+  monotonicMs,
+  ownId,
+  type ProcessId,
+  pidSpace,
+} from './processes.ts'
 
 /**
  * Who has a lock file locked. On Linux the kernel's own table is the truth (/proc/locks): no ghosts after kill -9,
  * no pid reuse. Elsewhere only the note that long holders leave in the lock file is known, and a note whose process
  * is gone is dropped. A note says pid, start and since when; never the command line, which may hold secrets.
  */
-interface Note {
-  readonly pid: number
-  /** Its start: pid reuse is not fooled. */
-  readonly start: string | undefined
-  /** Where this pid means something. */
-  readonly space: string | undefined
+interface Note extends ProcessId {
   /** On the monotonic clock, which nobody sets. */
   readonly since: number
   readonly mode: LockMode
 }
-
-/** A FIFO in the place of a lock file must not be waited for, and a link leads somewhere else. */
-const LOOKING = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** A note fits one sector and is padded with spaces, so a shorter one never leaves a longer one's tail. */
 const NOTE_BYTES = 160
 
 /** Leaves a note in the lock file: who holds it and since when. A hint for `holders()`, nothing relies on it. */
 export function leaveNote(fd: number, mode: LockMode, since: number): void {
-  const note: Note = {
-    pid: process.pid,
-    start: startOf(process.pid),
-    space: pidSpace(),
-    since: Math.round(since),
-    mode,
-  }
+  const note: Note = { ...ownId(), since: Math.round(since), mode }
   write(fd, JSON.stringify(note))
 }
 
@@ -96,7 +89,7 @@ function head(fd: number): string {
 
 function readNote(path: string): Note | undefined {
   try {
-    const fd = openSync(path, LOOKING)
+    const fd = openToLook(path)
     try {
       return fstatSync(fd).isFile() ? parseNote(head(fd)) : undefined
     } finally {
@@ -111,13 +104,8 @@ function parseNote(text: string): Note | undefined {
   try {
     const note = JSON.parse(text) as Partial<Note> | null
     if (typeof note?.pid !== 'number' || typeof note.since !== 'number') return undefined
-    return {
-      pid: note.pid,
-      start: note.start,
-      space: note.space,
-      since: note.since,
-      mode: note.mode === 'shared' ? 'shared' : 'exclusive',
-    }
+    const { pid, start, space, since } = note
+    return { pid, start, space, since, mode: note.mode === 'shared' ? 'shared' : 'exclusive' }
   } catch {
     return undefined
   }
@@ -129,7 +117,7 @@ function parseNote(text: string): Note | undefined {
  */
 export function kernelHolders(path: string): LockHolder[] {
   const note = readNote(path)
-  const isOurs = note !== undefined && note.space === pidSpace() && isAlive(note.pid, note.start)
+  const isOurs = note !== undefined && isAliveHere(note)
   const found = process.platform === 'linux' ? linuxHolders(path) : undefined
   if (!found) {
     const mode = note?.mode ?? 'exclusive'
@@ -165,7 +153,7 @@ function mayHideHolders(note: Note | undefined): boolean {
 function modeOfLock(path: string): LockMode | undefined {
   let fd: number | undefined
   try {
-    fd = openSync(path, LOOKING)
+    fd = openToLook(path)
     if (!tryFlock(fd, 'shared', path)) return 'exclusive'
     return tryFlock(fd, 'exclusive', path) ? undefined : 'shared'
   } catch {
@@ -179,14 +167,7 @@ type Found = Pick<LockHolder, 'pid' | 'mode' | 'state'>
 
 function describe({ pid, mode, state }: Found, note: Note | undefined): LockHolder {
   const isNoted = note !== undefined && note.pid === pid && state === 'holding'
-  return {
-    pid,
-    command: pid === undefined ? undefined : commandOf(pid),
-    mode,
-    sinceMs: isNoted ? ageOf(note) : undefined,
-    state,
-    ...stoppedness(pid),
-  }
+  return { ...describeProcess(pid), mode, sinceMs: isNoted ? ageOf(note) : undefined, state }
 }
 
 function linuxHolders(path: string): Found[] | undefined {

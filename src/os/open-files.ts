@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import { openSync, readFileSync } from 'node:fs'
+import { constants, openSync, readFileSync } from 'node:fs'
 import { errnoOf } from '../errors.ts'
 import { isMainThread } from './modules.ts'
 
@@ -94,6 +94,11 @@ export function openFile(path: string, flags: string | number, mode?: number): n
     if (!isShortage(error) || closeIdleFiles() === 0) throw error
     return openSync(path, flags, mode)
   }
+}
+
+/** As `openFile`, for reading. A link is not followed, and a FIFO is not waited for. */
+export function openToLook(path: string): number {
+  return openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
 }
 
 /** Closes all that are idle. @returns how many */

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, readFileSync, readlinkSync, readSync } from 'node:fs'
-import { errnoOf, harmless } from '../errors.ts'
+import { errnoOf, harmless, type LockHolder } from '../errors.ts'
 
 /** What the system tells about a process. Only Linux has /proc; elsewhere most of it is undefined. */
 
@@ -42,9 +42,12 @@ function isStopped(pid: number): boolean {
   return /^t$/i.test(statOf(pid)?.[0] ?? '')
 }
 
-/** What `holders()` says of a process that is stopped, and of no other. */
-export function stoppedness(pid: number | undefined): { readonly stopped?: true } {
-  return pid !== undefined && isStopped(pid) ? { stopped: true } : {}
+/** What `holders()` says of a process, as far as it can be seen from here. */
+export function describeProcess(
+  pid: number | undefined,
+): Pick<LockHolder, 'pid' | 'command'> & { stopped?: true } {
+  if (pid === undefined) return { pid, command: undefined }
+  return { pid, command: commandOf(pid), ...(isStopped(pid) ? { stopped: true } : {}) }
 }
 
 /** The fields of /proc/<pid>/stat from the third on, its state. */
@@ -84,6 +87,24 @@ export function isAlive(pid: number, start: string | undefined): boolean {
     if (errnoOf(error) !== 'EPERM') return false
   }
   return start === undefined || startOf(pid) === start
+}
+
+/** What tells a process from all others of this machine, now and later. */
+export interface ProcessId {
+  readonly pid: number
+  /** See `startOf`: with it a reused pid is not mistaken. */
+  readonly start: string | undefined
+  /** Where its pid means something, see `pidSpace`. */
+  readonly space: string | undefined
+}
+
+export function ownId(): ProcessId {
+  return { pid: process.pid, start: startOf(process.pid), space: pidSpace() }
+}
+
+/** Whether it lives, and can be seen from here. */
+export function isAliveHere({ pid, start, space }: ProcessId): boolean {
+  return space === pidSpace() && isAlive(pid, start)
 }
 
 let own: string | undefined

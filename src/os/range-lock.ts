@@ -1,4 +1,4 @@
-import { LockIoError, type LockMode, LockUnsupportedError } from '../errors.ts'
+import { LockIoError, type LockMode, LockUnsupportedError, systemError } from '../errors.ts'
 import { libc } from './modules.ts'
 
 /**
@@ -94,7 +94,7 @@ function call(fd: number, command: number, type: number, range: Range, path: str
 }
 
 function failure(errno: string, path: string): Error {
-  const cause = Object.assign(new Error(`${errno}: fcntl ${path}`), { code: errno, syscall: 'fcntl' })
+  const cause = systemError(errno, `fcntl ${path}`, 'fcntl')
   if (UNSUPPORTED.has(errno)) {
     return new LockUnsupportedError(
       `cannot lock ranges of ${path}: its file system does not support open file description locks (${errno}). ` +

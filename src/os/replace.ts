@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError } from '../errors.ts'
+import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError, systemError } from '../errors.ts'
 import { closeLocked, closeQuietly, orClose, tryFlock } from './flock.ts'
 import { type Pieces, sync, writeAsStream } from './io.ts'
 import { crypto } from './modules.ts'
@@ -79,7 +79,7 @@ export async function replaceFile(path: string, content: Pieces, how: Replacemen
  */
 function openTemp(path: string, how: Replacement): { fd: number; temp: string } {
   const old = present(path)
-  if (old?.isDirectory()) throw storeFailure(path, 'write', errno('EISDIR', path))
+  if (old?.isDirectory()) throw storeFailure(path, 'write', systemError('EISDIR', path))
   if (old && old.nlink > 1) {
     throw new LockUnsupportedError(
       `cannot replace ${path}: it has ${old.nlink} hard links, and the other names would keep the old content. ` +
@@ -196,10 +196,6 @@ function present(path: string): Stats | undefined {
   }
 }
 
-function errno(code: string, path: string): Error {
-  return Object.assign(new Error(`${code}: ${path}`), { code })
-}
-
 function lockTemp(fd: number, path: string, temp: string): void {
   if (tryFlock(fd, 'exclusive', temp)) return
   throw new LockLostError(
@@ -219,9 +215,7 @@ function putInPlace(path: string, temp: string, { overwrite = true }: Replacemen
     } catch (error) {
       if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errnoOf(error) ?? '')) throw error
       // A file system without links: the next best is to look first.
-      if (lstatSync(path, { throwIfNoEntry: false })) {
-        throw errno('EEXIST', path)
-      }
+      if (lstatSync(path, { throwIfNoEntry: false })) throw systemError('EEXIST', path)
     }
   }
   renameSync(temp, path)
@@ -265,7 +259,7 @@ function notDurable(fd: number, path: string, cause: unknown): StoreIoError {
 
 /** The failure of a write to a file whose mode allows none: a rename would replace it all the same, and root may write. */
 export function noWritePermission(path: string): Error {
-  return Object.assign(new Error(`EACCES: ${path} is marked read-only`), { code: 'EACCES', syscall: 'open' })
+  return systemError('EACCES', `${path} is marked read-only`, 'open')
 }
 
 /** Any failure of the data file as a typed error that says what was done and what to do. */
