@@ -3,7 +3,7 @@ import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from
 import { type OptionNames, optionNames, requireKnown } from '../src/arguments.ts'
 import type { LockedMembers, LockedSyncMembers, Reads } from '../src/members.ts'
 import { giveMembers, inMemorySync, type OpenedTree, withMembers, withSyncMembers } from '../src/open.ts'
-import { type StoreOptions, TREE_NAMES, TREE_OPTIONS, type TreeOptions } from '../src/store/options.ts'
+import { type StoreOptions, TREE_NAMES, type TreeOptions } from '../src/store/options.ts'
 import {
   type Edit,
   isPath,
@@ -116,10 +116,10 @@ export interface PresetOptions extends StoreOptions {
   readonly memoryInTest?: boolean | undefined
 }
 
-const PRESET_NAMES: OptionNames = optionNames<PresetOptions & TreeOptions>({
-  ...TREE_OPTIONS,
-  memoryInTest: true,
-})
+const PRESET_NAMES: OptionNames = optionNames<Pick<PresetOptions, 'memoryInTest'>>(
+  { memoryInTest: true },
+  TREE_NAMES,
+)
 
 /** Use it instead of `JSONFilePreset`: reads the file, or starts with `defaultData` if there is none. @throws as `LockedLow` */
 export async function LockedJSONFilePreset<Data>(

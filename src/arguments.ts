@@ -8,10 +8,13 @@ export type OptionNames = ReadonlySet<string>
 /**
  * The names of all options of an interface. The compiler wants each of them here, and nothing else, so that none that is
  * added later can be forgotten.
- * @typeParam O the interface
+ * @typeParam O the interface, without the options of `more`
  */
-export function optionNames<O>(names: { readonly [K in keyof O]-?: true }): OptionNames {
-  return new Set(Object.keys(names))
+export function optionNames<O>(
+  names: { readonly [K in keyof O]-?: true },
+  more: OptionNames = new Set(),
+): OptionNames {
+  return new Set([...more, ...Object.keys(names)])
 }
 
 /**
@@ -83,31 +86,53 @@ function distance(from: string, to: string): number {
 /** A path, a file: URL, or a path as bytes. */
 export type LockPath = string | URL | Uint8Array
 
-/** A duration in milliseconds from 0 up, or a TypeError that shows what came instead. */
+/** @throws TypeError with what an argument must be and what came instead, unless it is right */
+export function requireThat(isRight: boolean, what: string, value: unknown): asserts isRight {
+  if (!isRight) throw new TypeError(`${what}, got ${show(value)}`)
+}
+
+/** @throws TypeError unless it is one of these values */
+export function requireOneOf<T>(value: T, name: string, values: readonly T[]): void {
+  const known = values.map((one) => `'${one}'`).join(' or ')
+  requireThat(values.includes(value), `${name} must be ${known}`, value)
+}
+
+/** @throws TypeError unless it is a boolean */
+export function requireBoolean(value: unknown, name: string): asserts value is boolean {
+  requireThat(typeof value === 'boolean', `${name} must be a boolean`, value)
+}
+
+/** @throws TypeError unless it is a function */
+export function requireFunction(value: unknown, name: string): void {
+  requireThat(typeof value === 'function', `${name} must be a function`, value)
+}
+
+/** @throws TypeError unless it is an object */
+export function requireObject(value: unknown, name: string): void {
+  requireThat(typeof value === 'object' && value !== null, `${name} must be an object`, value)
+}
+
+/** A duration in milliseconds from 0 up. @throws TypeError */
 export function durationMs(value: unknown, name: string, fallback: number): number {
   if (value === undefined) return fallback
-  if (typeof value === 'number' && value >= 0) return value
-  throw new TypeError(`${name} must be a number of milliseconds from 0 up (or Infinity), got ${show(value)}`)
+  const what = `${name} must be a number of milliseconds from 0 up (or Infinity)`
+  requireThat(typeof value === 'number' && value >= 0, what, value)
+  return value as number
 }
 
-/** A function, or a TypeError that shows what came instead. */
-export function requireFunction(value: unknown, name: string): void {
-  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, got ${show(value)}`)
-}
-
-/** An AbortSignal or nothing, or a TypeError that shows what came instead. */
+/** @throws TypeError unless it is an AbortSignal or undefined */
 export function requireSignal(value: unknown): void {
   // One of another library (jsdom) or context will do.
   const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>
-  if (value === undefined || (typeof aborted === 'boolean' && typeof addEventListener === 'function')) return
-  throw new TypeError(`signal must be an AbortSignal, got ${show(value)}`)
+  const isSignal = typeof aborted === 'boolean' && typeof addEventListener === 'function'
+  requireThat(value === undefined || isSignal, 'signal must be an AbortSignal', value)
 }
 
-/** A non-empty path: a text, a file: URL, or the bytes of a name; or a TypeError that shows what came instead. */
+/** A non-empty path: a text, a file: URL, or the bytes of a name. @throws TypeError */
 export function requirePath(value: unknown, name: string): string {
-  const path = asPath(value)
-  if (path !== undefined && path !== '' && !path.includes('\0')) return path
-  throw new TypeError(`${name} must be a non-empty path, got ${show(value)}`)
+  const path = asPath(value) ?? ''
+  requireThat(path !== '' && !path.includes('\0'), `${name} must be a non-empty path`, value)
+  return path
 }
 
 function asPath(value: unknown): string | undefined {
@@ -115,12 +140,6 @@ function asPath(value: unknown): string | undefined {
   if (value instanceof Uint8Array && isUtf8(value)) return Buffer.from(value).toString()
   if (value instanceof URL && value.protocol === 'file:') return fileURLToPath(value)
   return undefined
-}
-
-/** An object, or a TypeError that shows what came instead. */
-export function requireObject(value: unknown, name: string): void {
-  if (typeof value !== 'object' || value === null)
-    throw new TypeError(`${name} must be an object, got ${show(value)}`)
 }
 
 /** Whether `await` would wait for it; queries of many libraries are thenables and no promises. */

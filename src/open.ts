@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { requireFunction, requireKnown, requireObject, requirePath, show } from './arguments.ts'
+import { requireBoolean, requireFunction, requireKnown, requireObject, show } from './arguments.ts'
 import { StoreIoError, TransactionError } from './errors.ts'
 import { DUMP_NAMES, dump, restore } from './features/backup/dump.ts'
 import { type FileFormat, readStore, type StoreFile } from './features/backup/format.ts'
@@ -9,7 +9,6 @@ import { type Hook, Hooks } from './features/hooks/hooks.ts'
 import { StoreTable } from './features/tables/table.ts'
 import { Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
-import { canonicalPath } from './lock/lock-file.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
 import type {
@@ -35,27 +34,15 @@ import {
 import type { Pipeline } from './store/pipeline.ts'
 import type { Snapshot, Source } from './store/snapshot.ts'
 import { TextEngine } from './store/text/text-engine.ts'
-import {
-  memoryOnly,
-  memoryOnlySync,
-  syncTransactions,
-  type TransactionsOf,
-  transactions,
-} from './store/transaction.ts'
+import { syncTransactions, type TransactionsOf, transactions } from './store/transaction.ts'
 
 /** Opens a store: an engine on its file, and the members that every locked store gets besides its own. */
 
+const METHODS = ['transaction', 'view', 'rollbackAfter', 'dump', 'restore', 'use', 'close'] as const
+
 /** The members of one store object; what their types are, the classes of the stores declare. */
-export interface Members {
-  readonly lock?: PsLock
-  readonly transaction: unknown
-  readonly view: unknown
-  readonly rollbackAfter: unknown
-  readonly dump: unknown
-  readonly restore: unknown
-  use(hook: Hook): () => void
-  close(options?: CloseOptions): Promise<void>
-  readonly table?: unknown
+export type Members = { readonly lock?: PsLock } & {
+  readonly [K in (typeof METHODS)[number] | 'table']: (...args: never[]) => unknown
 }
 
 /** A store that is wired to its file and its lock. */
@@ -72,9 +59,8 @@ export function openLog<S extends object>(
   path: string,
   options: LogOptions,
 ): Opened<LogSession> {
-  const real = canonicalPath(requirePath(path, 'path'))
-  const opened = openLogOptions(real, options)
-  const log = new LogEngine(real, opened, (session) => adapter.attach(store, session))
+  const opened = openLogOptions(path, options)
+  const log = new LogEngine(opened.path, opened, (session) => adapter.attach(store, session))
   const memory = log.start()
   const coder = async () => {
     await log.prepare()
@@ -85,7 +71,7 @@ export function openLog<S extends object>(
     session: log,
     members(self) {
       const verbs = transactions(adapter.transacting?.(store, log) ?? log, () => self as S)
-      return membersOf(real, opened, log, format, verbs, adapter.rows)
+      return membersOf(opened, log, format, verbs, adapter.rows)
     },
   }
 }
@@ -103,27 +89,23 @@ export function openTree<S extends object>(
   path: string,
   options: TreeOptions,
 ): OpenedTree {
-  const real = canonicalPath(requirePath(path, 'path'))
   const { journal = false } = options
-  if (typeof journal !== 'boolean') throw new TypeError(`journal must be a boolean, got ${show(journal)}`)
+  requireBoolean(journal, 'journal')
+  const opened = openOptions(path, options)
   const tree = adapter.format(store)
   if (journal && tree.io) {
     throw new TypeError(
-      `journal: the store's own adapter writes ${real}, so there can be no journal beside it`,
+      `journal: the store's own adapter writes ${opened.path}, so there can be no journal beside it`,
     )
   }
-  const opened = openOptions(real, options)
-  const engine = new JsonEngine(real, opened, adapter.memory(store), tree, journal)
+  const engine = new JsonEngine(opened.path, opened, adapter.memory(store), tree, journal)
   adapter.attach(store, engine)
   const format = () => (tree.io ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
   const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
   return {
     session: engine,
-    members: () => membersOf(real, opened, engine, format, transactions(engine, tx), adapter.rows),
-    syncMembers: () => ({
-      ...membersOf(real, opened, engine, format),
-      ...syncTransactions(engine.blocking, tx),
-    }),
+    members: () => membersOf(opened, engine, format, transactions(engine, tx), adapter.rows),
+    syncMembers: () => ({ ...membersOf(opened, engine, format), ...syncTransactions(engine.blocking, tx) }),
   }
 }
 
@@ -144,22 +126,16 @@ export function openText<S extends object>(
       throw new TypeError(`adapter.methods.${name} must be one of ${KINDS.join(', ')}, got ${show(kind)}`)
     }
   }
-  const real = canonicalPath(requirePath(path, 'path'))
-  const opened = openOptions(real, options)
-  const text = new TextEngine(store, adapter, real, opened)
+  const opened = openOptions(path, options)
+  const text = new TextEngine(store, adapter, opened.path, opened)
   // What its texts look like is known to the store alone, which is asked in `tryOn`.
   const format = () => textFormat(adapter.name, () => {})
   return {
     session: text,
-    members: (self) =>
-      membersOf(
-        real,
-        opened,
-        text,
-        format,
-        transactions(text.transacting, () => self as S),
-        adapter.rows,
-      ),
+    members(self) {
+      const verbs = transactions(text.transacting, () => self as S)
+      return membersOf(opened, text, format, verbs, adapter.rows)
+    },
   }
 }
 
@@ -179,27 +155,25 @@ interface OpenEngine {
 
 /**
  * What every locked store gets besides its own members.
- * @param path the real one of the data file
  * @param format asked when it is needed: few programs load what is behind it
  * @param verbs its transactions; without them there are no tables
  */
 function membersOf<S>(
-  path: string,
   options: OpenOptions,
   engine: OpenEngine,
   format: () => FileFormat,
   verbs?: TransactionsOf<S>,
   storage?: TableStorage<S>,
 ): Members {
-  const { lock } = options
+  const { path, lock } = options
   const { queue } = engine
   let hooks: Hooks | undefined
   let tables: Tables<S> | undefined
   return {
     lock,
     ...(verbs as TransactionsOf<S>),
-    ...dumps(path, options, engine, format),
-    use(hook) {
+    ...dumps(options, engine, format),
+    use(hook: Hook) {
       hooks ??= new Hooks(lock, path)
       queue.observer = hooks
       return hooks.use(hook)
@@ -210,7 +184,7 @@ function membersOf<S>(
       tables ??= new Tables({ path, lock, queue }, storage, verbs)
       return new StoreTable(name, tables)
     },
-    async close(options = {}) {
+    async close(options: CloseOptions = {}) {
       removes(options)
       // It would wait for whoever calls it.
       queue.requireOutside('close')
@@ -229,8 +203,7 @@ function membersOf<S>(
 const STEP = { isInternal: true }
 
 function dumps(
-  path: string,
-  { lock, timeoutMs }: OpenOptions,
+  { path, lock, timeoutMs }: OpenOptions,
   engine: OpenEngine,
   formatOf: () => FileFormat,
 ): Dumps {
@@ -269,30 +242,34 @@ function resolved(path: string): string {
   return typeof path === 'string' && path !== '' ? resolve(path) : path
 }
 
-const IN_MEMORY = 'a store in memory only has no'
 const withoutFile = { path: ':memory:' }
 
-function noFile(): Promise<never> {
-  return Promise.reject(new StoreIoError(`${IN_MEMORY} file that could be dumped or restored`, withoutFile))
+function noTransactions(): never {
+  throw new TransactionError('a store in memory only has no transactions: give it a file', withoutFile)
+}
+
+async function noDumps(): Promise<never> {
+  throw new StoreIoError('a store in memory only has no file that could be dumped or restored', withoutFile)
 }
 
 /** Of a store without a file: there is no lock, and nothing that brings its memory back. */
 const inMemory: Members = {
-  ...transactions(memoryOnly, () => undefined),
-  dump: noFile,
-  restore: noFile,
+  ...transactions({ transact: noTransactions, look: noTransactions }, noTransactions),
+  dump: noDumps,
+  restore: noDumps,
   use: () => {
-    throw new TypeError(`${IN_MEMORY} hooks: give it a file`)
+    throw new TypeError('a store in memory only has no hooks: give it a file')
   },
   table: () => {
-    throw new TransactionError(`${IN_MEMORY} tables: give it a file`, withoutFile)
+    throw new TransactionError('a store in memory only has no tables: give it a file', withoutFile)
   },
   close: async (options = {}) => void removes(options),
 }
 
-export const inMemorySync: Members = { ...inMemory, ...syncTransactions(memoryOnlySync, () => undefined) }
-
-const METHODS = ['transaction', 'view', 'rollbackAfter', 'dump', 'restore', 'use', 'close'] as const
+export const inMemorySync: Members = {
+  ...inMemory,
+  ...syncTransactions({ edit: noTransactions, view: noTransactions }, noTransactions),
+}
 
 // biome-ignore lint/suspicious/noExplicitAny: TypeScript asks this of the constructor of a mixin
 type Class = abstract new (...args: any[]) => object

@@ -1,5 +1,5 @@
 import { optionNames, requireKnown, show } from '../../src/arguments.ts'
-import { LOG_OPTIONS, type LogOptions } from '../../src/store/options.ts'
+import { LOG_NAMES, type LogOptions } from '../../src/store/options.ts'
 import type { DatastoreOptions } from './vanilla.cjs'
 
 /** What the library takes and its types do not have. */
@@ -10,37 +10,31 @@ interface Untyped {
   nodeWebkitAppName?: string
 }
 
-/** By name: what NeDB takes, and what pslock adds. */
-const NEDB_OPTIONS: {
-  readonly [K in keyof (DatastoreOptions & LogOptions & Untyped)]-?: true
-} = {
-  ...LOG_OPTIONS,
-  filename: true,
-  timestampData: true,
-  inMemoryOnly: true,
-  autoload: true,
-  onload: true,
-  beforeDeserialization: true,
-  afterSerialization: true,
-  corruptAlertThreshold: true,
-  compareStrings: true,
-  modes: true,
-  testSerializationHooks: true,
-  nodeWebkitAppName: true,
-}
-
-const NAMES = optionNames<typeof NEDB_OPTIONS>(NEDB_OPTIONS)
-const MODES = optionNames<NonNullable<DatastoreOptions['modes']>>({
-  fileMode: true,
-  dirMode: true,
-})
+const NAMES = optionNames<DatastoreOptions & Untyped>(
+  {
+    filename: true,
+    timestampData: true,
+    inMemoryOnly: true,
+    autoload: true,
+    onload: true,
+    beforeDeserialization: true,
+    afterSerialization: true,
+    corruptAlertThreshold: true,
+    compareStrings: true,
+    modes: true,
+    testSerializationHooks: true,
+    nodeWebkitAppName: true,
+  },
+  LOG_NAMES,
+)
+const MODES = optionNames<NonNullable<DatastoreOptions['modes']>>({ fileMode: true, dirMode: true })
 
 /**
  * @typeParam O must not have an option that is not among them
  * @throws TypeError for what is no option of NeDB's or pslock's
  */
 export function requireKnownToNedb<O extends object>(
-  options: O & { readonly [K in Exclude<keyof O, keyof typeof NEDB_OPTIONS>]?: never },
+  options: O & { readonly [K in Exclude<keyof O, keyof (DatastoreOptions & LogOptions & Untyped)>]?: never },
 ): void {
   requireKnown(options, NAMES)
   const { modes } = options as { modes?: object | null }

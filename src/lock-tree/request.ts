@@ -108,13 +108,10 @@ export const TREE_ACQUIRE_NAMES: OptionNames = optionNames<TreeAcquireOptions>({
 })
 
 /** Of the forms that hand the name out; the try-form knows them all too. */
-export const TREE_HAND_OUT_NAMES: OptionNames = optionNames<TreeAcquireOptions & { mode?: unknown }>({
-  timeoutMs: true,
-  signal: true,
-  join: true,
-  reason: true,
-  mode: true,
-})
+export const TREE_HAND_OUT_NAMES: OptionNames = optionNames<{ mode?: unknown }>(
+  { mode: true },
+  TREE_ACQUIRE_NAMES,
+)
 
 export const DEFAULT_TIMEOUT_MS = 10_000
 

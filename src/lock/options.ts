@@ -1,4 +1,4 @@
-import { type LockPath, type OptionNames, optionNames, requireKnown, show } from '../arguments.ts'
+import { type LockPath, type OptionNames, optionNames, requireBoolean, requireKnown } from '../arguments.ts'
 
 /** How long to wait for a lock, and what may end the wait. */
 export interface AcquireOptions {
@@ -24,12 +24,7 @@ export const ACQUIRE_NAMES: OptionNames = optionNames<AcquireOptions>({
 })
 
 /** Of the forms that hand the lock out. The try-form knows them all too, so that one object can be given to both. */
-export const HAND_OUT_NAMES: OptionNames = optionNames<AcquireOptions & { mode?: unknown }>({
-  timeoutMs: true,
-  signal: true,
-  join: true,
-  mode: true,
-})
+export const HAND_OUT_NAMES: OptionNames = optionNames<{ mode?: unknown }>({ mode: true }, ACQUIRE_NAMES)
 
 export interface PsLockOptions {
   /**
@@ -79,8 +74,8 @@ const CLOSE_NAMES: OptionNames = optionNames<CloseOptions>({ remove: true })
 export function removes(options: CloseOptions): boolean {
   requireKnown(options, CLOSE_NAMES)
   const { remove = false } = options
-  if (typeof remove === 'boolean') return remove
-  throw new TypeError(`remove must be a boolean, got ${show(remove)}`)
+  requireBoolean(remove, 'remove')
+  return remove
 }
 
 export const PS_LOCK_NAMES: OptionNames = optionNames<PsLockOptions>({
@@ -98,6 +93,6 @@ export const DEFAULTS: { readonly timeoutMs: number; readonly sliceMs: number } 
 
 /** Whether a call with these options is part of what it is called in. */
 export function joins({ join = true }: AcquireOptions): boolean {
-  if (typeof join === 'boolean') return join
-  throw new TypeError(`join must be a boolean, got ${show(join)}`)
+  requireBoolean(join, 'join')
+  return join
 }

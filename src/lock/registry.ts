@@ -1,4 +1,4 @@
-import { show } from '../arguments.ts'
+import { requireOneOf, show } from '../arguments.ts'
 import {
   type LockHolder,
   type LockMode,
@@ -179,8 +179,7 @@ export function backendOf({ backend = 'flock', staleMs }: PsLockOptions): Backen
       `staleMs is for { backend: 'lockfile' } only, got ${show(staleMs)}: a flock has no age`,
     )
   }
-  if (backend !== 'lockfile')
-    throw new TypeError(`backend must be 'flock' or 'lockfile', got ${show(backend)}`)
+  requireOneOf(backend, 'backend', ['flock', 'lockfile'])
   if (staleMs === undefined) return { kind: 'lockfile', staleMs: DEFAULT_STALE_MS }
   if (Number.isFinite(staleMs) && staleMs >= SHORTEST_STALE_MS) return { kind: 'lockfile', staleMs }
   throw new TypeError(

@@ -100,13 +100,13 @@ export interface TreeSession extends Transacting<TreeMemory> {
 }
 
 /** What pslock offers to a tree store whose calls are synchronous. */
-export interface BlockingTreeSession {
+export interface BlockingTreeSession<M = TreeMemory> {
   read(): void
   write(): void
   /** Runs on a copy of the current state and writes it. A throw leaves memory and file as they were. Nested: a savepoint. */
-  edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions, call?: Call): T
+  edit<T>(run: (memory: M) => T, options: AcquireOptions, call?: Call): T
   /** Runs on the current state, which cannot be changed, without the lock. */
-  view<T>(run: (memory: TreeMemory) => T, options: AcquireOptions): T
+  view<T>(run: (memory: M) => T, options: AcquireOptions): T
 }
 
 /**

@@ -1,5 +1,5 @@
-import { basename, resolve } from 'node:path'
-import { durationMs, type OptionNames, optionNames, requirePath, show } from '../arguments.ts'
+import { basename } from 'node:path'
+import { durationMs, type OptionNames, optionNames, requireOneOf, requirePath, show } from '../arguments.ts'
 import { PsLock } from '../lock/lock.ts'
 import { canonicalPath } from '../lock/lock-file.ts'
 import { DEFAULTS } from '../lock/options.ts'
@@ -33,15 +33,12 @@ export interface StoreOptions {
   readonly sliceMs?: number | undefined
 }
 
-/** By name, so that an adapter can add its own to them. */
-const STORE_OPTIONS: { readonly [K in keyof StoreOptions]-?: true } = {
+export const STORE_NAMES: OptionNames = optionNames<StoreOptions>({
   timeoutMs: true,
   durability: true,
   lockPath: true,
   sliceMs: true,
-}
-
-export const STORE_NAMES: OptionNames = optionNames<StoreOptions>(STORE_OPTIONS)
+})
 
 /** Options of stores whose file is a log of lines (NeDB). It grows until it is compacted. */
 export interface LogOptions extends StoreOptions {
@@ -54,12 +51,10 @@ export interface LogOptions extends StoreOptions {
   readonly compaction?: 'auto' | 'manual' | undefined
 }
 
-export const LOG_OPTIONS: { readonly [K in keyof LogOptions]-?: true } = {
-  ...STORE_OPTIONS,
-  compaction: true,
-}
-
-export const LOG_NAMES: OptionNames = optionNames<LogOptions>(LOG_OPTIONS)
+export const LOG_NAMES: OptionNames = optionNames<Pick<LogOptions, 'compaction'>>(
+  { compaction: true },
+  STORE_NAMES,
+)
 
 /** Options of stores whose memory is one JSON tree (lowdb). */
 export interface TreeOptions extends StoreOptions {
@@ -72,12 +67,15 @@ export interface TreeOptions extends StoreOptions {
   readonly journal?: boolean | undefined
 }
 
-export const TREE_OPTIONS: { readonly [K in keyof TreeOptions]-?: true } = { ...STORE_OPTIONS, journal: true }
-
-export const TREE_NAMES: OptionNames = optionNames<TreeOptions>(TREE_OPTIONS)
+export const TREE_NAMES: OptionNames = optionNames<Pick<TreeOptions, 'journal'>>(
+  { journal: true },
+  STORE_NAMES,
+)
 
 /** The checked options, with the lock they ask for. */
 export interface OpenOptions {
+  /** The real path of the data file. */
+  readonly path: string
   readonly lock: PsLock
   readonly timeoutMs: number
   readonly durability: Durability
@@ -90,21 +88,19 @@ export interface OpenLogOptions extends OpenOptions {
 /** @throws TypeError that shows the wrong value */
 export function openLogOptions(path: string, options: LogOptions): OpenLogOptions {
   const { compaction = 'auto' } = options
-  if (compaction !== 'auto' && compaction !== 'manual') {
-    throw new TypeError(`compaction must be 'auto' or 'manual', got ${show(compaction)}`)
-  }
+  requireOneOf(compaction, 'compaction', ['auto', 'manual'])
   return { ...openOptions(path, options), compaction }
 }
 
 /** @throws TypeError that shows the wrong value */
 export function openOptions(path: string, options: StoreOptions): OpenOptions {
   const { durability = 'process', timeoutMs, lockPath, sliceMs } = options
-  requireStoreName(requirePath(path, 'path'), lockPath)
-  if (durability !== 'process' && durability !== 'disk') {
-    throw new TypeError(`durability must be 'process' or 'disk', got ${show(durability)}`)
-  }
+  const real = canonicalPath(requirePath(path, 'path'))
+  requireStoreName(real, lockPath)
+  requireOneOf(durability, 'durability', ['process', 'disk'])
   return {
-    lock: new PsLock(path, { timeoutMs, sliceMs, lockPath: lockPath ?? undefined }),
+    path: real,
+    lock: new PsLock(real, { timeoutMs, sliceMs, lockPath: lockPath ?? undefined }),
     timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
     durability,
   }
@@ -113,27 +109,22 @@ export function openOptions(path: string, options: StoreOptions): OpenOptions {
 /** NAME_MAX of every usual file system, less what the longest name beside it has more: `.<name>.journal.<8 digits>.pslock.tmp`. */
 const MOST_NAME_BYTES = 255 - 29
 
-/**
- * Now, and not at the first write or crash: no later one could be kept, or told from a lock that is lost. Of what the path
- * leads to through symbolic links.
- */
+/** Now, and not at the first write or crash: no later one could be kept, or told from a lock that is lost. */
 function requireStoreName(path: string, lockPath: string | undefined): void {
-  const file = canonicalPath(path)
-  const leads = file === resolve(path) ? '' : ` (${show(file)})`
-  const bytes = Buffer.byteLength(basename(file))
+  const bytes = Buffer.byteLength(basename(path))
   if (bytes > MOST_NAME_BYTES) {
     throw new TypeError(
       `the name of the file of a store has at most ${MOST_NAME_BYTES} bytes, since longer names are needed beside it; ` +
-        `choose a shorter one: ${show(path)}${leads} has ${bytes}`,
+        `choose a shorter one: ${show(path)} has ${bytes}`,
     )
   }
-  if (
+  const isLock =
     lockPath === undefined || lockPath === null
-      ? file.endsWith('.lock')
-      : canonicalPath(requirePath(lockPath, 'lockPath')) === file
-  ) {
+      ? path.endsWith('.lock')
+      : canonicalPath(requirePath(lockPath, 'lockPath')) === path
+  if (isLock) {
     throw new TypeError(
-      `${show(path)}${leads} would be the file of a store and its lock file in one: choose another name, or another lockPath`,
+      `${show(path)} would be the file of a store and its lock file in one: choose another name, or another lockPath`,
     )
   }
 }

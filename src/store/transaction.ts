@@ -4,10 +4,11 @@ import {
   optionNames,
   requireFunction,
   requireKnown,
-  show,
+  requireThat,
 } from '../arguments.ts'
-import { ConflictError, TransactionError } from '../errors.ts'
+import { ConflictError } from '../errors.ts'
 import { ACQUIRE_NAMES, type AcquireOptions } from '../lock/options.ts'
+import type { BlockingTreeSession } from './adapter.ts'
 import type { Pipeline } from './pipeline.ts'
 
 export interface TransactionOptions extends AcquireOptions {
@@ -20,12 +21,10 @@ export interface TransactionOptions extends AcquireOptions {
   readonly retry?: number | undefined
 }
 
-const TRANSACTION_NAMES: OptionNames = optionNames<TransactionOptions>({
-  timeoutMs: true,
-  signal: true,
-  join: true,
-  retry: true,
-})
+const TRANSACTION_NAMES: OptionNames = optionNames<Pick<TransactionOptions, 'retry'>>(
+  { retry: true },
+  ACQUIRE_NAMES,
+)
 
 /** How a kind of store runs the user's code as one operation; `memory` is what the callback works on. */
 export interface Transacting<M> {
@@ -42,24 +41,28 @@ export function transacting(queue: Pipeline): Transacting<void> {
   }
 }
 
-/** `Transactions` of a store of type S. */
+type Verb<S, O = AcquireOptions> = <T>(run: (tx: S) => T, options?: O) => Promise<Awaited<T>>
+type SyncVerb<S> = <T>(run: (tx: S) => T, options?: AcquireOptions) => T
+
+/** The members of a store whose callbacks are given an S: see `Transactions` in src/members.ts. */
 export interface TransactionsOf<S> {
-  transaction<T>(run: (tx: S) => T, options?: TransactionOptions): Promise<Awaited<T>>
-  view<T>(run: (tx: S) => T, options?: AcquireOptions): Promise<Awaited<T>>
-  rollbackAfter<T>(run: (tx: S) => T, options?: AcquireOptions): Promise<Awaited<T>>
+  readonly transaction: Verb<S, TransactionOptions>
+  readonly view: Verb<S>
+  readonly rollbackAfter: Verb<S>
 }
 
-/** `transaction`, `view` and `rollbackAfter` of a store. @param tx what the callback gets */
+/** @param tx what the callback gets */
 export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): TransactionsOf<S> {
   const transaction = async <T>(run: (tx: S) => T, options: TransactionOptions = {}): Promise<Awaited<T>> => {
-    requireFunction(run, 'transaction(run): run')
-    requireKnown(options, TRANSACTION_NAMES)
-    requireRetry(options.retry)
-    for (let left = options.retry ?? 0; ; left--) {
+    requireCall('transaction', run, options, TRANSACTION_NAMES)
+    const { retry, signal } = options
+    const isCount = retry === undefined || (Number.isInteger(retry) && retry >= 0)
+    requireThat(isCount, 'retry must be a whole number from 0 up', retry)
+    for (let left = retry ?? 0; ; left--) {
       try {
         return await kind.transact(async (memory) => {
           const value = await run(tx(memory))
-          if (options.signal?.aborted) throw options.signal.reason
+          if (signal?.aborted) throw signal.reason
           return value
         }, options)
       } catch (error) {
@@ -70,58 +73,40 @@ export function transactions<M, S>(kind: Transacting<M>, tx: (memory: M) => S): 
   return {
     transaction,
     view: async <T>(run: (tx: S) => T, options: AcquireOptions = {}): Promise<Awaited<T>> => {
-      requireFunction(run, 'view(run): run')
-      requireKnown(options, ACQUIRE_NAMES)
+      requireCall('view', run, options)
       return kind.look((memory) => run(tx(memory)), options)
     },
     rollbackAfter: async <T>(run: (tx: S) => T, options: AcquireOptions = {}): Promise<Awaited<T>> => {
-      requireFunction(run, 'rollbackAfter(run): run')
-      requireKnown(options, ACQUIRE_NAMES)
+      requireCall('rollbackAfter', run, options)
       const undo = new Error('undone on purpose')
-      const done: { value?: Awaited<T> } = {}
+      let value: Awaited<T> | undefined
       await transaction(async (store) => {
-        done.value = await run(store)
+        value = await run(store)
         throw undo
       }, options).catch((error) => {
         if (error !== undo) throw error
       })
-      return done.value as Awaited<T>
+      return value as Awaited<T>
     },
   }
 }
 
-/** `SyncTransactions` of a store of type S. */
-export interface SyncTransactionsOf<S> {
-  transaction<T>(run: (tx: S) => T, options?: AcquireOptions): T
-  view<T>(run: (tx: S) => T, options?: AcquireOptions): T
-  rollbackAfter<T>(run: (tx: S) => T, options?: AcquireOptions): T
-}
-
-/** What a kind of store whose calls are synchronous offers for it. */
-export interface BlockingTransacting<M> {
-  edit<T>(run: (memory: M) => T, options: AcquireOptions): T
-  view<T>(run: (memory: M) => T, options: AcquireOptions): T
-}
-
-/** As `transactions`; the callbacks must not return promises. */
+/** As `transactions`, for a store whose calls are synchronous: the callbacks must not return promises. */
 export function syncTransactions<M, S>(
-  kind: BlockingTransacting<M>,
+  kind: Pick<BlockingTreeSession<M>, 'edit' | 'view'>,
   tx: (memory: M) => S,
-): SyncTransactionsOf<S> {
+): { readonly [K in keyof TransactionsOf<S>]: SyncVerb<S> } {
   return {
     transaction: (run, options = {}) => {
-      requireFunction(run, 'transaction(run): run')
-      requireKnown(options, ACQUIRE_NAMES)
+      requireCall('transaction', run, options)
       return kind.edit((memory) => run(tx(memory)), options)
     },
     view: (run, options = {}) => {
-      requireFunction(run, 'view(run): run')
-      requireKnown(options, ACQUIRE_NAMES)
+      requireCall('view', run, options)
       return kind.view((memory) => run(tx(memory)), options)
     },
     rollbackAfter: <T>(run: (tx: S) => T, options: AcquireOptions = {}): T => {
-      requireFunction(run, 'rollbackAfter(run): run')
-      requireKnown(options, ACQUIRE_NAMES)
+      requireCall('rollbackAfter', run, options)
       const undo = new Error('undone on purpose')
       let value: T | undefined
       try {
@@ -139,28 +124,7 @@ export function syncTransactions<M, S>(
   }
 }
 
-/** For a store without a file: there is no lock, and nothing that brings its memory back. */
-export const memoryOnly: Transacting<never> = {
-  transact: () => Promise.reject(inMemory()),
-  look: () => Promise.reject(inMemory()),
-}
-
-export const memoryOnlySync: BlockingTransacting<never> = {
-  edit: () => {
-    throw inMemory()
-  },
-  view: () => {
-    throw inMemory()
-  },
-}
-
-function inMemory(): TransactionError {
-  return new TransactionError('a store in memory only has no transactions: give it a file', {
-    path: ':memory:',
-  })
-}
-
-function requireRetry(retry: unknown): void {
-  if (retry === undefined || (Number.isInteger(retry) && Number(retry) >= 0)) return
-  throw new TypeError(`retry must be a whole number from 0 up, got ${show(retry)}`)
+function requireCall(name: string, run: unknown, options: object, known = ACQUIRE_NAMES): void {
+  requireFunction(run, `${name}(run): run`)
+  requireKnown(options, known)
 }
