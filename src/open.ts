@@ -181,7 +181,7 @@ function membersOf<S>(
     table(name: string) {
       if (!verbs || !storage)
         throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
-      tables ??= new Tables({ path, lock, queue }, storage, verbs)
+      tables ??= new Tables(options, queue, storage, verbs)
       return new StoreTable(name, tables)
     },
     async close(options: CloseOptions = {}) {

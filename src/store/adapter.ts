@@ -20,6 +20,14 @@ export type Adapter<S extends object> = ImageAdapter<S> | TreeAdapter<S> | LogAd
  */
 export type MethodKind = 'write' | 'read' | 'free'
 
+/** What every adapter declares. */
+interface AnyAdapter<S extends object> {
+  /** The name of the store in error messages. */
+  readonly name: string
+  /** How it keeps the records of tables; without it `table()` is a TypeError. */
+  readonly rows?: TableStorage<S> | undefined
+}
+
 /** A call of one of the store's methods. */
 export interface Call {
   readonly name: string
@@ -34,14 +42,10 @@ export type Methods = Readonly<Record<string, MethodKind>>
  * @typeParam M what its methods do. If the adapter is an object that `satisfies ImageAdapter<S>`, the compiler knows it and
  * refuses calls in a `view` that write
  */
-export interface ImageAdapter<S extends object, M extends Methods = Methods> {
+export interface ImageAdapter<S extends object, M extends Methods = Methods> extends AnyAdapter<S> {
   readonly family: 'image'
-  /** The name of the store in error messages. */
-  readonly name: string
   /** What each method does; see `MethodKind`. */
   readonly methods: M
-  /** How it keeps the records of tables; without it `table()` is a TypeError. */
-  readonly rows?: TableStorage<S> | undefined
   /** Makes the memory of the store equal to the file. `undefined`: there is no file, and the store is empty. */
   load(store: S, text: string | undefined): void
   /** Returns the memory of the store as the text of its file. */
@@ -52,13 +56,10 @@ export interface ImageAdapter<S extends object, M extends Methods = Methods> {
  * A store whose memory is one JSON tree that its users edit directly, and whose file is that tree.
  * @typeParam R the members that only look
  */
-export interface TreeAdapter<S extends object, R extends PropertyKey = PropertyKey> {
+export interface TreeAdapter<S extends object, R extends PropertyKey = PropertyKey> extends AnyAdapter<S> {
   readonly family: 'tree'
-  readonly name: string
   /** For the compiler only: the other members cannot be used in a `view`. */
   readonly reads?: R
-  /** How it keeps the records of tables; without it `table()` is a TypeError. */
-  readonly rows?: TableStorage<S> | undefined
   /** Where the tree is. */
   memory(store: S): TreeMemory
   /** How it is written. */
@@ -113,13 +114,10 @@ export interface BlockingTreeSession<M = TreeMemory> {
  * A store whose file is a log of lines, to which lines are appended, and whose operations all pass one function.
  * @typeParam R the members that only look
  */
-export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKey> {
+export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKey> extends AnyAdapter<S> {
   readonly family: 'log'
-  readonly name: string
   /** For the compiler only: the other members cannot be used in a `view`. */
   readonly reads?: R
-  /** How it keeps the records of tables; without it `table()` is a TypeError. */
-  readonly rows?: TableStorage<S> | undefined
   /**
    * Connects the store: everything that reads or writes goes through `session` from now on. It returns how memory is brought
    * up to date. Called once, before the first operation.
@@ -132,7 +130,7 @@ export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKe
   transacting?(store: S, session: LogSession): Transacting<void>
 }
 
-/** What a log store knows about an operation that it asks for. */
+/** What is known about an operation that is asked for. */
 export interface OperationTraits {
   /** The method that was called, for hooks. */
   readonly call?: Call | undefined

@@ -6,7 +6,7 @@ import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { isReadOnlyFolder } from '../lock/lock-file.ts'
 import type { AcquireOptions } from '../lock/options.ts'
 import { fitsAtOnce } from '../os/open-files.ts'
-import type { Call } from './adapter.ts'
+import type { OperationTraits } from './adapter.ts'
 import { lockFailure } from './data-file.ts'
 
 /**
@@ -16,24 +16,13 @@ import { lockFailure } from './data-file.ts'
  */
 export type OperationKind = 'call' | 'transaction' | 'optimistic' | 'view'
 
-/** What is known of an operation when it is issued. */
-export interface Issued extends AcquireOptions {
+/** What is known of an operation when it is issued. `signal` and `timeoutMs` are those of its own wait. */
+export interface Issued extends OperationTraits, Omit<AcquireOptions, 'timeoutMs'> {
   readonly kind?: OperationKind
-  /** The method that was called, where it is known. */
-  readonly call?: Call | undefined
-  /** A step of something that hooks are told of as a whole. */
-  readonly isInternal?: boolean
   /** Hooks were told of it. */
   readonly observed?: Observed | undefined
-  /** Asked when it is about to run: whether it needs nothing of what others have written. Its changes are right anyhow. */
-  readonly isBlind?: (() => boolean) | undefined
   /** With `timeoutMs: 0`: it may wait behind others of this process, only not for the lock. */
   readonly mayQueue?: boolean
-  /**
-   * It runs nothing but the store's own code, which issues no operations; where it only reads, it takes what it needs
-   * from memory before it first waits.
-   */
-  readonly isSelfContained?: boolean | undefined
 }
 
 /** One operation as its observer sees it. */

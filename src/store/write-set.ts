@@ -1,30 +1,5 @@
 import type { LockMode } from '../errors.ts'
 
-/** What to do, newest first, to bring memory back to an earlier state. Empty again after every commit. */
-class UndoLog {
-  readonly #steps: (() => void)[] = []
-
-  /** Remembers how to undo a change that was just made in memory. */
-  push(undo: () => void): void {
-    this.#steps.push(undo)
-  }
-
-  /** The present state, to come back to. */
-  mark(): number {
-    return this.#steps.length
-  }
-
-  /** Undoes everything since `mark`. */
-  backTo(mark: number): void {
-    while (this.#steps.length > mark) this.#steps.pop()?.()
-  }
-
-  /** The present state is final. */
-  clear(): void {
-    this.#steps.length = 0
-  }
-}
-
 /** What one operation of a pass did: the lines of its unit, where its undo steps begin, and what follows its commit. */
 export interface Segment {
   readonly undoMark: number
@@ -34,7 +9,8 @@ export interface Segment {
 
 /** What the operations of the present pass have done in memory, and how to undo it. */
 export class WriteSet {
-  readonly #undo = new UndoLog()
+  /** What to do, newest first, to bring memory back to an earlier state. Empty again after every commit. */
+  readonly #undo: (() => void)[] = []
   readonly #distrustMemory: () => void
   #segments: Segment[] = []
   #running: LockMode | undefined
@@ -86,22 +62,41 @@ export class WriteSet {
     if (this.#running) this.#undo.push(undo)
   }
 
-  async run(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    const segment: Segment = { undoMark: this.#undo.mark(), lines: [], afterwards: [] }
-    const { revision } = this
-    this.#segments.push(segment)
+  run(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    this.#segments.push({ undoMark: this.#undo.length, lines: [], afterwards: [] })
+    return this.#attempt(operation, mode)
+  }
+
+  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    this.#depth++
+    this.#hadInner = true
+    try {
+      return await this.#attempt(operation, mode)
+    } finally {
+      this.#depth--
+    }
+  }
+
+  /** Runs an operation; when it throws, what it did is undone. */
+  async #attempt(operation: () => unknown, mode: LockMode): Promise<unknown> {
+    const { segment, compactAtCommit, revision } = this
+    const mark = this.#undo.length
+    const [lines, afterwards] = [segment?.lines.length ?? 0, segment?.afterwards.length ?? 0]
+    const outer = this.#running
     this.#running = mode
     try {
       return await operation()
     } catch (error) {
-      this.rollBack(segment.undoMark)
-      segment.lines.length = 0
-      segment.afterwards.length = 0
-      this.compactAtCommit = false
+      this.rollBack(mark)
+      if (segment) {
+        segment.lines.length = lines
+        segment.afterwards.length = afterwards
+      }
+      this.compactAtCommit = compactAtCommit
       this.revision = revision
       throw error
     } finally {
-      this.#running = undefined
+      this.#running = outer
     }
   }
 
@@ -115,34 +110,9 @@ export class WriteSet {
     }
   }
 
-  async savepoint(operation: () => unknown, mode: LockMode): Promise<unknown> {
-    const { segment, compactAtCommit, revision } = this
-    const before = { lines: segment?.lines.length ?? 0, afterwards: segment?.afterwards.length ?? 0 }
-    const mark = this.#undo.mark()
-    const outer = this.#running
-    this.#running = mode
-    this.#depth++
-    this.#hadInner = true
-    try {
-      return await operation()
-    } catch (error) {
-      this.rollBack(mark)
-      if (segment) {
-        segment.lines.length = before.lines
-        segment.afterwards.length = before.afterwards
-      }
-      this.compactAtCommit = compactAtCommit
-      this.revision = revision
-      throw error
-    } finally {
-      this.#depth--
-      this.#running = outer
-    }
-  }
-
   rollBack(mark: number): void {
     try {
-      this.#undo.backTo(mark)
+      while (this.#undo.length > mark) this.#undo.pop()?.()
     } catch {
       // The store would not take its own old state back: its memory is read anew from the file.
       this.#distrustMemory()
@@ -161,13 +131,13 @@ export class WriteSet {
   /** It is in the file: it cannot be undone any more, and is not written again. */
   written(segments: readonly Segment[] = this.#segments): void {
     for (const segment of segments) segment.lines.length = 0
-    this.#undo.clear()
+    this.#undo.length = 0
   }
 
   /** Undoes everything. */
   abandon(): void {
     const [first] = this.take()
     if (first) this.rollBack(first.undoMark)
-    this.#undo.clear()
+    this.#undo.length = 0
   }
 }

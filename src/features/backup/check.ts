@@ -8,6 +8,7 @@ import { allOf, readSnapshot, type Source, Spliced } from '../../store/snapshot.
 import {
   type FileFormat,
   type Finding,
+  finding,
   findingText,
   isDamage,
   replaceContent,
@@ -20,18 +21,13 @@ const ROUNDS = 5
 
 /** Looks whether a data file is whole, and what lies beside it; changes nothing. @throws StoreIoError */
 export async function check({ path, lock, format }: StoreFile): Promise<Finding[]> {
-  const [read, beside, leftovers] = await shared(
-    lock,
-    async () =>
-      [
-        await readSnapshot(path, format.endOf),
-        (await format.beside?.(path)) ?? [],
-        leftoversOf(path),
-      ] as const,
-  )
+  const [read, beside] = await shared(lock, async () => {
+    const content = await readSnapshot(path, format.endOf)
+    return [content, [...((await format.beside?.(path)) ?? []), ...leftoversOf(path)]] as const
+  })
   using content = read
   const { findings } = await format.inspect(content.source)
-  return [...findings, ...beside, ...leftovers]
+  return [...findings, ...beside]
 }
 
 /** What a repair has done. */
@@ -72,13 +68,18 @@ async function mend(
   let all: Finding[] = []
   const removed = new Spliced()
   for (let content = source, round = 1; ; round++) {
-    const inspection = await format.inspect(content)
-    const { findings } = inspection
-    if (findings.length === 0) return { findings: all, content, removed }
-    if (!inspection.content || round > ROUNDS) throw hopeless(path, format.name, findings[0])
-    all = [...all, ...findings]
-    removed.add(inspection.removed)
-    content = inspection.content
+    const found = await format.inspect(content)
+    const [first] = found.findings
+    if (!first) return { findings: all, content, removed }
+    if (!found.content || round > ROUNDS) {
+      throw new CorruptStoreError(
+        `${path} cannot be made a whole ${format.name} file again: ${findingText(first)}. ${first.mend} Nothing was changed.`,
+        { path },
+      )
+    }
+    all = [...all, ...found.findings]
+    removed.add(found.removed)
+    content = found.content
   }
 }
 
@@ -87,14 +88,6 @@ function putAside(path: string, leftover: string): string {
   const name = keepAside(path, 'removed', Buffer.alloc(0))
   renameSync(leftover, name)
   return name
-}
-
-function hopeless(path: string, format: string, finding: Finding | undefined): CorruptStoreError {
-  const [why, mend] = finding ? [findingText(finding), finding.mend] : ['it is damaged', '']
-  return new CorruptStoreError(
-    `${path} cannot be made a whole ${format} file again: ${why}. ${mend} Nothing was changed.`,
-    { path },
-  )
 }
 
 /**
@@ -108,21 +101,13 @@ function leftoversOf(path: string): Finding[] {
   const findings: Finding[] = []
   for (const other of readdirSync(folder).sort()) {
     const file = join(folder, other)
-    if (isTemp(name, other)) {
-      if (isInUse(file)) continue
-      findings.push({
-        what: 'leftover',
-        message: 'the temp file of a writer that did not finish',
-        mend: '`pslock repair` puts it aside. Without the data file NeDB would take a `~` file for it.',
-        file,
-      })
+    if (isTemp(name, other) && !isInUse(file)) {
+      const mend = '`pslock repair` puts it aside. Without the data file NeDB would take a `~` file for it.'
+      findings.push(finding('leftover', 'the temp file of a writer that did not finish', mend, { file }))
     } else if (isAside(name, other)) {
-      findings.push({
-        what: 'kept-aside',
-        message: 'evidence that was kept when the file was mended or restored',
-        mend: 'Look whether you miss something that is in it, then remove it.',
-        file,
-      })
+      const message = 'evidence that was kept when the file was mended or restored'
+      const mend = 'Look whether you miss something that is in it, then remove it.'
+      findings.push(finding('kept-aside', message, mend, { file }))
     }
   }
   return findings

@@ -1,13 +1,14 @@
 import { lstatSync, type Stats, statSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { type OptionNames, optionNames, requirePath, show } from '../../arguments.ts'
+import { type OptionNames, optionNames, requireBoolean, requirePath, show } from '../../arguments.ts'
 import { CorruptStoreError } from '../../errors.ts'
 import { canonicalPath } from '../../lock/lock-file.ts'
 import { closeLocked } from '../../os/flock.ts'
 import { keepCopyAside, replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
-import { piecesOf } from '../../store/snapshot.ts'
+import { piecesOf, type Source } from '../../store/snapshot.ts'
 import {
-  type Finding,
+  type FileFormat,
+  type FindingKind,
   findingText,
   OF_A_CRASH,
   READABLE,
@@ -37,8 +38,7 @@ export async function dump(
   to: string,
   { overwrite = false }: DumpOptions = {},
 ): Promise<void> {
-  if (typeof overwrite !== 'boolean')
-    throw new TypeError(`overwrite must be a boolean, got ${show(overwrite)}`)
+  requireBoolean(overwrite, 'overwrite')
   const target = anotherFile(file, to, 'dump to', unfollowed)
   // What counts is decided when the copy gets its name. This look only saves the wait.
   const there = lookAt(target, lstatSync)
@@ -47,9 +47,7 @@ export async function dump(
   if (there?.isSymbolicLink()) throw storeFailure(target, 'write', errno('ELOOP'))
   if (there && !there.isFile()) throw storeFailure(target, 'write', new Error('it is not a regular file'))
   using read = await file.read()
-  const { findings, content } = await file.format.inspect(read.source)
-  const damage = findings.filter(({ what }) => !OF_A_CRASH.has(what) && !READABLE.has(what))
-  if (!content || damage.length > 0) throw damaged(file.path, 'dumped', file.format.name, damage)
+  const content = await wholeContent(file.path, 'dumped', file.format, read.source, OF_A_CRASH)
   const sealed = (await file.format.seal?.(content)) ?? content
   const temp = secretTemp(target)
   await underItsLock(target, 'exclusive', async () => {
@@ -67,9 +65,7 @@ export async function dump(
 export async function restore(file: StoreFile, from: string): Promise<void> {
   const source = anotherFile(file, from, 'restore from')
   using read = await underItsLock(source, 'shared', () => readStore(source, file.format))
-  const { findings, content } = await file.format.inspect(read.source)
-  const damage = findings.filter(({ what }) => what !== 'unterminated' && !READABLE.has(what))
-  if (!content || damage.length > 0) throw damaged(source, 'restored', file.format.name, damage)
+  const content = await wholeContent(source, 'restored', file.format, read.source, UNTERMINATED)
   file.format.requireRestorable?.(file.path)
   await file.tryOn?.(content)
   let aside: string | undefined
@@ -131,17 +127,24 @@ function anotherFile(
   return target
 }
 
-function damaged(
+const UNTERMINATED: ReadonlySet<FindingKind> = new Set(['unterminated'])
+
+/** @param except what may be found besides what is readable. @throws CorruptStoreError where there is more */
+async function wholeContent(
   path: string,
   what: string,
-  format: string,
-  findings: readonly Finding[],
-): CorruptStoreError {
-  const [first] = findings
-  const more = findings.length > 1 ? ` (and ${findings.length - 1} more)` : ''
+  format: FileFormat,
+  source: Source,
+  except: ReadonlySet<FindingKind>,
+): Promise<Source> {
+  const { findings, content } = await format.inspect(source)
+  const damage = findings.filter((found) => !except.has(found.what) && !READABLE.has(found.what))
+  const [first] = damage
+  if (content && !first) return content
+  const more = damage.length > 1 ? ` (and ${damage.length - 1} more)` : ''
   const why = first ? `${findingText(first)}${more}` : 'it is not whole'
-  return new CorruptStoreError(
-    `${path} cannot be ${what}: it is not a whole ${format} file: ${why}. Nothing was changed. \`pslock check\` says more.`,
+  throw new CorruptStoreError(
+    `${path} cannot be ${what}: it is not a whole ${format.name} file: ${why}. Nothing was changed. \`pslock check\` says more.`,
     { path },
   )
 }

@@ -4,7 +4,14 @@ import { PsLock } from '../../lock/lock.ts'
 import { isReadOnlyFolder } from '../../lock/lock-file.ts'
 import { replaceFile } from '../../os/replace.ts'
 import { DataFile, exclusiveToWrite, untilUnsplit } from '../../store/data-file.ts'
-import { fileSource, piecesOf, readSnapshot, type Snapshot, type Source } from '../../store/snapshot.ts'
+import {
+  bytesSource,
+  fileSource,
+  piecesOf,
+  readSnapshot,
+  type Snapshot,
+  type Source,
+} from '../../store/snapshot.ts'
 
 /** What `check` looks for. The last three are files beside the data file. */
 export type FindingKind =
@@ -43,6 +50,15 @@ export interface Finding {
   readonly file?: string | undefined
 }
 
+export function finding(
+  what: FindingKind,
+  message: string,
+  mend: string,
+  at: Pick<Finding, 'line' | 'byte' | 'file'> = {},
+): Finding {
+  return { what, message, mend, ...at }
+}
+
 /** What a crash leaves at the end of a log: never acknowledged, or whole but for its line feed. Every reader copes. */
 export const OF_A_CRASH: ReadonlySet<FindingKind> = new Set(['torn-tail', 'unclosed-unit', 'unterminated'])
 
@@ -69,6 +85,13 @@ export interface Inspection {
   /** What `content` leaves out. */
   readonly removed: Source
 }
+
+/** A file that must be left as it is. */
+export function unmendable(...found: Parameters<typeof finding>): Inspection {
+  return { findings: [finding(...found)], content: undefined, removed: NOTHING }
+}
+
+export const NOTHING: Source = bytesSource(Buffer.alloc(0))
 
 /** What was found beside a data file, and where that is kept of it which was put aside. */
 export interface Settled {

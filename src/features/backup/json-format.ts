@@ -29,9 +29,8 @@ import {
   textOf,
   treeText,
 } from '../../store/text/text.ts'
-import type { FileFormat, Finding, Inspection } from './format.ts'
+import { type FileFormat, type Finding, finding, type Inspection, NOTHING, unmendable } from './format.ts'
 
-const NOTHING = bytesSource(Buffer.alloc(0))
 const RESTORE = 'Restore a dump of it.'
 
 /** A file that is one text, whole if it can be parsed. @param parse throws where it cannot */
@@ -61,24 +60,22 @@ export function unreadText(name: string): FileFormat {
 export const jsonFormat: FileFormat = textFormat('JSON', JSON.parse)
 
 function inspectText(name: string, parse: (text: string) => unknown, bytes: Buffer): Inspection {
-  if (!isUtf8(bytes)) return hopeless({ what: 'not-text', message: 'it is not valid UTF-8', mend: RESTORE })
+  if (!isUtf8(bytes)) return unmendable('not-text', 'it is not valid UTF-8', RESTORE)
   const text = textOf(bytes)
-  if (text === undefined) {
-    const mend = 'It may be whole all the same, and was left as it is.'
-    return hopeless({ what: 'too-large', message: TOO_LARGE, mend })
-  }
+  if (text === undefined)
+    return unmendable('too-large', TOO_LARGE, 'It may be whole all the same, and was left as it is.')
   if (text.trim() === '') {
     const mend = `${RESTORE} Or remove it, to begin with the default data.`
-    return hopeless({ what: 'unreadable', message: 'it is empty', mend, byte: 0 })
+    return unmendable('unreadable', 'it is empty', mend, { byte: 0 })
   }
   const failure = failureOf(parse, text)
   if (failure === undefined) return { findings: [], content: bytesSource(bytes), removed: NOTHING }
   if (text.startsWith(BYTE_ORDER_MARK)) {
     const message = `it begins with a byte order mark, which is not ${name}`
-    const mend = '`pslock repair` removes it.'
+    const found = finding('byte-order-mark', message, '`pslock repair` removes it.', { line: 1, byte: 0 })
     const { length } = Buffer.from(BYTE_ORDER_MARK)
     return {
-      findings: [{ what: 'byte-order-mark', message, mend, line: 1, byte: 0 }],
+      findings: [found],
       content: bytesSource(bytes.subarray(length)),
       removed: bytesSource(bytes.subarray(0, length)),
     }
@@ -91,18 +88,10 @@ function inspectText(name: string, parse: (text: string) => unknown, bytes: Buff
     const removed = bytesSource(bytes.subarray(content.length))
     const message = `behind the end of the ${name} there are ${removed.length} bytes more`
     const mend = '`pslock repair` cuts them off and keeps them.'
-    return { findings: [{ what: 'trailing-bytes', message, mend, ...at }], content, removed }
+    return { findings: [finding('trailing-bytes', message, mend, at)], content, removed }
   }
-  return hopeless({
-    what: 'unreadable',
-    message: `it is not valid ${name}: ${failure.message}`,
-    mend: `${RESTORE} Or mend it by hand.`,
-    ...at,
-  })
-}
-
-function hopeless(finding: Finding): Inspection {
-  return { findings: [finding], content: undefined, removed: NOTHING }
+  const message = `it is not valid ${name}: ${failure.message}`
+  return unmendable('unreadable', message, `${RESTORE} Or mend it by hand.`, at)
 }
 
 /** A format of files that may have journals. */
@@ -137,27 +126,19 @@ function findingsOf(path: string): Finding[] {
   const entries = entriesOf(bytes)
   const { end } = entries
   if (entries.base === undefined && isWithoutJournal(path)) return [{ ...GONE, file }]
-  if (!isJournal(bytes, entries)) {
-    return [
-      {
-        what: 'foreign',
-        message: 'it has the name of a journal, and is none of ours',
-        mend: PUT_ASIDE,
-        file,
-      },
-    ]
-  }
+  const mend = '`pslock repair` puts it aside; look whether you miss something that is in it.'
+  if (!isJournal(bytes, entries))
+    return [finding('foreign', 'it has the name of a journal, and is none of ours', mend, { file })]
   const hash = existsSync(path) ? hashOf(readWholeNow(path)) : undefined
   if (relationTo(hash, entries) === 'stale') {
     const message =
       'it is the journal of another content than the file has now: somebody replaced that without it'
-    return [{ what: 'stale-journal', message, mend: PUT_ASIDE, file }]
+    return [finding('stale-journal', message, mend, { file })]
   }
   if (end === bytes.length) return []
   const message = `it ends in ${bytes.length - end} bytes of an operation that was cut short`
-  return [
-    { what: 'torn-tail', message, mend: 'The next writer cuts them off and keeps them.', file, byte: end },
-  ]
+  const cutOff = 'The next writer cuts them off and keeps them.'
+  return [finding('torn-tail', message, cutOff, { file, byte: end })]
 }
 
 /** Whether the file had a journal when it was last written to. */
@@ -178,13 +159,11 @@ function unmarkFile(path: string): void {
   }
 }
 
-const GONE: Finding = {
-  what: 'journal-gone',
-  message: 'its journal is gone, or emptied: what was changed since this file was written is in neither',
-  mend: 'Put the journal back from a copy. `pslock repair` goes on without it.',
-}
-
-const PUT_ASIDE = '`pslock repair` puts it aside; look whether you miss something that is in it.'
+const GONE = finding(
+  'journal-gone',
+  'its journal is gone, or emptied: what was changed since this file was written is in neither',
+  'Put the journal back from a copy. `pslock repair` goes on without it.',
+)
 
 /** The tree of a file, with what is in its journal; under the exclusive lock that is put into the file. */
 async function treeIn(path: string, format: TreeFormat, mode: LockMode): Promise<Tree> {

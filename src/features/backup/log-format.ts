@@ -10,7 +10,7 @@ import type {
 import { type Batch, type Ending, scanFile } from '../../store/log/scan.ts'
 import { UNIT_ID } from '../../store/log/units.ts'
 import { bytesSource, piecesOf, type Source, Spliced } from '../../store/snapshot.ts'
-import type { FileFormat, Finding, Inspection } from './format.ts'
+import { type FileFormat, type Finding, finding, type Inspection, unmendable } from './format.ts'
 
 /** For a store that says no more of its lines. */
 export const inspectJsonLines: InspectLines = () => ({
@@ -44,8 +44,6 @@ function isJsonObject(text: string): boolean {
   }
 }
 
-const REPAIR = '`pslock repair` cuts it off and keeps it; so does the next process that writes.'
-
 /** An append-only log of lines. @param coderOf the user's serialization hooks, where there are any */
 export function logFormat(
   name: string,
@@ -55,183 +53,163 @@ export function logFormat(
   return {
     name,
     temp: (path) => `${path}~`,
-    inspect: async (source) => new LogInspection(name, inspectLines(), await coderOf(), source).run(),
+    inspect: async (source) => inspectLog(name, source, inspectLines(), await coderOf()),
     seal: async (content) => seal(content, await coderOf()),
-    endOf: async (source) => (await scanSource(source, 0, await coderOf(), () => {})).end,
+    endOf: async (source) => (await scan(source, await coderOf(), () => {})).end,
   }
 }
 
-function scanSource(
-  source: Source,
-  from: number,
-  coder: LineCoder | undefined,
-  take: (batch: Batch) => void,
-): Promise<Ending> {
+function scan(source: Source, coder: LineCoder | undefined, take: (batch: Batch) => void): Promise<Ending> {
   const read = (position: number, length: number) => source.read(position, length)
-  return scanFile(read, { from, to: source.length }, coder, take)
+  return scanFile(read, { from: 0, to: source.length }, coder, take)
 }
 
-/** One look at a log. */
-class LogInspection {
-  readonly #name: string
-  readonly #inspector: LineInspector
-  readonly #coder: LineCoder | undefined
-  readonly #source: Source
+/** What a look at all lines of a log has shown. */
+interface Look {
+  readonly source: Source
   /** Where the log itself begins, behind the seal of a dump. */
-  #start = 0
-  #lines = 0
-  readonly #problems: LineProblem[] = []
-  readonly #markers: Place[] = []
-  readonly #odd: LogLine[] = []
+  readonly start: number
+  readonly ending: Ending
+  /** How many records there are, with a last one that lacks its line feed. */
+  readonly count: number
+  readonly problems: readonly LineProblem[]
+  /** Lines that are not UTF-8. */
+  readonly odd: readonly LogLine[]
+  readonly markers: readonly Place[]
+}
 
-  constructor(name: string, inspector: LineInspector, coder: LineCoder | undefined, source: Source) {
-    this.#name = name
-    this.#inspector = inspector
-    this.#coder = coder
-    this.#source = source
-  }
-
-  async run(): Promise<Inspection> {
-    const dump = await readSeal(this.#source, this.#coder)
-    this.#start = dump.length
-    const ending = await this.#eachLine((line, isOdd) => {
-      this.#lines++
-      if (isOdd) this.#odd.push(line)
-      const problem = this.#inspector.add(line)
-      if (problem) this.#problems.push(problem)
-    })
-    for (const problem of await this.#inspector.finish(async (visit) => {
-      await this.#eachLine(visit)
-    }))
-      this.#problems.push(problem)
-    if (this.#isForeign(ending)) return foreign(this.#name)
-    return { findings: this.#findings(ending, dump.intact), ...(await this.#mended(ending)) }
-  }
-
-  /** Every record, and a last one that lacks its line feed. */
-  async #eachLine(visit: (line: LogLine, isOdd: boolean) => void): Promise<Ending> {
-    const isFirst = this.#lines === 0 && this.#markers.length === 0
-    const ending = await scanSource(this.#source, this.#start, this.#coder, (batch) => {
+async function inspectLog(
+  name: string,
+  source: Source,
+  inspector: LineInspector,
+  coder: LineCoder | undefined,
+): Promise<Inspection> {
+  const { length: start, isIntact } = await readSeal(source, coder)
+  const eachLine = async (
+    visit: (line: LogLine, isOdd: boolean) => void,
+    seen: (batch: Batch) => void = () => {},
+  ) => {
+    const ending = await scan(source, coder, (batch) => {
+      seen(batch)
       const places = batch.places()
       const odd = new Set(batch.odd.map(({ byte }) => byte))
-      if (isFirst) for (const place of batch.markers) this.#markers.push(place)
       for (const [index, text] of batch.lines.entries()) {
-        const place = this.#inFile(places[index] as Place)
-        visit({ ...place, text: trimmed(text) }, odd.has(place.byte))
+        const place = places[index] as Place
+        if (place.byte >= start) visit({ ...place, text: trimmed(text) }, odd.has(place.byte))
       }
     })
     const { last } = ending
-    if (last) visit({ ...this.#inFile(last.place), text: trimmed(last.text) }, !last.isText)
+    if (last) visit({ ...last.place, text: trimmed(last.text) }, !last.isText)
     return ending
   }
-
-  /** The seal is a line of the file, too. */
-  #inFile(place: Place): Place {
-    return this.#start === 0 ? place : { ...place, line: place.line + 1 }
+  const found: LineProblem[] = []
+  const odd: LogLine[] = []
+  const markers: Place[] = []
+  let count = 0
+  const take = (line: LogLine, isOdd: boolean) => {
+    count++
+    if (isOdd) odd.push(line)
+    const problem = inspector.add(line)
+    if (problem) found.push(problem)
   }
-
-  #isForeign({ rest, first }: Ending): boolean {
-    const unreadable = this.#problems.filter(({ what }) => what === 'unreadable-line').length
-    if (this.#lines > 0) return unreadable > this.#lines - unreadable
-    // A first unit that was cut short begins like a record.
-    return (
-      rest === 'torn' &&
-      this.#markers.length === 0 &&
-      !this.#coder &&
-      !/^ ?(?:\{"|\{?$)/.test(first.text.slice(0, 3))
-    )
+  const ending = await eachLine(take, (batch) => {
+    for (const place of batch.markers) markers.push(place)
+  })
+  const late = await inspector.finish(async (visit) => void (await eachLine(visit)))
+  const look = { source, start, ending, count, problems: [...found, ...late], odd, markers }
+  if (isForeign(look, coder !== undefined)) {
+    const message = `most of it is no ${name} data: it is another kind of file`
+    return unmendable('foreign', message, 'Say which with --store, or use another file.', { byte: 0 })
   }
+  return { findings: findingsOf(look, isIntact), ...(await mended(look)) }
+}
 
-  #findings(ending: Ending, isIntact: boolean): Finding[] {
-    const findings: Finding[] = []
-    if (!isIntact) {
-      const message = 'it is a dump that was cut short, or changed, after it was made'
-      const mend = 'Take another dump. `pslock repair` drops the seal and keeps what is readable.'
-      findings.push({ what: 'damaged-dump', message, mend, line: 1, byte: 0 })
-    }
-    const unreadable = this.#problems.filter(({ what }) => what === 'unreadable-line')
-    const other = this.#problems.filter(({ what }) => what !== 'unreadable-line')
-    const readable = this.#lines - unreadable.length
-    for (const [index, { what, message, mend, at }] of [...unreadable, ...other].entries()) {
-      const more =
-        index === 0 && unreadable.length > 0 ? ` (${readable} of ${this.#lines} records are readable)` : ''
-      findings.push({ what, message: message + more, mend, line: at.line, byte: at.byte })
-    }
-    for (const { line, byte } of this.#odd) {
-      const message = 'some bytes of the record are not UTF-8; they are read as U+FFFD'
-      const mend =
-        'Mend the line by hand, or `pslock repair` writes U+FFFD there, and keeps the line as it was.'
-      findings.push({ what: 'odd-bytes', message, mend, line, byte })
-    }
-    for (const place of ending.changedUnits) {
-      const { line, byte } = this.#inFile(place)
-      const message =
-        'a unit of several records was edited by hand, or damaged: its length, checksum or end is not what it was. ' +
-        'Every line of it that can be read counts'
-      const mend = '`pslock repair` leaves its records without what made them a unit.'
-      findings.push({ what: 'changed-unit', message, mend, line, byte })
-    }
-    for (const finding of this.#endFindings(ending)) findings.push(finding)
-    return findings
-  }
+function isForeign({ ending, count, problems, markers }: Look, hasCoder: boolean): boolean {
+  const unreadable = problems.filter(isUnreadable).length
+  if (count > 0) return unreadable > count - unreadable
+  // A first unit that was cut short begins like a record.
+  const isLikeRecord = /^ ?(?:\{"|\{?$)/.test(ending.first.text.slice(0, 3))
+  return ending.rest === 'torn' && markers.length === 0 && !hasCoder && !isLikeRecord
+}
 
-  #endFindings({ end, line: number, rest, zerosAt, first }: Ending): Finding[] {
-    const line = this.#start === 0 ? number : number + 1
-    if (rest === 'none') return []
-    if (rest === 'torn') return [tornTail(line, end, this.#source.length - end, first.text)]
-    const message = 'the last record lacks its line feed: the store by itself would glue the next one to it'
-    const mend = '`pslock repair` adds it; so does the next process that writes.'
-    const unterminated: Finding = { what: 'unterminated', message, mend, line, byte: end }
-    if (zerosAt === undefined) return [unterminated]
-    return [unterminated, tornTail(line, zerosAt, this.#source.length - zerosAt, '')]
-  }
+function isUnreadable({ what }: LineProblem): boolean {
+  return what === 'unreadable-line'
+}
 
-  /** The file as it should be, and what that leaves out. */
-  async #mended(ending: Ending): Promise<Pick<Inspection, 'content' | 'removed'>> {
-    const source = this.#source
-    const cutAt = ending.rest === 'torn' ? ending.end : (ending.zerosAt ?? source.length)
-    const removed = new Spliced()
-    const content = new Spliced()
-    let at = this.#start
-    const leftOut = this.#leftOut(ending)
-    for (const [byte, { length, instead, isKept }] of leftOut) {
-      const next = Math.min(byte + length + 1, cutAt)
-      content.add(source, at, byte)
-      if (instead) content.add(bytesSource(Buffer.from(instead.map((text) => `${text}\n`).join(''))))
-      if (isKept) removed.add(source, byte, byte + length).add(FEED)
-      at = next
-    }
-    content.add(source, at, cutAt)
-    removed.add(source, cutAt)
-    if (leftOut.length > 0) return { content: await this.#closed(content), removed }
-    if (ending.rest === 'unterminated') content.add(FEED)
-    return { content, removed }
+function findingsOf(look: Look, isIntact: boolean): Finding[] {
+  const { count, problems, odd } = look
+  const findings: Finding[] = []
+  if (!isIntact) {
+    const message = 'it is a dump that was cut short, or changed, after it was made'
+    const mend = 'Take another dump. `pslock repair` drops the seal and keeps what is readable.'
+    findings.push(finding('damaged-dump', message, mend, { line: 1, byte: 0 }))
   }
+  const unreadable = problems.filter(isUnreadable)
+  const other = problems.filter((problem) => !isUnreadable(problem))
+  for (const { what, message, mend, at } of [...unreadable, ...other]) {
+    const isFirst = at === unreadable[0]?.at
+    const more = isFirst ? ` (${count - unreadable.length} of ${count} records are readable)` : ''
+    findings.push(finding(what, message + more, mend, { line: at.line, byte: at.byte }))
+  }
+  for (const { line, byte } of odd) {
+    const message = 'some bytes of the record are not UTF-8; they are read as U+FFFD'
+    const mend =
+      'Mend the line by hand, or `pslock repair` writes U+FFFD there, and keeps the line as it was.'
+    findings.push(finding('odd-bytes', message, mend, { line, byte }))
+  }
+  for (const { line, byte } of look.ending.changedUnits) {
+    const message =
+      'a unit of several records was edited by hand, or damaged: its length, checksum or end is not what it was. ' +
+      'Every line of it that can be read counts'
+    const mend = '`pslock repair` leaves its records without what made them a unit.'
+    findings.push(finding('changed-unit', message, mend, { line, byte }))
+  }
+  return [...findings, ...endFindings(look)]
+}
 
-  /** The lines that cannot stay as they are, in order; also the markers of what is no unit any more. */
-  #leftOut({ changedUnits }: Ending): [number, LeftOut][] {
-    const found = new Map<number, LeftOut>()
-    for (const { byte, length, text } of this.#odd) found.set(byte, { length, instead: [text], isKept: true })
-    for (const { without, instead } of this.#problems)
-      for (const { byte, length } of without) found.set(byte, { length, instead, isKept: true })
-    if (found.size > 0 || changedUnits.length > 0)
-      for (const { byte, length } of this.#markers) found.set(byte, { length, isKept: false })
-    return [...found].sort(([a], [b]) => a - b)
-  }
+function endFindings({ source, ending }: Look): Finding[] {
+  const { end, line, rest, zerosAt, first } = ending
+  if (rest === 'none') return []
+  if (rest === 'torn') return [tornTail(line, end, source.length - end, first.text)]
+  const message = 'the last record lacks its line feed: the store by itself would glue the next one to it'
+  const mend = '`pslock repair` adds it; so does the next process that writes.'
+  const unterminated = finding('unterminated', message, mend, { line, byte: end })
+  return zerosAt === undefined
+    ? [unterminated]
+    : [unterminated, tornTail(line, zerosAt, source.length - zerosAt, '')]
+}
 
-  /** The last unit must not look as if more of it were to come. */
-  async #closed(content: Spliced): Promise<Spliced> {
-    let { length } = content
-    while (length > 0) {
-      const from = Math.max(0, length - 4096)
-      const bytes = await content.read(from, length - from)
-      const text = bytes.toString('latin1').trimEnd()
-      length = from + text.length
-      if (text !== '') break
-    }
-    const closed = content.upTo(length)
-    return length === 0 ? closed : closed.add(FEED)
+function tornTail(line: number, byte: number, length: number, first: string): Finding {
+  const isUnit = first.startsWith(`{"_id":"${UNIT_ID}"`)
+  const message = isUnit
+    ? `a unit of several records was cut short (${length} bytes), and nothing follows it: a crash leaves that of what was ` +
+      'never acknowledged. The store by itself refuses the file'
+    : `the last ${length} bytes are no complete record, and nothing follows them: a write was cut short before it was ` +
+      'acknowledged, or the end of the file was damaged'
+  const mend = '`pslock repair` cuts it off and keeps it; so does the next process that writes.'
+  return finding(isUnit ? 'unclosed-unit' : 'torn-tail', message, mend, { line, byte })
+}
+
+/** The file as it should be, and what that leaves out. */
+async function mended(look: Look): Promise<Pick<Inspection, 'content' | 'removed'>> {
+  const { source, ending } = look
+  const cutAt = ending.rest === 'torn' ? ending.end : (ending.zerosAt ?? source.length)
+  const removed = new Spliced()
+  const content = new Spliced()
+  let at = look.start
+  const leftOut = leftOutOf(look)
+  for (const [byte, { length, instead, isKept }] of leftOut) {
+    const next = Math.min(byte + length + 1, cutAt)
+    content.add(source, at, byte)
+    if (instead) content.add(bytesSource(Buffer.from(instead.map((text) => `${text}\n`).join(''))))
+    if (isKept) removed.add(source, byte, byte + length).add(FEED)
+    at = next
   }
+  content.add(source, at, cutAt)
+  removed.add(source, cutAt)
+  if (leftOut.length > 0) return { content: await closed(content), removed }
+  if (ending.rest === 'unterminated') content.add(FEED)
+  return { content, removed }
 }
 
 interface LeftOut {
@@ -242,39 +220,41 @@ interface LeftOut {
   readonly isKept: boolean
 }
 
+/** The lines that cannot stay as they are, in order; also the markers of what is no unit any more. */
+function leftOutOf({ ending, odd, problems, markers }: Look): [number, LeftOut][] {
+  const found = new Map<number, LeftOut>()
+  for (const { byte, length, text } of odd) found.set(byte, { length, instead: [text], isKept: true })
+  for (const { without, instead } of problems)
+    for (const { byte, length } of without) found.set(byte, { length, instead, isKept: true })
+  if (found.size > 0 || ending.changedUnits.length > 0)
+    for (const { byte, length } of markers) found.set(byte, { length, isKept: false })
+  return [...found].sort(([a], [b]) => a - b)
+}
+
 const FEED = bytesSource(Buffer.from('\n'))
 
-function foreign(name: string): Inspection {
-  const message = `most of it is no ${name} data: it is another kind of file`
-  const mend = 'Say which with --store, or use another file.'
-  return {
-    findings: [{ what: 'foreign', message, mend, byte: 0 }],
-    content: undefined,
-    removed: new Spliced(),
+/** The last unit must not look as if more of it were to come. */
+async function closed(content: Spliced): Promise<Spliced> {
+  let { length } = content
+  while (length > 0) {
+    const from = Math.max(0, length - 4096)
+    const bytes = await content.read(from, length - from)
+    const text = bytes.toString('latin1').trimEnd()
+    length = from + text.length
+    if (text !== '') break
   }
+  const shorter = content.upTo(length)
+  return length === 0 ? shorter : shorter.add(FEED)
 }
 
-function tornTail(line: number, byte: number, length: number, first: string): Finding {
-  if (first.startsWith(`{"_id":"${UNIT_ID}"`)) {
-    const message =
-      `a unit of several records was cut short (${length} bytes), and nothing follows it: a crash leaves that of what was ` +
-      'never acknowledged. The store by itself refuses the file'
-    return { what: 'unclosed-unit', message, mend: REPAIR, line, byte }
-  }
-  const message =
-    `the last ${length} bytes are no complete record, and nothing follows them: a write was cut short before it was ` +
-    'acknowledged, or the end of the file was damaged'
-  return { what: 'torn-tail', message, mend: REPAIR, line, byte }
-}
-
-/** Without what JSON passes over; `trim()` would take a byte order mark off too, which no reader does. */
+/** Without what JSON skips; `trim()` would take a byte order mark off too, which no reader does. */
 function trimmed(line: string): string {
   return line.replace(/^[ \t\r]+|[ \t\r]+$/g, '')
 }
 
 /**
  * The first line of a dumped log: how long what follows is, and its checksum. Units end at multiples of 4096 bytes, and so
- * do copies cut short by a full disk: without this line such a copy would pass for a whole file. NeDB passes over lines
+ * do copies cut short by a full disk: without this line such a copy would pass for a whole file. NeDB skips lines
  * of names that begin with `$$`, and leaves them out at its next load.
  */
 const SEAL = /^\{"\$\$dump":\{"bytes":(\d+),"crc":(\d+)\}\}$/
@@ -293,16 +273,16 @@ async function seal(content: Source, coder: LineCoder | undefined): Promise<Sour
 async function readSeal(
   source: Source,
   coder: LineCoder | undefined,
-): Promise<{ readonly length: number; readonly intact: boolean }> {
+): Promise<{ readonly length: number; readonly isIntact: boolean }> {
   const bytes = await source.read(0, Math.min(LONGEST_BYTES, source.length))
   const newline = bytes.indexOf('\n')
   const first = bytes.toString('utf8', 0, Math.max(newline, 0))
   const [, length, crc] = SEAL.exec(coder ? await coder.decode(first).catch(() => '') : first) ?? []
-  if (length === undefined) return { length: 0, intact: true }
+  if (length === undefined) return { length: 0, isIntact: true }
   const from = newline + 1
   const to = from + Number(length)
-  if (to > source.length) return { length: from, intact: false }
-  return { length: from, intact: (await crcOf(new Spliced().add(source, from, to))) === Number(crc) }
+  if (to > source.length) return { length: from, isIntact: false }
+  return { length: from, isIntact: (await crcOf(new Spliced().add(source, from, to))) === Number(crc) }
 }
 
 async function crcOf(source: Source): Promise<number> {

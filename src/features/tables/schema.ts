@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type OptionNames, optionNames, requireKnown, show } from '../../arguments.ts'
+import { type OptionNames, optionNames, requireKnown, requireThat, show } from '../../arguments.ts'
 import { SchemaError, type SchemaErrorDetails } from '../../errors.ts'
 import type { StoredRecord } from '../../store/adapter.ts'
 import { cloneTree, getOwn, isObject } from '../../store/json/values.ts'
@@ -119,7 +119,7 @@ export class Shape {
 
 /** The schema that `create` was asked for. @throws TypeError, SchemaError */
 export function declared(path: string, table: string, fields: object): TableSchema {
-  if (!isObject(fields)) throw new TypeError(`create(fields): fields must be an object, got ${show(fields)}`)
+  requireThat(isObject(fields), 'create(fields): fields must be an object', fields)
   let schema: TableSchema = { fields: {} }
   for (const [name, field] of Object.entries(fields)) schema = withField(path, table, schema, name, field)
   return schema
@@ -186,18 +186,11 @@ export function selection(criteria: unknown): Selection {
   if (typeof criteria === 'function') {
     return { id: undefined, fits: (shape) => (record) => Boolean(criteria(shape.project(record))) }
   }
-  if (!isObject(criteria)) {
-    throw new TypeError(
-      `criteria must be an object of fields and values, or a function, got ${show(criteria)}`,
-    )
-  }
+  requireThat(isObject(criteria), 'criteria must be an object of fields and values, or a function', criteria)
   const { _id: id, _version: version, ...fields } = criteria
-  if ('_id' in criteria && typeof id !== 'string') {
-    throw new TypeError(`criteria._id must be a string, got ${show(id)}`)
-  }
-  if ('_version' in criteria && !Number.isInteger(version)) {
-    throw new TypeError(`criteria._version must be a whole number, got ${show(version)}`)
-  }
+  requireThat(!('_id' in criteria) || typeof id === 'string', 'criteria._id must be a string', id)
+  const isWhole = !('_version' in criteria) || Number.isInteger(version)
+  requireThat(isWhole, 'criteria._version must be a whole number', version)
   return {
     id: id as string | undefined,
     fits: (shape) => {

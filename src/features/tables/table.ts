@@ -1,4 +1,12 @@
-import { type OptionNames, optionNames, requireKnown, requireObject, show } from '../../arguments.ts'
+import {
+  type OptionNames,
+  optionNames,
+  requireKnown,
+  requireObject,
+  requireOneOf,
+  requireThat,
+  show,
+} from '../../arguments.ts'
 import { ClosedError, ConflictError, SchemaError } from '../../errors.ts'
 import { crypto } from '../../os/modules.ts'
 import type { StoredRecord } from '../../store/adapter.ts'
@@ -13,7 +21,7 @@ import {
   type TableSchema,
   withField,
 } from './schema.ts'
-import { migrate, type Pending, readRecords, type Schemas, type Tables } from './tables.ts'
+import type { Pending, Schemas, Tables } from './tables.ts'
 
 type TypeOf<V> = unknown extends V
   ? FieldType
@@ -155,34 +163,32 @@ export class StoreTable<S> {
   async create(fields: object, options: CreateOptions = {}): Promise<this> {
     requireKnown(options, CREATE_NAMES)
     const { mode } = options
-    if (mode !== undefined && mode !== 'open' && mode !== 'override') {
-      throw new TypeError(`mode must be 'open' or 'override', got ${show(mode)}`)
-    }
+    if (mode !== undefined) requireOneOf(mode, 'mode', ['open', 'override'])
     const to = declared(this.#tables.path, this.name, fields)
-    await this.#alter('create', async (tx, tables) => {
-      const from = getOwn(tables as Record<string, unknown>, this.name) as TableSchema | undefined
+    await this.#tables.alter('create', async (tx, tables) => {
+      const from = this.#schemaIn(tables)
       const change = { table: this.name, from: from ?? null, to }
       if (mode === 'override') return { ...change, operation: 'override' }
-      if (from) {
-        if (mode !== 'open') throw this.#exists()
-        this.#shape(from).requireFields(to)
-        return undefined
+      const isThere = from || (await this.#tables.records(tx, this.#shape(to))).length > 0
+      if (isThere && mode !== 'open') {
+        throw this.#shape(to).error(
+          "exists already. Use open(), or create(fields, { mode: 'open' }) or { mode: 'override' }",
+        )
       }
-      const records = await readRecords(this.#tables.storage, tx, this.#shape(to))
-      if (records.length > 0 && mode !== 'open') throw this.#exists()
-      return { ...change, operation: 'create' }
+      if (!from) return { ...change, operation: 'create' }
+      this.#shape(from).requireFields(to)
+      return undefined
     })
     this.#isClosed = false
     return this
   }
 
   async open(): Promise<this> {
-    this.#tables.requireOutside('open()')
+    this.#tables.requireOutside('open')
     await this.#tables.recover()
     await this.#tables.transactions.transaction(async (tx) => {
       const schema = this.#schema(await this.#tables.present(tx))
-      const same: Pending = { operation: 'create', table: this.name, from: schema, to: schema }
-      await migrate(this.#tables.storage, tx, this.#tables.path, same)
+      await this.#tables.migrate(tx, { operation: 'create', table: this.name, from: schema, to: schema })
     })
     this.#isClosed = false
     return this
@@ -269,14 +275,12 @@ export class StoreTable<S> {
     })
   }
 
-  async cleanup(): Promise<void> {
-    this.#tables.requireOutside('cleanup()')
-    await this.#existing(() => this.#tables.cleanup())
+  cleanup(): Promise<void> {
+    return this.#existing('cleanup', () => this.#tables.cleanup())
   }
 
-  async commit(): Promise<void> {
-    this.#tables.requireOutside('commit()')
-    await this.#existing(() => this.#tables.commit())
+  commit(): Promise<void> {
+    return this.#existing('commit', () => this.#tables.commit())
   }
 
   select(criteria: unknown = {}): Promise<StoredRecord[]> {
@@ -302,9 +306,8 @@ export class StoreTable<S> {
     const { pending, tables } = before
     const schema = pending?.table === this.name ? (pending.to ?? undefined) : tables[this.name]
     const shape = this.#shape(schema ?? { fields: {} })
-    const records = await this.#tables.transactions.view((tx) =>
-      readRecords(this.#tables.storage, tx, shape, wanted.id),
-    )
+    const read = (tx: S) => this.#tables.records(tx, shape, wanted.id)
+    const records = await this.#tables.transactions.view(read)
     const isSame = this.#tables.read() === before && !pending
     if (!isSame && !this.#tables.isInside) return undefined
     if (!schema) throw this.#missing()
@@ -313,11 +316,10 @@ export class StoreTable<S> {
 
   /** The records that a change is about. @throws ConflictError where `version` says that they are not what was read */
   async #find(tx: S, shape: Shape, wanted: Selection, { version }: VersionOptions): Promise<StoredRecord[]> {
-    if (version !== undefined && !Number.isInteger(version)) {
-      throw new TypeError(`version must be a whole number, got ${show(version)}`)
-    }
+    const isWhole = version === undefined || Number.isInteger(version)
+    requireThat(isWhole, 'version must be a whole number', version)
     const fits = wanted.fits(shape)
-    const found = (await readRecords(this.#tables.storage, tx, shape, wanted.id)).filter(fits)
+    const found = (await this.#tables.records(tx, shape, wanted.id)).filter(fits)
     if (version === undefined) return found
     const other = found.find((record) => record._version !== version)
     if (found.length > 0 && !other) return found
@@ -339,27 +341,20 @@ export class StoreTable<S> {
     })
   }
 
-  #alter(
-    operation: string,
-    decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>,
-  ): Promise<void> {
-    this.#tables.requireOutside(`${operation}()`)
-    return this.#tables.alter(decide)
-  }
-
   #alterExisting(
     operation: Pending['operation'],
     change: (schema: TableSchema) => TableSchema | null,
   ): Promise<void> {
     return this.#run(() =>
-      this.#alter(operation, async (_, tables) => {
+      this.#tables.alter(operation, async (_, tables) => {
         const from = this.#schema(tables)
         return { operation, table: this.name, from, to: change(from) }
       }),
     )
   }
 
-  async #existing(run: () => Promise<void>): Promise<void> {
+  async #existing(operation: string, run: () => Promise<void>): Promise<void> {
+    this.#tables.requireOutside(operation)
     await this.#run(async () => {
       await this.#tables.recover()
       this.#schema(this.#tables.read().tables)
@@ -384,19 +379,17 @@ export class StoreTable<S> {
   }
 
   #schema(tables: Schemas['tables']): TableSchema {
-    const schema = getOwn(tables as Record<string, unknown>, this.name) as TableSchema | undefined
+    const schema = this.#schemaIn(tables)
     if (schema) return schema
     throw this.#missing()
   }
 
-  #shape(schema: TableSchema): Shape {
-    return new Shape(this.#tables.path, this.name, schema)
+  #schemaIn(tables: Schemas['tables']): TableSchema | undefined {
+    return getOwn(tables as Record<string, unknown>, this.name) as TableSchema | undefined
   }
 
-  #exists(): SchemaError {
-    return this.#shape({ fields: {} }).error(
-      "exists already. Use open(), or create(fields, { mode: 'open' }) or { mode: 'override' }",
-    )
+  #shape(schema: TableSchema): Shape {
+    return new Shape(this.#tables.path, this.name, schema)
   }
 
   #missing(): SchemaError {

@@ -110,33 +110,33 @@ export class SchemaFile {
   }
 }
 
-/** What tables need of the store that they are in. */
-export interface TableStore {
-  /** The data file. */
-  readonly path: string
-  readonly lock: PsLock
-  readonly queue: Pipeline
-}
-
 /** The tables of one store: their schemas, and how those change. `S` is what the callback of a transaction is given. */
 export class Tables<S> {
+  /** The data file. */
   readonly path: string
   readonly storage: TableStorage<S>
   readonly transactions: TransactionsOf<S>
-  readonly #store: TableStore
+  readonly #lock: PsLock
+  readonly #queue: Pipeline
   readonly #file: SchemaFile
 
-  constructor(store: TableStore, storage: TableStorage<S>, transactions: TransactionsOf<S>) {
-    this.path = store.path
+  constructor(
+    { path, lock }: { readonly path: string; readonly lock: PsLock },
+    queue: Pipeline,
+    storage: TableStorage<S>,
+    transactions: TransactionsOf<S>,
+  ) {
+    this.path = path
     this.storage = storage
     this.transactions = transactions
-    this.#store = store
-    this.#file = new SchemaFile(store.path)
+    this.#lock = lock
+    this.#queue = queue
+    this.#file = new SchemaFile(path)
   }
 
   /** Whether the caller runs inside a transaction or view of the store. */
   get isInside(): boolean {
-    return this.#store.queue.isInside()
+    return this.#queue.isInside()
   }
 
   close(): void {
@@ -152,7 +152,7 @@ export class Tables<S> {
   requireOutside(operation: string): void {
     if (!this.isInside) return
     throw new TransactionError(
-      `${operation} cannot be undone, so it is refused inside a transaction or view of ${this.path}. Do it outside.`,
+      `${operation}() cannot be undone, so it is refused inside a transaction or view of ${this.path}. Do it outside.`,
       { path: this.path },
     )
   }
@@ -165,24 +165,29 @@ export class Tables<S> {
 
   /** Runs while nobody changes anything. */
   shared<T>(run: () => Promise<T>): Promise<T> {
-    return this.#store.lock.shared(run) as Promise<T>
+    return this.#lock.shared(run) as Promise<T>
   }
 
   /** In a transaction: the tables, whose records are as these schemas say, also if a crash was found only now. */
   async present(tx: S): Promise<Schemas['tables']> {
     const schemas = this.read()
     const { tables, pending } = schemas
-    this.#store.queue.provided(() => this.read() === schemas)
+    this.#queue.provided(() => this.read() === schemas)
     if (!pending) return tables
-    await migrate(this.storage, tx, this.path, pending)
+    await this.migrate(tx, pending)
     return after(tables, pending)
   }
 
   /**
    * Changes a schema, and the records with it.
    * @param decide what to do, from the present schema; undefined: nothing. It runs in a transaction.
+   * @throws TransactionError inside a transaction
    */
-  async alter(decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>): Promise<void> {
+  async alter(
+    operation: string,
+    decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>,
+  ): Promise<void> {
+    this.requireOutside(operation)
     await this.#locked(async () => {
       const { tables } = this.read()
       let pending: Pending | undefined
@@ -190,7 +195,7 @@ export class Tables<S> {
         pending = await this.transactions.transaction(async (tx) => {
           const decided = await decide(tx, tables)
           if (!decided) return undefined
-          await migrate(this.storage, tx, this.path, decided)
+          await this.migrate(tx, decided)
           // The last step before the transaction is written: until here there is nothing to finish after a crash.
           await this.#file.write({ tables, pending: decided })
           return decided
@@ -207,7 +212,7 @@ export class Tables<S> {
   async #done(tables: Schemas['tables'], pending: Pending): Promise<void> {
     // The schema is durable: power loss must not take the records back behind it, nor the name of a file that was replaced.
     await syncFile(this.path)
-    await syncNamesOf(this.path)
+    await syncFolderOf(this.path)
     await this.#file.write({ tables: after(tables, pending) })
   }
 
@@ -219,9 +224,7 @@ export class Tables<S> {
     const { tables, pending } = this.read()
     if (!pending) return
     try {
-      const isUndone = await this.transactions.rollbackAfter((tx) =>
-        migrate(this.storage, tx, this.path, pending),
-      )
+      const isUndone = await this.transactions.rollbackAfter((tx) => this.migrate(tx, pending))
       if (isUndone) await this.#file.write({ tables })
       else await this.#done(tables, pending)
     } catch {
@@ -233,7 +236,7 @@ export class Tables<S> {
   async commit(): Promise<void> {
     await syncFile(this.path)
     await syncFile(this.#file.path)
-    await syncNamesOf(this.path)
+    await syncFolderOf(this.path)
   }
 
   /** Removes the temporary files that only a crash leaves behind, and makes the file small. */
@@ -254,14 +257,50 @@ export class Tables<S> {
     })
   }
 
+  /** Copies of a table's records. @throws SchemaError where something else is there */
+  async records(tx: S, shape: Shape, id?: string): Promise<StoredRecord[]> {
+    const found = (await this.storage.read(tx, shape.table, id)) ?? []
+    if (Array.isArray(found) && found.every(isObject)) return cloneTree(found) as unknown as StoredRecord[]
+    throw shape.error('what the store has under this name is no list of records', { value: found })
+  }
+
+  /**
+   * The data step of a change of a table. What was done already is not done again, so it may be repeated after a crash.
+   * @returns whether there was anything to do
+   * @throws SchemaError where a record cannot be made to fit
+   */
+  async migrate(tx: S, { operation, table, from, to }: Pending): Promise<boolean> {
+    const { storage } = this
+    const had = await storage.read(tx, table)
+    if (!to || operation === 'override') {
+      await storage.drop(tx, table)
+      if (to) await storage.insert(tx, table, [])
+      return Array.isArray(had) ? had.length > 0 || !to : had !== undefined || to !== null
+    }
+    const shape = new Shape(this.path, table, to)
+    const dropped = Object.keys(from?.fields ?? {}).filter((name) => !Object.hasOwn(to.fields, name))
+    const records = await this.records(tx, shape)
+    if (had === undefined) await storage.insert(tx, table, [])
+    const fitting = records.map((record) => reshaped(record, shape, dropped))
+    const changed = fitting.filter((record, index) => record !== records[index])
+    if (records.every(({ _id }) => typeof _id === 'string')) {
+      if (changed.length > 0) await storage.replace(tx, table, changed)
+    } else {
+      // The store's own records from before there was a table: they have no ids to be replaced by.
+      await storage.drop(tx, table)
+      await storage.insert(tx, table, fitting)
+    }
+    return had === undefined || changed.length > 0
+  }
+
   /** One exclusive hold over several transactions, with nothing unfinished at its beginning. */
   async #locked(run: () => Promise<void>): Promise<void> {
     // What waits for the store to be loaded must not do so under the lock, which loading needs.
     await this.transactions.view(() => {})
-    await exclusiveToWrite(this.path, this.#store.lock, async () => {
+    await exclusiveToWrite(this.path, this.#lock, async () => {
       const { tables, pending } = this.read()
       if (pending) {
-        await this.transactions.transaction((tx) => migrate(this.storage, tx, this.path, pending))
+        await this.transactions.transaction((tx) => this.migrate(tx, pending))
         await this.#done(tables, pending)
       }
       await run()
@@ -284,7 +323,7 @@ async function syncFile(path: string): Promise<void> {
 }
 
 /** Makes the names in the folder of a file durable. */
-async function syncNamesOf(path: string): Promise<void> {
+async function syncFolderOf(path: string): Promise<void> {
   try {
     await runSteps(syncNames(path, WAITING))
   } catch (error) {
@@ -296,54 +335,6 @@ async function syncNamesOf(path: string): Promise<void> {
 function after(tables: Schemas['tables'], { table, to }: Pending): Record<string, TableSchema> {
   const { [table]: _, ...others } = tables
   return to ? { ...others, [table]: to } : others
-}
-
-/** Copies of a table's records. @throws SchemaError where something else is there */
-export async function readRecords<S>(
-  storage: TableStorage<S>,
-  tx: S,
-  shape: Shape,
-  id?: string,
-): Promise<StoredRecord[]> {
-  const found = await storage.read(tx, shape.table, id)
-  if (found === undefined) return []
-  if (Array.isArray(found) && found.every(isObject)) return cloneTree(found) as unknown as StoredRecord[]
-  throw shape.error('what the store has under this name is no list of records', { value: found })
-}
-
-/**
- * The data step of a change of a table. What was done already is not done again, so it may be repeated after a crash.
- * @returns whether there was anything to do
- * @throws SchemaError where a record cannot be made to fit
- */
-export async function migrate<S>(
-  storage: TableStorage<S>,
-  tx: S,
-  path: string,
-  pending: Pending,
-): Promise<boolean> {
-  const { operation, table, from, to } = pending
-  const shape = new Shape(path, table, to ?? { fields: {} })
-  if (!to || operation === 'override') {
-    const had = await storage.read(tx, table)
-    await storage.drop(tx, table)
-    if (to) await storage.insert(tx, table, [])
-    return Array.isArray(had) ? had.length > 0 || !to : had !== undefined || to !== null
-  }
-  const dropped = Object.keys(from?.fields ?? {}).filter((name) => !Object.hasOwn(to.fields, name))
-  const isThere = (await storage.read(tx, table)) !== undefined
-  const records = await readRecords(storage, tx, shape)
-  if (!isThere) await storage.insert(tx, table, [])
-  const fitting = records.map((record) => reshaped(record, shape, dropped))
-  const changed = fitting.filter((record, index) => record !== records[index])
-  if (records.every(({ _id }) => typeof _id === 'string')) {
-    if (changed.length > 0) await storage.replace(tx, table, changed)
-  } else {
-    // The store's own records from before there was a table: they have no ids to be replaced by.
-    await storage.drop(tx, table)
-    await storage.insert(tx, table, fitting)
-  }
-  return !isThere || changed.length > 0
 }
 
 /** The record as its table's schema wants it; the very same one where it is so already. */
