@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import Vanilla from 'nedb-promises'
 import type { AcquireOptions, CloseOptions } from '../src/lock/options.ts'
 import type { LockedMembers } from '../src/members.ts'
@@ -6,12 +7,10 @@ import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { callListener } from '../src/store/scope.ts'
 import type { Transacting, TransactionOptions } from '../src/store/transaction.ts'
-import { autoload, load, nedbAdapter, onceLoaded } from './nedb/attach.ts'
-import { forwardMembers } from './nedb/forward.ts'
+import { autoload, load, nedbAdapter, nedbRows, onceLoaded } from './nedb/attach.ts'
 import { type Nedb, vanillaPrototype } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
-import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
-import { nedbRows } from './nedb/rows.ts'
+import { optionsOf } from './nedb/option-names.ts'
 import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb-promises/vanilla.cjs'
 
 /** The options of nedb-promises, and those of pslock. */
@@ -85,6 +84,21 @@ export const nedbPromisesAdapter: LogAdapter<AnyDatastore, DatastoreReads> =
 
 const Lockable = withMembers(Datastore) as new (options: unknown) => Promises & LockedMembers
 
+/** NeDB's own data members; its methods are found on its prototype. */
+const DATA = [
+  'autoload',
+  'autoloadPromise',
+  'compareStrings',
+  'executor',
+  'filename',
+  'inMemoryOnly',
+  'indexes',
+  'persistence',
+  'timestampData',
+  'ttlIndexes',
+  '_autocompactionIntervalId',
+]
+
 class LockedDatastoreStore extends Lockable {
   static create(
     pathOrOptions?: string | LockedDatastoreOptions,
@@ -94,10 +108,7 @@ class LockedDatastoreStore extends Lockable {
   }
 
   constructor(pathOrOptions?: string | LockedDatastoreOptions, ...more: readonly unknown[]) {
-    requireOneArgument(more)
-    const options: LockedDatastoreOptions =
-      typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
-    requireKnownToNedb(options)
+    const options: LockedDatastoreOptions = optionsOf(pathOrOptions, more)
     super({ ...options, autoload: false })
     const nedb = this.__original
     nedb.autoload = options.autoload ?? false
@@ -158,6 +169,29 @@ class LockedDatastoreStore extends Lockable {
 }
 
 forwardMembers(LockedDatastoreStore.prototype, vanillaPrototype(new Datastore().__original))
+
+/**
+ * Makes the members of the NeDB store below reachable on the promise layer, as nedb-promises does through a Proxy. That
+ * Proxy loses falsy values, calls methods with itself as `this` and throws when something falsy is assigned; accessors
+ * on the prototype do none of that, and `new` has them too.
+ * @param vanilla the prototype of the stores below
+ */
+function forwardMembers(prototype: object, vanilla: object): void {
+  const methods = Object.getOwnPropertyNames(vanilla)
+  for (const name of [...DATA, ...methods]) {
+    if (name in prototype || name in EventEmitter.prototype) continue
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      get(this: { __original: Nedb }) {
+        const value: unknown = Reflect.get(this.__original, name)
+        return typeof value === 'function' && methods.includes(name) ? value.bind(this.__original) : value
+      },
+      set(this: { __original: Nedb }, value: unknown) {
+        Reflect.set(this.__original, name, value)
+      },
+    })
+  }
+}
 
 /**
  * Use it instead of `Datastore` of nedb-promises: `LockedDatastore.create(pathOrOptions)` or `new`, with the same API and

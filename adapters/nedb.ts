@@ -4,10 +4,10 @@ import type { LockedMembers } from '../src/members.ts'
 import { giveMembers, openLog, withMembers } from '../src/open.ts'
 import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
-import { nedbAdapter as adapter, autoload, load, markLocked, type NedbReads } from './nedb/attach.ts'
+import { nedbAdapter as adapter, autoload, load, type NedbReads } from './nedb/attach.ts'
 import type { Nedb } from './nedb/internals.ts'
 import { locked } from './nedb/locked.ts'
-import { requireKnownToNedb, requireOneArgument } from './nedb/option-names.ts'
+import { optionsOf } from './nedb/option-names.ts'
 import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb/vanilla.cjs'
 
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
@@ -37,14 +37,11 @@ interface LockedNedbClass {
 /** The library's constructor as CommonJS gives it: its types know only a default export. */
 const Datastore = Vanilla as unknown as new (options: unknown) => Nedb
 
-const Lockable = withMembers(markLocked(locked(Datastore))) as new (options: unknown) => Nedb & LockedMembers
+const Lockable = withMembers(locked(Datastore)) as new (options: unknown) => Nedb & LockedMembers
 
 class LockedNedbStore extends Lockable {
   constructor(pathOrOptions?: string | LockedNedbOptions, ...more: readonly unknown[]) {
-    requireOneArgument(more)
-    const options: LockedNedbOptions =
-      typeof pathOrOptions === 'string' ? { filename: pathOrOptions } : (pathOrOptions ?? {})
-    requireKnownToNedb(options)
+    const options: LockedNedbOptions = optionsOf(pathOrOptions, more)
     super({ ...options, autoload: false })
     this.autoload = options.autoload ?? false
     if (!this.inMemoryOnly && this.filename !== null) {

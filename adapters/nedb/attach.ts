@@ -1,15 +1,14 @@
 import { existsSync } from 'node:fs'
 import { errnoOf, harmless } from '../../src/errors.ts'
-import type { LogAdapter } from '../../src/store/adapter.ts'
+import type { LogAdapter, TableStorage } from '../../src/store/adapter.ts'
 import { isNotPermitted } from '../../src/store/data-file.ts'
 import type { Transacting } from '../../src/store/transaction.ts'
 import { BeforeLoad, routeThrough } from './executor.ts'
 import { OwnIndexes, settleWhenReached } from './indexes.ts'
-import { type Nedb, vanillaPrototype } from './internals.ts'
-import { attached, loading, locked, readIn } from './locked.ts'
+import { type Doc, type Nedb, vanillaPrototype } from './internals.ts'
+import { attached, isLocked, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
 import { model } from './model.ts'
-import { nedbRows } from './rows.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
 const prototypes = new Map<object, object>()
@@ -44,24 +43,16 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
   transacting: onceLoaded,
 }
 
-const marker = Symbol('locked')
-
 /** Gives a store that exists already the methods of a locked one. */
 function becomeLocked(db: Nedb): void {
-  if (marker in db) return
+  if (isLocked in db) return
   const own = Object.getPrototypeOf(db) as { constructor: new () => Nedb }
   let prototype = prototypes.get(own)
   if (!prototype) {
-    prototype = markLocked(locked(own.constructor)).prototype as object
+    prototype = locked(own.constructor).prototype as object
     prototypes.set(own, prototype)
   }
   Object.setPrototypeOf(db, prototype)
-}
-
-/** Marks a class as locked by construction. */
-export function markLocked<B extends new (...args: never[]) => Nedb>(Class: B): B {
-  Object.defineProperty(Class.prototype, marker, { value: true })
-  return Class
 }
 
 /**
@@ -130,5 +121,31 @@ export function onceLoaded(db: Nedb): Transacting<void> {
   return {
     transact: (run, options) => start(() => session.transact(run, options)),
     look: (run, options) => start(() => session.look(run, options)),
+  }
+}
+
+/**
+ * The records of tables are documents like any other, with one member more, `_table`, that names the table: so several
+ * tables, and documents of no table, live in one file and change in one transaction, and vanilla finds them too:
+ * `db.find({ _table: 'people' })`.
+ */
+export function nedbRows<S>(nedb: (store: S) => Nedb): TableStorage<S> {
+  return {
+    read: async (tx, table, id) => {
+      const query = id === undefined ? { _table: table } : { _id: id, _table: table }
+      const docs = (await nedb(tx).findAsync(query).execAsync()) as Doc[]
+      return docs.map(({ _table, ...record }) => record)
+    },
+    insert: (tx, table, records) =>
+      records.length > 0 && nedb(tx).insertAsync(records.map((record) => ({ ...record, _table: table }))),
+    replace: async (tx, table, records) => {
+      for (const record of records) {
+        await nedb(tx).updateAsync({ _id: record._id }, { ...record, _table: table }, {})
+      }
+    },
+    remove: (tx, table, ids) =>
+      nedb(tx).removeAsync({ _id: { $in: [...ids] }, _table: table }, { multi: true }),
+    drop: (tx, table) => nedb(tx).removeAsync({ _table: table }, { multi: true }),
+    compact: (tx) => nedb(tx).compactDatafileAsync(),
   }
 }

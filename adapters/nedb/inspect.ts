@@ -3,8 +3,8 @@ import { unreadableLine } from '../../src/features/backup/log-format.ts'
 import type { EachLine, LineInspector, LineProblem, LogLine, Place } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
 import { isForeign, partsOf, twinOf } from './documents.ts'
-
-type Doc = Record<string, unknown>
+import type { Doc, IndexOptions } from './internals.ts'
+import { readIndexLine } from './loading.ts'
 
 /** After so many documents other work of the process gets its turn. */
 const DOCUMENTS_AT_ONCE = 2000
@@ -17,29 +17,26 @@ export function inspectNedbLines(): LineInspector {
 class NedbInspector implements LineInspector {
   /** The documents as the file leaves them: where the last line of each id stands. */
   readonly #living = new Map<unknown, Place>()
-  readonly #unique = new Map<string, { sparse: boolean }>()
+  readonly #indexes = new Map<string, IndexOptions | undefined>()
   /** A damaged marker that nothing deletes: NeDB refuses the file. */
   #marker: LogLine | undefined
 
   add(line: LogLine): LineProblem | undefined {
-    const { records, isWhole, objection } = recordsOf(line.text)
+    const { records, parts, isWhole, objection } = recordsOf(line.text)
     for (const record of records) this.#take(record, line)
-    return isWhole ? undefined : unreadableLine(line, objection, readableParts(records, line.text))
+    return isWhole ? undefined : unreadableLine(line, objection, parts)
   }
 
   #take(record: Doc, line: LogLine): void {
     const { _id } = record
     if (_id === UNIT_ID) this.#marker = record.$$deleted === true ? undefined : line
-    else if (_id === undefined) readIndexLine(record, this.#unique)
+    else if (_id === undefined) readIndexLine(record, this.#indexes)
     else if (record.$$deleted === true) this.#living.delete(keyOf(_id))
     else this.#living.set(keyOf(_id), { line: line.line, byte: line.byte, length: line.length })
   }
 
   async finish(eachLine: EachLine): Promise<readonly LineProblem[]> {
-    const found = [
-      ...(await this.#twins()),
-      ...(this.#unique.size > 0 ? await this.#duplicates(eachLine) : []),
-    ]
+    const found = [...(await this.#twins()), ...(await this.#duplicates(eachLine))]
     const problems = found.length > 0 ? await this.#withAllLines(found, eachLine) : []
     if (!this.#marker) return problems
     return [...problems, unreadableLine(this.#marker, 'it is the beginning of a unit without its end')]
@@ -69,19 +66,20 @@ class NedbInspector implements LineInspector {
   /** What NeDB itself would refuse to load: of two documents the later one came in without a lock. */
   async #duplicates(eachLine: EachLine): Promise<Found[]> {
     const found: Found[] = []
-    const owners = new Map<string, Map<string, { id: unknown; line: number }>>()
-    for (const field of this.#unique.keys()) owners.set(field, new Map())
+    const owners = [...this.#indexes]
+      .filter(([name, index]) => typeof name === 'string' && index?.unique)
+      .map(([field, index]) => ({ field, sparse: Boolean(index?.sparse), known: new Map<string, Owner>() }))
+    if (owners.length === 0) return found
     await eachLine((line) => {
       for (const doc of recordsOf(line.text).records) {
         const at = this.#living.get(keyOf(doc._id))
         if (at?.byte !== line.byte || doc.$$deleted === true) continue
-        for (const [field, { sparse }] of this.#unique) {
-          const known = owners.get(field) as Map<string, { id: unknown; line: number }>
+        for (const { field, sparse, known } of owners) {
           const keys = uniqueKeys(doc, field, sparse)
           const taken = keys.find((key) => known.has(key))
-          if (taken === undefined) for (const key of keys) known.set(key, { id: doc._id, line: line.line })
+          const first = taken === undefined ? undefined : known.get(taken)
+          if (!first) for (const key of keys) known.set(key, { id: doc._id, line: line.line })
           else {
-            const first = known.get(taken) as { id: unknown; line: number }
             found.push({
               id: keyOf(doc._id),
               at,
@@ -113,38 +111,34 @@ function keyOf(id: unknown): unknown {
   return typeof id === 'object' ? `\0${JSON.stringify(id)}` : id
 }
 
+/** Who has a key of a unique index. */
+type Owner = { readonly id: unknown; readonly line: number }
+
 /** A document that is in another's way. */
 interface Found extends Omit<LineProblem, 'without'> {
   readonly id: unknown
 }
 
-/** What can be read of a line, whether that is all of it, and if not, why. */
-function recordsOf(text: string): { records: Doc[]; isWhole: boolean; objection?: string | undefined } {
+/** What can be read of a line, and by itself of which parts of it; whether that is all of it, and if not, why. */
+function recordsOf(text: string): {
+  records: Doc[]
+  parts: string[]
+  isWhole: boolean
+  objection?: string | undefined
+} {
   const whole = parse(text)
   const objection = whole && objectionTo(whole)
-  if (whole && objection === undefined) return { records: [whole], isWhole: true }
-  const parts = partsOf(text)
+  if (whole && objection === undefined) return { records: [whole], parts: [text], isWhole: true }
+  const all = partsOf(text)
   const records: Doc[] = []
-  if (parts.length > 1 || parts[0] !== text) {
-    for (const part of parts) {
-      const record = parse(part)
-      if (record && objectionTo(record) === undefined) records.push(record)
-    }
-  }
-  return {
-    records,
-    isWhole: records.length > 0 && records.length === parts.length && !text.includes('\0'),
-    objection,
-  }
-}
-
-/** The readable parts of a line as lines of their own. */
-function readableParts(records: readonly Doc[], text: string): string[] {
-  if (records.length === 0) return []
-  return partsOf(text).filter((part) => {
-    const record = parse(part)
-    return record !== undefined && objectionTo(record) === undefined
+  const parts = all.filter((part) => {
+    const record = part === text ? undefined : parse(part)
+    if (!record || objectionTo(record) !== undefined) return false
+    records.push(record)
+    return true
   })
+  const isWhole = records.length > 0 && records.length === all.length && !text.includes('\0')
+  return { records, parts, isWhole, objection }
 }
 
 function parse(text: string): Doc | undefined {
@@ -173,18 +167,6 @@ function forbiddenField(value: object): string | undefined {
     if (found !== undefined) return found
   }
   return undefined
-}
-
-function readIndexLine(record: Doc, unique: Map<string, { sparse: boolean }>): void {
-  const created = record.$$indexCreated as
-    | { fieldName?: unknown; unique?: unknown; sparse?: unknown }
-    | undefined
-  if (typeof created?.fieldName === 'string') {
-    if (created.unique) unique.set(created.fieldName, { sparse: Boolean(created.sparse) })
-    else unique.delete(created.fieldName)
-  }
-  const removed = record.$$indexRemoved
-  if (removed !== undefined) unique.delete([removed].flat().sort().join(','))
 }
 
 /**

@@ -47,7 +47,8 @@ export class Contents {
   }
 }
 
-function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
+/** Takes in a line that says of an index that it was made, or removed. */
+export function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
   const created = record.$$indexCreated as IndexOptions | undefined
   const removed = record.$$indexRemoved
   if (created?.fieldName != null) indexes.set(created.fieldName, created)

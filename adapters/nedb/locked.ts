@@ -37,6 +37,9 @@ export interface Attached {
 /** The attached stores. One that is not here works as vanilla does: a store in memory only. */
 export const attached: WeakMap<Nedb, Attached> = new WeakMap()
 
+/** Marks the prototypes of locked classes. */
+export const isLocked: unique symbol = Symbol('locked')
+
 /** As NeDB has it. */
 const SHORTEST_INTERVAL_MS = 5000
 
@@ -228,6 +231,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       this._autocompactionIntervalId = setInterval(compact, realInterval).unref()
     }
   }
+  Object.defineProperty(Locked.prototype, isLocked, { value: true })
   nameCalls(Locked.prototype)
   const { compactDatafile } = Locked.prototype
   return Locked as unknown as B

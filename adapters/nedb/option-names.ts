@@ -30,21 +30,27 @@ const NAMES = optionNames<DatastoreOptions & Untyped>(
 const MODES = optionNames<NonNullable<DatastoreOptions['modes']>>({ fileMode: true, dirMode: true })
 
 /**
- * @typeParam O must not have an option that is not among them
- * @throws TypeError for what is no option of NeDB's or pslock's
+ * The options that a constructor was given, as an object.
+ * @typeParam O must not have an option that is not among NeDB's and pslock's
+ * @param more what was given besides
+ * @throws TypeError for what is no option, or would be ignored
  */
-export function requireKnownToNedb<O extends object>(
-  options: O & { readonly [K in Exclude<keyof O, keyof (DatastoreOptions & LogOptions & Untyped)>]?: never },
-): void {
+export function optionsOf<O extends object>(
+  pathOrOptions:
+    | string
+    | (O & { readonly [K in Exclude<keyof O, keyof (DatastoreOptions & LogOptions & Untyped)>]?: never })
+    | undefined,
+  more: readonly unknown[],
+): O | { filename: string } {
+  if (more.some((value) => value !== undefined)) {
+    throw new TypeError(
+      `a path has no options beside it: give one object, { filename, ... }. Got, besides, ${show(more[0])}`,
+    )
+  }
+  if (typeof pathOrOptions === 'string') return { filename: pathOrOptions }
+  const options = pathOrOptions ?? ({} as O)
   requireKnown(options, NAMES)
   const { modes } = options as { modes?: object | null }
   requireKnown(modes ?? undefined, MODES, 'member of the option modes,')
-}
-
-/** @throws TypeError for options beside a path, which would be ignored */
-export function requireOneArgument(more: readonly unknown[]): void {
-  if (more.every((value) => value === undefined)) return
-  throw new TypeError(
-    `a path has no options beside it: give one object, { filename, ... }. Got, besides, ${show(more[0])}`,
-  )
+  return options
 }

@@ -72,7 +72,7 @@ export interface Hook {
 
 const HOOK_NAMES: OptionNames = optionNames<Hook>({ before: true, after: true })
 
-/** The hooks of one store object. */
+/** The hooks of one store object. What its methods are called for is said in `Observer`. */
 export class Hooks implements Observer {
   readonly #lock: PsLock
   readonly #path: string
@@ -115,17 +115,11 @@ export class Hooks implements Observer {
     }
   }
 
-  /** Resolves when everything issued so far has passed its hooks and what it does then has settled. */
   async idle(): Promise<void> {
     while (this.#arriving.size > 0) await Promise.allSettled(this.#arriving)
   }
 
-  /**
-   * Runs an operation after its hooks and in the order of issue; all `before` are called at once, so that a flood is
-   * seen as one.
-   * @param outer the user's own hold in which it was issued
-   * @param start must have queued the operation when it returns
-   */
+  /** All `before` are called at once, so that a flood is seen as one. */
   async inOrder<T>(
     mode: LockMode,
     issued: Issued,
@@ -159,10 +153,6 @@ export class Hooks implements Observer {
     }
   }
 
-  /**
-   * Runs a part of an operation that runs already.
-   * @param outer that operation, if hooks were told of it
-   */
   async part<T>(
     outer: HookCall | undefined,
     mode: LockMode,
@@ -177,7 +167,6 @@ export class Hooks implements Observer {
     })
   }
 
-  /** Runs a blocking operation, which takes the lock by itself. @param state see `HookCall` */
   blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T {
     if (!this.observes(issued)) return run()
     if (this.#isAsking) throw this.#askedWithin()
@@ -202,7 +191,6 @@ export class Hooks implements Observer {
     }
   }
 
-  /** @throws LockDeadlockError in a `before` of these hooks */
   requireNotAsking(): void {
     if (Scope.enclosing(this)) throw this.#askedWithin()
   }

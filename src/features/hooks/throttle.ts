@@ -6,7 +6,8 @@ import {
   optionNames,
   requireKnown,
   requireObject,
-  show,
+  requireOneOf,
+  requireThat,
 } from '../../arguments.ts'
 import { errnoOf, LockIoError, ThrottledError } from '../../errors.ts'
 import { lockInternals, type PsLock } from '../../lock/lock.ts'
@@ -65,27 +66,30 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4))
  */
 export function throttle(options: ThrottleOptions): Hook {
   const { pace, maxDelayMs, per } = checked(options)
-  const own = new RateLimiter()
-  const limitOf = ({ timeoutMs = Number.POSITIVE_INFINITY }: HookEvent) => Math.min(maxDelayMs, timeoutMs)
+  let nextMs = 0
+  const own = (limitMs: number) => {
+    const turn = takeTurn(nextMs, monotonicMs(), pace, limitMs)
+    nextMs = turn.nextMs
+    return turn.waitMs
+  }
   const shared = new Map<string, SharedRateLimiter>()
-  const limiterOf = (event: HookEvent) => {
-    if (per === 'process') return own
-    const known = shared.get(event.lockPath) ?? new SharedRateLimiter(event)
-    shared.set(event.lockPath, known)
-    return known
+  const take = (event: HookEvent, limitMs: number) => {
+    if (per === 'process') return own(limitMs)
+    const limiter = shared.get(event.lockPath) ?? new SharedRateLimiter(event, pace)
+    shared.set(event.lockPath, limiter)
+    return limiter.take(limitMs, event.blocking)
   }
   return {
     before(event) {
       if (event.mode === 'shared' || event.partOf) return undefined
-      const limiter = limiterOf(event)
-      const limitMs = limitOf(event)
+      const limitMs = Math.min(maxDelayMs, event.timeoutMs ?? Number.POSITIVE_INFINITY)
       if (event.blocking) {
-        const delayMs = admitted(event, limiter.takeSync(pace, limitMs), limitMs)
+        const delayMs = admitted(event, take(event, limitMs) as number, limitMs)
         if (delayMs > 0) Atomics.wait(sleeper, 0, 0, delayMs)
         return undefined
       }
       return (async () => {
-        const delayMs = admitted(event, await limiter.take(pace, limitMs), limitMs)
+        const delayMs = admitted(event, await take(event, limitMs), limitMs)
         if (delayMs > 0) await delay(delayMs, event.signal)
       })()
     },
@@ -116,15 +120,10 @@ function checked(options: ThrottleOptions): { pace: Pace; maxDelayMs: number; pe
   requireObject(options, 'options')
   requireKnown(options, THROTTLE_NAMES)
   const { writesPerSecond, per = 'process', burst = 1, maxDelayMs } = options
-  if (!(Number.isFinite(writesPerSecond) && writesPerSecond > 0)) {
-    throw new TypeError(`writesPerSecond must be a number above 0, got ${show(writesPerSecond)}`)
-  }
-  if (per !== 'process' && per !== 'store') {
-    throw new TypeError(`per must be 'process' or 'store', got ${show(per)}`)
-  }
-  if (!Number.isInteger(burst) || burst < 1) {
-    throw new TypeError(`burst must be a whole number from 1 up, got ${show(burst)}`)
-  }
+  const isRate = Number.isFinite(writesPerSecond) && writesPerSecond > 0
+  requireThat(isRate, 'writesPerSecond must be a number above 0', writesPerSecond)
+  requireOneOf(per, 'per', ['process', 'store'])
+  requireThat(Number.isInteger(burst) && burst >= 1, 'burst must be a whole number from 1 up', burst)
   const everyMs = 1000 / writesPerSecond
   return {
     pace: { everyMs, aheadMs: (burst - 1) * everyMs },
@@ -156,22 +155,6 @@ export function takeTurn(
   return { nextMs: waitMs > limitMs ? nextMs : turnMs + everyMs, waitMs }
 }
 
-/** The turns of one throttle. */
-class RateLimiter {
-  #nextMs = 0
-
-  /** @returns after how many milliseconds the turn comes that was taken; above the limit: none was */
-  takeSync(pace: Pace, limitMs: number): number {
-    const { nextMs, waitMs } = takeTurn(this.#nextMs, monotonicMs(), pace, limitMs)
-    this.#nextMs = nextMs
-    return waitMs
-  }
-
-  take(pace: Pace, limitMs: number): number {
-    return this.takeSync(pace, limitMs)
-  }
-}
-
 /** What the file is long, whatever is in it. */
 const TEXT_BYTES = 64
 /** A turn further ahead than this is of another boot, where the system does not tell the boots apart. */
@@ -185,34 +168,36 @@ class SharedRateLimiter {
   readonly #path: string
   readonly #lock: PsLock
   readonly #dataPath: string
+  readonly #pace: Pace
 
-  constructor({ path, lockPath }: Pick<HookEvent, 'path' | 'lockPath'>) {
+  constructor({ path, lockPath }: Pick<HookEvent, 'path' | 'lockPath'>, pace: Pace) {
+    this.#pace = pace
     this.#path = `${lockPath}.throttle`
     this.#dataPath = path
     // Not through a link that somebody has put there: its target would be made.
     this.#lock = lockInternals.at(this.#path, path)
   }
 
-  /** @throws the errors of `PsLock#exclusive`, LockIoError also where the file cannot be written */
-  take(pace: Pace, limitMs: number): Promise<number> {
-    return exclusiveToWrite(this.#dataPath, this.#lock, () => this.#take(pace, limitMs))
-  }
-
-  takeSync(pace: Pace, limitMs: number): number {
+  /**
+   * @returns after how many milliseconds the turn comes that was taken; above the limit: none was
+   * @throws the errors of `PsLock#exclusive`, LockIoError also where the file cannot be written
+   */
+  take(limitMs: number, isBlocking: boolean): number | Promise<number> {
+    if (!isBlocking) return exclusiveToWrite(this.#dataPath, this.#lock, () => this.#take(limitMs))
     let waitMs = 0
     const take = () => {
-      waitMs = this.#take(pace, limitMs)
+      waitMs = this.#take(limitMs)
     }
     exclusiveToWriteSync(this.#dataPath, take, (held) => this.#lock.exclusiveSync(held))
     return waitMs
   }
 
-  #take(pace: Pace, limitMs: number): number {
+  #take(limitMs: number): number {
     try {
       const fd = openFile(this.#path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK)
       try {
         const nowMs = monotonicMs()
-        const turn = takeTurn(nextTurn(readAtSync(fd), nowMs), nowMs, pace, limitMs)
+        const turn = takeTurn(nextTurn(readAtSync(fd), nowMs), nowMs, this.#pace, limitMs)
         const { error } = writeAtSync(fd, toText(turn.nextMs), 0)
         if (error !== undefined) throw error
         return turn.waitMs
