@@ -18,7 +18,7 @@ const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
   readFileSync(resolve(ROOT, 'package.json'), 'utf8'),
 )
 
-/** Loaded from the user's node_modules. One file of NeDB's is taken in: see adapters/nedb/documents.ts. */
+/** Loaded from the user's node_modules. One file of NeDB's is taken in: see adapters/nedb/model.ts. */
 const packages = Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })
 const external = [/^node:/, ...packages.map((name) => new RegExp(`^${name}(?!/lib/model\\.js$)(/|$)`))]
 

@@ -1,12 +1,11 @@
 import { EventEmitter } from 'node:events'
 import Vanilla from 'nedb-promises'
-import type { AcquireOptions, CloseOptions } from '../src/lock/options.ts'
+import type { CloseOptions } from '../src/lock/options.ts'
 import type { LockedMembers } from '../src/members.ts'
 import { giveMembers, openLog, withMembers } from '../src/open.ts'
 import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { callListener } from '../src/store/scope.ts'
-import type { Transacting, TransactionOptions } from '../src/store/transaction.ts'
 import { autoload, load, nedbAdapter, nedbRows, onceLoaded } from './nedb/attach.ts'
 import { type Nedb, vanillaPrototype } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
@@ -57,28 +56,13 @@ const adapter: LogAdapter<Promises, DatastoreReads> = {
   name: 'nedb-promises',
   rows: nedbRows((store) => store.__original),
   attach: (store, session) => nedbAdapter.attach(store.__original, session),
-  transacting: afterLoad,
-}
-
-/** Transactions and views of a store: inside of one it would be too late for the load, which writes. */
-function afterLoad(store: Promises): Transacting<void> {
-  const { transact, look } = onceLoaded(store.__original)
-  return {
-    transact: async <T>(run: () => T, options: TransactionOptions): Promise<Awaited<T>> => {
-      await store.load()
-      return transact(run, options)
-    },
-    look: async <T>(run: () => T, options: AcquireOptions): Promise<Awaited<T>> => {
-      await store.load()
-      return look(run, options)
-    },
-  }
+  transacting: (store) => onceLoaded(store.__original, () => store.load()),
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a store of whatever documents
 type AnyDatastore = Vanilla<any>
 
-/** `nedb-promises` for `LockedDb`: a layer of promises over NeDB. All of its operations pass NeDB's executor. */
+/** `nedb-promises` for `LockedDb`: a layer of promises over NeDB. All of its operations go through NeDB's executor. */
 export const nedbPromisesAdapter: LogAdapter<AnyDatastore, DatastoreReads> =
   adapter as object as typeof nedbPromisesAdapter
 

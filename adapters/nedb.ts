@@ -14,7 +14,7 @@ import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb/van
 type AnyNedb = VanillaDatastore<any>
 
 /**
- * `@seald-io/nedb` for `LockedDb`: an append log of documents. All of its operations pass its executor.
+ * `@seald-io/nedb` for `LockedDb`: an append log of documents. All of its operations go through its executor.
  */
 export const nedbAdapter: LogAdapter<AnyNedb, NedbReads> = adapter as object as typeof nedbAdapter
 

@@ -161,7 +161,7 @@ export function testStore(definition: StoreDefinition): void {
     })
 
     describe('hooks', () => {
-      it('are told of an operation, and can refuse it', async () => {
+      it('are called for an operation, and can refuse it', async () => {
         const store = await open()
         await store.insert('a', 1)
         const told: (readonly [string, HookEvent['mode'], boolean?])[] = []

@@ -196,7 +196,7 @@ describe('unknown options', () => {
     })
   })
 
-  it('a mode of the callback forms, and a journal of LockedLowSync, are not passed over', async () => {
+  it('a mode of the callback forms, and a journal of LockedLowSync, are not ignored', async () => {
     await assert.rejects(lock().exclusive(never, { mode: 'shared' } as object), /unknown option "mode"/)
     assert.throws(
       () => new LockedLowSync(at('data.json'), {}, { journal: true } as object),
@@ -258,7 +258,7 @@ describe('unknown options', () => {
     assert.equal(existsSync(at('data.lock')), false)
   })
 
-  it('what is no object is refused, where it was passed over', () => {
+  it('what is no object is refused, where it was ignored', () => {
     assert.throws(
       () => new PsLock(at('data'), 100 as unknown as object),
       /the options must be an object, got 100/,
@@ -293,7 +293,7 @@ describe('unknown options', () => {
     }
   })
 
-  it('options beside a path, where they would be passed over, are refused', () => {
+  it('options beside a path, where they would be ignored, are refused', () => {
     for (const make of [
       (...args: unknown[]) => new LockedNedb(...(args as [string])),
       (...args: unknown[]) => new LockedDatastore(...(args as [string])),

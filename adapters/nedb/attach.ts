@@ -8,7 +8,6 @@ import { OwnIndexes, settleWhenReached } from './indexes.ts'
 import { type Doc, type Nedb, vanillaPrototype } from './internals.ts'
 import { attached, isLocked, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
-import { model } from './model.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
 const prototypes = new Map<object, object>()
@@ -23,7 +22,7 @@ export type NedbReads =
   | 'countAsync'
   | 'getAllData'
 
-/** `@seald-io/nedb`: an append log of documents, all of whose operations pass its executor. */
+/** `@seald-io/nedb`: an append log of documents, all of whose operations go through its executor. */
 export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
   family: 'log',
   name: 'nedb',
@@ -31,16 +30,16 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
   attach(db, session) {
     const indexes = new OwnIndexes()
     const inner = settleWhenReached(db, () => memory.reached())
-    const memory = new NedbMemory({ db, inner, model, indexes, session })
+    const memory = new NedbMemory({ db, inner, indexes, session })
     becomeLocked(db)
     const beforeLoad = new BeforeLoad(session, () => load(db))
     const makesIds = db._createNewId === vanillaPrototype(db)._createNewId
-    const at = { session, memory, inner, model, indexes, beforeLoad, makesIds }
+    const at = { session, memory, inner, indexes, beforeLoad, makesIds }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory
   },
-  transacting: onceLoaded,
+  transacting: (db) => onceLoaded(db),
 }
 
 /** Gives a store that exists already the methods of a locked one. */
@@ -111,13 +110,17 @@ export function autoload(
   )
 }
 
-/** Transactions and views of a store: what is asked for before the load runs after it, like every operation. */
-export function onceLoaded(db: Nedb): Transacting<void> {
+/**
+ * Transactions and views of a store: what is asked for before the load runs after it, like every operation.
+ * @param load of a store that must be loaded before the first of them: inside of one it would be too late
+ */
+export function onceLoaded(db: Nedb, load?: () => Promise<unknown>): Transacting<void> {
   const at = attached.get(db)
   if (!at) throw new Error('the store is not attached')
   const { session, beforeLoad } = at
-  const start = <T>(run: () => Promise<T>): Promise<T> =>
+  const begin = <T>(run: () => Promise<T>): Promise<T> =>
     db.executor.ready ? run() : (beforeLoad.hold(run) as Promise<T>)
+  const start = <T>(run: () => Promise<T>): Promise<T> => (load ? load().then(() => begin(run)) : begin(run))
   return {
     transact: (run, options) => start(() => session.transact(run, options)),
     look: (run, options) => start(() => session.look(run, options)),

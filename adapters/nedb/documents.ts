@@ -1,64 +1,13 @@
 import { types } from 'node:util'
 import { crypto } from '../../src/os/modules.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
-import type { Doc, NedbModel, Query } from './internals.ts'
-
-/**
- * NeDB's reader splits lines at these too, and JSON.stringify leaves them as they are: documents that contain them
- * are lost at the next load. Escaped they are the same JSON.
- */
-const LINE_BREAKS = /[\u0085\u2028\u2029]/g
-const LINE_BREAK = /[\u0085\u2028\u2029]/
-
-/** A document, or an index line, as one line of the file. */
-export function toLine(model: NedbModel, record: unknown): string {
-  return model
-    .serialize(record)
-    .replace(LINE_BREAKS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
-
-/** What may be a name that begins with $, beside those that NeDB writes into its documents itself. */
-const ODD_NAME = /"\$(?!\$date":|\$deleted":true)/
-
-/** Nested so deep that NeDB's own functions, which recurse, may not get through: its reader shows it (some 2,500 levels). */
-const DEEP = 1000
-
-function isDeep(line: string): boolean {
-  if (line.length < 2 * DEEP) return false
-  let depth = 0
-  for (let at = 0; at < line.length; at++) {
-    const char = line.charCodeAt(at)
-    // { and [ open, } and ] close; those in texts are counted too, which costs a second look at most.
-    if (char === 123 || char === 91) {
-      if (++depth > DEEP) return true
-    } else if (char === 125 || char === 93) depth--
-  }
-  return false
-}
-
-/** What a marker line comes to that is damaged, or has another line end: nothing. Vanilla lets the closing one delete it. */
-const DAMAGED_MARKER: Doc = { $$damagedMarker: true }
-
-/** A line as the document it holds; undefined where it is none. */
-export function fromLine(model: NedbModel, line: string): Doc | undefined {
-  try {
-    // Without dates nothing needs reviving, and JSON.parse alone is six times as fast (0.9 against 6 us a line).
-    const value: unknown =
-      line.includes('$$date') || isDeep(line) ? model.deserialize(line) : JSON.parse(line)
-    if (line.includes(UNIT_ID) && (value as Doc | null)?._id === UNIT_ID) return DAMAGED_MARKER
-    // NeDB refuses a file with such a document, and we could not write it any more either.
-    if ((line.includes('.') || ODD_NAME.test(line)) && isDocument(value as Doc)) model.checkObject(value)
-    return typeof value === 'object' && value !== null ? (value as Doc) : undefined
-  } catch {
-    return undefined
-  }
-}
+import type { Doc, IndexOptions, Query } from './internals.ts'
 
 /**
  * Refuses what NeDB would take now and lose at the next load, and makes of the rest what the file will say: NaN,
  * Infinity, invalid dates and holes are `null` there, -0 is 0, and undefined is not there, so that they are it in memory
- * too. The number 0 is let through, since NeDB's own tests insert it: pslock keeps such a document, vanilla passes it
- * over when it loads.
+ * too. The number 0 is let through, since NeDB's own tests insert it: pslock keeps such a document, vanilla skips it
+ * when it loads.
  * @param isNew whether no document has its id yet. One that came in with a file keeps it, also where vanilla would lose it.
  * @throws TypeError that says which value, and why
  */
@@ -151,13 +100,6 @@ function copyOf(value: unknown): unknown {
   return object
 }
 
-/** As `toLine`, of what `storedCopy` has made. */
-export function lineOf(model: NedbModel, { doc, hasDates }: Stored): string {
-  if (hasDates) return toLine(model, doc)
-  const line = JSON.stringify(doc)
-  return LINE_BREAK.test(line) ? toLine(model, doc) : line
-}
-
 /** A name that NeDB has a meaning of its own for: it lets some of them in, and reads something else back. */
 function requireOrdinary(name: string): void {
   if (!name.startsWith('$')) return
@@ -180,17 +122,6 @@ export function partsOf(line: string): readonly string[] {
   })
 }
 
-/** What can be read of an unreadable line. @returns also whether that is all of it */
-export function recordsIn(model: NedbModel, line: string): { records: Doc[]; isWhole: boolean } {
-  const parts = partsOf(line)
-  const records: Doc[] = []
-  for (const part of parts) {
-    const record = fromLine(model, part)
-    if (record && !isForeign(record)) records.push(record)
-  }
-  return { records, isWhole: parts.length > 0 && records.length === parts.length && !line.includes('\0') }
-}
-
 /** The other form of an id that NeDB takes for the same when it loads: 1 and "1". */
 export function twinOf(id: unknown): unknown {
   if (typeof id === 'number') return String(id)
@@ -204,10 +135,20 @@ export function isDocument(record: Doc): boolean {
 
 /**
  * Whether a record is none of NeDB's: no document, and no line for the machinery (`$$indexCreated`, or a `$$` line of a
- * later version, which is passed over). Vanilla drops such lines, and with them a whole JSON file opened by mistake.
+ * later version, which is skipped). Vanilla drops such lines, and with them a whole JSON file opened by mistake.
  */
 export function isForeign(record: Doc): boolean {
   return !isDocument(record) && !Object.keys(record).some((key) => key.startsWith('$$'))
+}
+
+/** Takes in a line that says of an index that it was made, or removed. */
+export function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
+  const created = record.$$indexCreated as IndexOptions | undefined
+  const removed = record.$$indexRemoved
+  if (created?.fieldName != null) indexes.set(created.fieldName, created)
+  // Older writers left the names of a compound index as an array, which vanilla does not read back.
+  else if (Array.isArray(removed)) indexes.set([...removed].sort().join(','), undefined)
+  else if (typeof removed === 'string') indexes.set(removed, undefined)
 }
 
 /**

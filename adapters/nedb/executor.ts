@@ -2,10 +2,11 @@ import { AsyncResource } from 'node:async_hooks'
 import { existsSync } from 'node:fs'
 import { StoreIoError } from '../../src/errors.ts'
 import type { Call, LogSession } from '../../src/store/adapter.ts'
-import { randomId, toLine } from './documents.ts'
+import { randomId } from './documents.ts'
 import type { Doc, Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
 import type { NedbMemory } from './memory.ts'
+import { toLine } from './model.ts'
 
 /** What neither goes through the executor again nor emits events. */
 const SELF_CONTAINED: ReadonlySet<string> = new Set([
@@ -21,7 +22,7 @@ const SELF_CONTAINED: ReadonlySet<string> = new Set([
 const COMPACTION_MS = 1000
 
 /**
- * Everything that NeDB does passes `Executor.pushAsync`, and everything that it writes passes three methods of its
+ * Everything that NeDB does goes through `Executor.pushAsync`, and everything that it writes through three methods of its
  * persistence: hooked there, the hidden writers (the constructor's autoload, the rewrite at each load, the compaction
  * timer, deletions of expired documents inside `find`, index lines) are under the lock like the rest. A lock round
  * each public method instead fails 12 of NeDB's own tests and can hang.
@@ -29,7 +30,7 @@ const COMPACTION_MS = 1000
 export function routeThrough(
   db: Nedb,
   memory: NedbMemory,
-  { session, model, beforeLoad, makesIds }: Attached,
+  { session, beforeLoad, makesIds }: Attached,
 ): void {
   const { executor, persistence } = db
   // Not looked up in the index, as vanilla does: it would be in vain, since what others have written is not there yet.
@@ -53,7 +54,7 @@ export function routeThrough(
   executor.resetBuffer = () => beforeLoad.drop()
 
   persistence.persistNewStateAsync = async (docs) => {
-    const lines = docs.map((doc) => toLine(model, doc))
+    const lines = docs.map((doc) => toLine(doc))
     if (lines.length === 0) return
     if (session.running) return session.append(lines)
     await session.perform('exclusive', () => {
@@ -109,7 +110,7 @@ function isBlindInsert(db: Nedb, memory: NedbMemory, docs: unknown): boolean {
 }
 
 /**
- * Everything passes the executor, which does not learn what was called. But every method reaches it before it returns, so
+ * Everything goes through the executor, which does not learn what was called. But every method reaches it before it returns, so
  * what is being called at this moment is what the executor is being given.
  */
 let current: { readonly db: object; readonly call: Call } | undefined

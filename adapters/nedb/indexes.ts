@@ -1,13 +1,14 @@
-import { toLine } from './documents.ts'
-import type { IndexOptions, Nedb } from './internals.ts'
+import type { LogSession } from '../../src/store/adapter.ts'
+import { type IndexOptions, type Nedb, newIndex } from './internals.ts'
 import type { Attached } from './locked.ts'
+import { toLine } from './model.ts'
 
 /** What one store object knows of its indexes beside what the file says. */
 export class OwnIndexes {
   /** Created in memory, not in the file yet: catching up drops them, and their task builds them anew. */
   readonly provisional: Set<string> = new Set()
   /** Ensured through this very store, and not removed since. */
-  readonly declared: Map<string, IndexOptions> = new Map()
+  readonly declared: Record<string, IndexOptions> = {}
 }
 
 /**
@@ -37,12 +38,11 @@ export function settleWhenReached(db: Nedb, reached: () => void): Nedb {
  * the lock, on the file's present content.
  */
 export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions): Promise<void> {
-  const { session, model, inner } = at
-  const { provisional } = at.indexes
+  const { session, inner } = at
+  const { provisional, declared } = at.indexes
   const name = options.fieldName
-  const Index = inner.indexes._id?.constructor as new (options: IndexOptions) => Nedb['indexes'][string]
   const build = () => {
-    const index = new Index(options)
+    const index = newIndex(inner, options)
     index.insert(db.getAllData())
     return index
   }
@@ -56,24 +56,17 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
   }
   try {
     await db.executor.pushAsync(async () => {
-      declare(at, name, options)
+      put(session, () => declared, name, options)
       const exists = Object.hasOwn(inner.indexes, name) && !provisional.has(name)
-      const ttl = db.ttlIndexes[name]
-      if (exists && (options.expireAfterSeconds === undefined || options.expireAfterSeconds === ttl)) return
+      const ttl = options.expireAfterSeconds
+      if (exists && (ttl === undefined || ttl === db.ttlIndexes[name])) return
       if (!exists) {
         delete inner.indexes[name]
-        inner.indexes[name] = build()
-        session.onUndo(() => delete inner.indexes[name])
+        put(session, () => inner.indexes, name, build())
       }
-      if (options.expireAfterSeconds !== undefined) {
-        db.ttlIndexes[name] = options.expireAfterSeconds
-        session.onUndo(() => {
-          if (ttl === undefined) delete db.ttlIndexes[name]
-          else db.ttlIndexes[name] = ttl
-        })
-      }
+      if (ttl !== undefined) put(session, () => db.ttlIndexes, name, ttl)
       provisional.delete(name)
-      await session.append([toLine(model, { $$indexCreated: options })])
+      await session.append([toLine({ $$indexCreated: options })])
     }, true)
   } catch (error) {
     if (provisional.has(name)) delete inner.indexes[name]
@@ -83,31 +76,27 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
   }
 }
 
-/** In an operation: from now on this store is told to have the index, or no longer. */
-function declare({ session, indexes }: Attached, name: string, options?: IndexOptions): void {
-  const { declared } = indexes
-  const before = declared.get(name)
-  if (options) declared.set(name, options)
-  else declared.delete(name)
-  session.onUndo(() => {
-    if (before) declared.set(name, before)
-    else declared.delete(name)
-  })
+/** Removes an index, in the file's present content. */
+export async function removeIndex(
+  db: Nedb,
+  { session, inner, indexes }: Attached,
+  name: string,
+): Promise<void> {
+  await db.executor.pushAsync(async () => {
+    put(session, () => indexes.declared, name, undefined)
+    put(session, () => inner.indexes, name, undefined)
+    put(session, () => db.ttlIndexes, name, undefined)
+    await session.append([toLine({ $$indexRemoved: name })])
+  }, true)
 }
 
-/** Removes an index, in the file's present content. */
-export async function removeIndex(db: Nedb, at: Attached, name: string): Promise<void> {
-  const { session, model, inner } = at
-  await db.executor.pushAsync(async () => {
-    declare(at, name)
-    const index = inner.indexes[name]
-    const ttl = db.ttlIndexes[name]
-    delete inner.indexes[name]
-    delete db.ttlIndexes[name]
-    session.onUndo(() => {
-      if (index) inner.indexes[name] = index
-      if (ttl !== undefined) db.ttlIndexes[name] = ttl
-    })
-    await session.append([toLine(model, { $$indexRemoved: name })])
-  }, true)
+/** In an operation: sets or (undefined) removes what an index has under its name, which is undone with the operation. */
+function put<T>(session: LogSession, all: () => Record<string, T>, name: string, value: T | undefined): void {
+  const before = Object.hasOwn(all(), name) ? all()[name] : undefined
+  const set = (to: T | undefined) => {
+    if (to === undefined) delete all()[name]
+    else all()[name] = to
+  }
+  set(value)
+  session.onUndo(() => set(before))
 }

@@ -2,9 +2,8 @@ import { setImmediate } from 'node:timers/promises'
 import { unreadableLine } from '../../src/features/backup/log-format.ts'
 import type { EachLine, LineInspector, LineProblem, LogLine, Place } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
-import { isForeign, partsOf, twinOf } from './documents.ts'
+import { isForeign, partsOf, readIndexLine, twinOf } from './documents.ts'
 import type { Doc, IndexOptions } from './internals.ts'
-import { readIndexLine } from './loading.ts'
 
 /** After so many documents other work of the process gets its turn. */
 const DOCUMENTS_AT_ONCE = 2000

@@ -105,6 +105,12 @@ export interface NedbModel {
   deepCopy<T>(value: T): T
 }
 
+/** An index of NeDB's own class, which the library does not export. */
+export function newIndex({ indexes }: Nedb, options: IndexOptions): NedbIndex {
+  const Index = indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
+  return new Index(options)
+}
+
 /** The prototype of the library itself, whatever classes were derived from it. */
 export function vanillaPrototype(db: Nedb): Nedb {
   let vanilla = db

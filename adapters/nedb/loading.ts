@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { types } from 'node:util'
 import type { Loading } from '../../src/store/adapter.ts'
-import { fromLine, isDocument, isForeign, recordsIn } from './documents.ts'
-import type { Doc, IndexOptions, NedbIndex, NedbModel } from './internals.ts'
+import { isDocument, isForeign, readIndexLine } from './documents.ts'
+import type { Doc, IndexOptions, NedbIndex } from './internals.ts'
+import { fromLine, recordsIn } from './model.ts'
 
 /** Other work of the process gets its turn after so long. */
 const TURN_MS = 10
@@ -13,23 +14,21 @@ const DOCUMENTS_AT_ONCE = 200
 export class Contents {
   readonly docs: Map<unknown, Doc | undefined> = new Map()
   readonly indexes: Map<string, IndexOptions | undefined> = new Map()
-  readonly #model: NedbModel
   /** The first object of each date that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
   readonly #dates: Map<number, Date>
 
-  constructor(model: NedbModel, dates: Map<number, Date>) {
-    this.#model = model
+  constructor(dates: Map<number, Date>) {
     this.#dates = dates
   }
 
   /** @returns false where the line, or a part of it, is no record of NeDB's */
   add(line: string): boolean {
-    const record = fromLine(this.#model, line)
+    const record = fromLine(line)
     if (record && !isForeign(record)) {
       this.#take(record)
       return true
     }
-    const { records, isWhole } = recordsIn(this.#model, line)
+    const { records, isWhole } = recordsIn(line)
     for (const part of records) this.#take(part)
     return isWhole
   }
@@ -45,16 +44,6 @@ export class Contents {
     if (!known) this.#dates.set(_id.getTime(), _id)
     return known ?? _id
   }
-}
-
-/** Takes in a line that says of an index that it was made, or removed. */
-export function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
-  const created = record.$$indexCreated as IndexOptions | undefined
-  const removed = record.$$indexRemoved
-  if (created?.fieldName != null) indexes.set(created.fieldName, created)
-  // Older writers left the names of a compound index as an array, which vanilla does not read back.
-  else if (Array.isArray(removed)) indexes.set([...removed].sort().join(','), undefined)
-  else if (typeof removed === 'string') indexes.set(removed, undefined)
 }
 
 /** How the indexes that a file comes to are put in place. */

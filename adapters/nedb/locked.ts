@@ -16,7 +16,7 @@ import {
 } from './documents.ts'
 import { type BeforeLoad, calling, nameCalls } from './executor.ts'
 import { ensureIndex, type OwnIndexes, removeIndex } from './indexes.ts'
-import type { Doc, IndexOptions, Nedb, NedbCursor, NedbModel, Query } from './internals.ts'
+import type { Doc, IndexOptions, Nedb, NedbCursor, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
 import { model } from './model.ts'
 import { insertStraight, lookStraight, removeStraight, updateStraight } from './straight.ts'
@@ -27,7 +27,6 @@ export interface Attached {
   readonly memory: NedbMemory
   /** The store as its own code sees it: to reach its indexes here brings nothing in. */
   readonly inner: Nedb
-  readonly model: NedbModel
   readonly indexes: OwnIndexes
   readonly beforeLoad: BeforeLoad
   /** Whether new ids are NeDB's own, drawn at random. */
@@ -162,7 +161,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       // Vanilla's own way passes the documents as arguments, which a stack of common size has no room for above 120,000.
       const docs = [...this._getRawCandidates(query)]
       if (!reading || dontExpireStaleDocs) return docs
-      // A read only passes over what has expired; deleting it is left to the next write.
+      // A read only skips what has expired; deleting it is left to the next write.
       const ttls = Object.entries(this.ttlIndexes)
       if (ttls.length === 0) return docs
       const { now } = session

@@ -1,10 +1,18 @@
 import { CorruptStoreError } from '../../src/errors.ts'
 import type { InspectLines, LineCoder, LogMemory, LogSession } from '../../src/store/adapter.ts'
-import { fromLine, isDocument, toLine } from './documents.ts'
+import { isDocument } from './documents.ts'
 import type { OwnIndexes } from './indexes.ts'
 import { inspectNedbLines } from './inspect.ts'
-import type { Doc, IndexOptions, Nedb, NedbIndex, NedbModel, NedbPersistence } from './internals.ts'
+import {
+  type Doc,
+  type IndexOptions,
+  type Nedb,
+  type NedbIndex,
+  type NedbPersistence,
+  newIndex,
+} from './internals.ts'
 import { Contents, NedbLoading } from './loading.ts'
+import { fromLine, toLine } from './model.ts'
 import { ELSEWHERE, idIn, Pending } from './pending.ts'
 
 /** What the memory of a store works with. */
@@ -12,7 +20,6 @@ export interface MemoryParts {
   readonly db: Nedb
   /** The store as its own code sees it. */
   readonly inner: Nedb
-  readonly model: NedbModel
   readonly indexes: OwnIndexes
   /** Told when the indexes could not be brought up to date. */
   readonly session: LogSession
@@ -37,7 +44,6 @@ export class NedbMemory implements LogMemory {
   readonly inspect: InspectLines = inspectNedbLines
   readonly #db: Nedb
   readonly #inner: Nedb
-  readonly #model: NedbModel
   readonly #indexes: OwnIndexes
   readonly #path: string
   readonly #distrust: () => void
@@ -53,14 +59,13 @@ export class NedbMemory implements LogMemory {
   /** Somebody has the indexes themselves, and may keep them: nothing is put off any more. */
   #isReached = false
 
-  constructor({ db, inner, model, indexes, session }: MemoryParts) {
+  constructor({ db, inner, indexes, session }: MemoryParts) {
     this.#db = db
     this.#inner = inner
     this.#path = session.path
     this.#distrust = () => session.distrustMemory()
-    this.#model = model
     this.#indexes = indexes
-    this.#pending = new Pending(model, session.path)
+    this.#pending = new Pending(session.path)
     this.fileMode = db.persistence.modes.fileMode
     this.corruptThreshold = () => db.persistence.corruptAlertThreshold
   }
@@ -76,11 +81,10 @@ export class NedbMemory implements LogMemory {
 
   load(): NedbLoading {
     const { indexes } = this.#inner
-    const Index = indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
-    const contents = new Contents(this.#model, this.#dates)
+    const contents = new Contents(this.#dates)
     return new NedbLoading({
       contents,
-      newIndex: (options) => new Index(options),
+      newIndex: (options) => newIndex(this.#inner, options),
       take: (built) => {
         this.#pending.clear()
         // One that was dropped elsewhere must not come back with the next compaction.
@@ -96,7 +100,7 @@ export class NedbMemory implements LogMemory {
   apply(lines: readonly string[], anew: boolean): readonly string[] {
     if (anew) this.#reset()
     const bad: string[] = []
-    const contents = new Contents(this.#model, this.#dates)
+    const contents = new Contents(this.#dates)
     for (const line of lines) {
       const id = idIn(line)
       if (id !== undefined) this.#pending.add(id, line)
@@ -208,7 +212,7 @@ export class NedbMemory implements LogMemory {
     const db = this.#db
     this.settle()
     for (const line of lines) {
-      const doc = fromLine(this.#model, line)
+      const doc = fromLine(line)
       if (!doc || !isDocument(doc)) continue
       const [old] = this.#inner.indexes._id?.getMatching(doc._id) ?? []
       if (doc.$$deleted !== true) {
@@ -219,12 +223,12 @@ export class NedbMemory implements LogMemory {
   }
 
   *lines(): Generator<string, void, undefined> {
-    for (const doc of this.#db.getAllData()) yield toLine(this.#model, doc)
+    for (const doc of this.#db.getAllData()) yield toLine(doc)
     for (const { fieldName, unique, sparse } of Object.values(this.#inner.indexes)) {
       if (fieldName === '_id') continue
       const ttl = this.#db.ttlIndexes[fieldName]
       const expiry = ttl === undefined ? {} : { expireAfterSeconds: ttl }
-      yield toLine(this.#model, { $$indexCreated: { fieldName, unique, sparse, ...expiry } })
+      yield toLine({ $$indexCreated: { fieldName, unique, sparse, ...expiry } })
     }
   }
 
@@ -299,7 +303,7 @@ export class NedbMemory implements LogMemory {
     const step = Math.max(1, docs.length / MEASURED_DOCUMENTS)
     let [bytes, count] = [0, 0]
     for (let at = 0; at < docs.length; at += step) {
-      bytes += Buffer.byteLength(toLine(this.#model, docs[Math.floor(at)])) + 1
+      bytes += Buffer.byteLength(toLine(docs[Math.floor(at)])) + 1
       count++
     }
     return count === 0 ? 0 : Math.round((bytes / count) * docs.length)
@@ -312,16 +316,15 @@ export class NedbMemory implements LogMemory {
   rebuildDeclared(): void {
     const db = this.#db
     const { indexes } = this.#inner
-    const Index = indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
-    for (const [name, options] of this.#indexes.declared) {
+    for (const [name, options] of Object.entries(this.#indexes.declared)) {
       if (indexes[name]) continue
-      const index = new Index(options)
+      const index = newIndex(this.#inner, options)
       indexes[name] = index
       try {
         index.insert(db.getAllData())
       } catch (error) {
         this.#reset()
-        indexes[name] = new Index(options)
+        indexes[name] = newIndex(this.#inner, options)
         throw error
       }
     }
@@ -360,13 +363,12 @@ export class NedbMemory implements LogMemory {
     const byId = this.#inner.indexes._id
     if (!byId) throw new Error('a NeDB store without its _id index')
     for (const id of docs.keys()) for (const old of byId.getMatching(id)) db._removeFromIndexes(old)
-    const Index = byId.constructor as new (options: IndexOptions) => NedbIndex
     const created: NedbIndex[] = []
     for (const [name, options] of indexes) {
       delete this.#inner.indexes[name]
       this.#tookOver(name, options)
       if (!options) continue
-      const index = new Index(options)
+      const index = newIndex(this.#inner, options)
       this.#inner.indexes[name] = index
       created.push(index)
     }
@@ -384,7 +386,7 @@ export class NedbMemory implements LogMemory {
     const { ttlIndexes } = this.#db
     delete ttlIndexes[name]
     if (!options) {
-      this.#indexes.declared.delete(name)
+      delete this.#indexes.declared[name]
       return
     }
     // Somebody else was first: it need not be written again.

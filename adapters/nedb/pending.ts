@@ -1,6 +1,6 @@
 import { CorruptStoreError } from '../../src/errors.ts'
-import { fromLine } from './documents.ts'
-import type { Doc, NedbModel } from './internals.ts'
+import type { Doc } from './internals.ts'
+import { fromLine } from './model.ts'
 
 export const ELSEWHERE: unique symbol = Symbol('elsewhere')
 
@@ -14,7 +14,6 @@ const KEPT_CHARS = 16 * 2 ** 20
  * others by its text alone stays text.
  */
 export class Pending {
-  readonly #model: NedbModel
   readonly #path: string
   readonly #docs = new Map<unknown, Doc | string | undefined>()
   /** Of those that are no text, the ids which may have been there before. */
@@ -23,8 +22,7 @@ export class Pending {
   #chars = 0
   #keptChars = 0
 
-  constructor(model: NedbModel, path: string) {
-    this.#model = model
+  constructor(path: string) {
     this.#path = path
   }
 
@@ -128,7 +126,7 @@ export class Pending {
   #documentOf(id: unknown): Doc | undefined {
     const pending = this.#docs.get(id)
     if (typeof pending !== 'string') return pending
-    const doc = fromLine(this.#model, pending)
+    const doc = fromLine(pending)
     if (doc?._id === id) return doc?.$$deleted === true ? undefined : doc
     throw new CorruptStoreError(
       `${this.#path} has a damaged line where the document ${JSON.stringify(id)} should be. Nothing was changed; the next ` +

@@ -1,9 +1,9 @@
 import type { StraightOperation } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
-import { lineOf, requireNoPrototype, storedCopy, suspiciousIn, toLine, twinOf } from './documents.ts'
+import { requireNoPrototype, storedCopy, suspiciousIn, twinOf } from './documents.ts'
 import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
 import type { Attached } from './locked.ts'
-import { model } from './model.ts'
+import { lineOf, model, toLine } from './model.ts'
 
 /**
  * What NeDB is asked for most often, one document by its `_id`, on the straight path. Each of these functions returns
@@ -42,7 +42,7 @@ class Insertion implements StraightOperation<Doc> {
       if (doc._id === undefined) doc._id = this.#db._createNewId()
       else if (typeof doc._id !== 'string' || !isOrdinaryId(doc._id)) return false
       this.#doc = doc
-      this.#line = lineOf(model, stored)
+      this.#line = lineOf(stored)
       this.#result = model.deepCopy(doc)
       return true
     } catch {
@@ -117,7 +117,7 @@ class Update implements StraightOperation<unknown> {
     if (!stored) return null
     this.#doc = stored.doc
     if (this.#options.returnUpdatedDocs) this.#copy = model.deepCopy(stored.doc)
-    return lineOf(model, stored)
+    return lineOf(stored)
   }
 
   apply(): unknown {
@@ -154,7 +154,7 @@ class Removal implements StraightOperation<number> {
   line(): string | undefined | null {
     if (!this.#at.memory.isSimple) return null
     this.#isThere = this.#at.memory.get(this.#id) !== undefined
-    return this.#isThere ? toLine(model, { $$deleted: true, _id: this.#id }) : undefined
+    return this.#isThere ? toLine({ $$deleted: true, _id: this.#id }) : undefined
   }
 
   apply(): number {

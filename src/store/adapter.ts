@@ -111,7 +111,7 @@ export interface BlockingTreeSession<M = TreeMemory> {
 }
 
 /**
- * A store whose file is a log of lines, to which lines are appended, and whose operations all pass one function.
+ * A store whose file is a log of lines, to which lines are appended, and whose operations all go through one function.
  * @typeParam R the members that only look
  */
 export interface LogAdapter<S extends object, R extends PropertyKey = PropertyKey> extends AnyAdapter<S> {

@@ -4,7 +4,7 @@ import { Scope } from './scope.ts'
 
 /** How a commit ended. */
 export interface Commit {
-  /** How many of the pass's operations, from the first on, are in the file now. */
+  /** How many operations of the batch, from the first on, are in the file now. */
   readonly committed: number
   /** What stopped the one after those. */
   readonly error?: unknown
@@ -12,11 +12,11 @@ export interface Commit {
   readonly settle?: (() => Promise<void>) | undefined
 }
 
-/** What a kind of store does in one locked engine. All of it runs under the lock. */
+/** What a kind of store does for a batch of operations: those that share one hold of the lock. */
 export interface Engine {
   /**
    * Makes memory equal to the file; for operations that all are blind it need not. A throw rejects every operation of
-   * the pass; nothing was run.
+   * the batch; nothing was run.
    */
   refresh(mode: LockMode, isBlind: boolean): Promise<void> | void
   /**
@@ -48,7 +48,7 @@ export interface Engine {
   abandon(): void
   /** Puts into the file what the operations did. Must not throw: it reports. */
   commit(): Promise<Commit> | Commit
-  /** Called last under the lock, however the pass ended. */
+  /** Called last under the lock, however the batch ended. */
   end(): void
 }
 

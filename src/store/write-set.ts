@@ -1,13 +1,13 @@
 import type { LockMode } from '../errors.ts'
 
-/** What one operation of a pass did: the lines of its unit, where its undo steps begin, and what follows its commit. */
+/** What one operation of a batch did: the lines of its unit, where its undo steps begin, and what follows its commit. */
 export interface Segment {
   readonly undoMark: number
   readonly lines: string[]
   readonly afterwards: (() => void)[]
 }
 
-/** What the operations of the present pass have done in memory, and how to undo it. */
+/** What the operations of the present batch have done in memory, and how to undo it. */
 export class WriteSet {
   /** What to do, newest first, to bring memory back to an earlier state. Empty again after every commit. */
   readonly #undo: (() => void)[] = []
@@ -119,7 +119,7 @@ export class WriteSet {
     }
   }
 
-  /** Hands out what is to be written; a new pass begins. */
+  /** Hands out what is to be written; a new batch begins. */
   take(): Segment[] {
     const segments = this.#segments
     this.#segments = []

@@ -83,7 +83,7 @@ describe('hooks', () => {
             before() {
               throw refusal
             },
-            after: () => assert.fail('what has refused is not told of the end'),
+            after: () => assert.fail('what has refused is not called at the end'),
           })
           db.use(behind)
           assert.equal(await failing(() => call(db)), refusal)
@@ -148,7 +148,7 @@ describe('hooks', () => {
     assert.equal((await found).length, 2)
   })
 
-  it('all before are called at once; a refused one lets nobody pass', async () => {
+  it('all before are called at once; a refused one lets nobody overtake', async () => {
     await using db = nedb()
     await db.insertAsync({ _id: 'a' })
     const gate = newGate()
@@ -478,7 +478,7 @@ describe('hooks', () => {
     assert.equal((await log.findAsync({})).length, 2)
   })
 
-  it('a hook is told of one store object only, until it is taken out, and twice if it was added twice', async () => {
+  it('a hook is called for one store object only, until it is taken out, and twice if it was added twice', async () => {
     await using db = nedb()
     await using other = nedb()
     const record = new Record()

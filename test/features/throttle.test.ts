@@ -42,7 +42,7 @@ describe('throttle', () => {
         }
       }
 
-      it('reads pass', async () => {
+      it('reads are not delayed', async () => {
         await using db = await store.open(at('store'))
         db.use(throttle(ONE))
         await writing.find(([name]) => ALLOWED.includes(name))?.[1].call(db)
@@ -185,7 +185,7 @@ describe('throttle', () => {
     assert.ok(String(error).includes('a.lock.throttle'))
   })
 
-  it('takeTurn keeps the pace for any arrivals, and lets pass whatever keeps it', () => {
+  it('takeTurn keeps the pace for any arrivals, and delays nothing that keeps it', () => {
     const seed = newSeed()
     const next = random(seed)
     note(`seed ${seed}`)

@@ -90,7 +90,7 @@ describe('events', () => {
     )
   })
 
-  it('a listener does not run inside the hold that it is told of', async () => {
+  it('a listener does not run inside the hold that it is called for', async () => {
     const lock = new PsLock(at('data'))
     let outcome: unknown
     const listener = () => {

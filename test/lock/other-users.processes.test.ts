@@ -192,7 +192,7 @@ describe('other users', () => {
       return stdout.trim().split('\n')
     }
 
-    it('lowdb: readers read without a lock, and a writer is told of lockPath', () => {
+    it('lowdb: readers read without a lock, and the error of a writer names lockPath', () => {
       writeFileSync(at('data'), '{"n":1}')
       chmodSync(at('data'), 0o666)
       chmodSync(at(), 0o555)
@@ -206,7 +206,7 @@ describe('other users', () => {
       assert.deepEqual(readdirSync(at()), ['data'])
     })
 
-    it('nedb: readers read without a lock, and a writer is told of lockPath', () => {
+    it('nedb: readers read without a lock, and the error of a writer names lockPath', () => {
       writeFileSync(at('data'), '{"_id":"a","n":1}\n')
       chmodSync(at('data'), 0o666)
       chmodSync(at(), 0o555)

@@ -79,7 +79,7 @@ describe('polite waiting', () => {
     }
   })
 
-  it('a process with waiters uses no more descriptors than two files a lock and its doorbell, and no thread', async () => {
+  it('a process with waiters uses no more descriptors than two files a lock and the pipe that wakes it, and no thread', async () => {
     const mate = await crew.process()
     const holder = await crew.process()
     await holder.call('acquire', at('data'))

@@ -8,7 +8,7 @@ import { fixture } from '../fixtures/code.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { openPipe } from '../fixtures/pipe.ts'
 
-describe('doorbell', () => {
+describe('waking another process', () => {
   const at = useFolder()
   const start = () => {
     const child = fork(fixture('waker'), { stdio: 'inherit' })
@@ -20,7 +20,7 @@ describe('doorbell', () => {
     if (process.platform !== 'linux') this.skip()
   })
 
-  it('rings in another process, each time', async () => {
+  it('wakes another process, each time', async () => {
     const { child, next } = start()
     const waker = (await next()) as Waker
     for (let i = 1; i <= 3; i++) {

@@ -15,7 +15,7 @@ import type { AcquireOptions } from '../../lock/options.ts'
 import type { Issued, Observer } from '../../store/operation.ts'
 import { Scope } from '../../store/scope.ts'
 
-/** What a hook is told of an operation before it runs. */
+/** An operation that is about to run, as a hook sees it. */
 export interface HookEvent extends AcquireOptions {
   /**
    * The store's own name of the operation, without `Async` or `Sync`: `insert`, `update`, `find`, `write`,
@@ -39,7 +39,7 @@ export interface HookEvent extends AcquireOptions {
   readonly lockPath: string
 }
 
-/** What a hook is told of an operation after it has ended. */
+/** An operation that has ended, as a hook sees it. */
 export interface HookOutcome extends HookEvent {
   /** The time from when every hook had let it through to its end, in milliseconds, with the wait for the lock. */
   readonly durationMs: number
@@ -95,7 +95,7 @@ export class Hooks implements Observer {
   }
 
   /**
-   * From now on the hook is told of every operation. @returns what takes it out again
+   * From now on the hook is called for every operation. @returns what takes it out again
    * @throws TypeError for what is no hook
    */
   use(hook: Hook): () => void {
@@ -137,7 +137,7 @@ export class Hooks implements Observer {
       // In an object: it has its place now, and its end is not waited for.
       return { ended: start(hookCall) }
     })
-    // Who is refused at once does not let those behind pass those ahead.
+    // Who is refused at once does not let those behind overtake those ahead.
     const line = Promise.allSettled([ahead, started])
     this.#lines.set(place, line)
     const ended = started.then((at) => at.ended)
@@ -275,7 +275,7 @@ async function reporting<T>(
   }
 }
 
-/** One operation that hooks are told of, with those that are part of it. */
+/** One operation that hooks are called for, with those that are part of it. */
 class HookCall {
   readonly event: HookEvent
   /** Those that have let it through. */

@@ -22,7 +22,7 @@ export interface ThrottleOptions {
   /** At most this many writes, and `burst` more, begin in any second. More than 0; it need not be a whole number. */
   readonly writesPerSecond: number
   /**
-   * Whose writes count together. `process`: the writes that pass this very throttle (each worker thread counts by itself).
+   * Whose writes count together. `process`: the writes that go through this very throttle (each worker thread counts by itself).
    * `store`: the writes of every process that has a throttle of this kind on the store.
    * @default 'process'
    */

@@ -25,7 +25,7 @@ const TOO_LONG_BYTES = 10 * LONG_BYTES
 /** Where the lock was busy it is tried again so much later. */
 const AGAIN_MS = 250
 
-/** Alone in its pass, so that no answer waits for it; and whoever has the lock now is not waited for. */
+/** Alone in its batch, so that no answer waits for it; and whoever has the lock now is not waited for. */
 const APART = { kind: 'transaction', timeoutMs: 0, mayQueue: true, isInternal: true, join: false } as const
 
 interface CompactionParts {
@@ -66,7 +66,7 @@ export class Compaction {
     this.lookAt = this.#isManual ? Number.POSITIVE_INFINITY : SMALLEST_BYTES
   }
 
-  /** At the end of each pass. */
+  /** At the end of each batch. */
   passed(): void {
     const { file } = this.#parts
     if (file.end < this.lookAt || !file.exists || this.#running || this.#closing.signal.aborted) return

@@ -23,8 +23,8 @@ const IS_STRAIGHT = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 const LONGEST_LINE = 2 ** 14
 
 /**
- * One log store in this process: memory and file, and the passes that keep them equal. An operation changes memory
- * first and names its lines; the pass then writes the units of all its operations in one go. Whatever fails, memory
+ * One log store in this process: memory and file, and the batches of operations that keep them equal. An operation changes memory
+ * first and names its lines; the batch then writes the units of all its operations in one go. Whatever fails, memory
  * goes back to what the file says.
  */
 export class LogEngine implements LogSession, Engine {
@@ -126,7 +126,7 @@ export class LogEngine implements LogSession, Engine {
       // Append.
       if (line !== undefined) {
         this.#file.appendLine(line)
-        // Behind what was passed over it is counted when that is read.
+        // Behind what was skipped it is counted when that is read.
         if (this.#file.applied === this.#file.end) this.#health.goodLines++
       }
       value = operation.apply()

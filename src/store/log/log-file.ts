@@ -37,7 +37,7 @@ const SMALL_BYTES = 16 * 1024
 const AT_ONCE_BYTES = 2 ** 20
 
 /**
- * More than this is not passed over but applied. To search so much takes ten milliseconds, to apply it some hundred; so it
+ * More than this is not skipped but applied. To search so much takes ten milliseconds, to apply it some hundred; so it
  * must be far more than a crowd writes between two turns of a process: with 4 MB each turn made the next ones longer, until
  * 50 processes inserted 400 records a second together.
  */
@@ -68,7 +68,7 @@ export class LogFile {
   applied = 0
   /**
    * Where what is known ends, and the next unit goes: the end of the file while we hold the lock. What lies between `applied`
-   * and here was passed over: it is read when somebody needs it.
+   * and here was skipped: it is read when somebody needs it.
    */
   end = 0
   /** The last known bytes: so many, from a place in a buffer on, which are not copied where it is small. */
@@ -231,7 +231,7 @@ export class LogFile {
 
   /** What follows the last complete unit is not applied. @param bytes what `tailNow` gave, up to there */
   applyTail(bytes: Buffer): void {
-    // What was passed over is in memory now, and what follows it.
+    // What was skipped is in memory now, and what follows it.
     this.#remembered = Math.max(0, this.#remembered - (this.end - this.applied))
     this.end = this.applied
     this.#add(bytes)
@@ -277,7 +277,7 @@ export class LogFile {
     this.#generation = -1
   }
 
-  /** These bytes behind the end are in memory too, unless what is before them was passed over. */
+  /** These bytes behind the end are in memory too, unless what is before them was skipped. */
   #add(bytes: Buffer): void {
     if (this.applied === this.end) this.applied += bytes.length
     this.#moveEnd(bytes)

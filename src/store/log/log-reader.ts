@@ -166,7 +166,7 @@ export class LogReader {
     if (rest === 'unterminated' || isChanged) return false
     const bad = this.#memory.apply(lines, false)
     if (bad.length > 0)
-      throw new Error(`deltaable lines in ${this.#file.path}: they are judged under the lock`)
+      throw new Error(`unreadable lines in ${this.#file.path}: they are judged under the lock`)
     this.#health.goodLines += lines.length
     this.#file.applyTail(end === tail.length ? tail : tail.subarray(0, end))
     return rest === 'none' || mode === 'shared'
@@ -281,8 +281,8 @@ export class CorruptionMonitor {
   #odd: Place[] = []
 
   /**
-   * @param threshold share of deltaable lines, 0 to 1, above which the file is refused
-   * @param thrown what a hook of the user's has thrown last, for want of which lines are deltaable
+   * @param threshold share of unreadable lines, 0 to 1, above which the file is refused
+   * @param thrown what a hook of the user's has thrown last, for want of which lines are unreadable
    */
   constructor(path: string, threshold: () => number, thrown: () => LineCoder['thrown'] = () => undefined) {
     this.#path = path
@@ -330,7 +330,7 @@ export class CorruptionMonitor {
     if (this.#bad.length / total > this.#threshold()) throw this.error(this.#bad.length, total, this.#bad[0])
     if (!isFirst) return
     process.emitWarning(
-      `${this.#bad.length} of ${total} lines of ${this.#path} are deltaable and were passed over, the first at ` +
+      `${this.#bad.length} of ${total} lines of ${this.#path} are unreadable and were skipped, the first at ` +
         `${textOf(this.#bad[0] as Place)}. They are kept in ${this.#path}.corrupt-<n> before the file is ever rewritten.`,
       { type: 'PsLockWarning', code: 'PSLOCK_CORRUPT_LINES' },
     )
@@ -364,7 +364,7 @@ export class CorruptionMonitor {
         byte: first.byte,
         // Its name and message are the vanilla library's to the letter.
         cause: new Error(
-          `the first deltaable line of ${this.#path} is ${textOf(first)}. \`pslock check\` says more.`,
+          `the first unreadable line of ${this.#path} is ${textOf(first)}. \`pslock check\` says more.`,
           thrown && { cause: thrown.error },
         ),
       },

@@ -21,7 +21,7 @@ export interface WriterParts {
   readonly distrustMemory: () => void
 }
 
-/** Puts into the log what the operations of a pass have done, or undoes it. */
+/** Puts into the log what the operations of a batch have done, or undoes it. */
 export class LogWriter {
   readonly #path: string
   readonly #file: LogFile
@@ -57,7 +57,7 @@ export class LogWriter {
 
   /** Replaces the file by what is in memory. */
   async rewrite(): Promise<void> {
-    if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was passed over`)
+    if (this.#file.applied < this.#file.end) throw new Error(`${this.#path} would lose what was skipped`)
     try {
       await this.#health.keepBadLines((byte, length) => this.#file.read(byte, length))
     } catch (error) {
@@ -70,7 +70,7 @@ export class LogWriter {
       const { cause } = error as Error
       throw isThrownByHook(this.#memory.coder, cause) ? cause : error
     }
-    // What this pass had not written yet is in the new file.
+    // What this batch had not written yet is in the new file.
     this.#writeSet.written()
     this.#health.reset(lines.count)
     this.mustRewrite = false
@@ -131,7 +131,7 @@ export class LogWriter {
 
   #written(segments: readonly Segment[], { data, ends }: Units, written: Written): Commit {
     const { length } = data
-    // Behind what was passed over they are counted when they are read with it.
+    // Behind what was skipped they are counted when they are read with it.
     if (this.#file.applied === this.#file.end)
       for (const { lines } of segments) this.#health.goodLines += lines.length
     if (written.bytes === length) {

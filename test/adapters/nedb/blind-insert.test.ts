@@ -122,7 +122,7 @@ describe('NeDB insert without catching up', () => {
     await assert.rejects(one.insertAsync({ _id: 'a' }), { errorType: 'uniqueViolated' })
   })
 
-  it('compaction keeps what was passed over', async () => {
+  it('compaction keeps what was skipped', async () => {
     await one.insertAsync({ mine: 1 })
     await other.insertAsync({ _id: 'b' })
     await one.insertAsync({ mine: 2 })
@@ -141,7 +141,7 @@ describe('NeDB insert without catching up', () => {
     assert.equal(await one.countAsync({}), 2)
   })
 
-  it('mends a torn tail before it appends, and passes over no damaged line in silence', async () => {
+  it('mends a torn tail before it appends, and skips no damaged line in silence', async () => {
     await one.insertAsync({ mine: 1 })
     appendFileSync(file('store.db'), '{"_id":"torn')
     await one.insertAsync({ mine: 2 })
@@ -160,7 +160,7 @@ describe('NeDB insert without catching up', () => {
     )
   })
 
-  it('that cannot be written leaves what was passed over to the next', async () => {
+  it('that cannot be written leaves what was skipped to the next', async () => {
     await one.insertAsync({ mine: 1 })
     await assert.rejects(one.insertAsync({ $bad: 1 } as never))
     assert.equal(await one.countAsync({}), 2)

@@ -184,7 +184,7 @@ describe('opening a NeDB file to read', () => {
     await db.close()
   })
 
-  it('passes over a torn end, which it leaves to the next writer', async () => {
+  it('skips a torn end, which it leaves to the next writer', async () => {
     const text = '{"_id":"1"}\n {"_id":"2"} \n{"_id":'
     writeFileSync(file('a.db'), text)
     const peer = await holder(true)

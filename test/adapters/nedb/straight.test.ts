@@ -120,7 +120,7 @@ describe('the straight path of NeDB', () => {
     assert.deepEqual((await db.findAsync({ n: { $gt: 1 } })).map(({ n }) => n).sort(), [2, 3, 4])
   })
 
-  it('is not for what somebody is told of, or is part of something', async () => {
+  it('is not for what a hook is called for, or what is part of something', async () => {
     const db = await open()
     const insert = () => db.insertAsync({ n: 2 })
     const off = db.use({ before() {} })

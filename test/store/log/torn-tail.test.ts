@@ -169,7 +169,7 @@ describe('a damaged NeDB file', () => {
     })
   }
 
-  it('may hold lines that NeDB does not know; they are passed over, as vanilla does', async () => {
+  it('may hold lines that NeDB does not know; they are skipped, as vanilla does', async () => {
     writeFileSync(file('a.db'), '{"$$txn":1}\n{"_id":"a"}\n{"$$gen":"6f"}\n{"_id":"b"}\n')
     await using db = new LockedNedb({ filename: file('a.db'), autoload: true, corruptAlertThreshold: 0 })
     assert.deepEqual(idsOf(await db.findAsync({})), ['a', 'b'])
