@@ -4,33 +4,13 @@
  */
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { Command, Option } from 'commander'
-import pc from 'picocolors'
-import { wholeNumber } from '../cli/base/arguments.ts'
-import { table } from '../cli/base/table.ts'
 import { ROOT } from '../test/fixtures/code.ts'
-import { Lab, rotated, say } from './lab/lab.ts'
-import { circumstances, markdown, writeMarked } from './lab/marked.ts'
+import { Lab, rotated } from './lab/lab.ts'
+import { circumstances } from './lab/marked.ts'
+import { inRounds, measuredEnv, report, roundOptions } from './lab/rounds.ts'
 import { median } from './lab/statistics.ts'
 
-interface Options {
-  readonly rounds: number
-  readonly binding: string
-  readonly json?: true
-  readonly write?: true
-}
-
-const options = new Command('bench:cold')
-  .option('--rounds <n>', 'how often all is measured', wholeNumber(1), 5)
-  .addOption(
-    new Option('--binding <name>', 'koffi is what an install brings along')
-      .choices(['koffi', 'fs-ext'])
-      .default('koffi'),
-  )
-  .option('--json', 'every figure, for programs')
-  .option('--write', 'write the table into docs/performance.md')
-  .parse()
-  .opts<Options>()
+const options = roundOptions('bench:cold', 5)
 
 const OPERATIONS = {
   insert: { title: 'insert', cold: 2.2, warm: 0.9 },
@@ -54,20 +34,18 @@ function spent(who: string, operation: Operation, round: number): Spent {
     operation,
     lab.path(`${who}-${operation}-${round}`),
   ]
-  const env = { ...process.env, NODE_OPTIONS: '', PSLOCK_BINDING: options.binding }
+  const env = measuredEnv(options)
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env })) as Spent
 }
 
 const found = new Map<string, Spent[]>()
-for (let round = 0; round < options.rounds; round++) {
-  if (process.stderr.isTTY) process.stderr.write(`\rround ${round + 1} of ${options.rounds}`)
+inRounds(options, (round) => {
   for (const operation of Object.keys(OPERATIONS) as Operation[])
     for (const who of rotated(['sqlite', 'pslock'], round)) {
       const key = `${who} ${operation}`
       found.set(key, [...(found.get(key) ?? []), spent(who, operation, round)])
     }
-}
-if (process.stderr.isTTY) say('')
+})
 
 const of = (who: string, operation: Operation, when: keyof Spent) =>
   median((found.get(`${who} ${operation}`) ?? []).map((each) => each[when]))
@@ -86,12 +64,4 @@ const rows = [
 ]
 const how = `\`npm run bench:cold\`, medians of ${options.rounds} rounds, binding ${options.binding}, one process; warm: 40,000 operations after 12,000; counts checked; ${machine}`
 
-if (options.json) console.log(JSON.stringify({ how, found: Object.fromEntries(found) }, null, 2))
-else
-  console.log(
-    `${table(
-      rows.map((row, i) => (i === 0 ? row.map((cell) => pc.bold(cell)) : row)),
-      { right: [1, 3] },
-    )}\n${how}`,
-  )
-if (options.write) writeMarked('docs/performance.md', 'cold', `${markdown(rows)}\n\n(${how})`)
+report('cold', rows, [1, 3], how, { found: Object.fromEntries(found) }, options)

@@ -5,33 +5,13 @@
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { Command, Option } from 'commander'
-import pc from 'picocolors'
-import { wholeNumber } from '../cli/base/arguments.ts'
-import { table } from '../cli/base/table.ts'
 import { ROOT } from '../test/fixtures/code.ts'
-import { Lab, rotated, say } from './lab/lab.ts'
-import { circumstances, markdown, writeMarked } from './lab/marked.ts'
+import { Lab, rotated } from './lab/lab.ts'
+import { circumstances } from './lab/marked.ts'
+import { inRounds, measuredEnv, report, roundOptions } from './lab/rounds.ts'
 import { median } from './lab/statistics.ts'
 
-interface Options {
-  readonly rounds: number
-  readonly binding: string
-  readonly json?: true
-  readonly write?: true
-}
-
-const options = new Command('bench:startup')
-  .option('--rounds <n>', 'how often all is measured', wholeNumber(1), 21)
-  .addOption(
-    new Option('--binding <name>', 'koffi is what an install brings along')
-      .choices(['koffi', 'fs-ext'])
-      .default('koffi'),
-  )
-  .option('--json', 'every figure, for programs')
-  .option('--write', 'write the table into docs/performance.md')
-  .parse()
-  .opts<Options>()
+const options = roundOptions('bench:startup', 21)
 
 const CROWD = 50
 /** Crowds take seconds: fewer rounds. */
@@ -47,11 +27,7 @@ function cpuMs(script: string): number {
   const { status, stderr } = spawnSync(
     'bash',
     ['-c', `TIMEFORMAT='%U %S'; time { ${script} ; } >/dev/null`],
-    {
-      cwd: ROOT,
-      encoding: 'utf8',
-      env: { ...process.env, NODE_OPTIONS: '', PSLOCK_BINDING: options.binding },
-    },
+    { cwd: ROOT, encoding: 'utf8', env: measuredEnv(options) },
   )
   const times = /([\d.]+) ([\d.]+)\n$/.exec(stderr)
   if (status !== 0 || !times) throw new Error(`${script}: ${stderr}`)
@@ -128,14 +104,12 @@ const crowds = new Map<string, number[]>()
 const note = (into: Map<string, number[]>, name: string, value: number) =>
   into.set(name, [...(into.get(name) ?? []), value])
 
-for (let round = 0; round < options.rounds; round++) {
-  if (process.stderr.isTTY) process.stderr.write(`\rround ${round + 1} of ${options.rounds}`)
+inRounds(options, (round) => {
   for (const [name, script] of rotated(Object.entries(SINGLE), round)) note(singles, name, cpuMs(script))
-  if (round >= CROWD_ROUNDS) continue
+  if (round >= CROWD_ROUNDS) return
   for (const way of rotated(Object.keys(CROWDS) as (keyof typeof CROWDS)[], round))
     note(crowds, way, crowd(way, round))
-}
-if (process.stderr.isTTY) say('')
+})
 
 const above = (name: keyof typeof SINGLE, other: keyof typeof SINGLE) =>
   median((singles.get(name) ?? []).map((value, round) => value - (singles.get(other)?.[round] ?? Number.NaN)))
@@ -178,19 +152,5 @@ const rows = [
 const empty = median(singles.get('nothing') ?? [])
 const how = `\`npm run bench:startup\`, rounds: ${options.rounds} (crowds: ${CROWD_ROUNDS}), binding ${options.binding}; an empty module takes ${empty.toFixed(0)} ms here (the targets in ms are for a machine where it takes 40); counts checked; ${machine}`
 
-if (options.json) {
-  console.log(
-    JSON.stringify(
-      { how, singles: Object.fromEntries(singles), crowds: Object.fromEntries(crowds) },
-      null,
-      2,
-    ),
-  )
-} else
-  console.log(
-    `${table(
-      rows.map((row, i) => (i === 0 ? row.map((cell) => pc.bold(cell)) : row)),
-      { right: [1] },
-    )}\n${how}`,
-  )
-if (options.write) writeMarked('docs/performance.md', 'startup', `${markdown(rows)}\n\n(${how})`)
+const figures = { singles: Object.fromEntries(singles), crowds: Object.fromEntries(crowds) }
+report('startup', rows, [1], how, figures, options)

@@ -65,7 +65,8 @@ export class Spliced implements Source {
   async read(position: number, length: number): Promise<Buffer> {
     const found: Buffer[] = []
     const end = Math.min(position + length, this.#length)
-    for (let at = position, index = this.#indexOf(position); at < end; index++) {
+    const first = this.#parts.findLastIndex((part) => part.at <= position)
+    for (let at = position, index = first; at < end; index++) {
       const part = this.#parts[index] as Part
       const from = part.from + at - part.at
       const bytes = await part.source.read(from, Math.min(end - at, part.from + part.length - from))
@@ -76,17 +77,6 @@ export class Spliced implements Source {
       if (at < part.at + part.length) index--
     }
     return found.length === 1 ? (found[0] as Buffer) : Buffer.concat(found)
-  }
-
-  /** The part that a place is in. */
-  #indexOf(position: number): number {
-    let [low, high] = [0, this.#parts.length]
-    while (high - low > 1) {
-      const middle = (low + high) >> 1
-      if ((this.#parts[middle] as Part).at <= position) low = middle
-      else high = middle
-    }
-    return low
   }
 }
 
