@@ -1,8 +1,8 @@
-import { closeSync, constants, fstatSync, lstatSync, unlinkSync } from 'node:fs'
+import { closeSync, fstatSync, lstatSync, unlinkSync } from 'node:fs'
 import { errnoOf, LockIoError } from '../errors.ts'
 import { closeLocked, tryFlock } from '../os/flock.ts'
 import { kernelHolders, ownerOf } from '../os/lock-owners.ts'
-import { openFile } from '../os/open-files.ts'
+import { openToLook } from '../os/open-files.ts'
 import { monotonicMs } from '../os/processes.ts'
 import { readQueue } from './wait-queue-file.ts'
 
@@ -43,8 +43,7 @@ export function removeLockFile(
     const owner = ownerOf(lock)
     if (owner === 'others') return 'foreign'
     if (owner === 'nobody' && !empty) return 'empty'
-    if (!tryFlock(lock, 'exclusive', path)) return 'used'
-    if (!isNamed(path, lock)) return 'used'
+    if (!tryFlock(lock, 'exclusive', path) || !isNamed(path, lock)) return 'used'
     if (ownerOf(lock) !== owner) return 'foreign'
     turns = openPlain(`${path}.turn`)
     if (turns === 'foreign') return 'foreign'
@@ -65,7 +64,7 @@ function openPlain(path: string): number | 'foreign' | undefined {
   try {
     const found = lstatSync(path)
     if (!found.isFile() || found.nlink !== 1) return 'foreign'
-    const fd = openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    const fd = openToLook(path)
     if (fstatSync(fd).ino === found.ino) return fd
     closeSync(fd)
     return 'foreign'

@@ -3,16 +3,13 @@ import {
   asError,
   errnoOf,
   LockDeadlockError,
-  type LockHolder,
   LockIoError,
   type LockMode,
   LockUpgradeError,
 } from '../errors.ts'
 import { type Answer, ask, canPassDescriptors } from '../os/descriptor-passing.ts'
-import { NamedFile } from '../os/file-stat.ts'
 import { closeQuietly } from '../os/flock.ts'
 import { commandOf, descends, isAlive, startOf } from '../os/processes.ts'
-import type { KernelLock } from './kernel-lock.ts'
 import { LockFile } from './lock-file.ts'
 
 /**
@@ -101,19 +98,14 @@ function holdsOfAncestors(): PassedHold[] {
 }
 
 /** A lock that an ancestor holds for this process too. As soon as that has ended it is a lock file like any other. */
-export class PassedLock implements KernelLock {
-  readonly path: string
-  readonly #own: LockFile
-  readonly #named: NamedFile
+export class PassedLock extends LockFile {
   #hold: PassedHold | undefined
   /** What was given out to us: the copy of the descriptor, and the connection by whose end it is given back. */
   #granted: { readonly copy: number; readonly connection: number } | undefined
   #askAgainAt = 0
 
   constructor(path: string, guards: string | undefined, hold: PassedHold) {
-    this.path = path
-    this.#own = new LockFile(path, guards)
-    this.#named = new NamedFile(path)
+    super(path, guards)
     this.#hold = hold
   }
 
@@ -121,22 +113,13 @@ export class PassedLock implements KernelLock {
     return this.#hold !== undefined
   }
 
-  /** Undefined inside a hold of an ancestor's: its lock file says who holds it. */
-  get fd(): number | undefined {
-    return this.#granted ? undefined : this.#own.fd
-  }
-
-  get isCurrent(): boolean | undefined {
-    return this.#granted ? this.#named.isCurrent : this.#own.isCurrent
-  }
-
   /**
    * @throws LockUpgradeError where the ancestor holds it shared; LockDeadlockError where it holds it and cannot share it;
    * LockIoError, LockUnsupportedError
    */
-  tryLock(mode: LockMode, thorough = true): boolean {
+  override tryLock(mode: LockMode, thorough = true): boolean {
     const hold = this.#hold
-    if (!hold) return this.#own.tryLock(mode, thorough)
+    if (!hold) return super.tryLock(mode, thorough)
     if (hold.socket === undefined || !canPassDescriptors) return this.#tryBeside(hold, mode, thorough)
     if (performance.now() < this.#askAgainAt) return false
     const asked = performance.now()
@@ -146,10 +129,8 @@ export class PassedLock implements KernelLock {
     } catch (cause) {
       // No descriptors left, for one, passes; without koffi it never will.
       if (errnoOf(cause) === 'MODULE_NOT_FOUND') return this.#tryBeside(hold, mode, thorough, cause)
-      throw new LockIoError(
-        `cannot take part in the hold of ${this.path} by ${who(hold)}: ${asError(cause).message}`,
-        { path: this.path, cause },
-      )
+      const message = `cannot take part in the hold of ${this.path} by ${who(hold)}: ${asError(cause).message}`
+      throw new LockIoError(message, { path: this.path, cause })
     }
     if (answered === 'unanswered') {
       if (performance.now() - asked >= ANSWER_WITHIN_MS / 2) this.#askAgainAt = asked + PAUSE_MS
@@ -163,31 +144,30 @@ export class PassedLock implements KernelLock {
     if (answered.byte === ANSWER.stranger) return this.#tryBeside(hold, mode, thorough)
     // What it holds is not what the path names now.
     this.#hold = undefined
-    return this.#own.tryLock(mode, thorough)
+    return super.tryLock(mode, thorough)
   }
 
   /** As LockFile's; inside a hold of an ancestor's the copy that was given out may be copied on. */
-  passOn(): number | undefined {
-    return this.#granted ? this.#granted.copy : this.#own.passOn()
+  override passOn(): number | undefined {
+    return this.#granted ? this.#granted.copy : super.passOn()
   }
 
-  unlock(): void {
+  override unlock(): void {
+    if (this.#granted) this.#giveBack()
+    else super.unlock()
+  }
+
+  override close(): void {
+    this.#giveBack()
+    super.close()
+  }
+
+  #giveBack(): void {
     const granted = this.#granted
-    if (!granted) {
-      this.#own.unlock()
-      return
-    }
     this.#granted = undefined
-    giveBack(granted)
-  }
-
-  close(): void {
-    this.unlock()
-    this.#own.close()
-  }
-
-  holders(): LockHolder[] {
-    return this.#own.holders()
+    // The copy first: when the connection is closed somebody else may have it.
+    if (granted) closeQuietly(granted.copy)
+    if (granted) closeQuietly(granted.connection)
   }
 
   #take({ byte, descriptor, connection }: Answer): boolean {
@@ -195,23 +175,22 @@ export class PassedLock implements KernelLock {
       closeQuietly(connection)
       return false
     }
-    const granted = { copy: descriptor, connection }
+    // One's own descriptor would be asked, from now on, what the path names.
+    this.close()
+    this.#granted = { copy: descriptor, connection }
     try {
-      this.#named.opened(descriptor)
-      if (this.#named.isCurrent) {
-        this.#granted = granted
-        return true
-      }
+      this.named.opened(descriptor)
+      if (this.isCurrent) return true
     } catch {
       // fstat(2) of an open descriptor does not fail; and if it does, this is not the lock.
     }
-    giveBack(granted)
+    this.#giveBack()
     return false
   }
 
   /** The hold cannot be shared: the lock is ours where it is free for us. Where an ancestor has it, it never will be. */
   #tryBeside(hold: PassedHold, mode: LockMode, thorough: boolean, cause?: unknown): boolean {
-    const isTaken = this.#own.tryLock(mode, thorough)
+    const isTaken = super.tryLock(mode, thorough)
     if (hold.mode === 'shared' && mode === 'shared') return isTaken
     if (isTaken || !isAncestor(hold)) {
       this.#hold = undefined
@@ -232,12 +211,6 @@ export class PassedLock implements KernelLock {
       { path: this.path },
     )
   }
-}
-
-/** The copy first: when the connection is closed somebody else may have it. */
-function giveBack({ copy, connection }: { copy: number; connection: number }): void {
-  closeQuietly(copy)
-  closeQuietly(connection)
 }
 
 function isAncestor({ pid, start }: PassedHold): boolean {
