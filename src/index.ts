@@ -38,8 +38,8 @@ export type {
   Table,
   VersionOptions,
 } from './features/tables/table.ts'
-export type { LockEvent } from './lock/events.ts'
 export type { HeldLock } from './lock/held-lock.ts'
+export type { LockEvent } from './lock/hold.ts'
 export { PsLock } from './lock/lock.ts'
 export type { AcquireOptions, CloseOptions, PsLockOptions } from './lock/options.ts'
 export { LockTree } from './lock-tree/lock-tree.ts'

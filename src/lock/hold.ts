@@ -1,5 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { type Channel, channel } from 'node:diagnostics_channel'
 import { isThenable } from '../arguments.ts'
+import { debug, isDebugging } from '../debug.ts'
 import {
   LockDeadlockError,
   LockIoError,
@@ -10,7 +12,6 @@ import {
   type PsLockError,
 } from '../errors.ts'
 import { runBlocking, runSteps, type Steps } from '../os/steps.ts'
-import { channels, type EventKind, type LockEvent } from './events.ts'
 import { LocalQueue, mustTurn, turn, type WaitOptions } from './local-queue.ts'
 import type { LockEntry } from './registry.ts'
 
@@ -90,6 +91,41 @@ export const shared: SharedState = globals[KEY]
 /** Runs outside every hold: listeners, hooks and callbacks must not inherit one that is not theirs. */
 export function outsideHolds<T>(run: () => T): T {
   return shared.context.outside(run)
+}
+
+/**
+ * The message on the channels `pslock:wait`, `pslock:acquire`, `pslock:release`, `pslock:timeout` and `pslock:abort` of
+ * `node:diagnostics_channel`, for metrics, traces and logs. Without a subscriber they cost nothing.
+ */
+export interface LockEvent {
+  /** The lock file. */
+  readonly path: string
+  readonly mode: LockMode
+  /** For acquire, timeout and abort: how long it waited, in milliseconds; 0 if the lock was free. */
+  readonly waitedMs?: number
+  /** For release: how long it was held, in milliseconds. */
+  readonly heldMs?: number
+  /** Whether it is (or would be) a hold inside a hold of the same lock. */
+  readonly nested: boolean
+}
+
+type EventKind = 'wait' | 'acquire' | 'release' | 'timeout' | 'abort'
+
+export const channels: Record<EventKind, Channel> = {
+  wait: channel('pslock:wait'),
+  acquire: channel('pslock:acquire'),
+  release: channel('pslock:release'),
+  timeout: channel('pslock:timeout'),
+  abort: channel('pslock:abort'),
+}
+
+if (isDebugging) {
+  for (const [kind, events] of Object.entries(channels)) {
+    events.subscribe((event) => {
+      const { path, ...facts } = event as LockEvent
+      debug(kind, path, facts)
+    })
+  }
 }
 
 /** Tells the listeners. They run outside every hold, and what they throw is reported as uncaught, not thrown here. */

@@ -4,7 +4,7 @@ import { closeLocked, tryFlock } from '../os/flock.ts'
 import { kernelHolders, ownerOf } from '../os/lock-owners.ts'
 import { openToLook } from '../os/open-files.ts'
 import { monotonicMs } from '../os/processes.ts'
-import { readQueue } from './wait-queue-file.ts'
+import { readQueue } from './wait-queue.ts'
 
 /**
  * What became of a lock file. `used`: somebody holds it, or waits for it. `foreign`: nothing shows that it is pslock's.

@@ -18,9 +18,8 @@ import {
   PsLockError,
 } from '../errors.ts'
 import { type Name, NameStat } from '../os/file-stat.ts'
-import { channels } from './events.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
-import { enclosing, enter, Hold, queueUp, queueUpBlocking, queueWithin, Uses } from './hold.ts'
+import { channels, enclosing, enter, Hold, queueUp, queueUpBlocking, queueWithin, Uses } from './hold.ts'
 import type { LocalQueue, WaitOptions } from './local-queue.ts'
 import { mustTurn, turn } from './local-queue.ts'
 import { canonicalPath, openFailure, requireOneName } from './lock-file.ts'

@@ -1,19 +1,8 @@
 import type { LockHolder, LockMode } from '../errors.ts'
-import { describeProcess, isAlive, monotonicMs } from '../os/processes.ts'
+import { readInto, writeAtSync } from '../os/io.ts'
+import { describeProcess, isAlive, monotonicMs, pidSpace, startOf } from '../os/processes.ts'
 import { type Waker, wake } from '../os/wakeup.ts'
 import { LockFile } from './lock-file.ts'
-import {
-  clearSlot,
-  freeSlot,
-  type QueueContent,
-  type Reservation,
-  readQueue,
-  type Slot,
-  writeReservation,
-  writeSeen,
-  writeSlot,
-  writeUnreachable,
-} from './wait-queue-file.ts'
 
 /** A process that has not asked for so long is passed by: it is stopped, busy or dead. It keeps its ticket. */
 const EARNEST_MS = 2_000
@@ -106,7 +95,7 @@ export class WaitQueue {
   /** Marks waiters that have not used their chance. */
   passBy(slots: readonly Slot[]): void {
     const { fd } = this.file
-    if (fd !== undefined) for (const { index } of slots) writeSeen(fd, index, 0)
+    if (fd !== undefined) for (const { index } of slots) writeNumbers(fd, slotAt(index) + 8 * SEEN, 0)
   }
 
   /** Whether nobody else waits, and the lock is reserved for nobody else. */
@@ -132,9 +121,9 @@ export class WaitQueue {
       if (slot.ticket === this.#slot?.ticket) continue
       if (mode !== undefined && slot.mode !== mode) return true
       // Before the wake-up: it must find the reservation when it looks.
-      if (reserveMs > 0) writeReservation(fd, { untilMs: now + reserveMs, ticket: slot.ticket })
+      if (reserveMs > 0) writeNumbers(fd, 0, now + reserveMs, slot.ticket)
       const answer = slot.waker && slot.isOfThisPidSpace ? wake(slot.waker) : 'unreachable'
-      if (answer === 'unreachable' && slot.waker) writeUnreachable(fd)
+      if (answer === 'unreachable' && slot.waker) writeNumbers(fd, UNREACHABLE_AT, monotonicMs())
       if (answer !== 'gone') return true
       clearSlot(fd, slot.index)
     }
@@ -144,7 +133,7 @@ export class WaitQueue {
   /** Asks the others not to take the lock for so many milliseconds; 0 takes that back. */
   reserve(ms: number): void {
     const { fd } = this.file
-    if (fd !== undefined) writeReservation(fd, { untilMs: ms === 0 ? 0 : monotonicMs() + ms, ticket: 0 })
+    if (fd !== undefined) writeNumbers(fd, 0, ms === 0 ? 0 : monotonicMs() + ms, 0)
   }
 
   /** The waiters of other processes, without the dead ones. */
@@ -237,4 +226,148 @@ function leftMs({ untilMs }: Reservation, now: number): number {
 
 function inEarnest(slots: readonly Slot[], now: number): Slot[] {
   return slots.filter(({ seenMs }) => Math.abs(now - seenMs) < EARNEST_MS).sort((a, b) => a.ticket - b.ticket)
+}
+
+/**
+ * What is in `<lock>.turn`: a head that says for whom the lock is reserved, and one slot of 64 bytes for each process that
+ * waits. All of it is a hint for fairness, written without sync or lock. Wrong content costs time, never exclusion. Times
+ * are of the monotonic clock, which all processes of a machine share.
+ */
+export interface Slot {
+  /** Place in the file. */
+  readonly index: number
+  /** Lower ones came first. */
+  readonly ticket: number
+  /** When its owner last asked; 0 after it has been passed by. */
+  readonly seenMs: number
+  /** Since when it waits. */
+  readonly sinceMs: number
+  readonly mode: LockMode
+  readonly pid: number
+  readonly waker: Waker | undefined
+  /** Start of the process in clock ticks; 0 if it is unknown. */
+  readonly start: number
+  /** Whether its pid means the same here. */
+  readonly isOfThisPidSpace: boolean
+}
+
+/** For whom the lock is reserved, and until when. */
+interface Reservation {
+  readonly untilMs: number
+  /** 0: for the process that has written this, for the rest of its slice. */
+  readonly ticket: number
+}
+
+/** The content of the file. */
+interface QueueContent {
+  readonly reservation: Reservation
+  /** When a waiter could not be woken: all ask more often then for a while. */
+  readonly unreachableMs: number
+  readonly slots: readonly Slot[]
+}
+
+const SLOT_BYTES = 64
+const SLOTS_AT = 64
+/** So many processes can have a slot; more wait without one. */
+const MOST_SLOTS = 1023
+const UNREACHABLE_AT = 16
+
+/**
+ * The fields of a slot, in numbers of 8 and 4 bytes, in the byte order of the machine, which all readers share. In a program
+ * that has just begun, a typed array is read many times as fast as a Buffer by its methods.
+ */
+const [TICKET, SEEN, SINCE, INO, SPACE, START] = [0, 1, 2, 4, 5, 6] as const
+const [PID, FD, MARK] = [6, 7, 15] as const
+/** In bytes. */
+const MODE_AT = 56
+
+const content = Buffer.alloc(SLOTS_AT + SLOT_BYTES * MOST_SLOTS)
+const contentNumbers = new Float64Array(content.buffer, content.byteOffset, content.length / 8)
+const contentWords = new Uint32Array(content.buffer, content.byteOffset, content.length / 4)
+const slotBytes = Buffer.from(new ArrayBuffer(SLOT_BYTES))
+const slotNumbers = new Float64Array(slotBytes.buffer)
+const slotWords = new Uint32Array(slotBytes.buffer)
+
+/** A pid space as a number that fits a slot. */
+function spaceNumber(): number {
+  let hash = 0
+  for (const char of pidSpace()) hash = (hash * 31 + char.charCodeAt(0)) >>> 0
+  return hash
+}
+
+let ownSpace: number | undefined
+let ownStart: number | undefined
+
+/** Reads the file. @throws the error of read(2) */
+export function readQueue(fd: number): QueueContent {
+  ownSpace ??= spaceNumber()
+  const size = readInto(fd, content, 0)
+  const slots: Slot[] = []
+  for (let at = SLOTS_AT; at + SLOT_BYTES <= size; at += SLOT_BYTES) {
+    const n = at / 8
+    const w = at / 4
+    const ticket = contentNumbers[n + TICKET] as number
+    if (!(ticket > 0 && ticket < Number.MAX_SAFE_INTEGER)) continue
+    const pid = contentWords[w + PID] as number
+    const fd = contentWords[w + FD] as number
+    const mark = contentWords[w + MARK] as number
+    const ino = contentNumbers[n + INO] as number
+    slots.push({
+      index: (at - SLOTS_AT) / SLOT_BYTES,
+      ticket,
+      seenMs: contentNumbers[n + SEEN] as number,
+      sinceMs: contentNumbers[n + SINCE] as number,
+      mode: content[at + MODE_AT] === 1 ? 'shared' : 'exclusive',
+      pid,
+      waker: fd === 0 || mark === 0 ? undefined : { pid, fd, ino, mark },
+      isOfThisPidSpace: contentNumbers[n + SPACE] === ownSpace,
+      start: contentNumbers[n + START] as number,
+    })
+  }
+  const [untilMs = 0, ticket = 0, unreachableMs = 0] = size >= SLOTS_AT ? contentNumbers : []
+  return { reservation: { untilMs, ticket }, unreachableMs, slots }
+}
+
+/** Takes, or renews, a slot for this process. @returns whether it is in the file */
+export function writeSlot(
+  fd: number,
+  index: number,
+  slot: Pick<Slot, 'ticket' | 'seenMs' | 'sinceMs' | 'mode' | 'waker'>,
+): boolean {
+  ownSpace ??= spaceNumber()
+  ownStart ??= Number(startOf(process.pid) ?? 0)
+  slotNumbers[TICKET] = slot.ticket
+  slotNumbers[SEEN] = slot.seenMs
+  slotNumbers[SINCE] = slot.sinceMs
+  slotWords[PID] = process.pid
+  slotWords[FD] = slot.waker?.fd ?? 0
+  slotNumbers[INO] = slot.waker?.ino ?? 0
+  slotNumbers[SPACE] = ownSpace
+  slotNumbers[START] = ownStart
+  slotWords[MARK] = slot.waker?.mark ?? 0
+  slotBytes[MODE_AT] = slot.mode === 'shared' ? 1 : 2
+  return writeAtSync(fd, slotBytes, slotAt(index)).bytes === SLOT_BYTES
+}
+
+function slotAt(index: number): number {
+  return SLOTS_AT + index * SLOT_BYTES
+}
+
+function clearSlot(fd: number, index: number): void {
+  writeNumbers(fd, slotAt(index), ...Array<number>(SLOT_BYTES / 8).fill(0))
+}
+
+/** May fail: on a full disk, or if the file is read-only, less is known of the waiters. */
+function writeNumbers(fd: number, at: number, ...numbers: number[]): void {
+  writeAtSync(fd, Buffer.from(Float64Array.from(numbers).buffer), at)
+}
+
+/** A free slot, or one whose owner has not been seen for so long, or undefined where all are taken. */
+function freeSlot(slots: readonly Slot[], isAbandoned: (slot: Slot) => boolean): number | undefined {
+  const taken = new Map(slots.map((slot) => [slot.index, slot]))
+  for (let index = 0; index < MOST_SLOTS; index++) {
+    const slot = taken.get(index)
+    if (!slot || isAbandoned(slot)) return index
+  }
+  return undefined
 }

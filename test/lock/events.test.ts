@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { LockEvent } from '../../src/lock/events.ts'
+import type { LockEvent } from '../../src/lock/hold.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'

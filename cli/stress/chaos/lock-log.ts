@@ -1,6 +1,6 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { existsSync, openSync, readFileSync, writeSync } from 'node:fs'
-import type { LockEvent } from '../../../src/lock/events.ts'
+import type { LockEvent } from '../../../src/lock/hold.ts'
 import { now } from '../ledger.ts'
 
 /** One hold of the lock, as its process saw it; times in nanoseconds of the clock that all processes share. */
