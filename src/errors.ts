@@ -315,6 +315,15 @@ export function systemError(code: string, what: string, syscall?: string): Error
   return Object.assign(new Error(`${code}: ${what}`), syscall === undefined ? { code } : { code, syscall })
 }
 
+/** What `run` returns, or undefined where it throws: for what may be missing, or not be looked at. */
+export function orUndefined<T>(run: () => T): T | undefined {
+  try {
+    return run()
+  } catch {
+    return undefined
+  }
+}
+
 /** Anything thrown as an error, of whichever context it is. */
 export function asError(thrown: unknown): Error {
   const message = (thrown as { message?: unknown } | null | undefined)?.message

@@ -1,5 +1,12 @@
 import { closeSync, constants, fstatSync } from 'node:fs'
-import { errnoOf, LockIoError, LockLostError, LockUnsupportedError, type TreeLockMode } from '../errors.ts'
+import {
+  errnoOf,
+  LockIoError,
+  LockLostError,
+  LockUnsupportedError,
+  orUndefined,
+  type TreeLockMode,
+} from '../errors.ts'
 import { notAFile, openLockFile } from '../lock/lock-file.ts'
 import { NamedFile } from '../os/file-stat.ts'
 import { orClose } from '../os/flock.ts'
@@ -421,12 +428,8 @@ export interface Note extends ProcessId {
 }
 
 export function parseNote(text: string): Note | undefined {
-  try {
-    const note = JSON.parse(text) as Note
-    return typeof note.pid === 'number' && typeof note.node === 'number' ? note : undefined
-  } catch {
-    return undefined
-  }
+  const note = orUndefined(() => JSON.parse(text) as Note | null)
+  return typeof note?.pid === 'number' && typeof note.node === 'number' ? note : undefined
 }
 
 /** The lock file of a tree: where it is, and what is known of it. */

@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { errnoOf, type LockHolder, type LockMode, type PsLockError } from '../errors.ts'
+import { errnoOf, type LockHolder, type LockMode, orUndefined, type PsLockError } from '../errors.ts'
 
 /** What stands for a lock between processes: `LockFile` (flock), or `LockFolder` (proper-lockfile) where there is no flock. */
 export interface KernelLock {
@@ -45,7 +45,7 @@ export function creationAdvice(path: string, cause: unknown): string {
 }
 
 function permissionAdvice(path: string, code: string): string {
-  const found = lookAt(path)
+  const found = orUndefined(() => statSync(path, { throwIfNoEntry: false }))
   if (!found || code === 'EROFS')
     return `no permission to open or create it here (${code}). Place it in a writable folder with the lockPath option`
   const mode = (found.mode & 0o777).toString(8).padStart(4, '0')
@@ -54,12 +54,4 @@ function permissionAdvice(path: string, code: string): string {
     `process is user ${process.geteuid?.() ?? 'unknown'}. Nothing is in it that anybody needs: let its owner (or root) give ` +
     `it to you with chown, allow reading with "chmod a+r ${path}", remove it while nobody holds the lock, or place the lock elsewhere, for all, with the lockPath option`
   )
-}
-
-function lookAt(path: string): { uid: number; gid: number; mode: number } | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false })
-  } catch {
-    return undefined
-  }
 }

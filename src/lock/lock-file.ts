@@ -12,7 +12,7 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { errnoOf, type LockHolder, LockIoError, LockUnsupportedError } from '../errors.ts'
+import { errnoOf, type LockHolder, LockIoError, LockUnsupportedError, orUndefined } from '../errors.ts'
 import type { NamedFile } from '../os/file-stat.ts'
 import { orClose, PathLock, requireFlock } from '../os/flock.ts'
 import { kernelHolders, markAsOurs } from '../os/lock-owners.ts'
@@ -237,16 +237,13 @@ export function canonicalPath(path: string): string {
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') return current
     }
-    const link = danglingTarget(current)
+    const link = orUndefined(() => readlinkSync(current))
     if (link === undefined) break
-    current = link
+    current = resolve(dirname(current), link)
   }
-  try {
-    return join(realpathSync.native(dirname(current)), basename(current))
-  } catch {
-    // The folder may be created later (NeDB does so itself): until then the name is all there is.
-    return current
-  }
+  // The folder may be created later (NeDB does so itself): until then the name is all there is.
+  const folder = orUndefined(() => realpathSync.native(dirname(current)))
+  return folder === undefined ? current : join(folder, basename(current))
 }
 
 /**
@@ -265,13 +262,5 @@ export function requireOneName(path: string, names: number, thorough: boolean): 
       `cannot lock ${path}: it is a mount point of its own (a single-file bind mount). ${advice} Or mount its folder.`,
       { path },
     )
-  }
-}
-
-function danglingTarget(path: string): string | undefined {
-  try {
-    return resolve(dirname(path), readlinkSync(path))
-  } catch {
-    return undefined
   }
 }

@@ -5,6 +5,7 @@ import {
   LockIoError,
   LockLostError,
   LockUnsupportedError,
+  orUndefined,
   PsLockError,
   systemError,
 } from '../errors.ts'
@@ -160,12 +161,8 @@ export class LockFolder implements KernelLock {
 
 /** When the folder of this name was renewed last, on the clock of its holder; undefined where there is no folder. */
 export function folderRenewedAt(path: string): number | undefined {
-  try {
-    const found = lstatSync(path, { throwIfNoEntry: false })
-    return found?.isDirectory() ? found.mtimeMs : undefined
-  } catch {
-    return undefined
-  }
+  const found = orUndefined(() => lstatSync(path, { throwIfNoEntry: false }))
+  return found?.isDirectory() ? found.mtimeMs : undefined
 }
 
 export function unknownHolder(): LockHolder {
@@ -227,12 +224,9 @@ export class OwnedFolder {
 
   /** Whether the path still names the very folder that was seen or signed last. */
   isAsKnown(): boolean {
-    try {
-      return markOf(lstatSync(this.path, { bigint: true })) === this.#mark
-    } catch {
-      // Also where it cannot be told (a network that is down): an operation is reported as protected or not at all.
-      return false
-    }
+    // No where it cannot be told (a network that is down): an operation is reported as protected or not at all.
+    const found = orUndefined(() => lstatSync(this.path, { bigint: true }))
+    return found !== undefined && markOf(found) === this.#mark
   }
 
   #make(path: string): void {

@@ -6,6 +6,7 @@ import {
   LockIoError,
   type LockMode,
   LockUpgradeError,
+  orUndefined,
 } from '../errors.ts'
 import { type Answer, ask, canPassDescriptors } from '../os/descriptor-passing.ts'
 import { closeQuietly } from '../os/flock.ts'
@@ -60,13 +61,8 @@ export function environmentWith(hold: PassedHold): Record<string, string> {
 /** The lock of that file, if an ancestor of this process says that it holds it. */
 export function passedLock(path: string, guards: string | undefined): PassedLock | undefined {
   if (process.env[VARIABLE] === undefined) return undefined
-  let file: string
-  try {
-    file = identityOf(path)
-  } catch {
-    // There is no such lock file, so nobody holds it.
-    return undefined
-  }
+  // Where there is no such lock file nobody holds it.
+  const file = orUndefined(() => identityOf(path))
   const hold = holdsOfAncestors().find((held) => held.file === file)
   return hold && new PassedLock(path, guards, hold)
 }

@@ -1,4 +1,5 @@
 import { type BigIntStats, constants, fstatSync, lstatSync, statSync } from 'node:fs'
+import { orUndefined } from '../errors.ts'
 import { isLibcLoaded, libc } from './modules.ts'
 
 /** What is known of the file that a path names, from one look. */
@@ -234,14 +235,8 @@ let errno: (() => number) | undefined
 function bindStatx(): Statx | undefined {
   if (process.platform !== 'linux' || !isLittleEndian || process.env.PSLOCK_BINDING === 'fs-ext')
     return undefined
-  try {
-    return libc().func<Statx>(
-      'int statx(int folder, const void *path, int flags, unsigned int mask, void *words)',
-    )
-  } catch {
-    // Then it is `fs.statSync`, as before.
-    return undefined
-  }
+  const prototype = 'int statx(int folder, const void *path, int flags, unsigned int mask, void *words)'
+  return orUndefined(() => libc().func<Statx>(prototype))
 }
 
 /**

@@ -1,5 +1,4 @@
 import {
-  type BigIntStats,
   closeSync,
   fstatSync,
   readdirSync,
@@ -9,7 +8,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
-import type { LockHolder, LockMode } from '../errors.ts'
+import { type LockHolder, type LockMode, orUndefined } from '../errors.ts'
 import { closeLocked, tryFlock } from './flock.ts'
 import { openToLook } from './open-files.ts'
 import {
@@ -80,35 +79,22 @@ function write(fd: number, text: string): void {
 
 function head(fd: number): string {
   const buffer = Buffer.alloc(NOTE_BYTES)
-  try {
-    return buffer.toString('utf8', 0, readSync(fd, buffer, 0, NOTE_BYTES, 0))
-  } catch {
-    return ''
-  }
+  return orUndefined(() => buffer.toString('utf8', 0, readSync(fd, buffer, 0, NOTE_BYTES, 0))) ?? ''
 }
 
 function readNote(path: string): Note | undefined {
-  try {
-    const fd = openToLook(path)
-    try {
-      return fstatSync(fd).isFile() ? parseNote(head(fd)) : undefined
-    } finally {
-      closeSync(fd)
-    }
-  } catch {
-    return undefined
-  }
+  const fd = orUndefined(() => openToLook(path))
+  if (fd === undefined) return undefined
+  const note = orUndefined(() => (fstatSync(fd).isFile() ? parseNote(head(fd)) : undefined))
+  closeSync(fd)
+  return note
 }
 
 function parseNote(text: string): Note | undefined {
-  try {
-    const note = JSON.parse(text) as Partial<Note> | null
-    if (typeof note?.pid !== 'number' || typeof note.since !== 'number') return undefined
-    const { pid, start, space, since } = note
-    return { pid, start, space, since, mode: note.mode === 'shared' ? 'shared' : 'exclusive' }
-  } catch {
-    return undefined
-  }
+  const note = orUndefined(() => JSON.parse(text) as Partial<Note> | null)
+  if (typeof note?.pid !== 'number' || typeof note.since !== 'number') return undefined
+  const { pid, start, space, since } = note
+  return { pid, start, space, since, mode: note.mode === 'shared' ? 'shared' : 'exclusive' }
 }
 
 /**
@@ -151,16 +137,14 @@ function mayHideHolders(note: Note | undefined): boolean {
 
 /** How it is held, by whomever. Asks the kernel, which means to have the lock for a microsecond where it is free. */
 function modeOfLock(path: string): LockMode | undefined {
-  let fd: number | undefined
-  try {
-    fd = openToLook(path)
-    if (!tryFlock(fd, 'shared', path)) return 'exclusive'
-    return tryFlock(fd, 'exclusive', path) ? undefined : 'shared'
-  } catch {
-    return undefined
-  } finally {
-    if (fd !== undefined) closeLocked(fd, path)
-  }
+  const fd = orUndefined(() => openToLook(path))
+  if (fd === undefined) return undefined
+  const isFree = (mode: LockMode) => tryFlock(fd, mode, path)
+  const mode = orUndefined(() =>
+    !isFree('shared') ? 'exclusive' : isFree('exclusive') ? undefined : 'shared',
+  )
+  closeLocked(fd, path)
+  return mode
 }
 
 type Found = Pick<LockHolder, 'pid' | 'mode' | 'state'>
@@ -171,14 +155,10 @@ function describe({ pid, mode, state }: Found, note: Note | undefined): LockHold
 }
 
 function linuxHolders(path: string): Found[] | undefined {
-  let table: string
-  try {
-    table = readFileSync('/proc/locks', 'utf8')
-  } catch {
-    return undefined
-  }
+  const table = orUndefined(() => readFileSync('/proc/locks', 'utf8'))
+  if (table === undefined) return undefined
   // Not by a descriptor of our own: the file that it has open may have been deleted or replaced since.
-  const file = present(path)
+  const file = orUndefined(() => statSync(path, { bigint: true }))
   if (!file) return []
   // By who, and how: the table is read in pieces, and what is locked and unlocked in between can make a line come twice.
   const holders = new Map<string, Found>()
@@ -195,14 +175,9 @@ function linuxHolders(path: string): Found[] | undefined {
     const pids: (number | undefined)[] =
       isThere === false || hasEnded ? heirs(path, file.ino) : [pid > 0 ? pid : undefined]
     if (hasEnded && pids.length === 0 && modeOfLock(path)) pids.push(undefined)
-    for (const holder of pids) {
-      const found: Found = {
-        pid: holder,
-        mode: match[2] === 'READ' ? 'shared' : 'exclusive',
-        state: match[1] ? 'waiting' : 'holding',
-      }
-      holders.set(JSON.stringify(found), found)
-    }
+    const mode = match[2] === 'READ' ? 'shared' : 'exclusive'
+    const state = match[1] ? 'waiting' : 'holding'
+    for (const pid of pids) holders.set(`${pid} ${mode} ${state}`, { pid, mode, state })
   }
   return [...holders.values()]
 }
@@ -216,15 +191,6 @@ function heirs(path: string, ino: bigint): number[] {
 /** Of the locks on a file the kernel lists here only those that were taken through this opening of it. */
 function isLockedThrough(pid: number, fd: string): boolean {
   return /^lock:\s.*\bFLOCK\b/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))
-}
-
-/** Nothing where it cannot be looked up: no such file, no permission, a name that is too long to be one. */
-function present(path: string): BigIntStats | undefined {
-  try {
-    return statSync(path, { bigint: true })
-  } catch {
-    return undefined
-  }
 }
 
 /** Whether that process has this very file open; undefined where it may not be asked (another user's). */

@@ -1,4 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
+import { orUndefined } from '../errors.ts'
 
 /**
  * Modules of Node's that a program pays for: together 5 ms, a quarter of `import 'pslock'`. Each is loaded when
@@ -96,26 +97,17 @@ export let isLibcLoaded = false
 
 /** Whether it is installed; it is not loaded for that. */
 export function hasLibc(): boolean {
-  return PACKAGES.some((name) => {
-    try {
-      requireLate().resolve(name)
-      return true
-    } catch {
-      return false
-    }
-  })
+  return PACKAGES.some((name) => orUndefined(() => requireLate().resolve(name)) !== undefined)
 }
 
 function loadKoffi(): Koffi {
-  const [first = '', second = ''] = PACKAGES
+  const [own = '', whole = ''] = PACKAGES
   try {
-    return requireLate()(first) as Koffi
+    return requireLate()(own) as Koffi
   } catch (error) {
-    try {
-      return requireLate()(second) as Koffi
-    } catch {
-      throw error
-    }
+    const koffi = orUndefined(() => requireLate()(whole) as Koffi)
+    if (koffi) return koffi
+    throw error
   }
 }
 

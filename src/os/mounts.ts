@@ -1,6 +1,6 @@
 import { readFileSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { harmless } from '../errors.ts'
+import { harmless, orUndefined } from '../errors.ts'
 
 /**
  * Which file system a path is on, for the messages of errors and one warning. Nothing is refused by its name: NFS and
@@ -69,15 +69,9 @@ export function localReason({ type, options }: Mount): string | undefined {
 
 /** The mount of this path if it keeps flock(2) to this machine although others may use it too. Costs one statfs elsewhere. */
 export function localNetworkMount(path: string): Mount | undefined {
-  let type: number
-  try {
-    // A 32-bit system sign-extends.
-    type = statfsSync(dirname(path)).type >>> 0
-  } catch {
-    // There is no such folder: opening the lock file will say so.
-    return undefined
-  }
-  if (!MAY_BE_LOCAL.has(type)) return undefined
+  // Where there is no such folder, opening the lock file will say so. A 32-bit system sign-extends.
+  const type = orUndefined(() => statfsSync(dirname(path)).type >>> 0)
+  if (type === undefined || !MAY_BE_LOCAL.has(type)) return undefined
   const mount = mountOf(path)
   return mount && localReason(mount) !== undefined ? mount : undefined
 }
@@ -99,11 +93,7 @@ export function warnOfLocalLocks(mount: Mount): void {
 }
 
 function mountTable(): string | undefined {
-  try {
-    return readFileSync('/proc/self/mountinfo', 'utf8')
-  } catch {
-    return undefined
-  }
+  return orUndefined(() => readFileSync('/proc/self/mountinfo', 'utf8'))
 }
 
 /** "36 35 98:0 /root /point rw,noatime shared:1 - ext3 /dev/sda1 rw,errors=continue" */

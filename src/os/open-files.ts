@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { constants, openSync, readFileSync } from 'node:fs'
-import { errnoOf } from '../errors.ts'
+import { errnoOf, orUndefined } from '../errors.ts'
 import { isMainThread } from './modules.ts'
 
 /**
@@ -150,12 +150,9 @@ function mostOpen(): number {
 
 /** The soft limit of the process (RLIMIT_NOFILE), see proc(5). */
 function openFilesLimit(): number {
-  try {
-    const [, soft] = /^Max open files +(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
-    return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft) || USUAL_LIMIT
-  } catch {
-    return USUAL_LIMIT
-  }
+  const limits = orUndefined(() => readFileSync('/proc/self/limits', 'utf8')) ?? ''
+  const [, soft] = /^Max open files +(\S+)/m.exec(limits) ?? []
+  return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft) || USUAL_LIMIT
 }
 
 /** Some at once, so that not every new file has to look through all of them. */

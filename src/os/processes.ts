@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, readFileSync, readlinkSync, readSync } from 'node:fs'
-import { errnoOf, harmless, type LockHolder } from '../errors.ts'
+import { errnoOf, harmless, type LockHolder, orUndefined } from '../errors.ts'
 
 /** What the system tells about a process. Only Linux has /proc; elsewhere most of it is undefined. */
 
@@ -8,19 +8,12 @@ const COMMAND_BYTES = 4096
 
 /** The beginning of its command line, harmless to show; undefined where it has ended or may not be seen. */
 export function commandOf(pid: number): string | undefined {
-  try {
-    const fd = openSync(`/proc/${pid}/cmdline`, constants.O_RDONLY)
-    try {
-      const bytes = Buffer.alloc(COMMAND_BYTES)
-      const length = readSync(fd, bytes)
-      const line = shown(bytes.toString('utf8', 0, length).split('\0').join(' '))
-      return line === '' ? undefined : line
-    } finally {
-      closeSync(fd)
-    }
-  } catch {
-    return pid === process.pid ? ownCommand() : undefined
-  }
+  const fd = orUndefined(() => openSync(`/proc/${pid}/cmdline`, constants.O_RDONLY))
+  const bytes = Buffer.alloc(COMMAND_BYTES)
+  const length = fd === undefined ? undefined : orUndefined(() => readSync(fd, bytes))
+  if (fd !== undefined) closeSync(fd)
+  if (length === undefined) return pid === process.pid ? ownCommand() : undefined
+  return shown(bytes.toString('utf8', 0, length).split('\0').join(' ')) || undefined
 }
 
 /** As node was started, harmless to show. */
@@ -52,13 +45,9 @@ export function describeProcess(
 
 /** The fields of /proc/<pid>/stat from the third on, its state. */
 function statOf(pid: number): string[] | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The second field is the name in parentheses and may hold anything, so count from its end.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  } catch {
-    return undefined
-  }
+  const stat = orUndefined(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  // The second field is the name in parentheses and may hold anything, so count from its end.
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')
 }
 
 /**
@@ -111,21 +100,17 @@ let own: string | undefined
 
 /** Where pids mean the same: this boot and this pid namespace (a container has its own). Empty where it is not told. */
 export function pidSpace(): string {
-  own ??= `${read(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8))}/${read(() => readlinkSync('/proc/self/ns/pid').replace(/\D+/g, ''))}`
+  if (own === undefined) {
+    const boot = orUndefined(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8))
+    const space = orUndefined(() => readlinkSync('/proc/self/ns/pid').replace(/\D+/g, ''))
+    own = `${boot ?? ''}/${space ?? ''}`
+  }
   return own
 }
 
 /** What differs from boot to boot. Empty where it is not told. */
 export function bootId(): string {
   return pidSpace().slice(0, pidSpace().indexOf('/'))
-}
-
-function read(from: () => string): string {
-  try {
-    return from()
-  } catch {
-    return ''
-  }
 }
 
 /** Milliseconds on the clock that all processes of a machine share and that nobody can set, from one boot to the next. */
