@@ -131,23 +131,10 @@ export class RecordFile {
 
   /** Tells the texts of the records from one number up to another, without it. However many they are, few are in memory. */
   readEach(from: number, to: number, each: (text: string, index: number) => void): void {
-    this.#inPieces(from, to, (bytes, at, index) => each(textAt(bytes, at), index))
-  }
-
-  /** The numbers of all records that begin with a word of ASCII letters. */
-  find(word: string): number[] {
-    const found: number[] = []
-    this.#inPieces(0, this.count, (bytes, at, index) => {
-      if (bytes.toString('latin1', at, at + word.length) === word) found.push(index)
-    })
-    return found
-  }
-
-  #inPieces(from: number, to: number, each: (bytes: Buffer, at: number, index: number) => void): void {
     for (let index = from; index < to; ) {
       const most = Math.min(to - index, PIECE_BYTES / RECORD_BYTES)
       const bytes = readNow(this.#fd, index * RECORD_BYTES, most * RECORD_BYTES)
-      for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) each(bytes, at, index++)
+      for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) each(textAt(bytes, at), index++)
       // It has become shorter meanwhile.
       if (bytes.length < most * RECORD_BYTES) return
     }
@@ -163,14 +150,19 @@ export class RecordFile {
     const end = record.write(text, 'utf8')
     record[end] = 0x0a
     record[RECORD_BYTES - 1] = 0x0a
-    this.#write(record, index * RECORD_BYTES)
+    const { bytes, error } = writeAtSync(this.#fd, record, index * RECORD_BYTES)
+    if (bytes === RECORD_BYTES) return
+    throw new LockIoError(
+      `cannot write to the lock file ${this.path}: ${errnoOf(error) ?? String(error)}. It keeps the names that are locked ` +
+        'and who holds them.',
+      { path: this.path, cause: error },
+    )
   }
 
   /** The number in a record's field, or NaN. */
   readField(index: number): number {
-    return Number.parseFloat(
-      readNow(this.#fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES).toString('latin1'),
-    )
+    const bytes = readNow(this.#fd, index * RECORD_BYTES + FIELD_AT, FIELD_BYTES)
+    return Number.parseFloat(bytes.toString('latin1'))
   }
 
   /** May fail: on a full disk the field stays as it was. */
@@ -187,16 +179,6 @@ export class RecordFile {
     } finally {
       closeSync(this.#fd)
     }
-  }
-
-  #write(bytes: Buffer, position: number): void {
-    const { bytes: written, error } = writeAtSync(this.#fd, bytes, position)
-    if (written === bytes.length) return
-    const code = errnoOf(error) ?? String(error)
-    throw new LockIoError(
-      `cannot write to the lock file ${this.path}: ${code}. It keeps the names that are locked and who holds them.`,
-      { path: this.path, cause: error },
-    )
   }
 }
 
@@ -368,11 +350,16 @@ export function nameAt(file: RecordFile, index: number): string | undefined {
 
 /** All places of notes, whether or not there is one now. */
 export function slotsOf(file: RecordFile): number[] {
-  return file.find(NOTE)
+  const slots: number[] = []
+  file.readEach(0, file.count, (text, index) => {
+    if (text.startsWith(NOTE)) slots.push(index)
+  })
+  return slots
 }
 
-export function readNote(file: RecordFile, slot: number): string {
-  return file.read(slot).slice(NOTE.length)
+export function readNote(file: RecordFile, slot: number): Note | undefined {
+  const note = orUndefined(() => JSON.parse(file.read(slot).slice(NOTE.length)) as Note | null)
+  return typeof note?.pid === 'number' && typeof note.node === 'number' ? note : undefined
 }
 
 export function writeNote(
@@ -425,11 +412,6 @@ export interface Note extends ProcessId {
   /** The record of the name. */
   readonly node: number
   readonly reason?: string | undefined
-}
-
-export function parseNote(text: string): Note | undefined {
-  const note = orUndefined(() => JSON.parse(text) as Note | null)
-  return typeof note?.pid === 'number' && typeof note.node === 'number' ? note : undefined
 }
 
 /** The lock file of a tree: where it is, and what is known of it. */

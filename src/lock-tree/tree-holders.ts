@@ -2,7 +2,7 @@ import { LockTimeoutError, LockUpgradeError, type TreeLockHolder, type TreeLockM
 import { acquisitionOf, STOPPED } from '../lock/registry.ts'
 import { describeProcess, isAliveHere, monotonicMs } from '../os/processes.ts'
 import { areCompatible, intention, nameOf, pathOf, type TreeRequest } from './request.ts'
-import { type Note, nameAt, notedness, parseNote, RecordFile, readNote, slotsOf } from './tree-file.ts'
+import { type Note, nameAt, notedness, RecordFile, readNote, slotsOf } from './tree-file.ts'
 import { treeHolds } from './tree-hold.ts'
 
 /** A holder, and the place of its note. */
@@ -32,7 +32,7 @@ export function notedHolders(tree: string): Noted[] {
 function liveNote(file: RecordFile, slot: number): Note | undefined {
   const isNoted = () => file.isBlocked(notedness(slot))
   if (!isNoted()) return undefined
-  const note = parseNote(readNote(file, slot))
+  const note = readNote(file, slot)
   return isNoted() ? note : undefined
 }
 

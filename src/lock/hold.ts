@@ -81,10 +81,7 @@ const KEY = Symbol.for('pslock/1')
 
 const globals = globalThis as typeof globalThis & { [KEY]?: SharedState }
 
-globals[KEY] ??= {
-  entries: new Map(),
-  context: new Context<Frame>(),
-}
+globals[KEY] ??= { entries: new Map(), context: new Context<Frame>() }
 
 export const shared: SharedState = globals[KEY]
 

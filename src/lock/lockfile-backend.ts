@@ -49,8 +49,10 @@ export class LockFolder implements KernelLock {
   readonly #staleMs: number
   readonly #onFailure: (error: PsLockError) => void
   readonly #folder: OwnedFolder
+  /** Whether it is still ours is for `verify` to say, which throws. */
+  readonly isCurrent = true
+  failure: PsLockError | undefined
   #release: (() => void) | undefined
-  #failure: PsLockError | undefined
 
   /**
    * @param staleMs after this time without a renewal others take it over; 2000 at least, and the same everywhere
@@ -61,13 +63,6 @@ export class LockFolder implements KernelLock {
     this.#staleMs = staleMs
     this.#onFailure = onFailure
     this.#folder = new OwnedFolder(path, staleMs)
-  }
-
-  /** Whether it is still ours is for `verify` to say, which throws. */
-  readonly isCurrent = true
-
-  get failure(): PsLockError | undefined {
-    return this.#failure
   }
 
   /**
@@ -91,7 +86,7 @@ export class LockFolder implements KernelLock {
       throw this.#systemFailure('create', error)
     }
     this.#folder.isOurs = true
-    this.#failure = undefined
+    this.failure = undefined
     return true
   }
 
@@ -139,7 +134,7 @@ export class LockFolder implements KernelLock {
   }
 
   #fail(error: PsLockError): void {
-    this.#failure = error
+    this.failure = error
     this.#onFailure(error)
   }
 
@@ -152,10 +147,8 @@ export class LockFolder implements KernelLock {
         : action === 'create'
           ? creationAdvice(this.path, cause)
           : `${code}. Others wait until it is stale; remove it by hand where that fails too.`
-    return new LockIoError(`cannot ${action} the lock folder ${this.path}: ${advice}`, {
-      path: this.path,
-      cause,
-    })
+    const message = `cannot ${action} the lock folder ${this.path}: ${advice}`
+    return new LockIoError(message, { path: this.path, cause })
   }
 }
 

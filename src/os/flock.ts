@@ -75,10 +75,7 @@ function bindFsExt(): Binding {
 function bindKoffi(): Binding {
   const { func, errnoName } = libc()
   const flock = func<(fd: number, operation: number) => number>('int flock(int fd, int operation)')
-  return {
-    name: 'koffi',
-    flock: (fd, operation) => (flock(fd, operation) === 0 ? undefined : errnoName()),
-  }
+  return { name: 'koffi', flock: (fd, operation) => (flock(fd, operation) === 0 ? undefined : errnoName()) }
 }
 
 /**
