@@ -95,7 +95,7 @@ export class PsLock {
         lock.#isExact = true
         return lock
       },
-      entry(lock, mode, options = {}) {
+      entry(lock, mode, options) {
         const entry = lock.#open()
         return { entry, wait: lock.#wait(entry, mode, options) }
       },

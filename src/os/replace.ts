@@ -15,7 +15,7 @@ import {
 import { copyFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, LockLostError, LockUnsupportedError, StoreIoError, systemError } from '../errors.ts'
-import { closeLocked, closeQuietly, orClose, tryFlock } from './flock.ts'
+import { closeLocked, closeQuietly, tryFlock } from './flock.ts'
 import { type Pieces, sync, writeAsStream } from './io.ts'
 import { crypto } from './modules.ts'
 import { openFile } from './open-files.ts'
@@ -92,11 +92,16 @@ function openTemp(path: string, how: Replacement): { fd: number; temp: string } 
   let opened: { fd: number; temp: string }
   try {
     opened = createTemp(path, how.temp, mode, old?.uid)
-    orClose(opened.fd, () => lockTemp(opened.fd, path, opened.temp))
   } catch (error) {
     throw storeFailure(path, 'write', error)
   }
   const { fd, temp } = opened
+  try {
+    lockTemp(fd, path, temp)
+  } catch (error) {
+    closeQuietly(fd)
+    throw storeFailure(path, 'write', error)
+  }
   try {
     if (old) keepOwner(fd, old, mode)
     return opened

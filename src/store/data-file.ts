@@ -116,10 +116,10 @@ export class DataFile {
       closeLocked(fd, this.path)
       throw error
     }
+    const { since } = this.#named
     this.descriptor.replace(fd, locked ? this.path : undefined)
     this.#readOnly = false
     this.#refused = undefined
-    const { since } = this.#named
     if (since !== 'unchanged' && !(this.#appends && since === 'longer')) this.generation++
     return found
   }

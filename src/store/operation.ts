@@ -8,6 +8,7 @@ import type { AcquireOptions } from '../lock/options.ts'
 import { fitsAtOnce } from '../os/open-files.ts'
 import type { OperationTraits } from './adapter.ts'
 import { lockFailure } from './data-file.ts'
+import type { Commit } from './engine.ts'
 
 /**
  * One of the store's own calls, or the user's code: a `transaction` is alone in its pass; a `view` runs after the lock
@@ -193,6 +194,63 @@ export class QueueWatch {
   }
 }
 
+interface Outcome {
+  readonly operation: Operation
+  readonly value: unknown
+  readonly error: unknown
+  readonly failed: boolean
+}
+
+/** Tells the callers of a pass what became of their operations. */
+export type Settle = () => Promise<void> | void
+
+/** What became of the operations of one engine. Nothing settles before the lock is free again. */
+export class Outcomes {
+  readonly #outcomes: Outcome[] = []
+  commit: Commit = { committed: 0 }
+
+  get isEmpty(): boolean {
+    return this.#outcomes.length === 0
+  }
+
+  succeeded(operation: Operation, value: unknown): void {
+    this.#outcomes.push({ operation, value, error: undefined, failed: false })
+  }
+
+  failed(operation: Operation, error: unknown): void {
+    this.#outcomes.push({ operation, value: undefined, error, failed: true })
+  }
+
+  rejectAll(error: unknown): void {
+    for (const { operation } of this.#outcomes) operation.reject(error)
+  }
+
+  /** @param lookAgain given the reads that came after a write which failed: they have seen what is undone now */
+  settle(lookAgain: (reads: Operation[]) => void): Promise<void> | void {
+    const { error, settle } = this.commit
+    if (!settle) return lookAgain(this.#settle(error, false))
+    return settle()
+      .then(
+        () => this.#settle(error, false),
+        (failure) => this.#settle(failure, true),
+      )
+      .then(lookAgain)
+  }
+
+  #settle(error: unknown, broken: boolean): Operation[] {
+    const { committed } = this.commit
+    const again: Operation[] = []
+    for (const [index, { operation, failed, ...outcome }] of this.#outcomes.entries()) {
+      if (failed) operation.reject(outcome.error)
+      else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
+        operation.reject(error)
+      } else if (index < committed) operation.resolve(outcome.value)
+      else again.push(operation)
+    }
+    return again
+  }
+}
+
 /** Runs what it is given one after the other, first come, first served; what comes while nothing runs begins at once. */
 export class OneAtATime {
   /** Set in here only. */
@@ -267,9 +325,9 @@ export function endPass(): void {
 }
 
 /** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
-export function enterNow(lock: PsLock, mode: LockMode, { timeoutMs, signal }: Operation): Hold | undefined {
+export function enterNow(lock: PsLock, mode: LockMode, options?: AcquireOptions): Hold | undefined {
   try {
-    const { entry, wait } = lockInternals.entry(lock, mode, { timeoutMs, signal })
+    const { entry, wait } = lockInternals.entry(lock, mode, options)
     return entry.queue.tryEnter(mode, wait.sliceMs) ? ofStore(new Hold(entry, mode, 0)) : undefined
   } catch {
     // It is met again there.

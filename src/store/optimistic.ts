@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
@@ -89,4 +90,42 @@ export class Unlocked {
       await hold?.end()
     }
   }
+}
+
+/**
+ * So often a reader that waits for the lock looks whether it can do without, more and more rarely: after 40 ms, 200, 840 and
+ * 3,400. What kept it from that, the end of a file that is being mended, is over in a moment where nobody is stopped.
+ */
+const UNLOCKED_TRIES = 4
+const FIRST_PAUSE_MS = 40
+
+/**
+ * Waits for the lock, for a reader that may do without.
+ * @param enter takes the lock; its signal ends that wait
+ * @param readUnlocked tries to do without
+ * @returns 'unlocked' where it has done without
+ */
+export async function enterUnless(
+  enter: (served: AbortSignal) => Promise<Hold | undefined>,
+  readUnlocked: () => Promise<boolean>,
+): Promise<Hold | undefined | 'unlocked'> {
+  const served = new AbortController()
+  const entering = enter(served.signal)
+  const entered = entering.then(
+    () => true,
+    () => true,
+  )
+  for (let tries = 0, pauseMs = FIRST_PAUSE_MS; tries < UNLOCKED_TRIES; tries++, pauseMs *= 4) {
+    const pause = new AbortController()
+    const paused = setTimeout(pauseMs, false, { signal: pause.signal }).catch(() => false)
+    const isOver = await Promise.race([entered, paused])
+    pause.abort()
+    if (isOver) break
+    if (!(await readUnlocked())) continue
+    served.abort()
+    const hold = await entering.catch(() => undefined)
+    await hold?.end()
+    return 'unlocked'
+  }
+  return entering
 }

@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises'
+import { AsyncResource } from 'node:async_hooks'
 import type { LockMode } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
 import { enclosing, enter, shared } from '../lock/hold.ts'
@@ -17,15 +17,20 @@ import {
   type Issued,
   OneAtATime,
   Operation,
+  Outcomes,
   ofStore,
   QueueWatch,
   refuseWaiting,
+  type Settle,
 } from './operation.ts'
-import { Unlocked } from './optimistic.ts'
+import { enterUnless, Unlocked } from './optimistic.ts'
 import { outsideAll, requireOwn, Scope } from './scope.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
+
+/** Off for tests of the general path alone. */
+export const IS_STRAIGHT: boolean = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 
 const NOTHING_KNOWN: Issued = {}
 
@@ -33,13 +38,6 @@ const NOTHING_KNOWN: Issued = {}
 function onlyLooks({ mode, kind, isSelfContained }: Operation): boolean {
   return mode === 'shared' && kind === 'call' && isSelfContained
 }
-
-/**
- * So often a reader that waits for the lock looks whether it can do without, more and more rarely: after 40 ms, 200, 840 and
- * 3,400. What kept it from that, the end of a file that is being mended, is over in a moment where nobody is stopped.
- */
-const UNLOCKED_TRIES = 4
-const FIRST_PAUSE_MS = 40
 
 /**
  * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
@@ -53,6 +51,8 @@ export class Pipeline {
   observer: Observer | undefined
   readonly #queue: Operation[] = []
   #draining: Promise<void> | undefined
+  /** Puts the write that waits for the end of this tick into the queue: it is no longer alone. */
+  #alone: (() => void) | undefined
   #isJustTaken = false
   /** The same, until the next hold of a pass. */
   #wasTaken = false
@@ -81,6 +81,74 @@ export class Pipeline {
     } catch (error) {
       return Promise.reject(error)
     }
+  }
+
+  /**
+   * As `push`, for a write of which nothing special is asked. It takes the straight path, later in this tick, where nothing
+   * else of this store is under way or is issued until then, nobody is to be told of it, and the lock is free.
+   */
+  write<T>(run: () => T, issued: Issued): Promise<Awaited<T>> {
+    const { kind, timeoutMs, signal, join } = issued
+    const isPlain =
+      kind !== 'optimistic' && timeoutMs === undefined && signal === undefined && join === undefined
+    if (!IS_STRAIGHT || !isPlain || this.#draining || !this.#isIdle || Scope.enclosing(this))
+      return this.push('exclusive', run, issued)
+    return new Promise((resolve) => {
+      // Whoever comes after it calls this: the callback is still the caller's.
+      const enqueue = AsyncResource.bind(() => {
+        this.#alone = undefined
+        resolve(this.push('exclusive', run, issued))
+      })
+      this.#alone = enqueue
+      this.#draining = Promise.resolve().then(async () => {
+        const turn = beginPass(() => shared.context.get() === undefined)
+        if (turn) await turn
+        const isAlone = this.#alone === enqueue
+        const hold = isAlone ? enterNow(this.#lock, 'exclusive') : undefined
+        if (hold) {
+          this.#alone = undefined
+          const done = this.#passes.run(() => this.#straight(run, hold))
+          resolve(done)
+          await done.catch(() => {})
+        } else if (isAlone) enqueue()
+        endPass()
+        this.#wasTaken = hold !== undefined && this.#queue.length > 0
+        if (this.#queue.length === 0) this.#draining = undefined
+        else await outsideAll(() => this.#drain())
+      })
+    })
+  }
+
+  /** The whole way of one write that has the lock. */
+  async #straight<T>(run: () => T, hold: Hold): Promise<Awaited<T>> {
+    const engine = this.#engine
+    hold.owner = this
+    let value: unknown
+    let failure: { error: unknown } | undefined
+    let commit: Commit
+    const fail = (error: unknown) => {
+      failure ??= { error }
+    }
+    try {
+      // Refresh.
+      const refreshing = engine.refresh('exclusive', false)
+      if (refreshing) await refreshing
+      // Run.
+      const running = engine.run(() => new Scope(this, 'exclusive').run(run, hold), 'exclusive')
+      value = await (running as Promise<unknown>).catch(fail)
+      // Write.
+      commit = await engine.commit()
+    } finally {
+      // Release.
+      engine.end()
+      const ended = hold.end()
+      if (ended) await ended
+    }
+    // Settle.
+    if (commit.settle) await commit.settle().catch(fail)
+    if (commit.error !== undefined) fail(commit.error)
+    if (failure) throw failure.error
+    return value as Awaited<T>
   }
 
   /** Whether the caller runs inside an operation of this store; where `mode` is given, inside one of that mode. */
@@ -154,16 +222,12 @@ export class Pipeline {
    * nobody is to be told, and the event loop need not turn. What is queued comes first, in any case.
    */
   get isClear(): boolean {
-    if (
-      this.#queue.length > 0 ||
-      this.#isJustTaken ||
-      this.#passes.isRunning ||
-      this.observer?.observes(NOTHING_KNOWN) ||
-      lockInternals.isClosing(this.#lock) ||
-      mustTurn()
-    )
-      return false
+    if (this.#isJustTaken || !this.#isIdle || lockInternals.isClosing(this.#lock)) return false
     return !shared.context.rest() || Scope.enclosing(this) === undefined
+  }
+
+  get #isIdle(): boolean {
+    return !(this.#isBusy || this.observer?.observes(NOTHING_KNOWN) || mustTurn())
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
@@ -177,6 +241,7 @@ export class Pipeline {
 
   #issue(mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
     this.observer?.requireNotAsking()
+    this.#alone?.()
     const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
     const { entry, wait } = lockInternals.entry(this.#lock, mode, issued)
@@ -284,25 +349,10 @@ export class Pipeline {
   async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
     if (!onlyLooks(head) || !this.#engine.refreshUnlocked) return enterFor(this.#lock, mode, head)
     if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
-    const served = new AbortController()
-    const entering = enterFor(this.#lock, mode, head, served.signal)
-    const entered = entering.then(
-      () => true,
-      () => true,
+    return enterUnless(
+      (served) => enterFor(this.#lock, mode, head, served),
+      () => this.#readUnlocked(),
     )
-    for (let tries = 0, pauseMs = FIRST_PAUSE_MS; tries < UNLOCKED_TRIES; tries++, pauseMs *= 4) {
-      const pause = new AbortController()
-      const paused = setTimeout(pauseMs, false, { signal: pause.signal }).catch(() => false)
-      const isOver = await Promise.race([entered, paused])
-      pause.abort()
-      if (isOver) break
-      if (!(await this.#readUnlocked())) continue
-      served.abort()
-      const hold = await entering.catch(() => undefined)
-      await hold?.end()
-      return 'unlocked'
-    }
-    return entering
   }
 
   /** Whether what comes first only looks, and may do without the lock. */
@@ -439,62 +489,5 @@ export class Pipeline {
 
   #again(operations: Operation[]): void {
     if (this.#queue.unshift(...operations) > 0) this.#start()
-  }
-}
-
-interface Outcome {
-  readonly operation: Operation
-  readonly value: unknown
-  readonly error: unknown
-  readonly failed: boolean
-}
-
-/** Tells the callers of a pass what became of their operations. */
-export type Settle = () => Promise<void> | void
-
-/** What became of the operations of one engine. Nothing settles before the lock is free again. */
-class Outcomes {
-  readonly #outcomes: Outcome[] = []
-  commit: Commit = { committed: 0 }
-
-  get isEmpty(): boolean {
-    return this.#outcomes.length === 0
-  }
-
-  succeeded(operation: Operation, value: unknown): void {
-    this.#outcomes.push({ operation, value, error: undefined, failed: false })
-  }
-
-  failed(operation: Operation, error: unknown): void {
-    this.#outcomes.push({ operation, value: undefined, error, failed: true })
-  }
-
-  rejectAll(error: unknown): void {
-    for (const { operation } of this.#outcomes) operation.reject(error)
-  }
-
-  /** @param lookAgain given the reads that came after a write which failed: they have seen what is undone now */
-  settle(lookAgain: (reads: Operation[]) => void): Promise<void> | void {
-    const { error, settle } = this.commit
-    if (!settle) return lookAgain(this.#settle(error, false))
-    return settle()
-      .then(
-        () => this.#settle(error, false),
-        (failure) => this.#settle(failure, true),
-      )
-      .then(lookAgain)
-  }
-
-  #settle(error: unknown, broken: boolean): Operation[] {
-    const { committed } = this.commit
-    const again: Operation[] = []
-    for (const [index, { operation, failed, ...outcome }] of this.#outcomes.entries()) {
-      if (failed) operation.reject(outcome.error)
-      else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
-        operation.reject(error)
-      } else if (index < committed) operation.resolve(outcome.value)
-      else again.push(operation)
-    }
-    return again
   }
 }

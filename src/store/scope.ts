@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
+import { isThenable } from '../arguments.ts'
 import { type LockMode, TransactionError } from '../errors.ts'
 import type { Hold } from '../lock/hold.ts'
 import { shared } from '../lock/hold.ts'
@@ -17,7 +18,8 @@ export class Scope {
   readonly #since: number = Date.now()
   /** Whose operation it is: two stores of one process do not join each other. */
   readonly #owner: object
-  #last: Promise<unknown> = Promise.resolve()
+  /** Ends when all that was issued so far has ended. */
+  #last: Promise<unknown> | undefined
   #isOpen = true
 
   constructor(owner: object, mode: LockMode, observed?: Observed) {
@@ -45,12 +47,19 @@ export class Scope {
     return since ?? Date.now()
   }
 
-  /** Runs inside; ends when everything that was issued inside has ended too. */
-  async run<T>(run: () => T): Promise<Awaited<T>> {
-    const frame = { hold: this, outer: shared.context.get() }
+  /**
+   * Runs inside; ends when everything that was issued inside has ended too.
+   * @param hold in which it is
+   */
+  async run<T>(run: () => T, hold?: Hold): Promise<Awaited<T>> {
+    const around = shared.context.get()
+    const frame = { hold: this, outer: hold ? { hold, outer: around } : around }
     try {
-      // Cursors are thenables, and run when they are awaited: that must be inside too.
-      return await shared.context.run(frame, this, async () => run())
+      return await shared.context.run(frame, this, () => {
+        const value = run()
+        // Cursors are thenables, and run when they are awaited: that must be inside too.
+        return value instanceof Promise || !isThenable(value) ? value : (async () => await value)()
+      })
     } finally {
       // Also what nobody waited for: it was issued inside.
       for (let last: unknown; last !== this.#last; ) {
@@ -65,7 +74,7 @@ export class Scope {
 
   /** Runs after what was issued here before. */
   issue<T>(run: () => T): Promise<Awaited<T>> {
-    const done = inLoop(this.#last, run)
+    const done = inLoop(this.#last ?? Promise.resolve(), run)
     this.#last = done.catch(() => {})
     return done
   }

@@ -16,7 +16,7 @@ import { hasJournal } from './journal/journal.ts'
 import { RecordedTree } from './journal/recorded-tree.ts'
 import { LiveTree, type Snapshot } from './live-tree.ts'
 import { type Delta, type Head, Storage, type Written } from './storage.ts'
-import { WorkingCopy } from './working-copy.ts'
+import { WorkingCopy } from './values.ts'
 
 type Edit = (copy: WorkingCopy) => unknown
 
@@ -29,8 +29,7 @@ interface MemoryTree {
   readonly memory: TreeMemory
   /** What the file shall hold at the end of this pass. */
   readonly head: Head
-  /** A pass begins. */
-  begin(): void
+  /** A pass begins, with what is new. */
   accept(delta: Delta): void
   /** @returns how to come back to this point, should what follows fail */
   mark(): () => void
@@ -73,6 +72,7 @@ export class JsonEngine implements TreeSession, Engine {
   revision = 0
   readonly #path: string
   readonly #name: string
+  readonly #isDurable: boolean
   readonly #storage: Storage
   readonly #tree: MemoryTree
   readonly #blocking: BlockingCalls | undefined
@@ -91,8 +91,9 @@ export class JsonEngine implements TreeSession, Engine {
   ) {
     this.#path = path
     this.#name = format.name
-    const durable = options.durability === 'disk'
-    this.#storage = new Storage(path, format, { durable, keepsJournal, timeoutMs: options.timeoutMs })
+    this.#isDurable = options.durability === 'disk'
+    const { timeoutMs } = options
+    this.#storage = new Storage(path, format, { durable: this.#isDurable, keepsJournal, timeoutMs })
     this.queue = new Pipeline(options.lock, this)
     if (keepsJournal) this.#tree = new RecordedTree(path, memory, format, () => this.#storage.isMissing)
     else {
@@ -142,14 +143,12 @@ export class JsonEngine implements TreeSession, Engine {
     await this.#owning(this.#tree.take(true), (taken) =>
       outer
         ? this.#part('exclusive', call, outer, async () => this.#tree.stageInto?.(outer, taken as Snapshot))
-        : this.queue.push('exclusive', () => this.stage(this.#tree.stageEdits?.(taken as Snapshot)), {
-            call,
-          }),
+        : this.queue.write(() => this.stage(this.#tree.stageEdits?.(taken as Snapshot)), { call }),
     )
   }
 
   update<T>(edit: (tree: unknown) => T): Promise<void> {
-    requireFunction(edit, 'update(fn): fn')
+    if (typeof edit !== 'function') requireFunction(edit, 'update(fn): fn')
     return this.#update((copy) => edit(copy.tree), { call: { name: 'update', args: [edit] } })
   }
 
@@ -193,14 +192,15 @@ export class JsonEngine implements TreeSession, Engine {
   }
 
   async #update(edit: Edit, issued: Issued): Promise<void> {
-    const outer = joins(issued) ? this.#outer : undefined
+    const isInside = this.queue.isInside()
+    const outer = isInside && joins(issued) ? this.#outer : undefined
     if (outer) {
       // Called from inside an edit of this very store it is part of that one, and its throw undoes its own part only.
       const call = issued.call ?? { name: 'transaction', args: [] }
       return this.#part('exclusive', call, outer, () => this.#tree.editInside(outer, edit))
     }
     await this.#owning(this.#tree.take(false), (taken) =>
-      this.queue.push('exclusive', async () => this.stage(await this.#tree.edit(edit, taken)), issued),
+      this.queue.write(async () => this.stage(await this.#tree.edit(edit, taken)), issued),
     )
   }
 
@@ -262,7 +262,6 @@ export class JsonEngine implements TreeSession, Engine {
     this.#mode = mode
     this.#done = []
     this.#isCheckpoint = false
-    this.#tree.begin()
     try {
       this.#tree.accept(yield* this.#storage.refresh(mode, calls))
     } catch (error) {
@@ -326,13 +325,10 @@ export class JsonEngine implements TreeSession, Engine {
   *#commit(calls: FileCalls): Steps<Commit> {
     const done = this.#done
     const writers = done.filter(({ change }) => change !== undefined)
-    const isRewrite =
-      this.#mode === 'exclusive' &&
-      (this.#storage.mustRewrite || (this.#isCheckpoint && this.#storage.hasJournal))
     let written: Written
     try {
       written =
-        writers.length > 0 || isRewrite
+        writers.length > 0 || this.#isRewrite
           ? yield* this.#storage.write(
               writers.map(({ change }) => change as string),
               this.#tree.head,
@@ -351,6 +347,11 @@ export class JsonEngine implements TreeSession, Engine {
     return { committed: done.length, settle }
   }
 
+  get #isRewrite(): boolean {
+    if (this.#mode !== 'exclusive') return false
+    return this.#storage.mustRewrite || (this.#isCheckpoint && this.#storage.hasJournal)
+  }
+
   #failed(committed: number, cause: unknown): Commit {
     this.#undo(this.#done.slice(committed))
     this.#tree.discard()
@@ -364,7 +365,9 @@ export class JsonEngine implements TreeSession, Engine {
 
   /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
   #committed(committed: number): Commit {
-    return this.#storage.isSynced ? { committed } : { committed, settle: () => this.settle() }
+    return this.#isDurable && !this.#storage.isSynced
+      ? { committed, settle: () => this.settle() }
+      : { committed }
   }
 
   async settle(): Promise<void> {

@@ -3,8 +3,7 @@ import type { TreeFormat, TreeMemory } from '../adapter.ts'
 import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
-import { cloneTree, frozenMemory, isSameTree, patch, type Tree } from './values.ts'
-import { WorkingCopy } from './working-copy.ts'
+import { cloneTree, frozenMemory, isSameTree, patch, type Tree, WorkingCopy } from './values.ts'
 
 /** A state of the store. Later ones have higher numbers. */
 interface State {
@@ -154,10 +153,6 @@ export class LiveTree {
     this.#dropped = seen
   }
 
-  begin(): void {
-    this.#dropped = undefined
-  }
-
   /** Coming back makes edits of memory unsaved again. */
   mark(): () => void {
     const [base, number, dropped] = [this.#base, this.#baseNumber, this.#dropped]
@@ -171,6 +166,7 @@ export class LiveTree {
   }
 
   accept(delta: Delta): void {
+    this.#dropped = undefined
     if (delta.kind !== 'tree') return
     const tree = delta.tree === undefined ? cloneTree(this.#defaults) : delta.tree
     const text = delta.text ?? this.text(tree)
@@ -225,12 +221,16 @@ export class LiveTree {
 
   /** Edits a copy of what the file shall hold. */
   async edit(edit: (copy: WorkingCopy) => unknown, taken: Snapshot): Promise<boolean> {
-    return this.stage(await new WorkingCopy(this, cloneTree(this.rebase(taken))).edit(edit), false)
+    const copy = new WorkingCopy(this, cloneTree(this.rebase(taken)))
+    await copy.run(() => edit(copy))
+    return this.stage(copy.tree, false)
   }
 
   async editInside(outer: WorkingCopy, edit: (copy: WorkingCopy) => unknown): Promise<void> {
     const copied = cloneTree(outer.tree)
-    this.#join(outer.tree, copied, await new WorkingCopy(this, cloneTree(copied)).edit(edit))
+    const copy = new WorkingCopy(this, cloneTree(copied))
+    await copy.run(() => edit(copy))
+    this.#join(outer.tree, copied, copy.tree)
   }
 
   /** These edits are what the file shall hold besides. */
@@ -369,7 +369,8 @@ export class LiveTree {
     // What is owned is not dropped.
     if (from !== this.#base) known.clear()
     for (const snapshot of this.#taken) this.#carrySnapshotOver(snapshot, this.#base, base, known)
-    this.memory.set(patch(memory, tree))
+    const patched = patch(memory, tree)
+    if (patched !== memory) this.memory.set(patched)
     return true
   }
 

@@ -5,7 +5,7 @@ import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperati
 import { untilUnsplit } from '../data-file.ts'
 import { type Commit, type Engine, removalInTransaction } from '../engine.ts'
 import type { OpenLogOptions } from '../options.ts'
-import { Pipeline } from '../pipeline.ts'
+import { IS_STRAIGHT, Pipeline } from '../pipeline.ts'
 import { callListener } from '../scope.ts'
 import { readSnapshot, type Snapshot } from '../snapshot.ts'
 import { type Transacting, transacting } from '../transaction.ts'
@@ -15,9 +15,6 @@ import { LogFile } from './log-file.ts'
 import { CorruptionMonitor, LogReader, type Taken } from './log-reader.ts'
 import { LogWriter } from './log-writer.ts'
 import { isThrownByHook } from './units.ts'
-
-/** Off for tests of the general path alone. */
-const IS_STRAIGHT = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 
 /** A longer line is not written at once: see os/io.ts. In characters, of which some have three bytes. */
 const LONGEST_LINE = 2 ** 14

@@ -45,7 +45,7 @@ export class TextEngine<S extends object> implements Engine {
   }
 
   perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>> {
-    return this.queue.push(mode, run, { call })
+    return mode === 'exclusive' ? this.queue.write(run, { call }) : this.queue.push(mode, run, { call })
   }
 
   async close(): Promise<void> {

@@ -2,8 +2,7 @@ import { TransactionError } from '../../../errors.ts'
 import type { TreeFormat, TreeMemory } from '../../adapter.ts'
 import { treeText } from '../../text/text.ts'
 import type { Delta, Head } from '../storage.ts'
-import { patch, type Tree } from '../values.ts'
-import { WorkingCopy } from '../working-copy.ts'
+import { patch, type Tree, WorkingCopy } from '../values.ts'
 import { apply, type Change, changesOf } from './changes.ts'
 import { ReadOnly, Recorder } from './recorder.ts'
 
@@ -45,11 +44,8 @@ export class RecordedTree implements Head {
     return treeText(this.tree, this.#path, this.#format)
   }
 
-  begin(): void {
-    this.#undo = []
-  }
-
   accept(delta: Delta): void {
+    this.#undo = []
     if (delta.kind === 'changes') this.#live.set(apply(this.tree, delta.changes, this.#path))
     if (delta.kind === 'tree')
       this.#live.set(
@@ -125,7 +121,8 @@ export class RecordedTree implements Head {
     const copy = new WorkingCopy(this, recorder.draft(tree))
     this.#recorders.set(copy, recorder)
     try {
-      return changesOf(recorder, tree, await copy.edit(edit))
+      await copy.run(() => edit(copy))
+      return changesOf(recorder, tree, copy.tree)
     } finally {
       recorder.close()
     }
