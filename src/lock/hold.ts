@@ -397,7 +397,12 @@ export function queueWithin(outer: Hold | undefined, entry: LockEntry, mode: Loc
  * @returns how long, in milliseconds
  * @throws what the wait throws
  */
-export function queueUp(entry: LockEntry, queue: LocalQueue, mode: LockMode, wait: WaitOptions) {
+export function queueUp(
+  entry: LockEntry,
+  queue: LocalQueue,
+  mode: LockMode,
+  wait: WaitOptions,
+): number | Promise<number> {
   return runSteps(waiting(entry, queue, mode, wait, () => queue.enter(mode, wait)))
 }
 
@@ -406,7 +411,12 @@ export function queueUp(entry: LockEntry, queue: LocalQueue, mode: LockMode, wai
  * @returns how long, in milliseconds
  * @throws what the wait throws, and LockDeadlockError
  */
-export function queueUpBlocking(entry: LockEntry, queue: LocalQueue, mode: LockMode, wait: WaitOptions) {
+export function queueUpBlocking(
+  entry: LockEntry,
+  queue: LocalQueue,
+  mode: LockMode,
+  wait: WaitOptions,
+): number {
   if (!queue.admits(mode)) {
     throw new LockDeadlockError(
       `a blocking ${mode} lock of ${entry.path} would wait for a hold of this very process, which cannot end while the ` +
