@@ -8,8 +8,8 @@ import { exclusiveToWriteSync } from '../data-file.ts'
 import { blockingInside, notInside } from '../engine.ts'
 import type { Issued } from '../operation.ts'
 import type { JsonEngine } from './engine.ts'
-import type { LiveTree } from './live-tree.ts'
-import { cloneTree, patch, type Tree, WorkingCopy } from './values.ts'
+import { type LiveTree, WorkingCopy } from './live-tree.ts'
+import { cloneTree, patch, type Tree } from './values.ts'
 
 /** The blocking calls of a store: each is one pass, and the thread waits for the lock. */
 export class BlockingCalls {

@@ -14,9 +14,8 @@ import type { TransactionOptions } from '../transaction.ts'
 import { BlockingCalls } from './blocking.ts'
 import { hasJournal } from './journal/journal.ts'
 import { RecordedTree } from './journal/recorded-tree.ts'
-import { LiveTree, type Snapshot } from './live-tree.ts'
+import { LiveTree, type Snapshot, WorkingCopy } from './live-tree.ts'
 import { type Delta, type Head, Storage, type Written } from './storage.ts'
-import { WorkingCopy } from './values.ts'
 
 type Edit = (copy: WorkingCopy) => unknown
 

@@ -1,9 +1,34 @@
 import { StaleWriteError } from '../../errors.ts'
 import type { TreeFormat, TreeMemory } from '../adapter.ts'
+import { Scope } from '../scope.ts'
 import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
-import { cloneTree, frozenMemory, isSameTree, patch, type Tree, WorkingCopy } from './values.ts'
+import { cloneTree, frozenMemory, isSameTree, patch, type Tree } from './values.ts'
+
+/** A copy of the tree that an edit works on; what is issued inside the edit is part of it. */
+export class WorkingCopy extends Scope implements TreeMemory {
+  tree: Tree
+
+  /** @param store the tree that it is a copy of */
+  constructor(store: object, tree: Tree) {
+    super(store, 'exclusive')
+    this.tree = tree
+  }
+
+  /** The innermost edit of this tree that the caller runs in and that has not ended. */
+  static override enclosing(store: object): WorkingCopy | undefined {
+    return Scope.enclosing(store) as WorkingCopy | undefined
+  }
+
+  get(): Tree {
+    return this.tree
+  }
+
+  set(tree: Tree): void {
+    this.tree = patch(this.tree, tree)
+  }
+}
 
 /** A state of the store. Later ones have higher numbers. */
 interface State {

@@ -1,7 +1,6 @@
 import { types } from 'node:util'
 import { TransactionError } from '../../errors.ts'
 import type { TreeMemory } from '../adapter.ts'
-import { Scope } from '../scope.ts'
 
 /** A JSON value. What is not JSON (maps, functions, objects with a `toJSON`) is a leaf: kept as it is. */
 export type Tree = unknown
@@ -137,30 +136,6 @@ export function frozenMemory(path: string, tree: Tree): TreeMemory {
         path,
       })
     },
-  }
-}
-
-/** A copy of the tree that an edit works on; what is issued inside the edit is part of it. */
-export class WorkingCopy extends Scope implements TreeMemory {
-  tree: Tree
-
-  /** @param store the tree that it is a copy of */
-  constructor(store: object, tree: Tree) {
-    super(store, 'exclusive')
-    this.tree = tree
-  }
-
-  /** The innermost edit of this tree that the caller runs in and that has not ended. */
-  static override enclosing(store: object): WorkingCopy | undefined {
-    return Scope.enclosing(store) as WorkingCopy | undefined
-  }
-
-  get(): Tree {
-    return this.tree
-  }
-
-  set(tree: Tree): void {
-    this.tree = patch(this.tree, tree)
   }
 }
 

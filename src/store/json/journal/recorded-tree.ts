@@ -1,8 +1,9 @@
 import { TransactionError } from '../../../errors.ts'
 import type { TreeFormat, TreeMemory } from '../../adapter.ts'
 import { treeText } from '../../text/text.ts'
+import { WorkingCopy } from '../live-tree.ts'
 import type { Delta, Head } from '../storage.ts'
-import { patch, type Tree, WorkingCopy } from '../values.ts'
+import { patch, type Tree } from '../values.ts'
 import { apply, type Change, changesOf } from './changes.ts'
 import { ReadOnly, Recorder } from './recorder.ts'
 
