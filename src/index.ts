@@ -25,7 +25,7 @@ export {
   type TreeLockHolder,
   type TreeLockMode,
 } from './errors.ts'
-export type { DumpOptions } from './features/backup/dump.ts'
+export type { DumpOptions } from './features/backup/backup.ts'
 export type { Hook, HookEvent, HookOutcome } from './features/hooks/hooks.ts'
 export { type ThrottleOptions, throttle } from './features/hooks/throttle.ts'
 export type { FieldType } from './features/tables/schema.ts'

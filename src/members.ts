@@ -1,4 +1,4 @@
-import type { DumpOptions } from './features/backup/dump.ts'
+import type { DumpOptions } from './features/backup/backup.ts'
 import type { Hook } from './features/hooks/hooks.ts'
 import type { Table } from './features/tables/table.ts'
 import type { PsLock } from './lock/lock.ts'

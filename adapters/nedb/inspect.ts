@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
-import { unreadableLine } from '../../src/features/backup/log-format.ts'
+import type { FileFormat } from '../../src/features/backup/format.ts'
+import { logFormat, unreadableLine } from '../../src/features/backup/log-format.ts'
 import type { EachLine, LineInspector, LineProblem, LogLine, Place } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
 import { isForeign, partsOf, readIndexLine, twinOf } from './documents.ts'
@@ -7,6 +8,9 @@ import type { Doc, IndexOptions } from './internals.ts'
 
 /** After so many documents other work of the process gets its turn. */
 const DOCUMENTS_AT_ONCE = 2000
+
+/** The file of a NeDB store without serialization hooks. Needs no NeDB. Pure: the classes of stores need none of it. */
+export const nedbFormat: FileFormat = /* @__PURE__ */ logFormat('NeDB', inspectNedbLines)
 
 /** What in lines of a NeDB file keeps NeDB from loading it, or from loading all of it. */
 export function inspectNedbLines(): LineInspector {

@@ -1,8 +1,13 @@
 import { statSync } from 'node:fs'
 import { harmless } from '../../src/errors.ts'
-import { check as checkFile, repair as repairFile } from '../../src/features/backup/check.ts'
-import { dump as dumpFile, restore as restoreFile } from '../../src/features/backup/dump.ts'
-import { closedFile, type StoreFile } from '../../src/features/backup/format.ts'
+import {
+  check as checkFile,
+  closedFile,
+  dump as dumpFile,
+  repair as repairFile,
+  restore as restoreFile,
+  type StoreFile,
+} from '../../src/features/backup/backup.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { canonicalPath } from '../../src/lock/lock-file.ts'
 import { readingFailed } from '../../src/store/snapshot.ts'

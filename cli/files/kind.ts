@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs'
 import { lowdbFormat } from '../../adapters/lowdb/format.ts'
-import { nedbFormat } from '../../adapters/nedb/file-format.ts'
+import { nedbFormat } from '../../adapters/nedb/inspect.ts'
 import { CorruptStoreError } from '../../src/errors.ts'
 import type { FileFormat } from '../../src/features/backup/format.ts'
 import { PIECE_BYTES, readNow } from '../../src/os/io.ts'

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
-import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
+import { nedbFormat } from '../../../adapters/nedb/inspect.ts'
 import { OF_A_CRASH } from '../../../src/features/backup/format.ts'
 import { bytesSource } from '../../../src/store/snapshot.ts'
 import { readContent } from '../contents/read.ts'

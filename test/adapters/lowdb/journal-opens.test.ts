@@ -2,9 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { lowdbFormat } from '../../../adapters/lowdb/format.ts'
 import { LockedJSONFilePreset, LockedJSONFileSyncPreset, LockedLow } from '../../../adapters/lowdb.ts'
-import { check, repair } from '../../../src/features/backup/check.ts'
-import { dump, restore } from '../../../src/features/backup/dump.ts'
-import { closedFile } from '../../../src/features/backup/format.ts'
+import { check, closedFile, dump, repair, restore } from '../../../src/features/backup/backup.ts'
 import {
   ConflictError,
   CorruptStoreError,

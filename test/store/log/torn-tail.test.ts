@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { nedbFormat } from '../../../adapters/nedb/file-format.ts'
+import { nedbFormat } from '../../../adapters/nedb/inspect.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { CorruptStoreError } from '../../../src/errors.ts'
 import { allOf, bytesSource } from '../../../src/store/snapshot.ts'
