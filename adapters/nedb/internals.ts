@@ -13,7 +13,6 @@ export interface NedbIndex {
   readonly sparse: boolean
   insert(docs: Doc | Doc[]): void
   getMatching(value: unknown): Doc[]
-  getAll(): Doc[]
   readonly tree: { getNumberOfKeys(): number }
 }
 
@@ -82,7 +81,6 @@ export interface Nedb extends EventEmitter {
   compactDatafile(callback?: (error: Error | null) => void): void
   compactDatafileAsync(): Promise<void>
   _createNewId(): string
-  _prepareDocumentForInsertion(doc: Doc): Doc
   _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]>
   _removeAsync(query: Query, options: object): Promise<number>
   _updateAsync(query: Query, update: Doc, options: object): Promise<unknown>
