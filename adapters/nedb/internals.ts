@@ -13,6 +13,7 @@ export interface NedbIndex {
   readonly sparse: boolean
   insert(docs: Doc | Doc[]): void
   getMatching(value: unknown): Doc[]
+  getAll(): Doc[]
   readonly tree: { getNumberOfKeys(): number }
 }
 
