@@ -107,7 +107,7 @@ export class Pipeline {
         const hold = isAlone ? enterNow(this.#lock, 'exclusive') : undefined
         if (hold) {
           this.#alone = undefined
-          const done = this.#passes.run(() => this.#straight(run, hold))
+          const done = this.#straight(run, hold)
           resolve(done)
           await done.catch(() => {})
         } else if (isAlone) enqueue()
@@ -125,22 +125,28 @@ export class Pipeline {
     hold.owner = this
     let value: unknown
     let failure: { error: unknown } | undefined
-    let commit: Commit
     const fail = (error: unknown) => {
       failure ??= { error }
     }
+    const pass = async () => {
+      try {
+        // Refresh.
+        const refreshing = engine.refresh('exclusive', false)
+        if (refreshing) await refreshing
+        // Run.
+        const running = engine.run(() => new Scope(this, 'exclusive').run(run, hold), 'exclusive')
+        value = await (running as Promise<unknown>).catch(fail)
+        // Write.
+        return await engine.commit()
+      } finally {
+        engine.end()
+      }
+    }
+    let commit: Commit
     try {
-      // Refresh.
-      const refreshing = engine.refresh('exclusive', false)
-      if (refreshing) await refreshing
-      // Run.
-      const running = engine.run(() => new Scope(this, 'exclusive').run(run, hold), 'exclusive')
-      value = await (running as Promise<unknown>).catch(fail)
-      // Write.
-      commit = await engine.commit()
+      commit = await this.#passes.run(pass)
     } finally {
-      // Release.
-      engine.end()
+      // Release. What was issued inside, and comes after this pass, goes first.
       const ended = hold.end()
       if (ended) await ended
     }

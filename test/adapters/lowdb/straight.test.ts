@@ -223,6 +223,26 @@ for (const journal of [false, true]) {
       assert.deepEqual(await saved(), { n: 21, list: [21] })
     })
 
+    it('what it has left behind may call the store while it is being written', async () => {
+      const db = await open()
+      for (let turn = 0; turn < 10; turn++) {
+        const late: Promise<void>[] = []
+        await db.update((data) => {
+          data.n++
+          for (let wait = 0; wait < 4; wait++)
+            setTimeout(() => {
+              late.push(increment(db)())
+            }, wait)
+          setImmediate(() => {
+            late.push(increment(db)())
+          })
+        })
+        await new Promise((done) => setTimeout(done, 10))
+        await Promise.all(late)
+      }
+      assert.equal((await saved()).n, 61)
+    })
+
     it('a callback finds the context of its caller, also where another call of the tick has queued it', async () => {
       const db = await open()
       const context = new AsyncLocalStorage<string>()
