@@ -193,7 +193,7 @@ function membersOf<S>(
       try {
         await engine.close()
       } finally {
-        tables?.close()
+        tables?.schemas.close()
         await lock.close(options)
       }
     },

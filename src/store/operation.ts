@@ -11,7 +11,7 @@ import { lockFailure } from './data-file.ts'
 import type { Commit } from './engine.ts'
 
 /**
- * One of the store's own calls, or the user's code: a `transaction` is alone in its pass; a `view` runs after the lock
+ * One of the store's own calls, or the user's code: a `transaction` is alone in its batch; a `view` runs after the lock
  * was released, on the state that was read under it; so does what is `optimistic`, whose changes are written under the
  * lock if the state is still the same.
  */
@@ -20,7 +20,7 @@ export type OperationKind = 'call' | 'transaction' | 'optimistic' | 'view'
 /** What is known of an operation when it is issued. `signal` and `timeoutMs` are those of its own wait. */
 export interface Issued extends OperationTraits, Omit<AcquireOptions, 'timeoutMs'> {
   readonly kind?: OperationKind
-  /** Hooks were told of it. */
+  /** What hooks know of it, where they were called. */
   readonly observed?: Observed | undefined
   /** With `timeoutMs: 0`: it may wait behind others of this process, only not for the lock. */
   readonly mayQueue?: boolean
@@ -32,9 +32,9 @@ export interface Observed {
   watch<T>(run: () => T, state: () => unknown): Promise<Awaited<T>>
 }
 
-/** Who is told of every operation of a store, before it runs and when it has ended: its hooks. */
+/** What is called for every operation of a store, before it runs and when it has ended: its hooks. */
 export interface Observer {
-  /** Whether anybody is to be told of this operation. */
+  /** Whether a hook is to be called for this operation. */
   observes(issued: Issued): boolean
   /** @throws LockDeadlockError in the observer's own code that is asked before an operation */
   requireNotAsking(): void
@@ -201,7 +201,7 @@ interface Outcome {
   readonly failed: boolean
 }
 
-/** Tells the callers of a pass what became of their operations. */
+/** Tells the callers of a batch what became of their operations. */
 export type Settle = () => Promise<void> | void
 
 /** What became of the operations of one engine. Nothing settles before the lock is free again. */
@@ -286,8 +286,8 @@ const waiting: (() => void)[] = []
 
 /**
  * Many stores of one thread that all begin in the same moment would hold more files open together than the process may
- * have, each under its lock and in need of one more: so only so many passes run at once. A courtesy, not a limit: it
- * never keeps a pass waiting while no other one ends.
+ * have, each under its lock and in need of one more: so only so many batches run at once. A courtesy, not a limit: it
+ * never keeps a batch waiting while no other one ends.
  * @param mayWait false inside a hold, which the others may be waiting for
  * @returns what to wait for, where there are too many
  */

@@ -12,7 +12,7 @@ import type { Observed } from './operation.ts'
  */
 export class Scope {
   readonly mode: LockMode
-  /** What hooks are told of it, where there are any. */
+  /** What hooks know of it, where there are any. */
   readonly observed: Observed | undefined
   /** When it began, in milliseconds since 1970. */
   readonly #since: number = Date.now()

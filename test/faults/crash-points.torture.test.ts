@@ -125,7 +125,7 @@ describe('a writer that is killed at a system call', () => {
         rmSync(files.folder, { recursive: true })
         seen[vanilla] = (seen[vanilla] ?? 0) + 1
       }
-      // How many calls share a pass depends on the time, and so does the number of a point there.
+      // How many calls share a batch depends on the time, and so does the number of a point there.
       const fixed = places.filter(({ expected }) => !expected.scenario.isTogether)
       const order = fixed.map((place) => ({ place, rank: next() + (isChange(place.point) ? 0 : 1) }))
       order.sort((a, b) => a.rank - b.rank)

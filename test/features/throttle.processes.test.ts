@@ -58,7 +58,7 @@ describe('throttle, in several processes', () => {
     assert.equal(lines(), 60)
   })
 
-  it('per store: of what all processes try exactly as much passes as is allowed', async () => {
+  it('per store: of what all processes try exactly as much is written as is allowed', async () => {
     const children = await processes(4, { ...ONE, burst: 7, per: 'store' })
     const { done, failures } = await flood(children, 5)
     assert.deepEqual([done, failures], [7, Array(13).fill('PSLOCK_THROTTLED')])

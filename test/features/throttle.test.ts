@@ -79,7 +79,7 @@ describe('throttle', () => {
     assert.equal(db.data.n, 6)
   })
 
-  it('a burst passes at once', async () => {
+  it('a burst is not delayed', async () => {
     await using db = nedb()
     await db.countAsync({})
     db.use(throttle({ ...ONE, burst: 5 }))

@@ -7,7 +7,7 @@ import type {
   LogLine,
   Place,
 } from '../../store/adapter.ts'
-import { type Batch, type Ending, scanFile } from '../../store/log/scan.ts'
+import { type Batch, type Ending, isJsonObject, scanFile } from '../../store/log/scan.ts'
 import { UNIT_ID } from '../../store/log/units.ts'
 import { bytesSource, piecesOf, type Source, Spliced } from '../../store/snapshot.ts'
 import { type FileFormat, type Finding, finding, type Inspection, unmendable } from './format.ts'
@@ -32,15 +32,6 @@ export function unreadableLine(
     at,
     without: [at],
     instead,
-  }
-}
-
-function isJsonObject(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null
-  } catch {
-    return false
   }
 }
 

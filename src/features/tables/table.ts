@@ -302,13 +302,13 @@ export class StoreTable<S> {
    * it is the same before and after, and not pending, it is that of the records. @returns undefined where it is not
    */
   async #look(wanted: Selection): Promise<StoredRecord[] | undefined> {
-    const before = this.#tables.read()
+    const before = this.#tables.schemas.read()
     const { pending, tables } = before
     const schema = pending?.table === this.name ? (pending.to ?? undefined) : tables[this.name]
     const shape = this.#shape(schema ?? { fields: {} })
     const read = (tx: S) => this.#tables.records(tx, shape, wanted.id)
     const records = await this.#tables.transactions.view(read)
-    const isSame = this.#tables.read() === before && !pending
+    const isSame = this.#tables.schemas.read() === before && !pending
     if (!isSame && !this.#tables.isInside) return undefined
     if (!schema) throw this.#missing()
     return records.filter(wanted.fits(shape)).map((record) => shape.project(record))
@@ -357,7 +357,7 @@ export class StoreTable<S> {
     this.#tables.requireOutside(operation)
     await this.#run(async () => {
       await this.#tables.recover()
-      this.#schema(this.#tables.read().tables)
+      this.#schema(this.#tables.schemas.read().tables)
       await run()
     })
   }

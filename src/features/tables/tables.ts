@@ -118,7 +118,7 @@ export class Tables<S> {
   readonly transactions: TransactionsOf<S>
   readonly #lock: PsLock
   readonly #queue: Pipeline
-  readonly #file: SchemaFile
+  readonly schemas: SchemaFile
 
   constructor(
     { path, lock }: { readonly path: string; readonly lock: PsLock },
@@ -131,21 +131,12 @@ export class Tables<S> {
     this.transactions = transactions
     this.#lock = lock
     this.#queue = queue
-    this.#file = new SchemaFile(path)
+    this.schemas = new SchemaFile(path)
   }
 
   /** Whether the caller runs inside a transaction or view of the store. */
   get isInside(): boolean {
     return this.#queue.isInside()
-  }
-
-  close(): void {
-    this.#file.close()
-  }
-
-  /** The present schemas, as they are written; see `SchemaFile#read`. */
-  read(): Schemas {
-    return this.#file.read()
   }
 
   /** @throws TransactionError inside a transaction, which could not undo what is about to be done */
@@ -159,7 +150,7 @@ export class Tables<S> {
 
   /** Finishes what a crash left unfinished, and waits for what another process is about to finish. */
   async recover(): Promise<void> {
-    if (this.isInside || !this.read().pending) return
+    if (this.isInside || !this.schemas.read().pending) return
     await this.#locked(async () => {})
   }
 
@@ -170,9 +161,9 @@ export class Tables<S> {
 
   /** In a transaction: the tables, whose records are as these schemas say, also if a crash was found only now. */
   async present(tx: S): Promise<Schemas['tables']> {
-    const schemas = this.read()
+    const schemas = this.schemas.read()
     const { tables, pending } = schemas
-    this.#queue.provided(() => this.read() === schemas)
+    this.#queue.provided(() => this.schemas.read() === schemas)
     if (!pending) return tables
     await this.migrate(tx, pending)
     return after(tables, pending)
@@ -189,7 +180,7 @@ export class Tables<S> {
   ): Promise<void> {
     this.requireOutside(operation)
     await this.#locked(async () => {
-      const { tables } = this.read()
+      const { tables } = this.schemas.read()
       let pending: Pending | undefined
       try {
         pending = await this.transactions.transaction(async (tx) => {
@@ -197,7 +188,7 @@ export class Tables<S> {
           if (!decided) return undefined
           await this.migrate(tx, decided)
           // The last step before the transaction is written: until here there is nothing to finish after a crash.
-          await this.#file.write({ tables, pending: decided })
+          await this.schemas.write({ tables, pending: decided })
           return decided
         })
       } catch (error) {
@@ -213,7 +204,7 @@ export class Tables<S> {
     // The schema is durable: power loss must not take the records back behind it, nor the name of a file that was replaced.
     await syncFile(this.path)
     await syncFolderOf(this.path)
-    await this.#file.write({ tables: after(tables, pending) })
+    await this.schemas.write({ tables: after(tables, pending) })
   }
 
   /**
@@ -221,11 +212,11 @@ export class Tables<S> {
    * the schema follows it. If this fails too, the first error is reported.
    */
   async #afterFailure(): Promise<void> {
-    const { tables, pending } = this.read()
+    const { tables, pending } = this.schemas.read()
     if (!pending) return
     try {
       const isUndone = await this.transactions.rollbackAfter((tx) => this.migrate(tx, pending))
-      if (isUndone) await this.#file.write({ tables })
+      if (isUndone) await this.schemas.write({ tables })
       else await this.#done(tables, pending)
     } catch {
       // The next operation under the lock finishes the change.
@@ -235,7 +226,7 @@ export class Tables<S> {
   /** Makes data, schema and their names durable. They need no lock: a file that replaces them is synced before. */
   async commit(): Promise<void> {
     await syncFile(this.path)
-    await syncFile(this.#file.path)
+    await syncFile(this.schemas.path)
     await syncFolderOf(this.path)
   }
 
@@ -243,7 +234,7 @@ export class Tables<S> {
   async cleanup(): Promise<void> {
     await this.#locked(async () => {
       await this.transactions.transaction((tx) => this.storage.compact?.(tx))
-      for (const path of [this.path, this.#file.path]) {
+      for (const path of [this.path, this.schemas.path]) {
         for (const temp of [`${path}~`, join(dirname(path), `.${basename(path)}.pslock.tmp`)]) {
           try {
             unlinkSync(temp)
@@ -298,7 +289,7 @@ export class Tables<S> {
     // What waits for the store to be loaded must not do so under the lock, which loading needs.
     await this.transactions.view(() => {})
     await exclusiveToWrite(this.path, this.#lock, async () => {
-      const { tables, pending } = this.read()
+      const { tables, pending } = this.schemas.read()
       if (pending) {
         await this.transactions.transaction((tx) => this.migrate(tx, pending))
         await this.#done(tables, pending)

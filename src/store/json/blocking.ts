@@ -11,7 +11,7 @@ import type { JsonEngine } from './engine.ts'
 import { type LiveTree, WorkingCopy } from './live-tree.ts'
 import { cloneTree, patch, type Tree } from './values.ts'
 
-/** The blocking calls of a store: each is one pass, and the thread waits for the lock. */
+/** The blocking calls of a store: each is a batch of its own, and the thread waits for the lock. */
 export class BlockingCalls {
   /** What the edit that runs at this moment works on. */
   copy: WorkingCopy | undefined

@@ -26,9 +26,9 @@ type Edit = (copy: WorkingCopy) => unknown
 interface MemoryTree {
   /** What code outside of edits works on. */
   readonly memory: TreeMemory
-  /** What the file shall hold at the end of this pass. */
+  /** What the file shall hold at the end of this batch. */
   readonly head: Head
-  /** A pass begins, with what is new. */
+  /** A batch begins, with what is new. */
   accept(delta: Delta): void
   /** @returns how to come back to this point, should what follows fail */
   mark(): () => void
@@ -40,9 +40,9 @@ interface MemoryTree {
   see(): Snapshot | undefined
   take(isWrite: boolean): Snapshot | undefined
   release(snapshot: Snapshot | undefined): void
-  /** In a pass: a read drops what it has seen. */
+  /** In a batch: a read drops what it has seen. */
   drop(seen: Snapshot | undefined): void
-  /** In a pass: these edits become part of the head. @returns whether that makes it another, or what changes */
+  /** In a batch: these edits become part of the head. @returns whether that makes it another, or what changes */
   stageEdits?(taken: Snapshot): boolean
   edit(edit: Edit, taken: Snapshot | undefined): Promise<boolean | string | undefined>
   /** The same inside an edit. */
@@ -54,7 +54,7 @@ interface MemoryTree {
   version(copy: WorkingCopy): unknown
 }
 
-/** What one operation of a pass did. */
+/** What one operation of a batch did. */
 interface Done {
   readonly undo: () => void
   /** As JSON, where there is a journal; undefined: nothing. */
@@ -75,7 +75,7 @@ export class JsonEngine implements TreeSession, Engine {
   readonly #storage: Storage
   readonly #tree: MemoryTree
   readonly #blocking: BlockingCalls | undefined
-  // Of the present pass:
+  // Of the present batch:
   #mode: LockMode = 'shared'
   #done: Done[] = []
   #isCheckpoint = false
@@ -170,7 +170,7 @@ export class JsonEngine implements TreeSession, Engine {
     return this.queue.push('shared', () => run(this.#tree.view(outer)), { ...options, kind: 'view' })
   }
 
-  /** A journal is put into the file, at the latest at the end of the pass. */
+  /** A journal is put into the file, at the latest at the end of the batch. */
   async checkpoint(): Promise<void> {
     this.queue.requireOutside('checkpoint')
     return this.#checkpoint({ call: { name: 'checkpoint', args: [] } })
@@ -383,7 +383,7 @@ export class JsonEngine implements TreeSession, Engine {
     runBlocking(this.#refresh(mode, BLOCKING))
   }
 
-  /** A pass of one operation. */
+  /** A batch of one operation. */
   passNow(mode: LockMode, operation: () => boolean | undefined): void {
     const { revision } = this
     try {

@@ -68,7 +68,7 @@ export interface Snapshot {
 
 /**
  * A tree in memory that its users edit directly. Two things can differ from the *base* that both started from: the tree
- * in memory, by edits that are not written yet, and the *head*, which the file holds, or will hold when the present pass
+ * in memory, by edits that are not written yet, and the *head*, which the file holds, or will hold when the present batch
  * is written, by other processes. Rebasing puts the edits on top of the head, or refuses.
  *
  * Who owns an edit of memory, at each moment:
@@ -94,13 +94,13 @@ export class LiveTree {
   #base: string
   /** The number of the state that `#base` is of. */
   #baseNumber = 0
-  /** What the file holds, or will hold when the present pass is written. */
+  /** What the file holds, or will hold when the present batch is written. */
   #head: State
   /** What the file holds. */
   #saved: State
   /** What memory was when it was last written: an unchanged memory need not be made a text to know it. */
   #known: Known | undefined
-  /** What it will be when the present pass is written. */
+  /** What it will be when the present batch is written. */
   #next: Known | undefined
   /** The position of the snapshot whose edits the base has. */
   #basePosition = 0
@@ -109,7 +109,7 @@ export class LiveTree {
   readonly #taken = new Set<Snapshot>()
   /** What reads that have not settled may drop. */
   readonly #seen = new Set<Snapshot>()
-  /** The read in this pass that no write came after: it drops these edits. */
+  /** The read in this batch that no write came after: it drops these edits. */
   #dropped: Snapshot | undefined
 
   constructor(path: string, memory: TreeMemory, format: TreeFormat) {
@@ -173,7 +173,7 @@ export class LiveTree {
     this.#seen.delete(snapshot)
   }
 
-  /** In a pass: the edits that this read has seen are dropped when it settles, unless something folds them in after it. */
+  /** In a batch: the edits that this read has seen are dropped when it settles, unless something folds them in after it. */
   drop(seen: Snapshot): void {
     this.#dropped = seen
   }

@@ -473,7 +473,10 @@ async function decoded(coder: LineCoder, raw: string): Promise<string> {
 
 /** An opening marker is none: what it opens has not come. */
 function isRecord(text: string): boolean {
-  if (OPENING.test(text)) return false
+  return !OPENING.test(text) && isJsonObject(text)
+}
+
+export function isJsonObject(text: string): boolean {
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null

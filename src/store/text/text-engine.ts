@@ -25,7 +25,7 @@ export class TextEngine<S extends object> implements Engine {
   readonly transacting: Transacting<void>
   /** What the file holds; undefined: there is none, or it was not read yet. */
   #saved: string | undefined
-  /** What the operations of this pass have made of it. */
+  /** What the operations of this batch have made of it. */
   #text: string | undefined
   #running: LockMode | undefined
   #revision = 0

@@ -41,7 +41,7 @@ describe('a data file that is touched while an operation runs', () => {
         ['an update', () => db.update(touching)],
         ['a transaction', () => db.transaction(() => touching(db.data))],
         ['an optimistic transaction', () => db.transaction(() => touching(db.data), { retry: 0 })],
-        ['updates in one pass', () => Promise.all([db.update(touching), db.update(() => touch())])],
+        ['updates in one batch', () => Promise.all([db.update(touching), db.update(() => touch())])],
         ['a hold', () => db.lock.exclusive(() => db.update(touching))],
       ]
       for (const [name, run] of cases) {

@@ -9,7 +9,7 @@ import { seenByVanilla, temporaryFolder, warnings } from '../../fixtures/nedb-to
  * An insert whose id NeDB makes passes over what others have written. Two store objects of one process are to each other
  * what two processes are: they have nothing in common but the file.
  */
-describe('NeDB insert without catching up', () => {
+describe('NeDB insert without a refresh', () => {
   const file = temporaryFolder()
   const warned = warnings()
   let one: LockedNedb

@@ -219,7 +219,7 @@ describe('random documents in a NeDB store', () => {
         )
         await other!.call('closeNedb')
         await db.close()
-        // The number 0 is kept, but vanilla passes it over.
+        // The number 0 is kept, but vanilla skips it.
         expected.delete(0)
         assert.deepEqual(
           (await vanillaState(filename)).docs,

@@ -131,7 +131,7 @@ describe('system calls of a NeDB store', () => {
   const writes = (calls: readonly string[]) => calls.filter((call) => /^p?writev?(64)? a\.db$/.test(call))
 
   it('two writes and two holds at most for 50 inserts of one tick: the first waits for nobody, the others share', () => {
-    // A slow machine may use up the time slice of a pass; one of five rounds will do.
+    // A slow machine may use up the time slice of a batch; one of five rounds will do.
     const between = traced('together')
     const rounds = [0, 1, 2, 3, 4].map((n) => between(`begin ${n}`, `end ${n}`))
     const fewest = rounds.sort((a, b) => writes(a).length - writes(b).length)[0] as string[]

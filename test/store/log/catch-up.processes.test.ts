@@ -7,7 +7,7 @@ import { idsOf, Peer, seenByVanilla, temporaryFolder, type VanillaNedb } from '.
 /** How many bytes this process has read so far. */
 const bytesRead = () => Number(/rchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1])
 
-describe('catching up with an append log', () => {
+describe('refreshing from an append log', () => {
   const file = temporaryFolder()
   const open = () =>
     new LockedNedb<{ _id: string; n?: number; k?: number }>({ filename: file('a.db'), autoload: true })

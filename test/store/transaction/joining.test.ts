@@ -147,7 +147,7 @@ for (const kind of KINDS) {
       const queued = new Promise<void>((resolve) => {
         queue = resolve
       })
-      // Issued in the same turn: what is called from inside a's transaction comes first, and this shares its pass.
+      // Issued in the same turn: what is called from inside a's transaction comes first, and this shares its batch.
       const outsider = queued.then(() => b.transaction(() => a.insert('outside', 1)))
       await failing(() =>
         a.transaction(async () => {
