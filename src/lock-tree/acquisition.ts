@@ -1,5 +1,6 @@
-import { LockIoError, type LockTimeoutError, type TreeLockMode } from '../errors.ts'
+import type { LockTimeoutError, TreeLockMode } from '../errors.ts'
 import { mustTurn, turn } from '../lock/local-queue.ts'
+import { replacedAgainAndAgain } from '../os/flock.ts'
 import { monotonicMs } from '../os/processes.ts'
 import { Claim, NodeLocks } from './node-locks.ts'
 import { intention, type TreeRequest } from './request.ts'
@@ -71,8 +72,7 @@ class Acquisition {
       }
       this.abandon()
     }
-    const { path } = this.#request.tree
-    throw new LockIoError(`cannot lock ${path}: the lock file is being replaced again and again`, { path })
+    throw replacedAgainAndAgain(this.#request.tree.path)
   }
 
   /** Ends it: nothing stays. */

@@ -5,6 +5,7 @@ import {
   LockIoError,
   type LockMode,
   LockUnsupportedError,
+  orUndefined,
   systemError,
 } from '../errors.ts'
 import { NamedFile } from './file-stat.ts'
@@ -44,7 +45,7 @@ const LOCKFILE_ADVICE =
 type Flock = (fd: number, operation: number) => string | undefined
 
 interface Binding {
-  readonly name: 'fs-ext' | 'koffi' | 'program'
+  readonly name: string
   readonly flock: Flock
 }
 
@@ -52,30 +53,27 @@ interface FsExt {
   flockSync(fd: number, operation: number): unknown
 }
 
-function bindFsExt(): Binding {
+function bindFsExt(): Flock {
   const { flockSync } = requireLate()('fs-ext') as FsExt
-  return {
-    name: 'fs-ext',
-    flock: (fd, operation) => {
-      // "Busy" comes as an exception here; without its stack it costs a tenth (0.5 instead of 4.5 us).
-      const limit = Error.stackTraceLimit
-      Error.stackTraceLimit = 0
-      try {
-        flockSync(fd, operation)
-        return undefined
-      } catch (error) {
-        return codeOf(error) ?? 'EIO'
-      } finally {
-        Error.stackTraceLimit = limit
-      }
-    },
+  return (fd, operation) => {
+    // "Busy" comes as an exception here; without its stack it costs a tenth (0.5 instead of 4.5 us).
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    try {
+      flockSync(fd, operation)
+      return undefined
+    } catch (error) {
+      return codeOf(error) ?? 'EIO'
+    } finally {
+      Error.stackTraceLimit = limit
+    }
   }
 }
 
-function bindKoffi(): Binding {
+function bindKoffi(): Flock {
   const { func, errnoName } = libc()
   const flock = func<(fd: number, operation: number) => number>('int flock(int fd, int operation)')
-  return { name: 'koffi', flock: (fd, operation) => (flock(fd, operation) === 0 ? undefined : errnoName()) }
+  return (fd, operation) => (flock(fd, operation) === 0 ? undefined : errnoName())
 }
 
 /**
@@ -100,13 +98,12 @@ const PROGRAMS = [
   },
 ] as const
 
-function bindProgram(): Binding {
+function bindProgram(): Flock {
   const { spawnSync } = process.getBuiltinModule('node:child_process')
   for (const { program, args, errnoOf } of PROGRAMS) {
     const flock = (fd: number, operation: number): string | undefined => {
-      const { status, error } = spawnSync(program, args(operation), {
-        stdio: ['ignore', 'ignore', 'ignore', fd],
-      })
+      const stdio = ['ignore', 'ignore', 'ignore', fd] as const
+      const { status, error } = spawnSync(program, args(operation), { stdio: [...stdio] })
       if (status === 0) return undefined
       return error || status === null ? (codeOf(error) ?? 'EIO') : errnoOf(status)
     }
@@ -119,7 +116,7 @@ function bindProgram(): Binding {
         'Install pslock without --omit=optional, or "npm install koffi".',
       { type: 'PsLockWarning', code: 'PSLOCK_BINDING' },
     )
-    return { name: 'program', flock }
+    return flock
   }
   throw new Error('neither flock(1) nor perl is there')
 }
@@ -129,34 +126,31 @@ let bound: Binding | undefined
 function binding(path: string): Binding {
   if (bound) return bound
   if (process.platform === 'win32') {
-    throw new LockUnsupportedError(`cannot lock ${path}: Windows has no flock(2). ${LOCKFILE_ADVICE}`, {
-      path,
-    })
+    const message = `cannot lock ${path}: Windows has no flock(2). ${LOCKFILE_ADVICE}`
+    throw new LockUnsupportedError(message, { path })
   }
   const wanted = process.env.PSLOCK_BINDING
   const causes: unknown[] = []
   // fs-ext keeps a handle in a static variable: loaded by a second thread it aborts the whole process.
-  for (const [name, bind] of [
-    ['fs-ext', bindFsExt],
-    ['koffi', bindKoffi],
-    ['program', bindProgram],
-  ] as const) {
+  for (const [name, bind] of Object.entries({
+    'fs-ext': bindFsExt,
+    koffi: bindKoffi,
+    program: bindProgram,
+  })) {
     if (name === 'fs-ext' && !isMainThread()) continue
     if (wanted && wanted !== name && isMainThread()) continue
     try {
-      bound = bind()
+      bound = { name, flock: bind() }
       return bound
     } catch (error) {
       causes.push(error)
     }
   }
+  const cause = new AggregateError(causes, 'fs-ext and koffi failed to load, and there is no program either')
   throw new LockUnsupportedError(
     `cannot lock ${path}: no binding to flock(2) could be loaded on ${process.platform}-${process.arch}. ` +
       'Run "npm install koffi" (prebuilt), or "npm install fs-ext" (needs a compiler).',
-    {
-      path,
-      cause: new AggregateError(causes, 'fs-ext and koffi failed to load, and there is no program either'),
-    },
+    { path, cause },
   )
 }
 
@@ -223,11 +217,7 @@ export function unflock(fd: number, path: string): void {
  * then concerns nobody, and the number is free in any case.
  */
 export function closeQuietly(fd: number): void {
-  try {
-    closeSync(fd)
-  } catch {
-    // As said above.
-  }
+  orUndefined(() => closeSync(fd))
 }
 
 /**
@@ -235,16 +225,9 @@ export function closeQuietly(fd: number): void {
  * process that another thread has just forked has a copy of it until it execs, and the lock is as old as the last copy.
  */
 export function closeLocked(fd: number, path: string): void {
-  unlockQuietly(fd, path)
+  // A network file system may refuse. It is closed next, which drops the lock as well.
+  orUndefined(() => unflock(fd, path))
   closeQuietly(fd)
-}
-
-function unlockQuietly(fd: number, path: string): void {
-  try {
-    unflock(fd, path)
-  } catch {
-    // A network file system may refuse. It is closed next, which drops the lock as well.
-  }
 }
 
 /** Does something with a descriptor that was just opened; where that fails nobody else will close it. */
@@ -349,26 +332,25 @@ export class Descriptor implements OpenFile {
     else closeLocked(oldFd, oldLocked)
   }
 
-  /** Closes it without unlocking: what is locked on it stays so as long as other processes have copies of it. */
-  leaveToCopies(): void {
+  /** It will not be unlocked: what is locked on it stays so as long as other processes have copies of it. */
+  protected leaveToCopies(): void {
     this.#locked = undefined
-    this.#close()
   }
 
   /** Closes it, and drops what is locked on it. */
   close(): void {
-    this.#close()
-  }
-
-  #close(): void {
     const [fd, locked] = [this.fd, this.#locked]
     this.fd = undefined
     this.#locked = undefined
     if (fd === undefined) return
     remove(this)
-    if (locked !== undefined) unlockQuietly(fd, locked)
+    if (locked !== undefined) orUndefined(() => unflock(fd, locked))
     closeSync(fd)
   }
+}
+
+export function replacedAgainAndAgain(path: string): LockIoError {
+  return new LockIoError(`cannot lock ${path}: the lock file is being replaced again and again`, { path })
 }
 
 /**
@@ -406,9 +388,7 @@ export abstract class PathLock extends Descriptor {
       if (this.isCurrent) return isLocked
       this.close()
     }
-    throw new LockIoError(`cannot lock ${this.path}: the lock file is being replaced again and again`, {
-      path: this.path,
-    })
+    throw replacedAgainAndAgain(this.path)
   }
 
   /** Whether the path still names the file that is open here; undefined where that cannot be looked up. */
@@ -429,12 +409,9 @@ export abstract class PathLock extends Descriptor {
 
   /** Closes the descriptor and with it drops whatever it holds. It is opened again at the next tryLock. */
   override close(): void {
-    try {
-      if (this.#isPassedOn) this.leaveToCopies()
-      else super.close()
-    } catch {
-      // Nothing relies on what was written to a lock file.
-    }
+    if (this.#isPassedOn) this.leaveToCopies()
     this.#isPassedOn = false
+    // Nothing relies on what was written to a lock file.
+    orUndefined(() => super.close())
   }
 }
