@@ -1,4 +1,4 @@
-import type { LockMode } from '../errors.ts'
+import { type LockMode, orUndefined } from '../errors.ts'
 import { freed, whenFreed, willPass } from '../os/open-files.ts'
 import { sleep } from '../os/steps.ts'
 import type { Arbiter } from './arbiter.ts'
@@ -73,15 +73,6 @@ export class LocalQueue {
     return this.admits(mode) && this.#take(mode)
   }
 
-  #forceLast(mode: LockMode): boolean {
-    try {
-      return this.force(mode)
-    } catch {
-      // What cannot be asked any more ends as what it is: a wait whose time is over.
-      return false
-    }
-  }
-
   /** Waits, blocking the thread. @throws as `enter` */
   enterBlocking(mode: LockMode, { timeoutMs, sliceMs, signal, onTimeout }: WaitOptions): void {
     const since = performance.now()
@@ -114,38 +105,29 @@ export class LocalQueue {
     if (timeoutMs === 0) return this.force(mode) ? Promise.resolve() : Promise.reject(wait.onTimeout(0))
     return new Promise<void>((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined
-      const settle = () => {
+      const settle = (answer: () => void) => {
         clearTimeout(timer)
         signal?.removeEventListener('abort', abort)
+        answer()
       }
+      const grant = () => settle(resolve)
+      const refuse = (reason: unknown) => settle(() => reject(reason))
+      const waiter: Waiter = { mode, wait, since: performance.now(), grant, refuse }
       const leaveQueue = (reason: unknown) => {
         const index = this.waiting.indexOf(waiter)
         if (index === -1) return
         this.waiting.splice(index, 1)
-        settle()
-        reject(reason)
+        refuse(reason)
         if (this.waiting.length === 0) this.#stopPolling()
         else this.#advance()
       }
       const abort = () => leaveQueue(signal?.reason)
-      const waiter: Waiter = {
-        mode,
-        wait,
-        since: performance.now(),
-        grant: () => {
-          settle()
-          resolve()
-        },
-        refuse: (reason) => {
-          settle()
-          reject(reason)
-        },
-      }
       const giveUp = () => {
         // A last look: further back in the line one sleeps, and does not notice that those before are gone.
-        if (waiter === this.waiting[0] && this.#forceLast(mode)) {
+        // What cannot be asked any more ends as what it is: a wait whose time is over.
+        if (waiter === this.waiting[0] && orUndefined(() => this.force(mode))) {
           this.waiting.shift()
-          waiter.grant()
+          grant()
           this.#advance()
         } else leaveQueue(this.#shortage ?? wait.onTimeout(performance.now() - waiter.since))
       }
@@ -174,8 +156,8 @@ export class LocalQueue {
   #take(mode: LockMode): boolean {
     // Readers of one process share one kernel lock; it is dropped when the last of them leaves. Nobody joins it on a
     // file that the path has left: another process may hold the present one.
-    if (this.#arbiter && !(this.inside === 0 ? this.#arbiter.tryLock(mode) : this.#arbiter.file.isCurrent))
-      return false
+    const arbiter = this.#arbiter
+    if (arbiter && !(this.inside === 0 ? arbiter.tryLock(mode) : arbiter.file.isCurrent)) return false
     return this.#count(mode)
   }
 

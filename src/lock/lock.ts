@@ -20,8 +20,7 @@ import {
 import { type Name, NameStat } from '../os/file-stat.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
 import { channels, enclosing, enter, Hold, queueUp, queueUpBlocking, queueWithin, Uses } from './hold.ts'
-import type { LocalQueue, WaitOptions } from './local-queue.ts'
-import { mustTurn, turn } from './local-queue.ts'
+import { type LocalQueue, mustTurn, turn, type WaitOptions } from './local-queue.ts'
 import { canonicalPath, openFailure, requireOneName } from './lock-file.ts'
 import { removeLockFile } from './lock-removal.ts'
 import {
@@ -158,10 +157,8 @@ export class PsLock {
    * @throws as `exclusive`
    */
   async acquire(options: AcquireOptions & { mode?: LockMode | undefined } = {}): Promise<HeldLock> {
-    requireKnown(options, HAND_OUT_NAMES)
-    const mode = checkedMode(options.mode)
     const acquiredAt = new Error('acquired here')
-    const entry = this.#openNamed()
+    const { mode, entry } = this.#openToHandOut(options)
     const wait = this.#wait(entry, mode, options)
     if (mustTurn()) await this.#uses.during(() => turn(options.signal))
     const waitedMs = entry.queue.tryEnter(mode, this.#sliceMs)
@@ -172,9 +169,7 @@ export class PsLock {
 
   /** Takes the lock if it is free now. @returns undefined if it is not free */
   tryAcquire(options: { mode?: LockMode | undefined } = {}): HeldLock | undefined {
-    requireKnown(options, HAND_OUT_NAMES)
-    const mode = checkedMode(options.mode)
-    const entry = this.#openNamed()
+    const { mode, entry } = this.#openToHandOut(options)
     return entry.queue.force(mode) ? this.#handOut(new Hold(entry, mode, 0)) : undefined
   }
 
@@ -195,9 +190,7 @@ export class PsLock {
 
   /** As `acquire`, but blocks the thread. @throws as `exclusiveSync` */
   acquireSync(options: AcquireOptions & { mode?: LockMode | undefined } = {}): HeldLock {
-    requireKnown(options, HAND_OUT_NAMES)
-    const mode = checkedMode(options.mode)
-    const entry = this.#openNamed()
+    const { mode, entry } = this.#openToHandOut(options)
     const waitedMs = this.#enterSync(entry, entry.queue, mode, options)
     return this.#handOut(new Hold(entry, mode, waitedMs))
   }
@@ -286,6 +279,14 @@ export class PsLock {
     return { timeoutMs, sliceMs: this.#sliceMs, signal, onTimeout }
   }
 
+  #openToHandOut(options: { mode?: LockMode | undefined }): { mode: LockMode; entry: LockEntry } {
+    requireKnown(options, HAND_OUT_NAMES)
+    const { mode = 'exclusive' } = options
+    if (mode !== 'exclusive' && mode !== 'shared')
+      throw new TypeError(`mode must be 'exclusive' or 'shared', got ${String(mode)}`)
+    return { mode, entry: this.#openNamed() }
+  }
+
   #handOut(hold: Hold): HeldLock {
     this.#uses.count++
     hold.whenEnded(() => this.#uses.end())
@@ -366,9 +367,4 @@ export class PsLock {
       ? { lock: guards, guards: undefined }
       : { lock: `${guards}${LOCK_SUFFIX}`, guards }
   }
-}
-
-function checkedMode(mode: unknown): LockMode {
-  if (mode === undefined || mode === 'exclusive' || mode === 'shared') return mode ?? 'exclusive'
-  throw new TypeError(`mode must be 'exclusive' or 'shared', got ${String(mode)}`)
 }
