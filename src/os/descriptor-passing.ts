@@ -26,32 +26,26 @@ const SCM_RIGHTS = 1
 const MSG_NOSIGNAL = 0x4000
 const MSG_CMSG_CLOEXEC = 0x40000000
 
-interface Calls {
-  socket(domain: number, type: number, protocol: number): number
-  connect(fd: number, address: Buffer, length: number): number
-  setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number
-  getsockopt(fd: number, level: number, name: number, value: Buffer, length: Buffer): number
-  sendmsg(fd: number, message: Buffer, flags: number): number
-  recvmsg(fd: number, message: Buffer, flags: number): number
-  dup3(from: number, to: number, flags: number): number
-  close(fd: number): number
-}
+const PROTOTYPES = {
+  socket: 'int socket(int domain, int type, int protocol)',
+  connect: 'int connect(int fd, const void *address, unsigned int length)',
+  setsockopt: 'int setsockopt(int fd, int level, int name, const void *value, unsigned int length)',
+  getsockopt: 'int getsockopt(int fd, int level, int name, void *value, void *length)',
+  sendmsg: 'intptr_t sendmsg(int fd, const void *message, int flags)',
+  recvmsg: 'intptr_t recvmsg(int fd, void *message, int flags)',
+  dup3: 'int dup3(int from, int to, int flags)',
+  close: 'int close(int fd)',
+} as const
+
+type Calls = Record<keyof typeof PROTOTYPES, (...args: (number | Buffer)[]) => number>
 
 let bound: Calls | undefined
 
 /** @throws whatever keeps koffi from loading */
 function calls(): Calls {
   const { func } = libc()
-  bound ??= {
-    socket: func('int socket(int domain, int type, int protocol)'),
-    connect: func('int connect(int fd, const void *address, unsigned int length)'),
-    setsockopt: func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
-    getsockopt: func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
-    sendmsg: func('intptr_t sendmsg(int fd, const void *message, int flags)'),
-    recvmsg: func('intptr_t recvmsg(int fd, void *message, int flags)'),
-    dup3: func('int dup3(int from, int to, int flags)'),
-    close: func('int close(int fd)'),
-  }
+  const bind = ([name, prototype]: [string, string]) => [name, func(prototype)]
+  bound ??= Object.fromEntries(Object.entries(PROTOTYPES).map(bind)) as Calls
   return bound
 }
 

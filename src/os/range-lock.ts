@@ -33,14 +33,7 @@ const BUSY = new Set(['EAGAIN', 'EWOULDBLOCK', 'EACCES'])
 /** errno of a kernel or file system without these locks. */
 const UNSUPPORTED = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'ENOLCK'])
 
-type Fcntl = (fd: number, command: number, lock: Buffer) => number
-
-interface Binding {
-  readonly fcntl: Fcntl
-  errnoName(): string
-}
-
-let bound: Binding | undefined
+let fcntl: ((fd: number, command: number, lock: Buffer) => number) | undefined
 
 /** One for all calls: none of them is asynchronous, and the kernel keeps no reference to it. */
 const lock = Buffer.alloc(STRUCT_BYTES)
@@ -49,7 +42,12 @@ const lock = Buffer.alloc(STRUCT_BYTES)
 export const hasRangeLocks: boolean =
   process.platform === 'linux' && (process.arch === 'x64' || process.arch === 'arm64')
 
-function bind(path: string): Binding {
+/**
+ * For a look before anything is created.
+ * @throws LockUnsupportedError
+ */
+export function requireRangeLocks(path: string): void {
+  if (fcntl) return
   if (!hasRangeLocks) {
     throw new LockUnsupportedError(
       `cannot lock ranges of ${path}: open file description locks are used on Linux x64 and arm64 only, this is ` +
@@ -58,8 +56,7 @@ function bind(path: string): Binding {
     )
   }
   try {
-    const { func, errnoName } = libc()
-    return { fcntl: func<Fcntl>('int fcntl(int fd, int command, void *lock)'), errnoName }
+    fcntl = libc().func('int fcntl(int fd, int command, void *lock)')
   } catch (cause) {
     throw new LockUnsupportedError(
       `cannot lock ranges of ${path}: the binding to fcntl(2) could not be loaded. Run "npm install koffi" (prebuilt).`,
@@ -68,25 +65,16 @@ function bind(path: string): Binding {
   }
 }
 
-/**
- * For a look before anything is created.
- * @throws LockUnsupportedError
- */
-export function requireRangeLocks(path: string): void {
-  bound ??= bind(path)
-}
-
 /** True when done; false when another descriptor's lock is in the way. */
 function call(fd: number, command: number, type: number, range: Range, path: string): boolean {
-  bound ??= bind(path)
-  const { fcntl, errnoName } = bound
+  requireRangeLocks(path)
   for (;;) {
     lock.fill(0)
     lock.writeInt16LE(type, TYPE_AT)
     lock.writeBigInt64LE(BigInt(range.start), START_AT)
     lock.writeBigInt64LE(BigInt(range.length), LENGTH_AT)
-    if (fcntl(fd, command, lock) === 0) return true
-    const errno = errnoName()
+    if (fcntl?.(fd, command, lock) === 0) return true
+    const errno = libc().errnoName()
     if (errno === 'EINTR') continue
     if (BUSY.has(errno)) return false
     throw failure(errno, path)
