@@ -28,18 +28,25 @@ const GATE_BELIEVED_MS = 1000
  */
 class Acquisition {
   readonly #request: TreeRequest
-  #claim: Claim | undefined
+  readonly #willWait: boolean
+  readonly #blockingMs: number
   #locks: NodeLocks | undefined
   #gate: number | undefined
   #isNoted = false
 
-  constructor(request: TreeRequest) {
+  /**
+   * @param willWait whether there are several attempts: then those who come later are told to wait too
+   * @param blockingMs how long to block while another process appends a name, which takes some 20 microseconds
+   */
+  constructor(request: TreeRequest, willWait: boolean, blockingMs: number) {
     this.#request = request
+    this.#willWait = willWait
+    this.#blockingMs = blockingMs
   }
 
   /** Why it was refused. */
   timeoutError(waitedMs: number): LockTimeoutError {
-    return timeoutError(this.#request, this.#claim?.slot, waitedMs)
+    return timeoutError(this.#request, this.#locks?.claim.slot, waitedMs)
   }
 
   /** Whether newcomers wait for this one. */
@@ -49,26 +56,23 @@ class Acquisition {
 
   /**
    * One attempt.
-   * @param willWait whether another one follows: then those who come later are told to wait too
-   * @param blockingMs how long to block while another process appends a name, which takes some 20 microseconds
    * @returns undefined when it is refused
    * @throws LockIoError, LockUnsupportedError, LockLostError; LockUpgradeError for an enclosing hold that cannot be made
    * stronger
    */
-  attempt(willWait: boolean, blockingMs: number): NodeLocks | undefined {
+  attempt(): NodeLocks | undefined {
     // Each round trip means that somebody replaced the file in that very moment; a hundred means a hostile loop.
     for (let round = 0; round < 100; round++) {
-      const claim = this.#openClaim(blockingMs)
-      const path = claim && this.#path(claim, blockingMs)
-      if (!claim || !path) return undefined
-      this.#locks ??= new NodeLocks(claim, this.#request.enclosing)
-      const refusedAt = this.#tryAll(claim, this.#locks, path)
-      if (refusedAt && willWait) this.#wait(claim, this.#locks, path, refusedAt)
+      const locks = this.#open()
+      const path = locks && this.#path(locks.claim)
+      if (!locks || !path) return undefined
+      const refusedAt = this.#tryAll(locks, path)
+      if (refusedAt && this.#willWait) this.#wait(locks, path, refusedAt)
       if (refusedAt) return undefined
-      if (claim.file.isCurrent()) {
-        this.#openGate(claim)
-        this.#leaveNote(claim, 'holding', path)
-        return this.#locks
+      if (locks.claim.file.isCurrent()) {
+        this.#openGate(locks.claim)
+        this.#leaveNote(locks.claim, 'holding', path)
+        return locks
       }
       this.abandon()
     }
@@ -78,25 +82,26 @@ class Acquisition {
   /** Ends it: nothing stays. */
   abandon(): void {
     this.#locks?.release()
-    this.#claim?.close()
-    this.#claim = undefined
+    this.#locks?.claim.close()
     this.#locks = undefined
     this.#gate = undefined
     this.#isNoted = false
   }
 
-  #openClaim(blockingMs: number): Claim | undefined {
-    if (this.#claim && !this.#claim.file.isCurrent()) this.abandon()
-    for (let tries = 0; !this.#claim && tries < 3; tries++)
-      this.#claim = Claim.open(this.#request.tree, blockingMs)
-    return this.#claim
+  #open(): NodeLocks | undefined {
+    if (this.#locks && !this.#locks.claim.file.isCurrent()) this.abandon()
+    for (let tries = 0; !this.#locks && tries < 3; tries++) {
+      const claim = Claim.open(this.#request.tree, this.#blockingMs)
+      this.#locks = claim && new NodeLocks(claim, this.#request.enclosing)
+    }
+    return this.#locks
   }
 
-  #path(claim: Claim, blockingMs: number): Wanted[] | undefined {
+  #path(claim: Claim): Wanted[] | undefined {
     const { nodes, mode } = this.#request
     const path: Wanted[] = []
     for (const [i, name] of nodes.entries()) {
-      const index = claim.indexOf(name, blockingMs)
+      const index = claim.indexOf(name)
       if (index === undefined) return undefined
       path.push({ name, index, mode: i === nodes.length - 1 ? mode : intention(mode) })
     }
@@ -104,34 +109,34 @@ class Acquisition {
   }
 
   /** Takes all, and returns undefined; or takes nothing, and returns where it was refused. */
-  #tryAll(claim: Claim, locks: NodeLocks, path: Wanted[]): Wanted | undefined {
+  #tryAll(locks: NodeLocks, path: Wanted[]): Wanted | undefined {
     // Looks first: an attempt that fails half-way would for some microseconds be in the way of others.
-    const refusedAt = path.find((wanted) => !this.#looksFree(claim, locks, wanted))
+    const refusedAt = path.find((wanted) => !this.#looksFree(locks, wanted))
     if (refusedAt) return refusedAt
     for (const wanted of path) {
       const outcome = locks.take(wanted.name, wanted.index, wanted.mode)
       if (outcome === 'taken') continue
       locks.release()
-      if (outcome === 'stuck') throw upgradeError(this.#request, claim.slot)
+      if (outcome === 'stuck') throw upgradeError(this.#request, locks.claim.slot)
       return wanted
     }
     return undefined
   }
 
-  #looksFree(claim: Claim, locks: NodeLocks, { name, index, mode }: Wanted): boolean {
+  #looksFree(locks: NodeLocks, { name, index, mode }: Wanted): boolean {
+    const { claim } = locks
     if (locks.keeperOf(name)) return true
-    if (this.#gate !== index && claim.isGateClosed(index, mode)) {
-      if (Math.abs(monotonicMs() - claim.file.readField(index)) < GATE_BELIEVED_MS) return false
-    }
+    const isOthersGate = this.#gate !== index && claim.isGateClosed(index, mode)
+    if (isOthersGate && Math.abs(monotonicMs() - claim.file.readField(index)) < GATE_BELIEVED_MS) return false
     return !claim.isBlocked(index, mode)
   }
 
-  #wait(claim: Claim, locks: NodeLocks, path: Wanted[], refusedAt: Wanted): void {
-    if (this.#gate !== refusedAt.index) this.#openGate(claim)
+  #wait(locks: NodeLocks, path: Wanted[], { name, index, mode }: Wanted): void {
+    const { claim } = locks
+    if (this.#gate !== index) this.#openGate(claim)
     // Inside an enclosing hold there are only siblings, who need no gate.
-    if (!locks.keeperOf(refusedAt.name)) {
-      if (this.#gate === undefined && claim.tryCloseGate(refusedAt.index, refusedAt.mode))
-        this.#gate = refusedAt.index
+    if (!locks.keeperOf(name)) {
+      if (this.#gate === undefined && claim.tryCloseGate(index, mode)) this.#gate = index
       if (this.#gate !== undefined) claim.file.writeField(this.#gate, monotonicMs())
     }
     if (!this.#isNoted) this.#leaveNote(claim, 'waiting', path)
@@ -180,12 +185,12 @@ export async function waitFor(
   request: TreeRequest,
   { timeoutMs, signal }: TreeWaitOptions,
 ): Promise<NodeLocks> {
-  const acquisition = new Acquisition(request)
+  const acquisition = new Acquisition(request, timeoutMs > 0, BLOCKING_MS)
   const start = performance.now()
   try {
     if (mustTurn()) await turn(signal)
     for (let paceMs = PACE_MS.first; ; paceMs *= PACE_MS.growth) {
-      const granted = acquisition.attempt(timeoutMs > 0, BLOCKING_MS)
+      const granted = acquisition.attempt()
       if (granted) return granted
       const waitedMs = performance.now() - start
       if (waitedMs >= timeoutMs) {
@@ -206,10 +211,10 @@ export async function waitFor(
 
 /** Asks once. @returns undefined when it is refused @throws as `waitFor` */
 export function askOnce(request: TreeRequest): NodeLocks | undefined {
-  const acquisition = new Acquisition(request)
+  const acquisition = new Acquisition(request, false, TRY_BLOCKING_MS)
   let granted: NodeLocks | undefined
   try {
-    granted = acquisition.attempt(false, TRY_BLOCKING_MS)
+    granted = acquisition.attempt()
   } finally {
     if (!granted) acquisition.abandon()
   }

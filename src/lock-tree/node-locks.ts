@@ -34,12 +34,12 @@ export class Claim {
    */
   static open(tree: TreeFile, blockingMs: number): Claim | undefined {
     requireRangeLocks(tree.path)
-    const file = RecordFile.open(tree.path, tree.guards)
+    const file = RecordFile.open(tree, blockingMs)
     let claim: Claim | undefined
     try {
-      const table = NameTable.of(file, tree.table, blockingMs)
+      const table = NameTable.of(file, tree.table)
       tree.table = table
-      const slot = table?.takeSlot(file, blockingMs)
+      const slot = table?.takeSlot(file)
       // The slot may be of a file that was emptied just before. From here on it cannot be refilled under us.
       if (table && slot !== undefined && table.isOf(file)) claim = new Claim(file, table, slot)
     } finally {
@@ -55,8 +55,8 @@ export class Claim {
   }
 
   /** The record of a name; undefined when another process was appending all the while. */
-  indexOf(name: string, blockingMs: number): number | undefined {
-    return this.#table.indexOf(this.file, name, blockingMs)
+  indexOf(name: string): number | undefined {
+    return this.#table.indexOf(this.file, name)
   }
 
   /** Says who this is, to `holders()` of all processes. */

@@ -45,22 +45,23 @@ export class RecordFile {
   readonly path: string
   readonly #fd: number
   readonly #named: NamedFile
-  readonly #mayBeLocked: boolean
+  /** Undefined where it is only looked at. */
+  readonly #blockingMs: number | undefined
 
-  private constructor(named: NamedFile, fd: number, mayBeLocked: boolean) {
+  private constructor(named: NamedFile, fd: number, blockingMs: number | undefined) {
     this.path = named.path
     this.#fd = fd
     this.#named = named
-    this.#mayBeLocked = mayBeLocked
+    this.#blockingMs = blockingMs
   }
 
   /**
-   * @param guards the data file whose mode and group a new lock file takes over
+   * @param blockingMs how long to block while another process appends (some 20 microseconds each time)
    * @throws LockIoError, LockUnsupportedError
    */
-  static open(path: string, guards: string | undefined): RecordFile {
+  static open({ path, guards }: TreeFile, blockingMs: number): RecordFile {
     const named = new NamedFile(path)
-    return new RecordFile(named, openLockFile(named, guards), true)
+    return new RecordFile(named, openLockFile(named, guards), blockingMs)
   }
 
   /**
@@ -80,7 +81,7 @@ export class RecordFile {
     }
     const named = new NamedFile(path)
     const { mode } = orClose(fd, () => named.opened(fd))
-    if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd, false)
+    if ((mode & constants.S_IFMT) === constants.S_IFREG) return new RecordFile(named, fd, undefined)
     closeSync(fd)
     if ((mode & constants.S_IFMT) === constants.S_IFDIR) throw failure('it is not a regular file')
     throw notAFile(path, false)
@@ -98,6 +99,20 @@ export class RecordFile {
 
   unlock(range: Range): void {
     unlockRange(this.#fd, range, this.path)
+  }
+
+  /** Runs while nobody else appends; undefined when somebody else does so for too long. */
+  appending<T>(run: () => T): T | undefined {
+    const end = performance.now() + (this.#blockingMs ?? 0)
+    while (!this.tryLock(APPENDING)) {
+      if (performance.now() > end) return undefined
+      sleep(0.1)
+    }
+    try {
+      return run()
+    } finally {
+      this.unlock(APPENDING)
+    }
   }
 
   /** Whether the path still names this file. */
@@ -175,7 +190,7 @@ export class RecordFile {
   close(): void {
     try {
       // Else a child process that was just forked keeps them until it execs, see `closeLocked`.
-      if (this.#mayBeLocked) this.unlock(EVERYTHING)
+      if (this.#blockingMs !== undefined) this.unlock(EVERYTHING)
     } finally {
       closeSync(this.#fd)
     }
@@ -254,13 +269,12 @@ export class NameTable {
   /**
    * The table of a file; of a new file it writes the header.
    * @param known the last one that was read: returned where it is that of this file
-   * @param blockingMs how long to stay with it, blocking, while another process appends (some 20 microseconds each time)
    * @returns undefined when another process was appending all the while
    * @throws LockUnsupportedError for a file of somebody else, LockLostError for one emptied under its holders
    */
-  static of(file: RecordFile, known: NameTable | undefined, blockingMs: number): NameTable | undefined {
+  static of(file: RecordFile, known: NameTable | undefined): NameTable | undefined {
     if (known?.isOf(file)) return known
-    if (file.isBlank && !appending(file, blockingMs, () => begin(file))) return undefined
+    if (file.isBlank && !file.appending(() => begin(file))) return undefined
     const header = file.read(0)
     if (header.startsWith(HEADER)) return new NameTable(header)
     if (file.isBlank) return undefined
@@ -276,21 +290,17 @@ export class NameTable {
   }
 
   /** The record of a name, appended where it is new; undefined when another process was appending all the while. */
-  indexOf(file: RecordFile, name: string, blockingMs: number): number | undefined {
+  indexOf(file: RecordFile, name: string): number | undefined {
     const known = this.#indexes.get(name)
     if (known !== undefined) return known
-    return this.#appending(
-      file,
-      blockingMs,
-      () => this.#indexes.get(name) ?? this.#append(file, `${NAME}${name}`),
-    )
+    return this.#appending(file, () => this.#indexes.get(name) ?? this.#append(file, `${NAME}${name}`))
   }
 
   /**
    * The record for a note of one's own, with its ownership locked on the file's descriptor; undefined when another
    * process was appending all the while.
    */
-  takeSlot(file: RecordFile, blockingMs: number): number | undefined {
+  takeSlot(file: RecordFile): number | undefined {
     const isTaken = (slot: number) => file.tryLock(ownership(slot))
     const slots = this.#slots
     const start = slots.length > MOST_TRIES ? Math.floor(Math.random() * slots.length) : 0
@@ -299,7 +309,7 @@ export class NameTable {
       if (isTaken(slot)) return slot
     }
     const known = slots.length
-    return this.#appending(file, blockingMs, () => {
+    return this.#appending(file, () => {
       // Made by others since, and perhaps free again.
       const newest = slots.slice(known).slice(-MOST_TRIES).find(isTaken)
       if (newest !== undefined) return newest
@@ -309,8 +319,8 @@ export class NameTable {
     })
   }
 
-  #appending(file: RecordFile, blockingMs: number, run: () => number): number | undefined {
-    return appending(file, blockingMs, () => {
+  #appending(file: RecordFile, run: () => number): number | undefined {
+    return file.appending(() => {
       if (!this.isOf(file)) throw emptied(file)
       this.#readNew(file)
       return run()
@@ -384,20 +394,6 @@ function emptied(file: RecordFile): LockLostError {
       'when the holders have ended.',
     { path: file.path },
   )
-}
-
-/** Runs while nobody else appends; undefined when somebody else does so for too long. */
-function appending<T>(file: RecordFile, blockingMs: number, run: () => T): T | undefined {
-  const end = performance.now() + blockingMs
-  while (!file.tryLock(APPENDING)) {
-    if (performance.now() > end) return undefined
-    sleep(0.1)
-  }
-  try {
-    return run()
-  } finally {
-    file.unlock(APPENDING)
-  }
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   openSync,
   readlinkSync,
   realpathSync,
+  type Stats,
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -144,11 +145,8 @@ function openOrCreate(
 function createLike(path: string, guards: string | undefined, open: typeof openFile, flags: number): number {
   const wanted = ownershipFor(path, guards)
   const fd = open(path, flags, wanted.mode)
-  orClose(fd, () => {
-    // Not left to the umask: who can read the data must be able to open its lock.
-    permitted(() => fchmodSync(fd, wanted.mode))
-    giveTo(fd, fstatSync(fd), wanted)
-  })
+  // Not left to the umask: who can read the data must be able to open its lock.
+  orClose(fd, () => giveTo(fd, fstatSync(fd), wanted, wanted.mode))
   return fd
 }
 
@@ -162,8 +160,7 @@ function widenLike(fd: number, path: string, guards: string | undefined): void {
   if (missing === 0 || !found.isFile()) return
   const own = process.geteuid?.()
   if (own !== found.uid && own !== 0) return
-  permitted(() => fchmodSync(fd, (found.mode & 0o777) | missing))
-  giveTo(fd, found, ownershipFor(path, guards))
+  giveTo(fd, found, ownershipFor(path, guards), (found.mode & 0o777) | missing)
 }
 
 interface Ownership {
@@ -171,6 +168,8 @@ interface Ownership {
   readonly uid: number
   readonly gid: number
 }
+
+const S_ISVTX = 0o1000
 
 /** As the data; where there is none yet, as who may use the folder: the umask of whoever comes first says nothing of that. */
 function ownershipFor(path: string, guards: string | undefined): Ownership {
@@ -183,21 +182,18 @@ function ownershipFor(path: string, guards: string | undefined): Ownership {
   return { mode, uid: folder.uid, gid: isEverybodys ? -1 : folder.gid }
 }
 
-const S_ISVTX = 0o1000
-
 /** Root gives a file to the owner of the data, who would be locked out for ever. The others give it to the group, if they may. */
-function giveTo(fd: number, found: { uid: number; gid: number }, { uid, gid }: Ownership): void {
+function giveTo(fd: number, found: Stats, { uid, gid }: Ownership, mode: number): void {
   const owner = process.geteuid?.() === 0 ? uid : found.uid
   const group = gid === -1 ? found.gid : gid
-  if (owner !== found.uid || group !== found.gid) permitted(() => fchownSync(fd, owner, group))
-}
-
-/** What takes a right that we may not have: not a member of that group, say. Flock needs only read permission. */
-function permitted(run: () => void): void {
-  try {
-    run()
-  } catch (error) {
-    if (errnoOf(error) !== 'EPERM') throw error
+  const isOther = owner !== found.uid || group !== found.gid
+  for (const change of [() => fchmodSync(fd, mode), () => isOther && fchownSync(fd, owner, group)]) {
+    try {
+      change()
+    } catch (error) {
+      // What takes a right that we may not have: not a member of that group, say. Flock needs only read permission.
+      if (errnoOf(error) !== 'EPERM') throw error
+    }
   }
 }
 
