@@ -54,7 +54,7 @@ export function runBlocking<T>(steps: Steps<T>): T {
 export function runSteps<T>(steps: Steps<T>): T | Promise<T> {
   for (let next = steps.next(); ; next = steps.next(next.value)) {
     if (next.done) return next.value
-    if (isThenable(next.value)) return goOn(steps, next.value)
+    if (next.value instanceof Promise || isThenable(next.value)) return goOn(steps, next.value)
   }
 }
 

@@ -7,6 +7,7 @@ import { NamedFile, type PathStat } from '../os/file-stat.ts'
 import { closeLocked, Descriptor } from '../os/flock.ts'
 import { openFile, willPass } from '../os/open-files.ts'
 import { noWritePermission, storeFailure } from '../os/replace.ts'
+import { type FileCalls, runSteps, type Steps, WAITING } from '../os/steps.ts'
 
 /**
  * The data file of a store, held open.
@@ -69,9 +70,9 @@ export class DataFile {
     // The permission to write may have come back meanwhile.
     if (this.#refused !== undefined && mode === 'exclusive' && writeRefusal(this.path) === undefined)
       this.close()
-    this.#isInUse = true
     const descriptor = this.descriptor
-    descriptor.used()
+    if (!this.#isInUse) descriptor.used()
+    this.#isInUse = true
     for (;;) {
       if (descriptor.fd === undefined) this.#open()
       const isOpen = descriptor.fd !== undefined
@@ -262,29 +263,28 @@ export function lockFailure(path: string, error: unknown): unknown {
 }
 
 /** As `lock.exclusive`, to write the data. @throws also StoreIoError where that cannot be written, and no lock file made */
-export async function exclusiveToWrite<T>(path: string, lock: PsLock, run: () => T): Promise<Awaited<T>> {
-  let isHeld = false
-  try {
-    return await lock.exclusive(() => {
-      isHeld = true
+export function exclusiveToWrite<T>(path: string, lock: PsLock, run: () => T): Promise<Awaited<T>> {
+  return enterToWrite(path, (held) =>
+    lock.exclusive(() => {
+      held()
       return run()
-    })
-  } catch (error) {
-    throw isHeld ? error : lockFailure(path, error)
-  }
+    }),
+  )
 }
 
-/** As `exclusiveToWrite`, blocking the thread. @param enter takes the lock and runs what it is given */
-export function exclusiveToWriteSync(path: string, run: () => void, enter: (run: () => void) => void): void {
+/** The same for whatever takes the lock, blocking or not. @param enter calls `held` when it has it */
+export function enterToWrite<T>(path: string, enter: (held: () => void) => T): T {
   let isHeld = false
-  try {
-    enter(() => {
-      isHeld = true
-      run()
-    })
-  } catch (error) {
-    throw isHeld ? error : lockFailure(path, error)
+  const steps = function* (): Steps<T> {
+    try {
+      return yield enter(() => {
+        isHeld = true
+      })
+    } catch (error) {
+      throw isHeld ? error : lockFailure(path, error)
+    }
   }
+  return runSteps(steps()) as T
 }
 
 /** Whether it failed because the system does not permit to open for writing, or to make, the data or the lock file. */
@@ -322,26 +322,28 @@ const SHORTAGE_MS = 1_000
  * writing. So may be a shortage of descriptors. Tries again until then, and reports it at the end.
  */
 export async function untilUnsplit<T>(timeoutMs: number, look: () => T): Promise<Awaited<T>> {
-  for (const start = performance.now(); ; ) {
-    try {
-      return await look()
-    } catch (error) {
-      const pauseMs = pauseBeforeRetry(error, start, timeoutMs)
-      if (pauseMs === undefined) throw error
-      await new Promise((resolve) => setTimeout(resolve, pauseMs))
-    }
+  const steps = function* (): Steps<Awaited<T>> {
+    return yield look()
   }
+  return runSteps(retrying(timeoutMs, steps, WAITING))
 }
 
-/** How long to wait before another try; undefined where what has failed is no passing state. */
-export function pauseBeforeRetry(error: unknown, start: number, timeoutMs: number): number | undefined {
-  const waitedMs = performance.now() - start
-  const mayPass =
-    error instanceof LockLostError
-      ? waitedMs < timeoutMs
-      : willPass(error) && waitedMs < Math.min(timeoutMs, SHORTAGE_MS)
-  // Random, so that no two stay in step.
-  return mayPass ? 2 + 8 * Math.random() : undefined
+/** The same, blocking or not. */
+export function* retrying<T>(timeoutMs: number, look: () => Steps<T>, calls: FileCalls): Steps<T> {
+  for (const start = performance.now(); ; ) {
+    try {
+      return yield* look()
+    } catch (error) {
+      const waitedMs = performance.now() - start
+      const mayPass =
+        error instanceof LockLostError
+          ? waitedMs < timeoutMs
+          : willPass(error) && waitedMs < Math.min(timeoutMs, SHORTAGE_MS)
+      if (!mayPass) throw error
+      // Random, so that no two stay in step.
+      yield calls.pause(2 + 8 * Math.random())
+    }
+  }
 }
 
 /** What reading failed with, typed: the system's errors are about the file, all others about what is in it. */

@@ -15,7 +15,7 @@ import { DEFAULTS } from '../../lock/options.ts'
 import { readRange, writeAtSync } from '../../os/io.ts'
 import { openFile } from '../../os/open-files.ts'
 import { bootId, monotonicMs } from '../../os/processes.ts'
-import { exclusiveToWrite, exclusiveToWriteSync } from '../../store/data-file.ts'
+import { enterToWrite } from '../../store/data-file.ts'
 import type { Hook, HookEvent } from './hooks.ts'
 
 export interface ThrottleOptions {
@@ -183,13 +183,13 @@ class SharedRateLimiter {
    * @throws the errors of `PsLock#exclusive`, LockIoError also where the file cannot be written
    */
   take(limitMs: number, isBlocking: boolean): number | Promise<number> {
-    if (!isBlocking) return exclusiveToWrite(this.#dataPath, this.#lock, () => this.#take(limitMs))
-    let waitMs = 0
-    const take = () => {
-      waitMs = this.#take(limitMs)
-    }
-    exclusiveToWriteSync(this.#dataPath, take, (held) => this.#lock.exclusiveSync(held))
-    return waitMs
+    return enterToWrite<number | Promise<number>>(this.#dataPath, (held) => {
+      const take = () => {
+        held()
+        return this.#take(limitMs)
+      }
+      return isBlocking ? this.#lock.exclusiveSync(take) : this.#lock.exclusive(take)
+    })
   }
 
   #take(limitMs: number): number {

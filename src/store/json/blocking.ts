@@ -4,7 +4,7 @@ import { lockInternals, type PsLock } from '../../lock/lock.ts'
 import { isReadOnlyFolder } from '../../lock/lock-file.ts'
 import { type AcquireOptions, joins } from '../../lock/options.ts'
 import type { Call, TreeMemory } from '../adapter.ts'
-import { exclusiveToWriteSync } from '../data-file.ts'
+import { enterToWrite } from '../data-file.ts'
 import { blockingInside, notInside } from '../engine.ts'
 import type { Issued } from '../operation.ts'
 import type { JsonEngine } from './engine.ts'
@@ -119,9 +119,13 @@ export class BlockingCalls {
     }
     // It could not take its turn with what runs there, and the commit would write over it.
     if (this.#engine.queue.isInside()) throw blockingInside(this.#path)
-    exclusiveToWriteSync(this.#path, run, (held) =>
-      lockInternals.duringSync(this.#lock, 'exclusive', held, options),
-    )
+    enterToWrite(this.#path, (held) => {
+      const write = () => {
+        held()
+        run()
+      }
+      lockInternals.duringSync(this.#lock, 'exclusive', write, options)
+    })
     if (!this.copy) this.#engine.settleNow()
   }
 

@@ -23,11 +23,9 @@ type Edit = (copy: WorkingCopy) => unknown
  * A tree in memory: how it takes in what the storage says, and how edits are made of it. `LiveTree` is edited directly;
  * of `RecordedTree` only copies are, and what changed goes to a journal.
  */
-interface MemoryTree {
+interface MemoryTree extends Head {
   /** What code outside of edits works on. */
   readonly memory: TreeMemory
-  /** What the file shall hold at the end of this batch. */
-  readonly head: Head
   /** A batch begins, with what is new. */
   accept(delta: Delta): void
   /** @returns how to come back to this point, should what follows fail */
@@ -330,7 +328,7 @@ export class JsonEngine implements TreeSession, Engine {
         writers.length > 0 || this.#isRewrite
           ? yield* this.#storage.write(
               writers.map(({ change }) => change as string),
-              this.#tree.head,
+              this.#tree,
               calls,
             )
           : { done: 0 }

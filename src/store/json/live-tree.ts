@@ -84,9 +84,8 @@ export interface Snapshot {
  * A write that rejects gives its edits back: they are unsaved edits in memory again (1), but for those that a read has
  * dropped meanwhile (2).
  */
-export class LiveTree {
+export class LiveTree implements Head {
   readonly memory: TreeMemory
-  readonly head: Head
   readonly #defaults: Tree
   readonly #path: string
   readonly #format: TreeFormat
@@ -119,21 +118,16 @@ export class LiveTree {
     this.#defaults = cloneTree(memory.get())
     // Memory is patched in place from now on: not the caller's own object, which other stores may share.
     memory.set(cloneTree(this.#defaults))
-    this.#base = this.text(memory.get())
+    this.#base = this.#textOf(memory.get())
     this.#saved = { tree: undefined, own: true, text: this.#base, exact: true, number: 0 }
     this.#head = this.#saved
-    const [text, tree] = [() => this.#head.text, () => this.#headTree]
-    this.head = {
-      get text() {
-        return text()
-      },
-      get tree() {
-        return tree()
-      },
-    }
   }
 
-  get #headTree(): Tree {
+  get text(): string {
+    return this.#head.text
+  }
+
+  get tree(): Tree {
     return this.#head.tree ?? this.#format.parse(this.#head.text)
   }
 
@@ -194,7 +188,7 @@ export class LiveTree {
     this.#dropped = undefined
     if (delta.kind !== 'tree') return
     const tree = delta.tree === undefined ? cloneTree(this.#defaults) : delta.tree
-    const text = delta.text ?? this.text(tree)
+    const text = delta.text ?? this.#textOf(tree)
     if (text !== this.#saved.text)
       this.#saved = { tree, own: false, text, exact: false, number: this.#saved.number + 1 }
     this.#head = this.#saved
@@ -225,7 +219,7 @@ export class LiveTree {
         const merged = this.#merged(this.#base, text, theirs)
         if ('conflicts' in merged) throw this.#stale(merged.conflicts, this.#base, text, theirs)
         rebased = { tree: merged.tree, text: '', own: false, isMemory: false }
-      } else rebased = { tree: this.#headTree, text: '', own: false, isMemory: false }
+      } else rebased = { tree: this.tree, text: '', own: false, isMemory: false }
     }
     this.#base = text
     this.#basePosition = Math.max(position, this.#basePosition)
@@ -267,7 +261,7 @@ export class LiveTree {
   /** Puts edits of memory on top of a copy that is being edited. */
   stageInto({ tree }: WorkingCopy, taken?: Snapshot): void {
     const head = this.#head
-    this.#head = { tree, own: false, text: this.text(tree), exact: true, number: head.number + 1 }
+    this.#head = { tree, own: false, text: this.#textOf(tree), exact: true, number: head.number + 1 }
     try {
       patch(tree, cloneTree(this.rebase(taken)))
     } finally {
@@ -276,7 +270,7 @@ export class LiveTree {
   }
 
   version({ tree }: WorkingCopy): unknown {
-    return this.text(tree)
+    return this.#textOf(tree)
   }
 
   /**
@@ -284,12 +278,12 @@ export class LiveTree {
    * @throws StaleWriteError where both changed the same
    */
   #join(draft: Tree, copied: Tree, edited: Tree): void {
-    const [base, theirs] = [this.text(copied), this.text(draft)]
+    const [base, theirs] = [this.#textOf(copied), this.#textOf(draft)]
     if (base === theirs) {
       patch(draft, edited)
       return
     }
-    const mine = this.text(edited)
+    const mine = this.#textOf(edited)
     const merged = this.#merged(base, mine, theirs)
     if ('conflicts' in merged) throw this.#stale(merged.conflicts, base, mine, theirs)
     patch(draft, merged.tree)
@@ -297,7 +291,7 @@ export class LiveTree {
 
   /** This tree is what the file shall hold. @returns whether it differs from what that holds */
   stage(tree: Tree, isMemory: boolean = tree === this.memory.get()): boolean {
-    const text = this.text(tree)
+    const text = this.#textOf(tree)
     if (!isMemory) this.#next = { tree: cloneTree(tree), text }
     return this.#stage(isMemory ? undefined : tree, text)
   }
@@ -305,7 +299,7 @@ export class LiveTree {
   /** @param tree left out where it is memory's own */
   #stage(tree: Tree | undefined, text: string): boolean {
     const { exact } = this.#head
-    const isWritten = text === this.#head.text || (!exact && text === this.text(this.#headTree))
+    const isWritten = text === this.#head.text || (!exact && text === this.#textOf(this.tree))
     // Where an edit takes back what memory had not written yet the file is right, but memory must follow.
     if (isWritten && text === this.#base) return false
     this.#head = {
@@ -337,9 +331,9 @@ export class LiveTree {
     const seen = missing && head.number === 0 ? undefined : this.#dropped
     const drops = seen !== undefined && seen.position > this.#basePosition && seen.text !== this.#base
     if (this.#baseNumber === head.number && !drops) return
-    const base = head.exact ? head.text : this.text(this.#headTree)
+    const base = head.exact ? head.text : this.#textOf(this.tree)
     if (!head.own || drops) {
-      const tree = head.tree ?? this.#headTree
+      const tree = head.tree ?? this.tree
       // Where they conflict memory keeps the edits, and the next operation says so.
       if (!this.#follow(base, tree, drops ? seen : undefined)) return
     }
@@ -388,7 +382,7 @@ export class LiveTree {
       const merged = this.#merged(from, mine, base)
       if ('conflicts' in merged) return false
       tree = merged.tree
-      known.set(mine, this.text(tree))
+      known.set(mine, this.#textOf(tree))
     }
     for (const snapshot of this.#seen) this.#carrySnapshotOver(snapshot, from, base, known)
     // What is owned is not dropped.
@@ -414,7 +408,7 @@ export class LiveTree {
       const merged = this.#merged(from, text, base)
       if ('conflicts' in merged) snapshot.refused = this.#stale(merged.conflicts, from, text, base)
       else {
-        snapshot.text = this.text(merged.tree)
+        snapshot.text = this.#textOf(merged.tree)
         known.set(text, snapshot.text)
       }
     }
@@ -436,10 +430,10 @@ export class LiveTree {
   }
 
   #textOfMemory(tree: Tree = this.memory.get()): string {
-    return this.#known && isSameTree(tree, this.#known.tree) ? this.#known.text : this.text(tree)
+    return this.#known && isSameTree(tree, this.#known.tree) ? this.#known.text : this.#textOf(tree)
   }
 
-  text(tree: Tree): string {
+  #textOf(tree: Tree): string {
     return treeText(tree, this.#path, this.#format)
   }
 

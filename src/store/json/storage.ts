@@ -3,7 +3,7 @@ import { harmless, type LockMode, LockUnsupportedError, StoreIoError } from '../
 import { storeFailure, syncNames } from '../../os/replace.ts'
 import type { FileCalls, Steps } from '../../os/steps.ts'
 import type { TreeFormat } from '../adapter.ts'
-import { pauseBeforeRetry, requireReadable } from '../data-file.ts'
+import { requireReadable, retrying } from '../data-file.ts'
 import { notSynced } from '../engine.ts'
 import { LogFile } from '../log/log-file.ts'
 import { treeOf, treeText } from '../text/text.ts'
@@ -44,7 +44,7 @@ export type Delta =
 
 const NONE: Delta = { kind: 'none' }
 
-/** What the file shall hold, as whichever of the two is needed. */
+/** What the file shall hold at the end of this batch, as whichever of the two is needed. */
 export interface Head {
   readonly text: string
   readonly tree: Tree
@@ -131,16 +131,8 @@ export class Storage {
    * Looks for what is new, for as long as the files may be about to be whole.
    * @throws LockLostError, CorruptStoreError, StoreIoError; StaleWriteError for a journal of another content
    */
-  *refresh(mode: LockMode, calls: FileCalls): Steps<Delta> {
-    for (const start = performance.now(); ; ) {
-      try {
-        return yield* this.#refresh(mode, calls)
-      } catch (error) {
-        const pauseMs = pauseBeforeRetry(error, start, this.#timeoutMs)
-        if (pauseMs === undefined) throw error
-        yield calls.pause(pauseMs)
-      }
-    }
+  refresh(mode: LockMode, calls: FileCalls): Steps<Delta> {
+    return retrying(this.#timeoutMs, () => this.#refresh(mode, calls), calls)
   }
 
   *#refresh(mode: LockMode, calls: FileCalls): Steps<Delta> {

@@ -5,7 +5,7 @@ import { WorkingCopy } from '../live-tree.ts'
 import type { Delta, Head } from '../storage.ts'
 import { patch, type Tree } from '../values.ts'
 import { apply, type Change, changesOf } from './changes.ts'
-import { ReadOnly, Recorder } from './recorder.ts'
+import { Recorder, readOnly } from './recorder.ts'
 
 /**
  * A tree in memory whose changes go to a journal. An edit works on a draft that records what it changes; that is applied
@@ -14,12 +14,11 @@ import { ReadOnly, Recorder } from './recorder.ts'
 export class RecordedTree implements Head {
   /** To look at only. */
   readonly memory: TreeMemory
-  readonly head: Head = this
   readonly #path: string
   readonly #format: TreeFormat
   readonly #live: TreeMemory
   readonly #defaults: string
-  readonly #readOnly: ReadOnly
+  readonly #readOnly: (tree: () => Tree) => TreeMemory
   readonly #recorders = new WeakMap<WorkingCopy, Recorder>()
   readonly #isMissing: () => boolean
   /** How to undo what the operations of this pass did. */
@@ -30,8 +29,8 @@ export class RecordedTree implements Head {
     this.#format = format
     this.#live = memory
     this.#isMissing = isMissing
-    this.#readOnly = new ReadOnly(path)
-    this.memory = this.#readOnly.memory(() => this.tree)
+    this.#readOnly = readOnly(path)
+    this.memory = this.#readOnly(() => this.tree)
     // Not the caller's own object, which other stores may share, and as JSON keeps it.
     this.#defaults = treeText(memory.get(), path, format)
     memory.set(format.parse(this.#defaults))
@@ -83,7 +82,7 @@ export class RecordedTree implements Head {
   }
 
   view(outer?: WorkingCopy): TreeMemory {
-    return outer ? this.#readOnly.memory(() => outer.tree) : this.memory
+    return outer ? this.#readOnly(() => outer.tree) : this.memory
   }
 
   /** @returns the changes, as JSON */

@@ -141,9 +141,6 @@ const MOVES: ReadonlySet<string | symbol> = new Set([
   'fill',
 ])
 
-/** In the place of an element that was deleted: as in an array, it is not there, and reads as undefined. JSON has null. */
-const HOLE: unique symbol = Symbol('hole')
-
 /**
  * A list of which single elements were replaced, and the end was changed (as by `push`), keeps just that; one that was
  * changed otherwise keeps a copy of its elements.
@@ -168,24 +165,22 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
     this.draft = new Proxy(base, this as ProxyHandler<unknown[]>)
   }
 
-  /** All elements, where they do not stand where they stood. */
+  /** All elements, if some stand where they did not stand in the base. */
   get moved(): readonly unknown[] | undefined {
     return this.#copy
   }
 
-  /** Where they do: so many, */
+  /** Else how many of the base, from the first on, are still there. */
   get kept(): number {
     return this.#kept
   }
 
-  /** of which these were replaced, */
+  /** The new values of some of those. */
   get replaced(): [index: number, value: unknown][] {
-    return [...(this.#changed?.keys() ?? [])]
-      .filter((index) => index < this.#kept)
-      .map((index) => [index, this.current(index)])
+    return [...(this.#changed ?? [])].filter(([index]) => index < this.#kept)
   }
 
-  /** and these follow them. */
+  /** What stands behind them. */
   get added(): unknown[] {
     return Array.from({ length: this.#length - this.#kept }, (_, index) => this.current(this.#kept + index))
   }
@@ -197,16 +192,14 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
   /** An element, as it is kept. */
   current(index: number): unknown {
     if (this.#copy) return this.#copy[index]
-    const changed = this.#changed?.get(index)
-    if (changed !== undefined || this.#changed?.has(index)) return changed === HOLE ? undefined : changed
+    if (this.#changed?.has(index)) return this.#changed.get(index)
     return index < this.#kept ? this.base[index] : undefined
   }
 
   /** Whether there is an element: an array may have holes. */
   #has(index: number): boolean {
     if (this.#copy) return index in this.#copy
-    if (this.#changed?.has(index)) return this.#changed.get(index) !== HOLE
-    return index < this.#kept && index in this.base
+    return this.#changed?.has(index) || (index < this.#kept && index in this.base)
   }
 
   get(target: object, key: string | symbol): unknown {
@@ -262,12 +255,11 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
   deleteProperty(_: object, key: string | symbol): boolean {
     const index = indexOf(key)
     if (index === undefined || !this.#has(index)) return true
+    // The last one goes, as by `pop`, or a hole is left.
+    if (this.#copy || index < this.#length - 1) return delete this.#copyAll()[index]
     this.touch()
-    if (this.#copy) delete this.#copy[index]
-    else {
-      this.#changed ??= new Map()
-      this.#changed.set(index, HOLE)
-    }
+    this.#changed?.delete(index)
+    this.#kept = Math.min(this.#kept, index)
     return true
   }
 
@@ -298,10 +290,7 @@ export class ListNode extends ContainerNode<unknown[]> implements ProxyHandler<u
     if (this.#copy) return this.#copy
     const copy = this.base.slice(0, this.#kept)
     copy.length = this.#length
-    for (const [index, value] of this.#changed ?? []) {
-      if (value === HOLE) delete copy[index]
-      else copy[index] = value
-    }
+    for (const [index, value] of this.#changed ?? []) copy[index] = value
     this.#copy = copy
     return copy
   }
@@ -403,64 +392,36 @@ export class Recorder {
   }
 }
 
-/** A tree to look at: it shows what is in memory, now and later, and refuses to be changed. */
-export class ReadOnly implements ProxyHandler<object> {
-  readonly #path: string
-  readonly #shown = new WeakMap<object, object>()
-
-  /** @param path of the data file, for messages */
-  constructor(path: string) {
-    this.#path = path
-  }
-
-  /** The memory of a tree. @param tree asked at every look */
-  memory(tree: () => unknown): TreeMemory {
-    return { get: () => this.#show(tree()), set: () => this.#refuse() }
-  }
-
-  get(target: object, key: string | symbol): unknown {
-    return this.#show(Reflect.get(target, key))
-  }
-
-  getOwnPropertyDescriptor(target: object, key: string | symbol): PropertyDescriptor | undefined {
-    const found = Reflect.getOwnPropertyDescriptor(target, key)
-    return found && { ...found, value: this.#show(found.value) }
-  }
-
-  set(): boolean {
-    return this.#refuse()
-  }
-
-  defineProperty(): boolean {
-    return this.#refuse()
-  }
-
-  deleteProperty(): boolean {
-    return this.#refuse()
-  }
-
-  setPrototypeOf(): boolean {
-    return this.#refuse()
-  }
-
-  preventExtensions(): boolean {
-    return this.#refuse()
-  }
-
-  #show(value: unknown): unknown {
-    if (!isContainer(value)) return value
-    const known = this.#shown.get(value)
-    if (known) return known
-    const shown = new Proxy(value, this)
-    this.#shown.set(value, shown)
-    return shown
-  }
-
-  #refuse(): never {
+/**
+ * Makes trees to look at: they show what is in memory, now and later, and refuse to be changed.
+ * @param path of the data file, for messages
+ * @returns what makes the memory of a tree, which is asked for at every look
+ */
+export function readOnly(path: string): (tree: () => unknown) => TreeMemory {
+  const shown = new WeakMap<object, object>()
+  const refuse = (): never => {
     throw new TransactionError(
-      `the data of ${this.#path} is kept in a journal, so it can only be changed in the callback of update() or ` +
-        'transaction()',
-      { path: this.#path },
+      `the data of ${path} is kept in a journal, so it can only be changed in the callback of update() or transaction()`,
+      { path },
     )
   }
+  const show = (value: unknown): unknown => {
+    if (!isContainer(value)) return value
+    const known = shown.get(value) ?? new Proxy(value, handler)
+    shown.set(value, known)
+    return known
+  }
+  const handler: ProxyHandler<object> = {
+    get: (target, key) => show(Reflect.get(target, key)),
+    getOwnPropertyDescriptor(target, key) {
+      const found = Reflect.getOwnPropertyDescriptor(target, key)
+      return found && { ...found, value: show(found.value) }
+    },
+    set: refuse,
+    defineProperty: refuse,
+    deleteProperty: refuse,
+    setPrototypeOf: refuse,
+    preventExtensions: refuse,
+  }
+  return (tree) => ({ get: () => show(tree()), set: refuse })
 }
