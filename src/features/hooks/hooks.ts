@@ -198,17 +198,12 @@ export class Hooks implements Observer {
   #event(
     mode: LockMode,
     { call, kind, timeoutMs, signal }: Issued,
-    {
-      nested,
-      partOf,
-      blocking = false,
-    }: { nested: boolean; partOf?: HookEvent | undefined; blocking?: boolean },
+    at: Pick<HookEvent, 'nested'> & Partial<Pick<HookEvent, 'partOf' | 'blocking'>>,
   ): HookEvent {
     const name = call?.name ?? (kind === 'view' ? 'view' : kind && 'transaction')
-    const { path: lockPath } = this.#lock
+    const where = { path: this.#path, lockPath: this.#lock.path }
     const args = call?.args ?? []
-    const where = { path: this.#path, lockPath }
-    return { name, args, mode, nested, partOf, blocking, ...where, timeoutMs, signal }
+    return { name, args, mode, partOf: undefined, blocking: false, ...at, ...where, timeoutMs, signal }
   }
 
   async #ask(hookCall: HookCall): Promise<void> {
