@@ -18,11 +18,12 @@ import { add, freed, type OpenFile, openFiles, remove } from './open-files.ts'
  *
  * Only the *non-blocking* form is used. fs-ext's asynchronous form parks a libuv pool thread per waiter (four
  * waiters freeze all of `fs`), makes `process.exit` hang, cannot be cancelled and aborts in worker threads; a
- * blocking call on the main thread freezes the event loop. So we ask, and ask again later (lock/arbiter.ts).
+ * blocking call on the main thread freezes the event loop. So we ask, and ask again later (`Arbiter` in
+ * lock/local-queue.ts).
  *
  * Several bindings reach the same system call, hence the same lock: `fs-ext` where it is installed and compiled (main
- * thread only), else `koffi`, whose binary is prebuilt, else a program of the system's. Processes with different installs exclude each other, and so do `flock(1)`
- * and Python's `fcntl.flock`. Never add OFD or POSIX locks here: Linux keeps them in a separate space.
+ * thread only), else `koffi`, whose binary is prebuilt, else a program of the system's. Processes with different installs
+ * exclude each other, and so do `flock(1)` and Python's `fcntl.flock`. Never add OFD or POSIX locks here: Linux keeps them in a separate space.
  */
 
 /** sys/file.h, the same numbers on Linux, macOS and the BSDs. */

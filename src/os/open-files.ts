@@ -62,8 +62,8 @@ globals[KEY] ??= {
 /** Of all copies of the package in this thread. */
 export const openFiles: OpenFiles = globals[KEY]
 
-/** The timer belongs to no caller: it would keep what theirs know (AsyncLocalStorage) in memory. */
-const nobody = new AsyncResource('PSLOCK')
+/** What lasts longer than the call that begins it runs here: it would keep what that knows (AsyncLocalStorage) in memory. */
+export const nobody: AsyncResource = new AsyncResource('PSLOCK')
 
 /** It has been opened: it will be closed when it is idle, unless `remove` comes first. */
 export function add(file: OpenFile): void {

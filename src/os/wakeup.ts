@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readlinkSync, writeSync } fr
 import type { Socket, SocketConstructorOpts } from 'node:net'
 import { errnoOf } from '../errors.ts'
 import { isMainThread, libc, net } from './modules.ts'
+import { nobody } from './open-files.ts'
 
 /**
  * How one process wakes another, at once and without a thread on either side. A waker is an anonymous pipe whose reading
@@ -43,7 +44,7 @@ export function ownWaker(make: boolean): Waker | undefined {
   // A thread that is terminated while it makes its pipe would leave a descriptor open for the life of the process.
   if (!isMainThread()) return undefined
   try {
-    own = install()
+    own = nobody.runInAsyncScope(install)
   } catch {
     // No koffi for this platform, or no descriptors left: waiters ask more often then.
     impossible = true
@@ -51,7 +52,7 @@ export function ownWaker(make: boolean): Waker | undefined {
   return own?.waker
 }
 
-/** Calls it at every wake, until `stopListening`. */
+/** Calls it at every wake, until `stopListening`, in the context of nobody. */
 export function listen(listener: () => void): void {
   listeners.add(listener)
 }
