@@ -72,8 +72,8 @@ export class LockTree {
    * the promise resolves.
    * @returns the value of the callback
    * @throws LockTimeoutError, LockUpgradeError inside one's own weaker hold that cannot be made stronger at once,
-   * LockUnsupportedError, LockIoError, LockLostError if the lock file was removed meanwhile, ClosedError, TypeError, the
-   * reason of the signal, and whatever `run` throws
+   * LockUnsupportedError, LockIoError, ClosedError, TypeError, the reason of the signal, and whatever `run` throws.
+   * LockLostError, once `run` has settled, if the lock file was removed meanwhile; its `cause` is what `run` has thrown
    */
   async exclusive<T>(name: string, run: () => T, options?: TreeAcquireOptions): Promise<Awaited<T>> {
     return this.#during(name, 'exclusive', run, options)
