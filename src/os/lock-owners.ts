@@ -200,20 +200,14 @@ function opensFile(
   ino: bigint,
   isMeant: (pid: number, fd: string) => boolean = () => true,
 ): boolean | undefined {
-  try {
-    const fds = `/proc/${pid}/fd`
-    for (const fd of readdirSync(fds)) {
-      try {
-        if (statSync(`${fds}/${fd}`, { bigint: true }).ino !== ino || !isMeant(pid, fd)) continue
-        if (readlinkSync(`${fds}/${fd}`).replace(/ \(deleted\)$/, '') === path) return true
-        const here = statSync(path, { bigint: true, throwIfNoEntry: false })
-        if (here && here.dev === statSync(`${fds}/${fd}`, { bigint: true }).dev) return true
-      } catch {
-        // The descriptor was closed while we looked.
-      }
-    }
-    return false
-  } catch {
-    return undefined
+  const isIt = (fd: string) => {
+    const link = `/proc/${pid}/fd/${fd}`
+    const found = statSync(link, { bigint: true })
+    if (found.ino !== ino || !isMeant(pid, fd)) return false
+    if (readlinkSync(link).replace(/ \(deleted\)$/, '') === path) return true
+    return statSync(path, { bigint: true, throwIfNoEntry: false })?.dev === found.dev
   }
+  // One may be closed while we look.
+  const fds = orUndefined(() => readdirSync(`/proc/${pid}/fd`))
+  return fds?.some((fd) => orUndefined(() => isIt(fd)) ?? false)
 }
