@@ -58,7 +58,9 @@ export class Scope {
       return await shared.context.run(frame, this, () => {
         const value = run()
         // Cursors are thenables, and run when they are awaited: that must be inside too.
-        return value instanceof Promise || !isThenable(value) ? value : (async () => await value)()
+        return value === undefined || value instanceof Promise || !isThenable(value)
+          ? value
+          : (async () => await value)()
       })
     } finally {
       // Also what nobody waited for: it was issued inside.

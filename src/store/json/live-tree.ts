@@ -200,17 +200,18 @@ export class LiveTree implements Head {
    * @throws StaleWriteError where both sides changed the same
    */
   rebase(taken?: Snapshot): Tree {
-    const { tree, text, isMemory } = this.#rebased(taken)
+    const memory = this.memory.get()
+    const { tree, text, isMemory } = this.#rebased(taken, memory)
     if (tree !== undefined) return tree
-    return isMemory || this.#textIfAny() === text ? this.memory.get() : this.#format.parse(text)
+    return isMemory || this.#textIfAny(memory) === text ? memory : this.#format.parse(text)
   }
 
-  #rebased(taken: Snapshot | undefined): Rebased {
+  #rebased(taken: Snapshot | undefined, memory?: Tree): Rebased {
     if (taken?.refused) throw taken.refused
     const exact = taken && taken.text === undefined ? this.#firstExact : taken
     const position = exact?.position ?? ++this.#positions
     // What was rebased before, out of turn, has these edits.
-    const text = position <= this.#basePosition ? this.#base : (exact?.text ?? this.#textOfMemory())
+    const text = position <= this.#basePosition ? this.#base : (exact?.text ?? this.#textOfMemory(memory))
     const isEdited = text !== this.#base
     let rebased: Rebased = { tree: undefined, text, own: true, isMemory: exact === undefined }
     if (this.#baseNumber !== this.#head.number && !(this.#head.own && this.#head.text === this.#base)) {

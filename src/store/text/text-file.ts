@@ -126,7 +126,7 @@ export class TextFile {
    */
   *replace(text: string, isDurable: boolean, calls: FileCalls): Steps<void> {
     if (!(yield* this.isFresh('exclusive', calls))) throw this.changedMeanwhile()
-    this.requireWritable()
+    this.#data.requireWritable()
     // One name is enough under the lock; NeDB's and lowdb's own temp names are left alone.
     const temp = join(dirname(this.path), `.${basename(this.path)}.pslock.tmp`)
     const how = { temp, newMode: 0o666, durable: isDurable }

@@ -163,7 +163,7 @@ export function mark(fd: number, mode: number): void {
   try {
     fchmodSync(fd, (mode & 0o7777) | MARK)
   } catch {
-    // As said above.
+    // Then it is without the mark.
   }
 }
 
