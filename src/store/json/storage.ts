@@ -75,14 +75,15 @@ export class Storage {
   #hash: string | undefined
   #text: string | undefined
   #isLoaded = false
-  /** At the last look there was a journal. */
-  #hasJournal = false
+  /** Whether there was a journal at the last look. Set in here only. */
+  hasJournal = false
   /** All of it is in the file already: a crash has kept it from being removed. */
   #isSpent = false
   #checkpointAt = SMALLEST_BYTES
   /** The file that is loaded is marked, or cannot be. */
   #isMarkTried = false
-  #hasAppended = false
+  /** Whether something was added to the journal here since the file was written. Set in here only. */
+  hasAppended = false
   /** An fsync failed: the page cache can no longer be trusted, so the file is written anew. */
   #isDistrusted = false
   /** The last look has put a journal into the file. */
@@ -107,18 +108,9 @@ export class Storage {
     return this.#base.isMissing
   }
 
-  get hasJournal(): boolean {
-    return this.#hasJournal
-  }
-
-  /** Whether something was added to the journal here since the file was written. */
-  get hasAppended(): boolean {
-    return this.#hasAppended
-  }
-
   /** With durability 'disk': whether all that was read or written last is known to be on the disk. */
   get isSynced(): boolean {
-    return !this.#durable || (this.#base.isSynced && (!this.#hasJournal || this.#journal.isSynced))
+    return !this.#durable || (this.#base.isSynced && (!this.hasJournal || this.#journal.isSynced))
   }
 
   /** An fsync has failed, so whoever has the exclusive lock writes the file anew. */
@@ -166,7 +158,7 @@ export class Storage {
     if (!this.#keepsJournal) return !hasJournal(this.#path)
     const { kind, bytes } = yield* this.#readJournal('exclusive', calls)
     if (kind === 'replaced') return this.#journal.isOnlyTouched(bytes)
-    return kind === 'none' || (kind === 'missing' && !this.#hasJournal)
+    return kind === 'none' || (kind === 'missing' && !this.hasJournal)
   }
 
   /** The next look reads everything. */
@@ -192,7 +184,7 @@ export class Storage {
   /** Makes what was read or written so far survive power loss. The lock need not be held. @throws StoreIoError */
   *sync(calls: FileCalls): Steps<void> {
     try {
-      if (this.#hasJournal && !this.#journal.isSynced)
+      if (this.hasJournal && !this.#journal.isSynced)
         yield calls.isBlocking ? this.#journal.syncBlocking() : this.#journal.syncNow()
       if (!this.#base.isSynced) yield* this.#base.sync(calls)
     } catch (cause) {
@@ -234,7 +226,7 @@ export class Storage {
       // Who keeps no journal leaves none open.
       if (!this.#keepsJournal) {
         this.#log?.close()
-        this.#hasJournal = false
+        this.hasJournal = false
       }
     }
   }
@@ -254,7 +246,7 @@ export class Storage {
     const { kind, bytes } = isJournaled ? yield* this.#readJournal(mode, calls) : MISSING
     if (mode === 'shared' && (isJournaled || isMarked(base)) && base.look(mode).kind !== 'none')
       return undefined
-    this.#hasJournal = false
+    this.hasJournal = false
     this.#know(text, isJournaled)
     const entries = kind === 'missing' ? undefined : entriesOf(bytes)
     if (isMarked(base) && entries?.base === undefined) throw journalGone(this.#path)
@@ -288,7 +280,7 @@ export class Storage {
     if (this.#keepsJournal) return { kind: 'tree', tree, text }
     if (mode === 'exclusive') {
       this.tookJournal = true
-      if (this.#hasJournal) {
+      if (this.hasJournal) {
         text = treeText(tree, this.#path, this.#format)
         yield* this.#replace({ text, tree }, calls)
       }
@@ -310,10 +302,10 @@ export class Storage {
       if (this.#isSpent && mode === 'exclusive') yield* this.#removeJournal(calls)
       return NONE
     }
-    if (kind === 'missing' && !this.#hasJournal) return NONE
+    if (kind === 'missing' && !this.hasJournal) return NONE
     if (
       kind === 'missing' ||
-      (kind === 'replaced' && this.#hasJournal && !this.#journal.isBeginningOf(bytes))
+      (kind === 'replaced' && this.hasJournal && !this.#journal.isBeginningOf(bytes))
     ) {
       // It was put into the file, or nothing of it was ever whole.
       const isGone = !this.#isSpent && this.#journal.end > 0 && (yield* this.#base.isFresh(mode, calls))
@@ -321,7 +313,7 @@ export class Storage {
       return yield* this.#load(mode, calls)
     }
     const entries = entriesOf(bytes)
-    const isNext = kind === 'tail' ? this.#hasJournal && !this.#isSpent : !this.#hasJournal
+    const isNext = kind === 'tail' ? this.hasJournal && !this.#isSpent : !this.hasJournal
     if (!isNext || (kind === 'replaced' && entries.base !== this.#hash)) return yield* this.#load(mode, calls)
     this.#take(bytes, kind, entries, mode)
     return { kind: 'changes', changes: entries.changes }
@@ -340,7 +332,7 @@ export class Storage {
   }
 
   #take(bytes: Buffer, kind: 'tail' | 'replaced', { end }: Entries, mode: LockMode): void {
-    this.#hasJournal = true
+    this.hasJournal = true
     this.#journal.apply(bytes, kind, end)
     if (mode === 'exclusive' && end < bytes.length) cutTorn(this.#journal, bytes.subarray(end))
   }
@@ -349,7 +341,7 @@ export class Storage {
     if (!(yield* this.isFresh(calls))) throw this.#base.changedMeanwhile()
     this.#base.requireWritable()
     const units = changes.map(unitOf)
-    if (!this.#hasJournal) this.#create()
+    if (!this.hasJournal) this.#create()
     const log = this.#journal
     const isFirst = log.end === 0
     if (isFirst) units.unshift(firstUnit(this.#hash as string))
@@ -369,7 +361,7 @@ export class Storage {
       this.#isLoaded = false
     }
     const done = Math.max(0, isFirst ? whole - 1 : whole)
-    if (done > 0) this.#hasAppended = true
+    if (done > 0) this.hasAppended = true
     if (done < changes.length) return { done, error: written.error }
     try {
       yield* this.#mark()
@@ -421,9 +413,9 @@ export class Storage {
       return
     }
     const { text } = head
-    const isJournaled = this.#keepsJournal || this.#hasJournal
+    const isJournaled = this.#keepsJournal || this.hasJournal
     if (this.#keepsJournal && !(yield* this.isFresh(calls))) throw this.#base.changedMeanwhile()
-    if (this.#hasJournal) {
+    if (this.hasJournal) {
       const [log, unit] = [this.#journal, lastUnit(hashOf(text))]
       const { bytes, error }: { bytes: number; error: unknown } = yield log.append(unit)
       log.appended(unit, bytes === unit.length ? bytes : 0, bytes)
@@ -433,9 +425,9 @@ export class Storage {
     yield* this.#base.replace(text, this.#durable || isJournaled, calls)
     this.#know(text, isJournaled)
     this.#isLoaded = true
-    this.#hasAppended = false
+    this.hasAppended = false
     this.#isDistrusted = false
-    if (!this.#hasJournal) return
+    if (!this.hasJournal) return
     // The file has everything: whoever comes next would remove it, too.
     this.#isSpent = true
     yield* this.#unlinkJournal(calls)
@@ -453,7 +445,7 @@ export class Storage {
     // Who may read and write the file may do so with its journal.
     this.#journal.create(file)
     this.#isSpent = false
-    this.#hasJournal = true
+    this.hasJournal = true
   }
 
   /** Of a journal that a crash has left: the rename before it may not have reached the disk yet. */
@@ -474,7 +466,7 @@ export class Storage {
       )
     }
     this.#journal.close()
-    this.#hasJournal = false
+    this.hasJournal = false
     this.#isSpent = false
   }
 

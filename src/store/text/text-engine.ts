@@ -28,7 +28,8 @@ export class TextEngine<S extends object> implements Engine {
   /** What the operations of this batch have made of it. */
   #text: string | undefined
   #running: LockMode | undefined
-  #revision = 0
+  /** Grows with every operation that changes something; what is undone is taken back. */
+  revision = 0
 
   constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
     this.#store = store
@@ -38,10 +39,6 @@ export class TextEngine<S extends object> implements Engine {
     this.#isDurable = options.durability === 'disk'
     this.queue = new Pipeline(options.lock, this)
     this.transacting = transacting(this.queue)
-  }
-
-  get revision(): number {
-    return this.#revision
   }
 
   perform<T>(mode: LockMode, run: () => T, call?: Call): Promise<Awaited<T>> {
@@ -73,16 +70,16 @@ export class TextEngine<S extends object> implements Engine {
     const before = this.#text
     const outer = this.#running
     this.#running = mode
-    const revision = this.#revision
+    const revision = this.revision
     try {
       const result = await operation()
       if (mode === 'exclusive') this.#text = this.#save()
-      if (this.#text !== before) this.#revision++
+      if (this.#text !== before) this.revision++
       return result
     } catch (error) {
       // Whatever it did half is gone: the store is as before this operation.
       this.#text = before
-      this.#revision = revision
+      this.revision = revision
       this.#adapter.load(this.#store, before)
       throw error
     } finally {
