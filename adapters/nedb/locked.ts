@@ -68,24 +68,24 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override insertAsync(...args: [Doc | Doc[]]): Promise<unknown> {
+      const general = () => calling(this, 'insert', args, () => super.insertAsync(...args))
       const at = attached.get(this)
-      const straight =
-        at && this._insertAsync === Locked.prototype._insertAsync && insertStraight(this, at, args[0])
-      return straight || calling(this, 'insert', args, () => super.insertAsync(...args))
+      const isOwn = this._insertAsync === Locked.prototype._insertAsync
+      return (at && isOwn && insertStraight(this, at, general, args[0])) || general()
     }
 
     override updateAsync(...args: [query: Query, update: Doc, options?: object]): Promise<unknown> {
+      const general = () => calling(this, 'update', args, () => super.updateAsync(...args))
       const at = attached.get(this)
-      const straight =
-        at && this._updateAsync === Locked.prototype._updateAsync && updateStraight(this, at, ...args)
-      return straight || calling(this, 'update', args, () => super.updateAsync(...args))
+      const isOwn = this._updateAsync === Locked.prototype._updateAsync
+      return (at && isOwn && updateStraight(this, at, general, ...args)) || general()
     }
 
     override removeAsync(...args: [query: Query, options?: object]): Promise<unknown> {
+      const general = () => calling(this, 'remove', args, () => super.removeAsync(...args))
       const at = attached.get(this)
-      const straight =
-        at && this._removeAsync === VanillaPrototype._removeAsync && removeStraight(this, at, args[0])
-      return straight || calling(this, 'remove', args, () => super.removeAsync(...args))
+      const isOwn = this._removeAsync === VanillaPrototype._removeAsync
+      return (at && isOwn && removeStraight(this, at, general, args[0])) || general()
     }
 
     override async _insertAsync(docs: Doc | Doc[]): Promise<Doc | Doc[]> {

@@ -7,14 +7,22 @@ import { lineOf, model, toLine } from './model.ts'
 
 /**
  * What NeDB is asked for most often, one document by its `_id`, on the straight path. Each of these functions returns
- * undefined where the general path, which is NeDB's own code under the lock, must do it: then nothing has happened.
+ * undefined where the general path, which is NeDB's own code under the lock, must do it: then nothing has happened. Where
+ * that shows later, it calls `general`.
  */
 
+type General = () => Promise<unknown>
+
 /** Inserts a document. */
-export function insertStraight(db: Nedb, at: Attached, given: unknown): Promise<unknown> | undefined {
+export function insertStraight(
+  db: Nedb,
+  at: Attached,
+  general: General,
+  given: unknown,
+): Promise<unknown> | undefined {
   if (!db.executor.ready || db.timestampData || !at.memory.isSimple) return undefined
   if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined
-  return at.session.straight(new Insertion(db, at, given as Doc))
+  return at.session.straight(new Insertion(db, at, given as Doc), general)
 }
 
 class Insertion implements StraightOperation<Doc> {
@@ -68,13 +76,14 @@ class Insertion implements StraightOperation<Doc> {
 export function updateStraight(
   db: Nedb,
   at: Attached,
+  general: General,
   query: Query,
   update: Doc,
   options: UpdateOptions = {},
 ): Promise<unknown> | undefined {
   const id = onlyId(query)
   if (id === undefined || !db.executor.ready || db.timestampData || !at.memory.isSimple) return undefined
-  return at.session.straight(new Update(at, id, update, options))
+  return at.session.straight(new Update(at, id, update, options), general)
 }
 
 interface UpdateOptions {
@@ -100,16 +109,14 @@ class Update implements StraightOperation<unknown> {
   }
 
   prepare(): boolean {
-    try {
-      requireNoPrototype(this.#update)
-      return suspiciousIn(this.#update) === undefined
-    } catch {
-      return false
-    }
+    return true
   }
 
   line(): string | undefined | null {
-    if (!this.#at.memory.isSimple) return null
+    // It may have been asked before, of another state; and the caller may have changed the update meanwhile.
+    this.#doc = undefined
+    this.#copy = undefined
+    if (!this.#at.memory.isSimple || !isHarmless(this.#update)) return null
     const old = this.#at.memory.get(this.#id)
     if (!old) return this.#options.upsert || this.#options.returnUpdatedDocs ? null : undefined
     const doc = model.modify(old, this.#update)
@@ -129,11 +136,26 @@ class Update implements StraightOperation<unknown> {
   }
 }
 
+/** Whether it leads through nothing that objects have from their prototype: else the general path says what is wrong. */
+function isHarmless(update: Doc): boolean {
+  try {
+    requireNoPrototype(update)
+    return suspiciousIn(update) === undefined
+  } catch {
+    return false
+  }
+}
+
 /** Removes the document of an `_id`. */
-export function removeStraight(db: Nedb, at: Attached, query: Query): Promise<unknown> | undefined {
+export function removeStraight(
+  db: Nedb,
+  at: Attached,
+  general: General,
+  query: Query,
+): Promise<unknown> | undefined {
   const id = onlyId(query)
   if (id === undefined || !db.executor.ready || !at.memory.isSimple) return undefined
-  return at.session.straight(new Removal(at, id))
+  return at.session.straight(new Removal(at, id), general)
 }
 
 class Removal implements StraightOperation<number> {

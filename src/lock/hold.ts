@@ -11,8 +11,9 @@ import {
   LockUpgradeError,
   type PsLockError,
 } from '../errors.ts'
-import { runBlocking, runSteps, type Steps } from '../os/steps.ts'
-import { LocalQueue, mustTurn, turn, type WaitOptions } from './local-queue.ts'
+import { runBlocking, runSteps, type Steps, turn } from '../os/steps.ts'
+import { LocalQueue, mustTurn } from './local-queue.ts'
+import type { WaitOptions } from './options.ts'
 import type { LockEntry } from './registry.ts'
 
 /**

@@ -3,15 +3,8 @@ import { freed, whenFreed, willPass } from '../os/open-files.ts'
 import { sleep } from '../os/steps.ts'
 import { listen, ownWaker, stopListening } from '../os/wakeup.ts'
 import type { KernelLock } from './kernel-lock.ts'
-import { type QueuePosition, WaitQueue } from './wait-queue.ts'
-
-/** How long somebody is ready to wait, and what to throw when that ends. */
-export interface WaitOptions {
-  readonly timeoutMs: number
-  readonly sliceMs: number
-  readonly signal: AbortSignal | undefined
-  onTimeout(waitedMs: number): Error
-}
+import type { Brief, WaitOptions } from './options.ts'
+import { paceMs, type QueuePosition, WaitQueue } from './wait-queue.ts'
 
 interface Waiter {
   readonly mode: LockMode
@@ -19,6 +12,7 @@ interface Waiter {
   readonly since: number
   readonly grant: () => void
   readonly refuse: (reason: unknown) => void
+  attempt: WaitOptions['attempt']
 }
 
 /** setTimeout's own limit; a longer wait has no timer at all (24 days). */
@@ -43,6 +37,7 @@ export class LocalQueue {
   /** Why the lock file could not be opened when it was tried last, if that will pass. */
   #shortage: unknown
   #isToldWhenFreed = false
+  #isAdvancing = false
 
   constructor(arbiter?: Arbiter) {
     this.#arbiter = arbiter
@@ -54,12 +49,12 @@ export class LocalQueue {
   }
 
   /** Goes in at once if that is possible, past nobody of this process who waits. */
-  tryEnter(mode: LockMode, sliceMs: number): boolean {
+  tryEnter(mode: LockMode, sliceMs: number, brief?: Brief): boolean {
     if (this.waiting.length > 0 || !this.admits(mode)) return false
     if (!this.#arbiter) return this.#take(mode)
     if (this.inside > 0) return this.#mayJoin() && this.#take(mode)
     try {
-      if (!this.#arbiter.tryBarge(mode, sliceMs)) return false
+      if (!this.#arbiter.tryBarge(mode, sliceMs, brief)) return false
     } catch (error) {
       // Then it waits, also for that.
       if (willPass(error)) return false
@@ -68,6 +63,11 @@ export class LocalQueue {
     this.#isExclusive = mode === 'exclusive'
     this.inside = 1
     return true
+  }
+
+  /** As a brief `tryEnter`, in an attempt of the one that is first here. @param ask see `Arbiter.tryAgain` */
+  tryAgain(sliceMs: number, ask?: (turnFd: number) => boolean): boolean {
+    return this.inside === 0 && this.#arbiter?.tryAgain(sliceMs, ask) === true && this.#count('exclusive')
   }
 
   /** Goes in at once if the kernel lets it, past everybody who waits. */
@@ -101,7 +101,7 @@ export class LocalQueue {
     return step
   }
 
-  /** Waits. Rejects with the reason of the signal, or with what `onTimeout` makes. */
+  /** Waits. It is inside then, unless `attempt` made that needless. Rejects with the reason of the signal, or with what `onTimeout` makes. */
   enter(mode: LockMode, wait: WaitOptions): Promise<void> {
     const { signal, timeoutMs } = wait
     if (timeoutMs === 0) return this.force(mode) ? Promise.resolve() : Promise.reject(wait.onTimeout(0))
@@ -114,7 +114,7 @@ export class LocalQueue {
       }
       const grant = () => settle(resolve)
       const refuse = (reason: unknown) => settle(() => reject(reason))
-      const waiter: Waiter = { mode, wait, since: performance.now(), grant, refuse }
+      const waiter: Waiter = { mode, wait, since: performance.now(), grant, refuse, attempt: wait.attempt }
       const leaveQueue = (reason: unknown) => {
         const index = this.waiting.indexOf(waiter)
         if (index === -1) return
@@ -176,6 +176,14 @@ export class LocalQueue {
 
   /** Lets in as many from the head of the queue as may go; sleeps where only time can help. */
   #advance(): void {
+    // An attempt that ends gives the lock back, and comes by here.
+    if (this.#isAdvancing) return
+    this.#isAdvancing = true
+    this.#letIn()
+    this.#isAdvancing = false
+  }
+
+  #letIn(): void {
     for (let head = this.waiting[0]; head && this.admits(head.mode); head = this.waiting[0]) {
       let answer = head.grant
       try {
@@ -199,6 +207,9 @@ export class LocalQueue {
   }
 
   #ask(head: Waiter): true | number {
+    const pace = this.inside === 0 ? head.attempt?.() : undefined
+    if (pace !== undefined) return pace
+    head.attempt = undefined
     if (!this.#arbiter) return this.#take(head.mode) || 0
     if (this.inside > 0) return (this.#mayJoin() && this.#take(head.mode)) || 5
     if (this.#arbiter.isInSlice && this.#take(head.mode)) {
@@ -237,62 +248,8 @@ export class LocalQueue {
   }
 }
 
-/** So long may calls that are awaited one after the other keep the event loop from turning: the length of a slice. */
-const TURN_AFTER_MS = 4
-
-/** When the first call of this turn was made. */
-let since: number | undefined
-
-/**
- * Whether calls have followed each other for so long without a turn of the event loop that timers and input wait. What is
- * done at once is awaited in a microtask, and those all come before the next timer: a loop of 150,000 awaited holds would
- * let none fire.
- */
-export function mustTurn(): boolean {
-  const now = performance.now()
-  if (since === undefined) {
-    since = now
-    setImmediate(() => {
-      since = undefined
-    })
-    return false
-  }
-  return now - since >= TURN_AFTER_MS
-}
-
-/** Resolves when the event loop has turned. */
-export function turned(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
-
-/**
- * Lets the event loop turn, where it must, before something is waited for.
- * @throws the reason of the signal, where it has aborted meanwhile
- */
-export async function turn(signal?: AbortSignal): Promise<void> {
-  await turned()
-  // Signals of other libraries may have no throwIfAborted.
-  if (signal?.aborted) throw signal.reason
-}
-
-/** Runs it after `before`, and after a turn of the event loop where it must turn. */
-export function inLoop<T>(before: Promise<unknown>, run: () => T): Promise<Awaited<T>> {
-  return before.then(() => (mustTurn() ? turned().then(run) : run())) as Promise<Awaited<T>>
-}
-
-/** How often the first in the queue asks at the beginning and later, if nobody can wake it. */
-const FIRST_PACE_MS = { from: 1, factor: 1.15, to: 10 }
-/** The same, if it can expect to be woken. A look takes a tenth of a millisecond in a program that has just begun. */
-const WOKEN_PACE_MS = { from: 3, factor: 1.5, to: 25 }
-/**
- * How often the others renew their slots and look whether those before them have used their chance, for each place ahead.
- * Among 50 processes this makes fewer than a hundred looks a second.
- */
-const FURTHER_PACE_MS = { perPlace: 100, to: 800 }
-/** How often the others ask, for each place ahead, if nobody can wake them. */
-const UNWOKEN_PACE_MS = { perPlace: 2, to: 60 }
 /** For so long the lock is reserved for the process that was woken. It needs 0.3 ms; on a busy machine a hundred times that. */
-const LEAVE_MS = 50
+const LEAVE_MS = 20
 /** The first in the queue is passed by if it has not taken a free lock for so long. */
 const PASS_BY_AFTER_MS = 40
 
@@ -352,11 +309,11 @@ export class Arbiter {
     return !this.#waitQueue.isClear()
   }
 
-  /** Asks for the lock without waiting, if this process may: its slice is not over, or nobody waits. */
-  tryBarge(mode: LockMode, sliceMs: number): boolean {
+  /** Asks for the lock without waiting, if this process may: its slice is not over, or nobody waits (see `Brief`). */
+  tryBarge(mode: LockMode, sliceMs: number, brief?: Brief): boolean {
     if (this.file.isPassedOn) return this.tryLock(mode)
-    if (this.isInSlice) return this.tryLock(mode)
-    if (!this.mayBegin() || !this.tryLock(mode)) return false
+    if (this.isInSlice) return this.tryLock(mode, brief)
+    if (!(brief ? this.#mayBeginBriefly() : this.mayBegin()) || !this.tryLock(mode, brief)) return false
     this.#beginSlice(mode, sliceMs)
     return true
   }
@@ -373,9 +330,36 @@ export class Arbiter {
     return !(this.#sliceEnd !== NEVER && this.#passOn(queue)) && this.#waitQueue.isClear(queue)
   }
 
+  /**
+   * For what is brief, and was refused before: one question to the kernel, and one to the wait queue.
+   * @param ask asks both; it is given the file of the wait queue, or -1
+   */
+  tryAgain(sliceMs: number, ask?: (turnFd: number) => boolean): boolean {
+    const turnFd = this.#waitQueue.file.fd ?? -1
+    if (
+      ask
+        ? !ask(turnFd)
+        : (turnFd !== -1 && this.#waitQueue.isReserved(turnFd)) || !this.file.tryLock('exclusive')
+    )
+      return false
+    this.#held = true
+    this.#beginSlice('exclusive', sliceMs)
+    return true
+  }
+
+  /**
+   * The same for what is over before its call returns: it goes past those who wait, but for the one that the lock is reserved
+   * for. Then two processes work in turn, one under the lock, and the other between its own operations.
+   */
+  #mayBeginBriefly(): boolean {
+    const queue = this.#waitQueue.find()
+    if (queue === undefined) return true
+    return !(this.#sliceEnd !== NEVER && this.#passOn(queue)) && !this.#waitQueue.isReserved(queue)
+  }
+
   /** Asks for the lock once, at once. */
-  tryLock(mode: LockMode): boolean {
-    if (this.file.tryLock(mode)) {
+  tryLock(mode: LockMode, brief?: Brief): boolean {
+    if (brief?.ask ? brief.ask() : this.file.tryLock(mode)) {
       this.#held = true
       return true
     }
@@ -415,7 +399,9 @@ export class Arbiter {
       if (mode === 'shared') this.#waitQueue.wakeNext(0, 'shared')
       return true
     }
-    return this.#pace(position)
+    if (position.ahead.length > 0) this.#stepsAsFirst = 0
+    const tries = position.ahead.length > 0 ? 0 : this.#stepsAsFirst++
+    return paceMs(position, tries, this.file.slowPaceMs)
   }
 
   /** Nobody waits here any more. */
@@ -482,18 +468,27 @@ export class Arbiter {
     if (first === 0 || (mode === 'shared' && ahead.every((slot) => slot.mode === 'shared'))) return true
     return now - this.#first.since > PASS_BY_AFTER_MS
   }
+}
 
-  #pace({ ahead, reservedMs, canBeWoken }: QueuePosition): number {
-    if (ahead.length === 0) {
-      const { from, factor, to } = canBeWoken ? WOKEN_PACE_MS : FIRST_PACE_MS
-      const most = canBeWoken ? to : (this.file.slowPaceMs ?? to)
-      const pace = Math.min(most, from * factor ** this.#stepsAsFirst++)
-      // The process that has its slice now will wake us.
-      return canBeWoken && reservedMs > 0 ? Math.max(pace, Math.min(reservedMs, most)) : pace
-    }
-    this.#stepsAsFirst = 0
-    if (!canBeWoken) return Math.min(ahead.length * UNWOKEN_PACE_MS.perPlace, UNWOKEN_PACE_MS.to)
-    // Random, so that no two stay in step.
-    return Math.min(ahead.length * FURTHER_PACE_MS.perPlace, FURTHER_PACE_MS.to) * (0.75 + Math.random() / 2)
+/** So long may calls that are awaited one after the other keep the event loop from turning: the length of a slice. */
+const TURN_AFTER_MS = 4
+
+/** When the first call of this turn was made. */
+let since: number | undefined
+
+/**
+ * Whether calls have followed each other for so long without a turn of the event loop that timers and input wait. What is
+ * done at once is awaited in a microtask, and those all come before the next timer: a loop of 150,000 awaited holds would
+ * let none fire.
+ */
+export function mustTurn(): boolean {
+  const now = performance.now()
+  if (since === undefined) {
+    since = now
+    setImmediate(() => {
+      since = undefined
+    })
+    return false
   }
+  return now - since >= TURN_AFTER_MS
 }

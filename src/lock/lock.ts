@@ -18,10 +18,12 @@ import {
   PsLockError,
 } from '../errors.ts'
 import { type Name, NameStat } from '../os/file-stat.ts'
+import type { PathLock } from '../os/flock.ts'
+import { turn } from '../os/steps.ts'
 import { type HeldLock, handedOut } from './held-lock.ts'
 import { channels, enclosing, enter, Hold, queueUp, queueUpBlocking, queueWithin, Uses } from './hold.ts'
-import { type LocalQueue, mustTurn, turn, type WaitOptions } from './local-queue.ts'
-import { canonicalPath, openFailure, requireOneName } from './lock-file.ts'
+import { type LocalQueue, mustTurn } from './local-queue.ts'
+import { canonicalPath, LockFile, openFailure, requireOneName } from './lock-file.ts'
 import { removeLockFile } from './lock-removal.ts'
 import {
   ACQUIRE_NAMES,
@@ -33,6 +35,7 @@ import {
   PS_LOCK_NAMES,
   type PsLockOptions,
   removes,
+  type WaitOptions,
 } from './options.ts'
 import { type Backend, backendOf, LockEntry, timeoutError } from './registry.ts'
 
@@ -58,10 +61,15 @@ export interface LockInternals {
   /**
    * Takes the lock for a call of a store's that ends before it returns, so that it needs no hold. `leave` of what this
    * returns gives it back.
-   * @returns undefined where it must wait, or the caller runs in a hold of this lock, or somebody is told of every hold
+   * @param ask see `Brief`
+   * @returns false where it must wait; undefined where the caller runs in a hold of this lock, or somebody is told of every hold
    * @throws what opening the lock file throws
    */
-  tryEnter(lock: PsLock, mode: LockMode): LocalQueue | undefined
+  tryEnter(lock: PsLock, mode: LockMode, ask?: () => boolean): LocalQueue | false | undefined
+  /** The same in `WaitOptions.attempt`. @param ask see `Arbiter.tryAgain` */
+  tryAgain(lock: PsLock, ask?: (turnFd: number) => boolean): LocalQueue | false | undefined
+  /** The lock file, where it is open and this process may lock it by its descriptor. */
+  openFile(lock: PsLock): PathLock | undefined
 }
 
 export let lockInternals: LockInternals
@@ -102,11 +110,21 @@ export class PsLock {
       guarded: (lock) => lock.#guards,
       requireNotInside: (lock) => lock.#requireNotInside(),
       isClosing: (lock) => lock.#uses.closing !== undefined,
-      tryEnter(lock, mode) {
+      tryEnter(lock, mode, ask) {
         const entry = lock.#open()
         const isHeard = channels.acquire.hasSubscribers || channels.release.hasSubscribers
-        if (isHeard || enclosing(entry) || !entry.queue.tryEnter(mode, lock.#sliceMs)) return undefined
-        return entry.queue
+        if (isHeard || enclosing(entry)) return undefined
+        return entry.queue.tryEnter(mode, lock.#sliceMs, { ask }) && entry.queue
+      },
+      tryAgain(lock, ask) {
+        const queue = lock.#entry?.queue
+        const isHeard = channels.acquire.hasSubscribers || channels.release.hasSubscribers
+        if (isHeard || !queue || lock.#uses.closing !== undefined) return undefined
+        return queue.tryAgain(lock.#sliceMs, ask) && queue
+      },
+      openFile(lock) {
+        const file = lock.#entry?.file
+        return file instanceof LockFile && file.fd !== undefined ? file : undefined
       },
     }
   }

@@ -96,3 +96,23 @@ export function joins({ join = true }: AcquireOptions): boolean {
   requireBoolean(join, 'join')
   return join
 }
+
+/** How long somebody is ready to wait, and what to throw when that ends. */
+export interface WaitOptions {
+  readonly timeoutMs: number
+  readonly sliceMs: number
+  readonly signal: AbortSignal | undefined
+  onTimeout(waitedMs: number): Error
+  /**
+   * Asked instead of the kernel, once it is first in its process.
+   * @returns true: it has done what the lock was wanted for, and needs it no more; a number: to be asked again after so many
+   * milliseconds; undefined: from now on it waits like any other
+   */
+  readonly attempt?: (() => true | number | undefined) | undefined
+}
+
+/** What is over before its call returns. It need not wait behind others: see `Arbiter.tryBarge`. */
+export interface Brief {
+  /** Asks the kernel, where the lock file is not asked itself: whoever does so also unlocks it. */
+  readonly ask?: (() => boolean) | undefined
+}

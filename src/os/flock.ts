@@ -11,6 +11,7 @@ import {
 import { NamedFile } from './file-stat.ts'
 import { isMainThread, libc, requireLate } from './modules.ts'
 import { describeMount, mountOf } from './mounts.ts'
+import { native } from './native.ts'
 import { add, freed, type OpenFile, openFiles, remove } from './open-files.ts'
 
 /**
@@ -48,6 +49,20 @@ type Flock = (fd: number, operation: number) => string | undefined
 interface Binding {
   readonly name: string
   readonly flock: Flock
+}
+
+function bindNative(): Flock {
+  const addon = native()
+  if (!addon) throw new Error('@pslock/native is not installed')
+  return (fd, operation) => {
+    const errno = addon.flock(fd, operation)
+    return errno === 0 ? undefined : nameOf(errno)
+  }
+}
+
+function nameOf(errno: number): string {
+  if (errno === constants.errno.EAGAIN) return 'EAGAIN'
+  return Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? 'EIO'
 }
 
 interface FsExt {
@@ -94,8 +109,7 @@ const PROGRAMS = [
   {
     program: 'perl',
     args: (operation: number) => ['-e', 'open(F, "<&=3"); exit(flock(F, shift) ? 0 : $!)', String(operation)],
-    errnoOf: (code: number) =>
-      Object.entries(constants.errno).find(([, number]) => number === code)?.[0] ?? 'EIO',
+    errnoOf: nameOf,
   },
 ] as const
 
@@ -134,6 +148,7 @@ function binding(path: string): Binding {
   const causes: unknown[] = []
   // fs-ext keeps a handle in a static variable: loaded by a second thread it aborts the whole process.
   for (const [name, bind] of Object.entries({
+    native: bindNative,
     'fs-ext': bindFsExt,
     koffi: bindKoffi,
     program: bindProgram,
@@ -155,7 +170,7 @@ function binding(path: string): Binding {
   )
 }
 
-/** Which binding this process uses: `fs-ext`, `koffi` or `program`. Set PSLOCK_BINDING to insist on one. */
+/** Which binding this process uses: `native`, `fs-ext`, `koffi` or `program`. Set PSLOCK_BINDING to insist on one. */
 export function bindingName(): string {
   return binding('(any)').name
 }
@@ -241,6 +256,8 @@ export function orClose<T>(fd: number, run: () => T): T {
   }
 }
 
+let openings = 0
+
 /** Whom a descriptor belongs to. */
 export interface Owner {
   /** Asked before it is closed because nobody uses it. */
@@ -262,6 +279,8 @@ export class Descriptor implements OpenFile {
   readonly #owner: Owner
   /** Open, where it is. Nobody else assigns to it. */
   fd: number | undefined
+  /** Says of which opening `fd` is: numbers come back. */
+  serial = 0
   /** The file that is locked (flock) through it. */
   #locked: string | undefined
   #users = 0
@@ -309,11 +328,10 @@ export class Descriptor implements OpenFile {
 
   /** Where the system refuses, the file is closed, which drops the lock as well. */
   unlock(): void {
-    if (this.fd === undefined || this.#locked === undefined) return
     const locked = this.#locked
     this.#locked = undefined
     try {
-      unflock(this.fd, locked)
+      if (this.fd !== undefined && locked !== undefined) unflock(this.fd, locked)
     } catch {
       this.close()
     }
@@ -327,6 +345,7 @@ export class Descriptor implements OpenFile {
   replace(fd: number, locked?: string): void {
     const [oldFd, oldLocked] = [this.fd, this.#locked]
     this.fd = fd
+    this.serial = ++openings
     this.#locked = locked
     if (oldFd === undefined) add(this)
     else if (oldLocked === undefined) closeQuietly(oldFd)

@@ -71,3 +71,18 @@ async function goOn<T>(steps: Steps<T>, first: unknown): Promise<T> {
     waitedFor = next.value
   }
 }
+
+/** Resolves when the event loop has turned. */
+export function turned(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+/**
+ * Lets the event loop turn, where it must, before something is waited for.
+ * @throws the reason of the signal, where it has aborted meanwhile
+ */
+export async function turn(signal?: AbortSignal): Promise<void> {
+  await turned()
+  // Signals of other libraries may have no throwIfAborted.
+  if (signal?.aborted) throw signal.reason
+}

@@ -185,11 +185,12 @@ export interface LogSession extends Transacting<void> {
   /** Runs one operation of the store on refreshed memory, all or nothing, under the lock if it needs it. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
   /**
-   * As `perform` for a write, but at once, if nothing prevents it: the lock is free and nobody waits for it, no operation of
-   * this store is running, and the caller is in no hold and no operation. No hook is called.
+   * As `perform` for a write, but at once, if nothing prevents it: the lock is free, no operation of this store is running,
+   * and the caller is in no hold and no operation. No hook is called. Where the lock is not free, it waits for it.
+   * @param general does it by `perform`: called where only now, under the lock, it shows that nothing else can
    * @returns undefined if `perform` must do it; then nothing has happened
    */
-  straight<T>(operation: StraightOperation<T>): Promise<T> | undefined
+  straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined
   /** The same for what only reads memory; it needs no lock. @returns undefined if `perform` must do it */
   straightLook<T>(look: () => T): { readonly value: T } | undefined
   /**

@@ -1,10 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, LockTimeoutError } from '../errors.ts'
 import { Hold, queueUp, shared } from '../lock/hold.ts'
-import type { WaitOptions } from '../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { isReadOnlyFolder } from '../lock/lock-file.ts'
-import type { AcquireOptions } from '../lock/options.ts'
+import type { AcquireOptions, WaitOptions } from '../lock/options.ts'
 import { fitsAtOnce } from '../os/open-files.ts'
 import type { OperationTraits } from './adapter.ts'
 import { lockFailure } from './data-file.ts'
@@ -22,6 +21,11 @@ export interface Issued extends OperationTraits, Omit<AcquireOptions, 'timeoutMs
   readonly kind?: OperationKind
   /** What hooks know of it, where they were called. */
   readonly observed?: Observed | undefined
+  /**
+   * Does it at once on the straight path, if the lock is free.
+   * @returns true where it is not, and to ask again makes sense; false where the general path must do it
+   */
+  readonly attempt?: () => { readonly value: unknown } | boolean
   /** With `timeoutMs: 0`: it may wait behind others of this process, only not for the lock. */
   readonly mayQueue?: boolean
 }
@@ -62,6 +66,9 @@ export interface Observer {
   idle(): Promise<void>
 }
 
+/** A write that is alone asks for a busy lock after such pauses, as SQLite's busy handler does, for so long. */
+const ATTEMPTS = { fromMs: 1, factor: 1.4, toMs: 8, forMs: 300 }
+
 /** One operation on a store, from being issued to being settled. */
 export class Operation {
   readonly mode: LockMode
@@ -73,6 +80,11 @@ export class Operation {
   readonly observed: Observed | undefined
   readonly isBlind: (() => boolean) | undefined
   readonly isSelfContained: boolean
+  readonly attempt: Issued['attempt']
+  /** How it asks for the lock, see `asksFor`. */
+  ask: WaitOptions['attempt']
+  /** An attempt has settled it. */
+  isDone = false
   readonly since: number = performance.now()
   readonly promise: Promise<unknown>
   #resolve!: (value: unknown) => void
@@ -85,7 +97,7 @@ export class Operation {
   constructor(
     mode: LockMode,
     run: () => unknown,
-    { kind = 'call', timeoutMs, signal, observed, isBlind, isSelfContained = false }: Issued,
+    { kind = 'call', timeoutMs, signal, observed, isBlind, isSelfContained = false, attempt }: Issued,
   ) {
     this.mode = mode
     this.run = run
@@ -95,10 +107,16 @@ export class Operation {
     this.observed = observed
     this.isBlind = isBlind
     this.isSelfContained = isSelfContained
+    this.attempt = attempt
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
+  }
+
+  /** Whether it only looks at memory, at once: it can do without the lock. */
+  get onlyLooks(): boolean {
+    return this.mode === 'shared' && this.kind === 'call' && this.isSelfContained
   }
 
   get waitedMs(): number {
@@ -146,6 +164,43 @@ export class Operation {
   stopWaiting(): void {
     this.#giveUp = undefined
     this.#stopWaiting()
+  }
+
+  /**
+   * While its wait is young, what is alone here asks for the lock by itself, on the straight path: most waits are over in a
+   * few milliseconds, and a place in the queue of the processes, and to be woken there, costs more than that.
+   * @param queue of which it is the first
+   * @returns whether it does
+   */
+  asksFor(queue: Operation[]): boolean {
+    const { attempt } = this
+    if (!attempt) return false
+    const until = this.since + ATTEMPTS.forMs
+    let pauseMs = ATTEMPTS.fromMs
+    this.ask = () => {
+      // What was issued meanwhile shares a hold with it.
+      if (queue.length > 1 || performance.now() > until) return undefined
+      let answer: () => void
+      try {
+        const done = this.inContext(attempt)
+        if (done === true) {
+          const pace = pauseMs
+          pauseMs = Math.min(pauseMs * ATTEMPTS.factor, ATTEMPTS.toMs)
+          // Random, so that no two stay in step.
+          return pace * (0.5 + Math.random())
+        }
+        if (!done) return undefined
+        answer = () => this.resolve(done.value)
+      } catch (error) {
+        answer = () => this.reject(error)
+      }
+      // Before it is settled: whoever has its result finds the queue empty.
+      queue.shift()
+      this.isDone = true
+      answer()
+      return true
+    }
+    return true
   }
 
   resolve(value: unknown): void {
@@ -356,16 +411,16 @@ export async function enterFor(
   })
   let waitedMs = 0
   try {
-    if (!entry.queue.tryEnter(mode, wait.sliceMs)) {
+    if (head.ask || !entry.queue.tryEnter(mode, wait.sliceMs)) {
       const left = Math.max(1, wait.timeoutMs - waitedBeforeMs)
-      const patient = wait.timeoutMs === 0 ? wait : { ...wait, timeoutMs: left }
+      const patient = wait.timeoutMs === 0 ? wait : { ...wait, timeoutMs: left, attempt: head.ask }
       waitedMs = await queueUp(entry, entry.queue, mode, patient)
     }
   } catch (error) {
     if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
     throw mode === 'exclusive' ? lockFailure(lockInternals.guarded(lock), error) : error
   }
-  return ofStore(new Hold(entry, mode, waitedMs))
+  return head.isDone ? undefined : ofStore(new Hold(entry, mode, waitedMs))
 }
 
 /** A hold of a store's, see `Hold.isOfStore`. */

@@ -1,20 +1,20 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { LockMode } from '../errors.ts'
-import type { Hold } from '../lock/hold.ts'
-import { enclosing, enter, shared } from '../lock/hold.ts'
-import type { WaitOptions } from '../lock/local-queue.ts'
-import { mustTurn, turned } from '../lock/local-queue.ts'
+import { enclosing, enter, type Hold, shared } from '../lock/hold.ts'
+import { mustTurn } from '../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../lock/lock.ts'
-import { joins } from '../lock/options.ts'
+import { joins, type WaitOptions } from '../lock/options.ts'
+import { turned } from '../os/steps.ts'
 import type { Call } from './adapter.ts'
 import { type Commit, type Engine, notInside, runIn, writeInView } from './engine.ts'
-import type { Observed, Observer } from './operation.ts'
 import {
   beginPass,
   endPass,
   enterFor,
   enterNow,
   type Issued,
+  type Observed,
+  type Observer,
   OneAtATime,
   Operation,
   Outcomes,
@@ -33,11 +33,6 @@ const PASS_MS = 10
 export const IS_STRAIGHT: boolean = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 
 const NOTHING_KNOWN: Issued = {}
-
-/** What only looks at memory, at once: it can do without the lock. */
-function onlyLooks({ mode, kind, isSelfContained }: Operation): boolean {
-  return mode === 'shared' && kind === 'call' && isSelfContained
-}
 
 /**
  * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
@@ -91,7 +86,7 @@ export class Pipeline {
     const { kind, timeoutMs, signal, join } = issued
     const isPlain =
       kind !== 'optimistic' && timeoutMs === undefined && signal === undefined && join === undefined
-    if (!IS_STRAIGHT || !isPlain || this.#draining || !this.#isIdle || Scope.enclosing(this))
+    if (!IS_STRAIGHT || !isPlain || this.#draining || !this.#isIdle || mustTurn() || Scope.enclosing(this))
       return this.push('exclusive', run, issued)
     return new Promise((resolve) => {
       // Whoever comes after it calls this: the callback is still the caller's.
@@ -228,12 +223,17 @@ export class Pipeline {
    * nobody is to be told, and the event loop need not turn. What is queued comes first, in any case.
    */
   get isClear(): boolean {
-    if (this.#isJustTaken || !this.#isIdle || lockInternals.isClosing(this.#lock)) return false
+    return this.isQuiet && !lockInternals.isClosing(this.#lock) && !mustTurn()
+  }
+
+  /** The same, whether the event loop need turn or not, and whether the lock is being closed, which whoever takes it is told. */
+  get isQuiet(): boolean {
+    if (this.#isJustTaken || !this.#isIdle) return false
     return !shared.context.rest() || Scope.enclosing(this) === undefined
   }
 
   get #isIdle(): boolean {
-    return !(this.#isBusy || this.observer?.observes(NOTHING_KNOWN) || mustTurn())
+    return !this.#isBusy && !this.observer?.observes(NOTHING_KNOWN)
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */
@@ -339,8 +339,9 @@ export class Pipeline {
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
     // No lock file is made for those who only look.
     if (mode === 'shared' && (await this.#readUnlocked())) return
-    const hold = enterNow(this.#lock, mode, head) ?? (await this.#enter(mode, head))
-    if (hold === 'unlocked') return
+    const asks = head.asksFor(this.#queue)
+    const hold = (asks ? undefined : enterNow(this.#lock, mode, head)) ?? (await this.#enter(mode, head))
+    if (hold === 'unlocked' || head.isDone) return
     let settle: Settle
     try {
       settle = await this.#passes.run(() => this.#underLock(this.#queue, mode, hold))
@@ -353,7 +354,7 @@ export class Pipeline {
 
   /** @returns 'unlocked' where what came first only looked, and it has been run while somebody else held the lock */
   async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
-    if (!onlyLooks(head) || !this.#engine.refreshUnlocked) return enterFor(this.#lock, mode, head)
+    if (!head.onlyLooks || !this.#engine.refreshUnlocked) return enterFor(this.#lock, mode, head)
     if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
     return enterUnless(
       (served) => enterFor(this.#lock, mode, head, served),
@@ -364,7 +365,7 @@ export class Pipeline {
   /** Whether what comes first only looks, and may do without the lock. */
   get #canReadUnlocked(): boolean {
     const head = this.#queue[0]
-    return head !== undefined && onlyLooks(head) && this.#canGoWithout(head)
+    return head?.onlyLooks === true && this.#canGoWithout(head)
   }
 
   #canGoWithout({ signal }: Operation): boolean {
@@ -379,10 +380,10 @@ export class Pipeline {
     const settle = await this.#passes.run(async () => {
       try {
         if (!(await this.#engine.refreshUnlocked?.())) return undefined
-        return await this.#runQueued(this.#queue, 'shared', undefined, onlyLooks)
+        return await this.#runQueued(this.#queue, 'shared', undefined, (next) => next.onlyLooks)
       } catch (error) {
         const refused: Operation[] = []
-        while (this.#queue[0] && onlyLooks(this.#queue[0])) refused.push(this.#queue.shift() as Operation)
+        while (this.#queue[0]?.onlyLooks) refused.push(this.#queue.shift() as Operation)
         return () => {
           for (const operation of refused) operation.reject(error)
         }

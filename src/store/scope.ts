@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isThenable } from '../arguments.ts'
 import { type LockMode, TransactionError } from '../errors.ts'
-import type { Hold } from '../lock/hold.ts'
-import { shared } from '../lock/hold.ts'
-import { inLoop } from '../lock/local-queue.ts'
+import { type Hold, shared } from '../lock/hold.ts'
+import { mustTurn } from '../lock/local-queue.ts'
+import { turned } from '../os/steps.ts'
 import type { Observed } from './operation.ts'
 
 /**
@@ -118,4 +118,9 @@ export function requireOwn(inner: Hold, owner: object, path: string): void {
       { path },
     )
   }
+}
+
+/** Runs it after `before`, and after a turn of the event loop where it must turn. */
+function inLoop<T>(before: Promise<unknown>, run: () => T): Promise<Awaited<T>> {
+  return before.then(() => (mustTurn() ? turned().then(run) : run())) as Promise<Awaited<T>>
 }

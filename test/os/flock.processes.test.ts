@@ -75,19 +75,22 @@ describe('flock', () => {
   })
 
   it('the same works through each binding, and the name says which it is', async () => {
-    assert.match(bindingName(), /^(fs-ext|koffi)$/)
+    assert.match(bindingName(), /^(native|fs-ext|koffi)$/)
     const [, perl] =
       /^(\/.*)\n$/.exec(spawnSync('sh', ['-c', 'command -v perl'], { encoding: 'utf8' }).stdout) ?? []
     mkdirSync(at('bin'))
     if (perl) symlinkSync(perl, at('bin/perl'))
     for (const [name, env] of [
+      ['native', {}],
       ['koffi', {}],
       ['fs-ext', {}],
       ['program', {}],
       // No flock(1), as on macOS.
       ...(perl ? ([['program', { PATH: at('bin') }]] as const) : []),
     ] as const) {
-      if (name === 'fs-ext' && spawnSync(process.execPath, ['-e', 'require("fs-ext")']).status !== 0) continue
+      // Not built here, where it need not be.
+      const module = { native: '@pslock/native', 'fs-ext': 'fs-ext' }[name as string]
+      if (module && spawnSync(process.execPath, ['-e', `require("${module}")`]).status !== 0) continue
       const mate = await crew.process({ env: { ...process.env, ...env, PSLOCK_BINDING: name } })
       assert.equal(await mate.call('binding'), name)
       const a = open('a+', 'data.lock')

@@ -9,9 +9,8 @@ import {
 } from '../../arguments.ts'
 import { LockDeadlockError, type LockMode } from '../../errors.ts'
 import { enclosing, type Hold, outsideHolds } from '../../lock/hold.ts'
-import type { WaitOptions } from '../../lock/local-queue.ts'
 import { lockInternals, type PsLock } from '../../lock/lock.ts'
-import type { AcquireOptions } from '../../lock/options.ts'
+import type { AcquireOptions, WaitOptions } from '../../lock/options.ts'
 import type { Issued, Observer } from '../../store/operation.ts'
 import { Scope } from '../../store/scope.ts'
 

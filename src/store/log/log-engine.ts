@@ -1,5 +1,7 @@
 import { LockLostError, type LockMode } from '../../errors.ts'
+import { type LocalQueue, mustTurn } from '../../lock/local-queue.ts'
 import { lockInternals } from '../../lock/lock.ts'
+import { BUSY, DONE, type Gate, type Native, NEWS, native, ODD } from '../../os/native.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
 import { untilUnsplit } from '../data-file.ts'
@@ -18,6 +20,12 @@ import { isThrownByHook } from './units.ts'
 
 /** A longer line is not written at once: see os/io.ts. In characters, of which some have three bytes. */
 const LONGEST_LINE = 2 ** 14
+
+/** A process that has looked so often pays the two milliseconds that the addon takes to load. */
+const OFTEN = 100
+
+/** Takes the lock at once. @returns false where somebody else has it; undefined where only the general path can take it */
+type Enter = (ask?: (turnFd: number) => boolean) => LocalQueue | false | undefined
 
 /**
  * One log store in this process: memory and file, and the batches of operations that keep them equal. An operation changes memory
@@ -42,6 +50,10 @@ export class LogEngine implements LogSession, Engine {
   /** Memory may differ from the file (a failed refresh): read everything at the next look. */
   #mustReload = true
   #prepared = false
+  /** null: it is not installed. */
+  #addon: Native | null | undefined
+  #looks = 0
+  #gate: Gate | undefined
 
   constructor(path: string, options: OpenLogOptions, attach: (session: LogSession) => LogMemory) {
     this.path = path
@@ -106,20 +118,60 @@ export class LogEngine implements LogSession, Engine {
     return this.queue.push(mode, run, traits)
   }
 
-  straight<T>(operation: StraightOperation<T>): Promise<T> | undefined {
-    if (!IS_STRAIGHT || !this.#isSteady || this.#options.durability === 'disk' || !this.queue.isClear)
+  straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined {
+    if (!IS_STRAIGHT || !this.#isSteady || this.#options.durability === 'disk' || !this.queue.isQuiet)
       return undefined
     if (!operation.prepare()) return undefined
+    if (!mustTurn()) {
+      try {
+        const answer = this.#attempt(operation)
+        if (typeof answer !== 'number') return this.queue.taken(answer.value)
+        if (answer === ODD) return undefined
+      } catch (error) {
+        return Promise.reject(error)
+      }
+    }
+    // Not self-contained: it may call `general`, which is a part of it then.
+    return this.queue.push('exclusive', () => this.#runHeld(operation, general), {
+      isBlind: () => operation.isBlind,
+      attempt: () => {
+        const answer = this.#attempt(operation, this.#askAgain)
+        return typeof answer === 'number' ? answer === BUSY : answer
+      },
+    }) as Promise<T>
+  }
+
+  /** As `#attempt`, in a hold: the batch commits it. */
+  #runHeld<T>(operation: StraightOperation<T>, general: () => Promise<T>): T | Promise<T> {
+    const line = operation.line()
+    if (line === null) return general()
+    if (line !== undefined) {
+      this.#writeSet.append([line])
+      this.onUndo(() => this.distrustMemory())
+    }
+    return operation.apply()
+  }
+
+  /** @returns BUSY or ODD where nothing has happened @throws what it fails with */
+  #attempt<T>(operation: StraightOperation<T>, enter = this.#enterFirst): { readonly value: T } | number {
+    if (!this.#isSteady) return ODD
+    if (this.#addon === undefined) this.#addon = native() ?? null
+    const addon = this.#addon
+    if (addon) {
+      const answer = this.#throughGate(addon, operation, enter)
+      // What is odd is looked at below.
+      if (answer !== ODD) return answer
+    }
     // Lock.
-    const queue = this.#enterNow()
-    if (!queue) return undefined
+    const queue = enter()
+    if (!queue) return queue === false ? BUSY : ODD
     let value: T
     try {
       // Refresh.
-      if (!this.#isRefreshed(operation.isBlind)) return undefined
+      if (!this.#isRefreshed(operation.isBlind)) return ODD
       // Run.
       const line = operation.line()
-      if (line === null || (line !== undefined && line.length > LONGEST_LINE)) return undefined
+      if (line === null || (line !== undefined && line.length > LONGEST_LINE)) return ODD
       // Append.
       if (line !== undefined) {
         this.#file.appendLine(line)
@@ -127,8 +179,6 @@ export class LogEngine implements LogSession, Engine {
         if (this.#file.applied === this.#file.end) this.#health.goodLines++
       }
       value = operation.apply()
-    } catch (error) {
-      return Promise.reject(error)
     } finally {
       // Release.
       this.#file.unlockData()
@@ -136,20 +186,93 @@ export class LogEngine implements LogSession, Engine {
     }
     // Settle.
     if (this.#file.end >= this.#compaction.lookAt) this.#compaction.passed()
-    return this.queue.taken(value)
+    return { value }
   }
 
-  straightLook<T>(look: () => T): { readonly value: T } | undefined {
-    return IS_STRAIGHT && this.queue.isClear && this.#isUpToDate() ? { value: look() } : undefined
-  }
-
-  /** What it fails with is met again on the general path, which waits until it is over, or says what it is. */
-  #enterNow(): ReturnType<typeof lockInternals.tryEnter> {
+  /** The same five steps by the addon, in one call or two. */
+  #throughGate<T>(
+    addon: Native,
+    operation: StraightOperation<T>,
+    enter: Enter,
+  ): { readonly value: T } | number {
+    const blind = operation.isBlind ? operation.line() : undefined
+    if (blind === null || (blind !== undefined && blind.length > LONGEST_LINE)) return ODD
+    const lock = lockInternals.openFile(this.#options.lock)
+    const data = this.#file.known
+    if (!lock || !data) return ODD
+    lock.used()
+    data.used()
+    const gate = this.#gateOf(addon)
+    let value: T
+    let answer = BUSY
+    // The update may have getters, whose code may open files, so that idle ones are closed.
+    const mayClose = [lock.keepOpen(), data.keepOpen()]
+    let queue: ReturnType<Enter>
     try {
-      return lockInternals.tryEnter(this.#options.lock, 'exclusive')
+      queue = enter((turnFd) => {
+        const [lockFd, dataFd] = [lock.fd, data.fd]
+        if (lockFd === undefined || dataFd === undefined) answer = ODD
+        else if (blind === undefined)
+          answer = addon.begin(gate, lockFd, lock.serial, dataFd, data.serial, turnFd)
+        else answer = addon.append(gate, lockFd, lock.serial, dataFd, data.serial, turnFd, blind)
+        return answer >= DONE
+      })
+      if (!queue && (answer < DONE || blind === undefined)) return queue === false ? answer : ODD
+      if (blind === undefined) {
+        if (answer === NEWS && !this.#takeWhole(addon.news(gate))) return ODD
+        const line = operation.line()
+        if (line === null || (line !== undefined && line.length > LONGEST_LINE)) return ODD
+        if (line !== undefined) {
+          if (addon.commit(gate, line) !== DONE) return ODD
+          this.#health.goodLines++
+        }
+      } else if (this.#file.applied === this.#file.end) this.#health.goodLines++
+      value = operation.apply()
+    } finally {
+      addon.release(gate)
+      for (const close of mayClose) close()
+      if (queue) queue.leave()
+    }
+    if (this.#file.end >= this.#compaction.lookAt) this.#compaction.passed()
+    return { value }
+  }
+
+  readonly #enterFirst: Enter = (ask) => {
+    try {
+      return lockInternals.tryEnter(this.#options.lock, 'exclusive', ask && (() => ask(-1)))
+    } catch {
+      // It is met again on the general path, which waits until it is over, or says what it is.
+      return undefined
+    }
+  }
+
+  readonly #askAgain: Enter = (ask) => {
+    try {
+      return lockInternals.tryAgain(this.#options.lock, ask)
     } catch {
       return undefined
     }
+  }
+
+  #gateOf(addon: Native): Gate {
+    this.#gate ??= addon.gate(this.#options.lock.path, this.path, this.#file.memory)
+    return this.#gate
+  }
+
+  straightLook<T>(look: () => T): { readonly value: T } | undefined {
+    if (!IS_STRAIGHT || !this.queue.isClear) return undefined
+    return this.#isUntouched || this.#isUpToDate() ? { value: look() } : undefined
+  }
+
+  /** Whether the addon says so. */
+  get #isUntouched(): boolean {
+    if (!this.#isSteady || this.#options.durability === 'disk') return false
+    if (this.#addon === undefined && ++this.#looks >= OFTEN) this.#addon = native() ?? null
+    const addon = this.#addon
+    const data = addon && this.#file.known
+    if (!data) return false
+    data.used()
+    return addon.look(this.#gateOf(addon), data.fd as number, data.serial) === DONE
   }
 
   #isRefreshed(isBlind: boolean): boolean {
@@ -308,6 +431,10 @@ export class LogEngine implements LogSession, Engine {
     if (isBlind && this.#file.passOver(mode)) return true
     const tail = this.#file.tailNow(mode)
     if (!tail || tail.length === 0) return tail !== undefined
+    return this.#takeWhole(tail, mode)
+  }
+
+  #takeWhole(tail: Buffer, mode: LockMode = 'exclusive'): boolean {
     try {
       return this.#reader.takeWhole(tail, mode)
     } catch {

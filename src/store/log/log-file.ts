@@ -1,6 +1,7 @@
 import { fsyncSync, ftruncateSync, readSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf, type LockMode } from '../../errors.ts'
 import type { PathStat } from '../../os/file-stat.ts'
+import type { Descriptor } from '../../os/flock.ts'
 import { type Pieces, readNow, readRange, sync, type Written, writeAt, writeAtSync } from '../../os/io.ts'
 import { keepAside, keepOwner, replaceFile, storeFailure, syncNames } from '../../os/replace.ts'
 import { runSteps, WAITING } from '../../os/steps.ts'
@@ -26,9 +27,6 @@ export type News =
 /** How many of the last known bytes are compared to notice a file that was rewritten in place. */
 export const REMEMBERED_BYTES: number = 32
 
-/** A larger buffer is not kept for the sake of its end. */
-const SMALL_BYTES = 16 * 1024
-
 /**
  * More than this is not read at once, with the lock or without: to read and parse it blocks the thread for some ten
  * milliseconds. The reading itself, of what was just written, takes 0.1 ms; by libuv's pool it takes half a millisecond in
@@ -49,6 +47,18 @@ const PASS_OVER_BYTES = 64 * 2 ** 20
  */
 const QUIET_MS = 20
 
+/** Places in the memory of a log file, which the addon shares (native/pslock.c). */
+const APPLIED = 0
+const END = 1
+const REMEMBERED = 2
+/** The time of change at the last look; NaN after a change of our own, and where that was not asked for. */
+const CHANGED_US = 3
+/** The same, where it was old enough then to tell of every later change. */
+const QUIET_US = 4
+const JUST_CHANGED = 5
+const NUMBERS = 6
+const LAST_AT = 64
+
 const NOTHING: Buffer = Buffer.alloc(0)
 const scratch = Buffer.alloc(REMEMBERED_BYTES)
 
@@ -64,25 +74,12 @@ export class LogFile {
   readonly #data: DataFile
   /** The generation of the data file that the rest is about; -1: nothing is known. */
   #generation = -1
-  /** Where that begins which is not in memory yet. Set in here only, as `end` is. */
-  applied = 0
-  /**
-   * Where what is known ends, and the next unit goes: the end of the file while we hold the lock. What lies between `applied`
-   * and here was skipped: it is read when somebody needs it.
-   */
-  end = 0
-  /** The last known bytes: so many, from a place in a buffer on, which are not copied where it is small. */
-  #last = NOTHING
-  #lastFrom = 0
-  #remembered = 0
+  /** The numbers below and the last known bytes: one piece of memory, for the addon reads and writes them too. */
+  readonly memory: ArrayBuffer = new ArrayBuffer(LAST_AT + REMEMBERED_BYTES)
+  readonly #numbers = new Float64Array(this.memory, 0, NUMBERS).fill(Number.NaN, CHANGED_US, JUST_CHANGED)
+  readonly #last = Buffer.from(this.memory, LAST_AT)
   #synced = 0
   #isNameSynced = false
-  /** The time of change at the last look; undefined after a change of our own, and where that was not asked for. */
-  #changedUs: number | undefined
-  /** The same, where it was old enough then to tell of every later change. */
-  #quietUs: number | undefined
-  /** Right after a change of our own there is no time to compare, and who changes all the time need not ask for one. */
-  #isJustChanged = false
 
   /** @param durable whether what is written is synced: then it stays open until that is done, for it tells what has failed */
   constructor(path: string, fileMode: number, durable: boolean) {
@@ -93,6 +90,35 @@ export class LogFile {
 
   get exists(): boolean {
     return this.#data.exists
+  }
+
+  /** The data file, if it is open and what is known of it is of this very file. */
+  get known(): Descriptor | undefined {
+    const { descriptor, generation } = this.#data
+    return descriptor.fd !== undefined && generation === this.#generation ? descriptor : undefined
+  }
+
+  /** Where that begins which is not in memory yet. */
+  get applied(): number {
+    return this.#numbers[APPLIED] as number
+  }
+
+  /**
+   * Where what is known ends, and the next unit goes: the end of the file while we hold the lock. What lies between `applied`
+   * and here was skipped: it is read when somebody needs it.
+   */
+  get end(): number {
+    return this.#numbers[END] as number
+  }
+
+  /** So many of the last known bytes are remembered. */
+  get #remembered(): number {
+    return this.#numbers[REMEMBERED] as number
+  }
+
+  /** Right after a change of our own there is no time to compare, and who changes all the time need not ask for one. */
+  get #isJustChanged(): boolean {
+    return this.#numbers[JUST_CHANGED] === 1
   }
 
   /** Changes whenever another file is open than before. */
@@ -131,7 +157,7 @@ export class LogFile {
     const { applied, end } = this
     const { size, changedUs } = found
     // Not where the next write follows: what it costs is nothing beside that, and it is the same each time.
-    const isUntouched = size === end && changedUs !== undefined && changedUs === this.#quietUs
+    const isUntouched = size === end && changedUs === this.#numbers[QUIET_US]
     if (mode === 'shared' && applied === end && isUntouched) return NOTHING
     if (size - applied > AT_ONCE_BYTES) return undefined
     const tail = this.#readBehind(size)
@@ -188,19 +214,20 @@ export class LogFile {
 
   /** Whether there is no byte more or fewer, and yet it was changed since we looked: somebody edited it in place. */
   #isEdited({ size, changedUs }: PathStat): boolean {
-    return size === this.end && (this.#changedUs ?? changedUs) !== changedUs
+    const known = this.#numbers[CHANGED_US] as number
+    return size === this.end && !Number.isNaN(known) && known !== changedUs
   }
 
   #looked({ changedUs }: PathStat): void {
-    this.#changedUs = changedUs
-    this.#isJustChanged = false
-    const isQuiet = changedUs !== undefined && changedUs / 1000 + QUIET_MS < Date.now()
-    this.#quietUs = isQuiet ? changedUs : undefined
+    const us = changedUs ?? Number.NaN
+    this.#numbers[CHANGED_US] = us
+    this.#numbers[QUIET_US] = us / 1000 + QUIET_MS < Date.now() ? us : Number.NaN
+    this.#numbers[JUST_CHANGED] = 0
   }
 
   /** Reads what is behind the end; undefined where the end is not what it was. @param size of the file */
   #readBehind(size: number): Buffer | undefined {
-    const [last, from, remembered] = [this.#last, this.#lastFrom, this.#remembered]
+    const [last, remembered] = [this.#last, this.#remembered]
     const length = size - this.end + remembered
     if (length < remembered) return undefined
     let bytes: Buffer = scratch
@@ -212,7 +239,7 @@ export class LogFile {
       bytes = readNow(this.#data.descriptor.fd as number, size - length, length)
       if (bytes.length < length) return undefined
     }
-    for (let at = 0; at < remembered; at++) if (bytes[at] !== last[from + at]) return undefined
+    for (let at = 0; at < remembered; at++) if (bytes[at] !== last[at]) return undefined
     return size === this.end ? NOTHING : bytes.subarray(remembered)
   }
 
@@ -232,16 +259,15 @@ export class LogFile {
   /** What follows the last complete unit is not applied. @param bytes what `tailNow` gave, up to there */
   applyTail(bytes: Buffer): void {
     // What was skipped is in memory now, and what follows it.
-    this.#remembered = Math.max(0, this.#remembered - (this.end - this.applied))
-    this.end = this.applied
+    this.#numbers[REMEMBERED] = Math.max(0, this.#remembered - (this.end - this.applied))
+    this.#numbers[END] = this.applied
     this.#add(bytes)
   }
 
   /** Whether these bytes, all of a file, begin with what is known, as far as the last known bytes tell. */
   isBeginningOf(bytes: Buffer): boolean {
-    const [last, from, remembered] = [this.#last, this.#lastFrom, this.#remembered]
     if (bytes.length < this.end) return false
-    return last.compare(bytes, this.end - remembered, this.end, from, from + remembered) === 0
+    return this.#last.compare(bytes, this.end - this.#remembered, this.end, 0, this.#remembered) === 0
   }
 
   /** Whether the file that is open is known, and these bytes, all of it, say that only its times or mode have changed. */
@@ -266,9 +292,9 @@ export class LogFile {
       this.#isNameSynced = false
       this.#generation = generation
     }
-    this.applied = end - last.length
-    this.end = this.applied
-    this.#remembered = 0
+    this.#numbers[APPLIED] = end - last.length
+    this.#numbers[END] = this.applied
+    this.#numbers[REMEMBERED] = 0
     this.#add(last)
   }
 
@@ -279,27 +305,23 @@ export class LogFile {
 
   /** These bytes behind the end are in memory too, unless what is before them was skipped. */
   #add(bytes: Buffer): void {
-    if (this.applied === this.end) this.applied += bytes.length
+    if (this.applied === this.end) this.#numbers[APPLIED] = this.applied + bytes.length
     this.#moveEnd(bytes)
   }
 
   /** @param bytes behind the end */
   #moveEnd(bytes: Buffer): void {
-    let kept = bytes
-    if (bytes.length < REMEMBERED_BYTES) {
-      kept = Buffer.concat([this.#last.subarray(this.#lastFrom, this.#lastFrom + this.#remembered), bytes])
-    } else if (bytes.length > SMALL_BYTES) kept = Buffer.from(bytes.subarray(-REMEMBERED_BYTES))
-    this.end += bytes.length
-    this.#remembered = Math.min(REMEMBERED_BYTES, kept.length)
-    this.#last = kept
-    this.#lastFrom = kept.length - this.#remembered
+    const stays = Math.max(0, Math.min(this.#remembered, REMEMBERED_BYTES - bytes.length))
+    this.#last.copyWithin(0, this.#remembered - stays, this.#remembered)
+    bytes.copy(this.#last, stays, Math.max(0, bytes.length - REMEMBERED_BYTES))
+    this.#numbers[REMEMBERED] = Math.min(REMEMBERED_BYTES, stays + bytes.length)
+    this.#numbers[END] = this.end + bytes.length
   }
 
   /** A change of our own is no edit of others. */
   #changing(): void {
-    this.#isJustChanged = true
-    this.#changedUs = undefined
-    this.#quietUs = undefined
+    this.#numbers[JUST_CHANGED] = 1
+    this.#numbers.fill(Number.NaN, CHANGED_US, JUST_CHANGED)
   }
 
   // --- Changes ---
