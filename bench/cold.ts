@@ -39,7 +39,7 @@ function spent(who: string, operation: Operation, round: number): Spent {
 }
 
 const found = new Map<string, Spent[]>()
-inRounds(options, (round) => {
+await inRounds(options, (round) => {
   for (const operation of Object.keys(OPERATIONS) as Operation[])
     for (const who of rotated(['sqlite', 'pslock'], round)) {
       const key = `${who} ${operation}`

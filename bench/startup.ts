@@ -104,7 +104,7 @@ const crowds = new Map<string, number[]>()
 const note = (into: Map<string, number[]>, name: string, value: number) =>
   into.set(name, [...(into.get(name) ?? []), value])
 
-inRounds(options, (round) => {
+await inRounds(options, (round) => {
   for (const [name, script] of rotated(Object.entries(SINGLE), round)) note(singles, name, cpuMs(script))
   if (round >= CROWD_ROUNDS) return
   for (const way of rotated(Object.keys(CROWDS) as (keyof typeof CROWDS)[], round))

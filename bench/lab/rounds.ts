@@ -18,7 +18,7 @@ export function roundOptions(command: string, rounds: number): RoundOptions {
   const binding = new Option('--binding <name>', 'koffi is what an install brings along')
   return new Command(command)
     .option('--rounds <n>', 'how often all is measured', wholeNumber(1), rounds)
-    .addOption(binding.choices(['koffi', 'fs-ext']).default('koffi'))
+    .addOption(binding.choices(['koffi', 'fs-ext', 'native']).default('koffi'))
     .option('--json', 'every figure, for programs')
     .option('--write', 'write the table into docs/performance.md')
     .parse()
@@ -30,10 +30,13 @@ export function measuredEnv({ binding }: RoundOptions): NodeJS.ProcessEnv {
   return { ...process.env, NODE_OPTIONS: '', PSLOCK_BINDING: binding }
 }
 
-export function inRounds({ rounds }: RoundOptions, run: (round: number) => void): void {
+export async function inRounds(
+  { rounds }: RoundOptions,
+  run: (round: number) => void | Promise<void>,
+): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     if (process.stderr.isTTY) process.stderr.write(`\rround ${round + 1} of ${rounds}`)
-    run(round)
+    await run(round)
   }
   if (process.stderr.isTTY) say('')
 }
