@@ -106,8 +106,9 @@ export interface NedbModel {
 
 /** An index of NeDB's own class, which the library does not export. */
 export function newIndex({ indexes }: Nedb, options: IndexOptions): NedbIndex {
-  const Index = indexes._id?.constructor as new (options: IndexOptions) => NedbIndex
-  return new Index(options)
+  // No `?.` before the constructor: Bun 1.4 puts both into one expression, which it then refuses.
+  const { constructor } = indexes._id as NedbIndex
+  return new (constructor as new (options: IndexOptions) => NedbIndex)(options)
 }
 
 /** The prototype of the library itself, whatever classes were derived from it. */
