@@ -107,8 +107,8 @@ export interface NedbModel {
 /** An index of NeDB's own class, which the library does not export. */
 export function newIndex({ indexes }: Nedb, options: IndexOptions): NedbIndex {
   // No `?.` before the constructor: Bun 1.4 puts both into one expression, which it then refuses.
-  const { constructor } = indexes._id as NedbIndex
-  return new (constructor as new (options: IndexOptions) => NedbIndex)(options)
+  const { constructor: Index } = indexes._id as NedbIndex
+  return new (Index as new (options: IndexOptions) => NedbIndex)(options)
 }
 
 /** The prototype of the library itself, whatever classes were derived from it. */
