@@ -12,6 +12,16 @@ export const BUSY = -1
 /** Something else is the case, and nothing has happened: the same is to be done in TypeScript, which says what it is. */
 export const ODD = -2
 
+/** The files that an operation works on. */
+type Opened = [
+  gate: Gate,
+  lockFd: number,
+  lockSerial: number,
+  dataFd: number,
+  dataSerial: number,
+  turnFd: number,
+]
+
 /**
  * The addon `@pslock/native` (native/pslock.c): what an operation on one record does to its files, in one call or two. It
  * is for speed alone. Descriptors are given with their `serial`, which says whether they are still of the same opening.
@@ -20,25 +30,10 @@ export const ODD = -2
 export interface Native {
   /** @param memory of a `LogFile` */
   gate(lockPath: string, dataPath: string, memory: ArrayBuffer): Gate
-  /** Locks, passes over what is new, writes the line behind it, and releases. */
-  append(
-    gate: Gate,
-    lockFd: number,
-    lockSerial: number,
-    dataFd: number,
-    dataSerial: number,
-    turnFd: number,
-    line: string,
-  ): number
+  /** Locks, skips what is new, writes the line behind it, and releases. */
+  append(...args: [...Opened, line: string]): number
   /** Locks and reads what is new. After DONE and NEWS both are locked until `commit` is DONE, or `release`. */
-  begin(
-    gate: Gate,
-    lockFd: number,
-    lockSerial: number,
-    dataFd: number,
-    dataSerial: number,
-    turnFd: number,
-  ): number
+  begin(...args: Opened): number
   /** What `begin` has read. */
   news(gate: Gate): Buffer
   /** Writes the line and releases. */

@@ -152,11 +152,14 @@ describe('the addon', () => {
       timeoutMs: 60,
     })
     await hasty.insertAsync({ _id: 'hasty' })
+    // Its next one takes the straight path.
+    for (const _id of ['one', 'two']) await peer.call('insertAsync', { _id })
     const held = await new PsLock(file('a.db')).acquire()
     const waiting = peer.call('insertAsync', { _id: 'waited' })
     const since = performance.now()
     await assert.rejects(hasty.insertAsync({ _id: 'late' }), { name: 'LockTimeoutError' })
     assert.ok(performance.now() - since < 2_000)
+    assert.doesNotMatch(readFileSync(file('a.db'), 'utf8'), /waited/)
     held.release()
     await waiting
     assert.ok(await db.findOneAsync({ _id: 'waited' }))
