@@ -4,7 +4,7 @@ import { Scope } from '../scope.ts'
 import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
-import { cloneTree, frozenMemory, isSameTree, patch, type Tree } from './values.ts'
+import { cloneTree, frozenMemory, isOtherTree, isSameTree, patch, type Tree } from './values.ts'
 
 /** A copy of the tree that an edit works on; what is issued inside the edit is part of it. */
 export class WorkingCopy extends Scope implements TreeMemory {
@@ -300,7 +300,7 @@ export class LiveTree implements Head {
   /** @param tree left out where it is memory's own */
   #stage(tree: Tree | undefined, text: string): boolean {
     const { exact } = this.#head
-    const isWritten = text === this.#head.text || (!exact && text === this.#textOf(this.tree))
+    const isWritten = text === this.#head.text || (!exact && this.#isHead(tree, text))
     // Where an edit takes back what memory had not written yet the file is right, but memory must follow.
     if (isWritten && text === this.#base) return false
     this.#head = {
@@ -311,6 +311,12 @@ export class LiveTree implements Head {
       number: this.#head.number + 1,
     }
     return !isWritten
+  }
+
+  /** Whether the head is this tree in other words. */
+  #isHead(tree: Tree | undefined, text: string): boolean {
+    const head = this.tree
+    return !isOtherTree(tree ?? this.memory.get(), head) && text === this.#textOf(head)
   }
 
   /** What was staged will not be written. */
@@ -375,7 +381,9 @@ export class LiveTree implements Head {
    */
   #carryOver(from: string | undefined, base: string, head: Tree): boolean {
     const memory = this.memory.get()
-    const mine = this.#textIfAny(memory)
+    const containers: unknown[] = []
+    const knownText = this.#knownText(memory, containers)
+    const mine = knownText ?? this.#textIfAny(memory)
     const known = new Map<string, string>()
     let tree = head
     if (from !== undefined && mine === undefined) return false
@@ -389,7 +397,7 @@ export class LiveTree implements Head {
     // What is owned is not dropped.
     if (from !== this.#base) known.clear()
     for (const snapshot of this.#taken) this.#carrySnapshotOver(snapshot, this.#base, base, known)
-    const patched = patch(memory, tree)
+    const patched = patch(memory, tree, knownText === undefined ? undefined : containers)
     if (patched !== memory) this.memory.set(patched)
     return true
   }
@@ -431,7 +439,12 @@ export class LiveTree implements Head {
   }
 
   #textOfMemory(tree: Tree = this.memory.get()): string {
-    return this.#known && isSameTree(tree, this.#known.tree) ? this.#known.text : this.#textOf(tree)
+    return this.#knownText(tree) ?? this.#textOf(tree)
+  }
+
+  /** @param containers takes those of the tree, where it is known, see `patch` */
+  #knownText(tree: Tree, containers?: unknown[]): string | undefined {
+    return this.#known && isSameTree(tree, this.#known.tree, containers) ? this.#known.text : undefined
   }
 
   #textOf(tree: Tree): string {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { patch } from '../../../src/store/json/values.ts'
+import { cloneTree, isSameTree, patch } from '../../../src/store/json/values.ts'
 import { newSeed, note, random } from '../../fixtures/random.ts'
 
 type Tree = Record<string, unknown>
@@ -124,6 +124,22 @@ describe('patching a tree in place', () => {
     assert.deepEqual(target, source)
   })
 
+  it('separates it too where all containers are known', () => {
+    for (const isFirst of [true, false]) {
+      const shared = { id: 1, title: 'old' }
+      const target = { posts: [shared], selected: shared }
+      const source = {
+        posts: [{ id: 1, title: isFirst ? 'new' : 'old' }],
+        selected: { id: 1, title: 'other' },
+      }
+      const containers: unknown[] = []
+      assert.ok(isSameTree(target, cloneTree(target), containers))
+      patch(target, source, containers)
+      assert.deepEqual(target, source)
+      assert.equal(target.posts[0], shared, 'the first keeps its identity')
+    }
+  })
+
   it('also when the place that stays comes first', () => {
     const shared = { id: 1, title: 'old', tags: ['a'] }
     const target = { selected: shared, posts: [shared] }
@@ -199,6 +215,15 @@ describe('patching a tree in place', () => {
       if (round % 4 === 1 && typeof source === 'object' && source)
         for (const key of Object.keys(source)) if (pick(3) === 0) Object.assign(source, { [key]: tree(2) })
       const wanted = structuredClone(source)
+      // The same again, told of all containers: those that stand at two places are twice among them.
+      const twin = structuredClone(target)
+      const containers: unknown[] = []
+      if (isSameTree(twin, cloneTree(twin), containers))
+        assert.deepEqual(
+          patch(twin, structuredClone(source), containers),
+          wanted,
+          `seed ${seed}, round ${round}`,
+        )
       const patched = patch(target, source)
       assert.deepEqual(patched, wanted, `seed ${seed}, round ${round}`)
       const sameKind =
