@@ -8,6 +8,7 @@ import { turned } from '../os/steps.ts'
 import type { Call } from './adapter.ts'
 import { type Commit, type Engine, notInside, runIn, writeInView } from './engine.ts'
 import {
+  attempted,
   beginPass,
   endPass,
   enterFor,
@@ -80,10 +81,11 @@ export class Pipeline {
 
   /**
    * As `push`, for a write of which nothing special is asked. It takes the straight path, later in this tick, where nothing
-   * else of this store is under way or is issued until then, nobody is to be told of it, and the lock is free.
+   * else of this store is under way or is issued until then, nobody is to be told of it, and the lock is free. Where it has
+   * an `attempt`, that is its straight path.
    */
   write<T>(run: () => T, issued: Issued): Promise<Awaited<T>> {
-    const { kind, timeoutMs, signal, join } = issued
+    const { kind, timeoutMs, signal, join, attempt } = issued
     const isPlain =
       kind !== 'optimistic' && timeoutMs === undefined && signal === undefined && join === undefined
     if (!IS_STRAIGHT || !isPlain || this.#draining || !this.#isIdle || mustTurn() || Scope.enclosing(this))
@@ -99,15 +101,16 @@ export class Pipeline {
         const turn = beginPass(() => shared.context.get() === undefined)
         if (turn) await turn
         const isAlone = this.#alone === enqueue
-        const hold = isAlone ? enterNow(this.#lock, 'exclusive') : undefined
-        if (hold) {
-          this.#alone = undefined
-          const done = this.#straight(run, hold)
+        const hold = isAlone && !attempt ? enterNow(this.#lock, 'exclusive') : undefined
+        if (isAlone) this.#alone = undefined
+        const done = hold ? this.#straight(run, hold) : isAlone && attempt && attempted<T>(attempt)
+        if (done) {
           resolve(done)
-          await done.catch(() => {})
+          // Behind what was attempted, which is done but for the disk, nobody waits.
+          if (!attempt) await done.catch(() => {})
         } else if (isAlone) enqueue()
         endPass()
-        this.#wasTaken = hold !== undefined && this.#queue.length > 0
+        this.#wasTaken = Boolean(done) && this.#queue.length > 0
         if (this.#queue.length === 0) this.#draining = undefined
         else await outsideAll(() => this.#drain())
       })
@@ -203,7 +206,7 @@ export class Pipeline {
   }
 
   get #isBusy(): boolean {
-    return this.#queue.length > 0 || this.#passes.isRunning
+    return this.#alone !== undefined || this.#queue.length > 0 || this.#passes.isRunning
   }
 
   /**
@@ -362,12 +365,6 @@ export class Pipeline {
     )
   }
 
-  /** Whether what comes first only looks, and may do without the lock. */
-  get #canReadUnlocked(): boolean {
-    const head = this.#queue[0]
-    return head?.onlyLooks === true && this.#canGoWithout(head)
-  }
-
   #canGoWithout({ signal }: Operation): boolean {
     // What waits for a pass of this process has no end of its own: it may wait for itself.
     if (this.#passes.isRunning || lockInternals.isClosing(this.#lock) || signal?.aborted) return false
@@ -376,7 +373,8 @@ export class Pipeline {
 
   /** Runs those that come first and only look without the lock. @returns false where they need it */
   async #readUnlocked(): Promise<boolean> {
-    if (!this.#canReadUnlocked) return false
+    const head = this.#queue[0]
+    if (!head?.onlyLooks || !this.#canGoWithout(head)) return false
     const settle = await this.#passes.run(async () => {
       try {
         if (!(await this.#engine.refreshUnlocked?.())) return undefined

@@ -119,26 +119,32 @@ export class LogEngine implements LogSession, Engine {
   }
 
   straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined {
-    if (!IS_STRAIGHT || !this.#isSteady || this.#options.durability === 'disk' || !this.queue.isQuiet)
-      return undefined
+    if (!IS_STRAIGHT || !this.#isSteady || !this.queue.isQuiet) return undefined
     if (!operation.prepare()) return undefined
-    if (!mustTurn()) {
+    const isDurable = this.#options.durability === 'disk'
+    if (!isDurable && !mustTurn()) {
       try {
         const answer = this.#attempt(operation)
-        if (typeof answer !== 'number') return this.queue.taken(answer.value)
+        if (typeof answer !== 'number') return this.queue.taken(answer.value as T)
         if (answer === ODD) return undefined
       } catch (error) {
         return Promise.reject(error)
       }
     }
+    let enter = isDurable ? this.#enterFirst : this.#askAgain
     // Not self-contained: it may call `general`, which is a part of it then.
-    return this.queue.push('exclusive', () => this.#runHeld(operation, general), {
+    const run = () => this.#runHeld(operation, general)
+    const issued = {
       isBlind: () => operation.isBlind,
       attempt: () => {
-        const answer = this.#attempt(operation, this.#askAgain)
+        const answer = this.#attempt(operation, enter)
+        enter = this.#askAgain
         return typeof answer === 'number' ? answer === BUSY : answer
       },
-    }) as Promise<T>
+    }
+    // What waits for the disk waits for the end of its tick first: those issued together share a hold, and an fsync.
+    const done = isDurable ? this.queue.write(run, issued) : this.queue.push('exclusive', run, issued)
+    return done as Promise<T>
   }
 
   /** As `#attempt`, in a hold: the batch commits it. */
@@ -153,7 +159,10 @@ export class LogEngine implements LogSession, Engine {
   }
 
   /** @returns BUSY or ODD where nothing has happened @throws what it fails with */
-  #attempt<T>(operation: StraightOperation<T>, enter = this.#enterFirst): { readonly value: T } | number {
+  #attempt<T>(
+    operation: StraightOperation<T>,
+    enter = this.#enterFirst,
+  ): { readonly value: T | Promise<T> } | number {
     if (!this.#isSteady) return ODD
     if (this.#addon === undefined) this.#addon = native() ?? null
     const addon = this.#addon
@@ -184,9 +193,13 @@ export class LogEngine implements LogSession, Engine {
       this.#file.unlockData()
       queue.leave()
     }
-    // Settle.
+    return this.#settled(value)
+  }
+
+  /** The last step, without the lock. */
+  #settled<T>(value: T): { readonly value: T | Promise<T> } {
     if (this.#file.end >= this.#compaction.lookAt) this.#compaction.passed()
-    return { value }
+    return { value: this.#writer.isSettled ? value : this.#writer.settle().then(() => value) }
   }
 
   /** The same five steps by the addon, in one call or two. */
@@ -194,7 +207,7 @@ export class LogEngine implements LogSession, Engine {
     addon: Native,
     operation: StraightOperation<T>,
     enter: Enter,
-  ): { readonly value: T } | number {
+  ): { readonly value: T | Promise<T> } | number {
     const blind = operation.isBlind ? operation.line() : undefined
     if (blind === null || (blind !== undefined && blind.length > LONGEST_LINE)) return ODD
     const lock = lockInternals.openFile(this.#options.lock)
@@ -233,8 +246,7 @@ export class LogEngine implements LogSession, Engine {
       for (const close of mayClose) close()
       if (queue) queue.leave()
     }
-    if (this.#file.end >= this.#compaction.lookAt) this.#compaction.passed()
-    return { value }
+    return this.#settled(value)
   }
 
   readonly #enterFirst: Enter = (ask) => {
@@ -266,7 +278,8 @@ export class LogEngine implements LogSession, Engine {
 
   /** Whether the addon says so. */
   get #isUntouched(): boolean {
-    if (!this.#isSteady || this.#options.durability === 'disk') return false
+    // Everything that the caller is shown must be on the disk.
+    if (!this.#isSteady || !this.#writer.isSettled) return false
     if (this.#addon === undefined && ++this.#looks >= OFTEN) this.#addon = native() ?? null
     const addon = this.#addon
     const data = addon && this.#file.known
@@ -349,6 +362,7 @@ export class LogEngine implements LogSession, Engine {
   async close(): Promise<void> {
     await this.#compaction.close()
     await this.queue.idle()
+    await this.#writer.idle()
     this.#file.close()
     this.#memory.close?.()
     this.#mustReload = true
@@ -408,8 +422,7 @@ export class LogEngine implements LogSession, Engine {
     try {
       // A unit that is being written at this moment is none yet.
       if (!this.#refreshNow('shared', false)) return false
-      // Everything that the caller is shown must be on the disk.
-      return this.#options.durability !== 'disk' || this.#file.isSynced
+      return this.#writer.isSettled
     } catch {
       // Under the lock it is met again, or was of this moment.
       return false

@@ -2,12 +2,13 @@ import { LockLostError } from '../../errors.ts'
 import { PIECE_BYTES, type Written } from '../../os/io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LineCoder, LogMemory } from '../adapter.ts'
-import { type Commit, notSynced } from '../engine.ts'
+import type { Commit } from '../engine.ts'
 import type { Durability } from '../options.ts'
 import { callListener } from '../scope.ts'
 import type { Segment, WriteSet } from '../write-set.ts'
 import type { LogFile } from './log-file.ts'
 import type { CorruptionMonitor } from './log-reader.ts'
+import { LogSync } from './log-sync.ts'
 import { encodeUnits, encodeUnitsWith, isThrownByHook, type Units } from './units.ts'
 
 /** What a writer works with. */
@@ -30,8 +31,7 @@ export class LogWriter {
   readonly #writeSet: WriteSet
   readonly #durability: Durability
   readonly #distrustMemory: () => void
-  /** An fsync failed: the page cache can no longer be trusted, so the file is rewritten and synced anew. */
-  mustRewrite = false
+  readonly #sync: LogSync
 
   constructor({ file, memory, health, writeSet, durability, distrustMemory }: WriterParts) {
     this.#path = file.path
@@ -41,6 +41,12 @@ export class LogWriter {
     this.#writeSet = writeSet
     this.#durability = durability
     this.#distrustMemory = distrustMemory
+    this.#sync = new LogSync(file)
+  }
+
+  /** An fsync has failed: the next write is a rewrite. */
+  get mustRewrite(): boolean {
+    return this.#sync.failure !== undefined
   }
 
   /** Whether a result may be given at once: with durability 'disk' everything it saw must be on the disk. */
@@ -73,7 +79,7 @@ export class LogWriter {
     // What this batch had not written yet is in the new file.
     this.#writeSet.written()
     this.#health.reset(lines.count)
-    this.mustRewrite = false
+    this.#sync.failure = undefined
   }
 
   /** At once where it is little: five awaits fewer make a `$inc` of one process 1.1 times as fast. */
@@ -83,7 +89,7 @@ export class LogWriter {
     return this.#reporting(segments, () => {
       if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0))
         return this.#committed(segments, segments.length)
-      if (compactAtCommit || this.mustRewrite || hadInner || this.#memory.coder)
+      if (compactAtCommit || this.#rewrites || hadInner || this.#memory.coder)
         return this.#commitSlowly(segments, compactAtCommit, hadInner)
       this.create()
       return this.#write(segments, encodeUnits(linesOf(segments), this.#file.end))
@@ -96,7 +102,7 @@ export class LogWriter {
     hadInner: boolean,
   ): Promise<Commit> {
     if (hadInner && !this.#file.isFresh()) throw this.#changedMeanwhile()
-    if (compactAtCommit || this.mustRewrite) {
+    if (compactAtCommit || this.#rewrites) {
       await this.rewrite()
       return this.#committed(segments, segments.length)
     }
@@ -105,6 +111,11 @@ export class LogWriter {
     const lines = linesOf(segments)
     const { end } = this.#file
     return this.#write(segments, coder ? await encodeUnitsWith(coder, lines, end) : encodeUnits(lines, end))
+  }
+
+  /** Not where an fsync failed since this batch skipped what is new: it is appended, and then says that it may be lost. */
+  get #rewrites(): boolean {
+    return this.mustRewrite && this.#file.applied === this.#file.end
   }
 
   /** Whatever happens, what is not in the file afterwards has been undone. */
@@ -171,7 +182,10 @@ export class LogWriter {
   #committed(segments: readonly Segment[], committed: number): Commit {
     const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
     if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
+    const isWrite = segments.some(({ lines }) => lines.length > 0)
     const settle = async () => {
+      // One that failed since it was written may have been about it: the next fsync would not say so.
+      if (isWrite && this.#sync.failure) throw this.#sync.failure
       await this.settle()
       for (const run of afterwards) callListener(run)
     }
@@ -180,13 +194,12 @@ export class LogWriter {
 
   /** With durability 'disk' makes everything that is known of the file survive power loss. */
   async settle(): Promise<void> {
-    if (this.isSettled) return
-    try {
-      await this.#file.syncNow()
-    } catch (cause) {
-      this.mustRewrite = true
-      throw notSynced(this.#path, cause)
-    }
+    if (!this.isSettled) await this.#sync.settle()
+  }
+
+  /** Resolves when no fsync is running. */
+  idle(): Promise<void> {
+    return this.#sync.idle()
   }
 }
 
