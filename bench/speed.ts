@@ -9,7 +9,7 @@ import { circumstances } from './lab/marked.ts'
 import { Member } from './speed/crew.ts'
 import { measureGroup, type Outcome } from './speed/group.ts'
 import { speedOptions } from './speed/options.ts'
-import { PEERS, type PeerName } from './speed/peers.ts'
+import { envOf, PEERS, type PeerName } from './speed/peers.ts'
 import { type Group, plan, windowMs } from './speed/plan.ts'
 import { progress } from './speed/progress.ts'
 import { footnotes, groupTitle, sections } from './speed/report.ts'
@@ -30,14 +30,14 @@ const leftOut: string[] = []
 /** The groups without the peers that cannot be had here. */
 async function available(groups: readonly Group[]): Promise<Group[]> {
   const missing = new Set<PeerName>()
-  const member = new Member(seed, 0)
   for (const peer of new Set(groups.flatMap(({ peers }) => peers))) {
+    const member = new Member(seed, 0, envOf(peer))
     await member.call('load', peer).catch((error) => {
       missing.add(peer)
       leftOut.push(`${PEERS[peer].title} (${reasonOf(error)})`)
     })
+    await member.end('disconnect')
   }
-  await member.end('disconnect')
   return groups
     .map((group) => ({ ...group, peers: group.peers.filter((peer) => !missing.has(peer)) }))
     .filter(({ peers }) => peers.length > 0)
@@ -47,7 +47,8 @@ async function measureAll(): Promise<Run> {
   const groups = await available(plan(options))
   for (const what of leftOut) say(`left out: ${what}`)
   const solos = (Object.keys(SOLOS) as SoloName[]).filter((name) => options.only?.includes(name) ?? !quick)
-  const cells = groups.reduce((all, { peers }) => all + peers.length, 0)
+  const firstOf = ({ peers, first }: Group) => peers.filter((peer) => first?.peers.includes(peer))
+  const cells = groups.reduce((all, group) => all + group.peers.length + firstOf(group).length, 0)
   const shown = progress((cells + solos.length) * rounds)
   const measured: { group: Group; outcomes: Outcome[] }[] = []
   for (const group of groups) {

@@ -76,6 +76,31 @@ export async function measure(crew: Crew, { workload, peer }: Cell, forMs: numbe
   }
 }
 
+/** Measures the first operations of processes that have just begun. */
+export async function measureFirst(
+  crew: Crew,
+  { workload, peer, records }: Cell,
+  path: string,
+  operations: number,
+): Promise<Result> {
+  await step('open', crew.all('open', peer, path, records))
+  const firsts = await step('run', crew.all('first', peer, workload, nowMs() + HEAD_START_MS, operations))
+  const waits = new Waits()
+  for (const first of firsts) waits.merge(first.waits)
+  const tookMs = Math.max(...firsts.map(({ endsMs }) => endsMs.at(-1) ?? 0))
+  const doneBy = (ms: number) => firsts.map(({ endsMs }) => endsMs.filter((end) => end <= ms).length)
+  const all = operations * firsts.length
+  return {
+    perSecond: (all / tookMs) * 1000,
+    p50Ms: waits.quantileMs(0.5),
+    p99Ms: waits.quantileMs(0.99),
+    longestMs: waits.longestMs,
+    fairnessAtHalf: fairness(doneBy(tookMs / 2)),
+    fairness: 1,
+    cpuUs: (sum(firsts.map(({ cpuMs }) => cpuMs)) / all) * 1000,
+  }
+}
+
 /**
  * Closes a store, and counts what is in it.
  * @throws Error where something acknowledged is not there

@@ -19,11 +19,12 @@ process.once('exit', () => {
 
 /** A measured process, told what to do. It ends with us. */
 export class Member extends PeerProcess<Commands> {
-  constructor(seed: number, number: number) {
+  constructor(seed: number, number: number, env?: NodeJS.ProcessEnv) {
     super(codeFile('bench/speed/worker'), [String(seed), String(number)], {
       // Followed by what we were started with: tsx's loader, or --cpu-prof.
       execArgv: ['--expose-gc', KEEPS_ITS_HEAP, ...process.execArgv],
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, ...env },
     })
     living.add(this.child)
     this.child.once('exit', () => living.delete(this.child))
@@ -42,8 +43,9 @@ export class Member extends PeerProcess<Commands> {
 export class Crew {
   readonly members: readonly Member[]
 
-  constructor(count: number, seed: number) {
-    this.members = Array.from({ length: count }, (_, i) => new Member(seed, i))
+  /** @param env what their environment has besides ours */
+  constructor(count: number, seed: number, env?: NodeJS.ProcessEnv) {
+    this.members = Array.from({ length: count }, (_, i) => new Member(seed, i, env))
   }
 
   /** Tells all of them the same, and resolves with all answers. */

@@ -1,14 +1,17 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Lab, reasonOf, rotated, within } from '../lab/lab.ts'
-import { type Cell, count, HANGS_MS, measure, type Result, warmUp } from './cell.ts'
+import { type Cell, count, HANGS_MS, measure, measureFirst, type Result, warmUp } from './cell.ts'
 import { Crew } from './crew.ts'
-import type { PeerName } from './peers.ts'
+import { envOf, type PeerName } from './peers.ts'
 import type { Group } from './plan.ts'
 
 /** What one peer did, round by round, or why that does not count. */
 export interface Outcome {
   readonly peer: PeerName
+  /** Of processes that had just begun, and whose first operations these were; empty where that is not asked. */
+  readonly firsts: Result[]
+  /** Of processes that are warm. */
   readonly results: Result[]
   void?: string
 }
@@ -25,11 +28,12 @@ export interface GroupOptions {
 /**
  * Measures all peers of a group in turn; who goes first changes from round to round. Each peer has processes of its own, which
  * wait while the others are measured: what V8 has learned of one is not for another, and is thrown away by too much of it.
+ * Before that, where it is asked, the first operations of new processes are measured, of other ones in each round.
  * A peer that fails is void.
  */
 export async function measureGroup(lab: Lab, group: Group, options: GroupOptions): Promise<Outcome[]> {
   const { rounds, seed, forMs, onCell } = options
-  const outcomes = group.peers.map((peer): Outcome => ({ peer, results: [] }))
+  const outcomes = group.peers.map((peer): Outcome => ({ peer, firsts: [], results: [] }))
   const crews = new Map<PeerName, Crew>()
   const inTurn = async (
     order: readonly Outcome[],
@@ -38,21 +42,37 @@ export async function measureGroup(lab: Lab, group: Group, options: GroupOptions
     for (const outcome of order) {
       const { peer } = outcome
       if (outcome.void !== undefined) continue
-      const crew = crews.get(peer) ?? new Crew(group.processes, seed)
+      const crew = crews.get(peer) ?? new Crew(group.processes, seed, envOf(peer))
       crews.set(peer, crew)
       try {
         await run(crew, { ...group, peer }, lab.path(peer), outcome)
       } catch (error) {
         outcome.void = reasonOf(error)
         outcome.results.length = 0
+        outcome.firsts.length = 0
         await crew.end('kill')
       }
     }
   }
-  await inTurn(outcomes, async (crew, cell, path) => {
+  const prepare = async (crew: Crew, { peer, records }: Cell, path: string) => {
     rmSync(dirname(path), { recursive: true, force: true })
     mkdirSync(dirname(path))
-    await within('preparation', HANGS_MS, crew.first.call('prepare', cell.peer, path, cell.records))
+    await within('preparation', HANGS_MS, crew.first.call('prepare', peer, path, records))
+  }
+  const { first } = group
+  for (let round = 0; first && round < rounds; round++) {
+    const asked = outcomes.filter(({ peer }) => first.peers.includes(peer))
+    await inTurn(rotated(asked, round), async (crew, cell, path, { firsts }) => {
+      onCell(cell.peer)
+      await prepare(crew, cell, path)
+      firsts.push(await measureFirst(crew, cell, path, first.operations))
+      await count(crew, cell, path)
+      await crew.end('disconnect')
+      crews.delete(cell.peer)
+    })
+  }
+  await inTurn(outcomes, async (crew, cell, path) => {
+    await prepare(crew, cell, path)
     await warmUp(crew, cell, path, forMs(cell.peer))
   })
   for (let round = 0; round < rounds; round++) {

@@ -6,19 +6,36 @@ export interface KnownPeer {
   readonly title: string
   /** Made for one process: only measured with one, or where `--peers` names it. */
   readonly isForOne?: true
+  /** What the environment of its processes has besides. */
+  readonly env?: { readonly PSLOCK_BINDING: 'koffi' | 'native' }
   /** Rejects where what it needs is not installed. */
   readonly load: () => Promise<Peer>
 }
+
+/** What an install brings along; a checkout may have the addon too. */
+const AS_INSTALLED = { PSLOCK_BINDING: 'koffi' } as const
 
 /** Ours first. */
 export const PEERS = {
   'locked-nedb': {
     title: 'LockedNedb',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/locked-nedb.ts')).lockedNedb('process'),
   },
   'locked-nedb-disk': {
     title: "LockedNedb, durability 'disk'",
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/locked-nedb.ts')).lockedNedb('disk'),
+  },
+  'nedb-native': {
+    title: 'LockedNedb with @pslock/native',
+    env: { PSLOCK_BINDING: 'native' },
+    load: async () => (await import('./peers/locked-nedb.ts')).nativeNedb('process'),
+  },
+  'nedb-native-disk': {
+    title: "the same, durability 'disk'",
+    env: { PSLOCK_BINDING: 'native' },
+    load: async () => (await import('./peers/locked-nedb.ts')).nativeNedb('disk'),
   },
   sqlite: {
     title: 'better-sqlite3 WAL/NORMAL',
@@ -47,10 +64,12 @@ export const PEERS = {
   },
   'locked-low': {
     title: 'LockedLow',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/locked-low.ts')).lockedLow(),
   },
   'lowdb-journal': {
     title: 'LockedLow, journal',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/locked-low.ts')).journaledLow(),
   },
   'lowdb-flock': {
@@ -68,11 +87,17 @@ export const PEERS = {
   },
   pslock: {
     title: '`PsLock.exclusive`',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/append.ts')).psLockAppend,
   },
   'pslock-sync': {
     title: '`PsLock.exclusiveSync`',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/append.ts')).psLockAppendSync,
+  },
+  'fs-ext': {
+    title: 'fs-ext: `flockSync`',
+    load: async () => (await import('./peers/append.ts')).fsExtAppend(),
   },
   'proper-lockfile': {
     title: 'proper-lockfile',
@@ -88,4 +113,9 @@ export type PeerName = keyof typeof PEERS
 
 export function isForOne(peer: PeerName): boolean {
   return 'isForOne' in PEERS[peer]
+}
+
+/** What the environment of a peer's processes has besides. */
+export function envOf(peer: PeerName): NodeJS.ProcessEnv | undefined {
+  return (PEERS[peer] as KnownPeer).env
 }

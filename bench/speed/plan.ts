@@ -12,6 +12,8 @@ export interface Group {
   readonly peers: readonly PeerName[]
   /** How fair it is can only be seen in a longer window; asked of the first two. */
   readonly isFairnessAsked?: boolean
+  /** So many first operations of new processes are measured too, and of whom. */
+  readonly first?: { readonly operations: number; readonly peers: readonly PeerName[] }
   /** Belongs to `--quick`. */
   readonly isQuick?: boolean
 }
@@ -30,6 +32,9 @@ const alone = { processes: 1, records: 1000 } as const
 const large = { processes: 10, records: 100_000 } as const
 const fair = { isFairnessAsked: true } as const
 const quick = { isQuick: true } as const
+const OURS = ['locked-nedb', 'sqlite', 'nedb-native'] as const
+const DURABLE = ['locked-nedb-disk', 'sqlite-full', 'nedb-native-disk'] as const
+const first = (operations: number, peers: readonly PeerName[] = OURS) => ({ first: { operations, peers } })
 
 /** Not the product of everything, which would take hours: the lines that targets are set for, and what explains them. */
 const PLAN: readonly Group[] = [
@@ -38,26 +43,30 @@ const PLAN: readonly Group[] = [
     ...crowd,
     ...fair,
     ...quick,
-    peers: ['locked-nedb', 'sqlite', 'lmdb', 'nedb-lockfile'],
+    ...first(400),
+    peers: [...OURS, 'lmdb', 'nedb-lockfile'],
   },
+  { workload: 'insert-now-and-then', ...crowd, ...fair, ...first(100), peers: OURS },
   { workload: 'insert-own-id', ...crowd, peers: ['locked-nedb', 'sqlite'] },
   {
     workload: 'inc-one',
     ...crowd,
     ...fair,
     ...quick,
-    peers: ['locked-nedb', 'sqlite', 'lmdb', 'nedb-lockfile'],
+    ...first(400),
+    peers: [...OURS, 'lmdb', 'nedb-lockfile'],
   },
   { workload: 'inc-many', ...crowd, ...fair, peers: ['locked-nedb', 'sqlite', 'lmdb'] },
-  { workload: 'find', ...crowd, peers: ['locked-nedb', 'sqlite', 'lmdb'] },
-  { workload: 'mix', ...crowd, ...fair, ...quick, peers: ['locked-nedb', 'sqlite', 'lmdb'] },
-  { workload: 'transaction', ...crowd, peers: ['locked-nedb', 'sqlite', 'lmdb'] },
+  { workload: 'find', ...crowd, ...first(400), peers: [...OURS, 'lmdb'] },
+  { workload: 'mix', ...crowd, ...fair, ...quick, ...first(400), peers: [...OURS, 'lmdb'] },
+  { workload: 'transaction', ...crowd, ...first(40), peers: [...OURS, 'lmdb'] },
   {
     workload: 'durable-insert',
     ...crowd,
     ...fair,
     ...quick,
-    peers: ['locked-nedb-disk', 'sqlite-full', 'lmdb-durable'],
+    ...first(100, DURABLE),
+    peers: [...DURABLE, 'lmdb-durable'],
   },
   { workload: 'insert', ...crowd, processes: 2, peers: ['locked-nedb', 'sqlite'] },
   { workload: 'insert', ...crowd, processes: 10, peers: ['locked-nedb', 'sqlite'] },
@@ -83,7 +92,9 @@ const PLAN: readonly Group[] = [
     processes: 50,
     records: 0,
     ...quick,
-    peers: ['pslock', 'pslock-sync', 'proper-lockfile', 'c-flock'],
+    ...fair,
+    ...first(400, ['pslock', 'fs-ext']),
+    peers: ['pslock', 'fs-ext', 'pslock-sync', 'proper-lockfile', 'c-flock'],
   },
 ]
 

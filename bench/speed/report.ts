@@ -4,7 +4,7 @@ import type { Result } from './cell.ts'
 import type { Outcome } from './group.ts'
 import { PEERS } from './peers.ts'
 import type { Group } from './plan.ts'
-import { isVoid, type Run, ratios } from './run.ts'
+import { isVoid, type Run, ratios, resultsOf, type State } from './run.ts'
 import type { Pairs } from './solos/pairs.ts'
 import type { Solos } from './solos.ts'
 import { verdicts } from './targets.ts'
@@ -33,6 +33,7 @@ function targets(run: Run): Section {
 function group({ group, outcomes }: Run['groups'][number]): Section {
   const header = [
     '',
+    'state',
     'ops/s',
     'ours by it',
     'median wait',
@@ -43,7 +44,12 @@ function group({ group, outcomes }: Run['groups'][number]): Section {
     'CPU of an operation',
   ]
   const [ours] = outcomes
-  return { title: groupTitle(group), rows: [header, ...outcomes.map((each) => row(each, ours))] }
+  const cold = outcomes.filter(({ firsts }) => firsts.length > 0)
+  const rows = [
+    ...cold.map((each) => row(each, ours, 'cold')),
+    ...outcomes.map((each) => row(each, ours, 'warm')),
+  ]
+  return { title: groupTitle(group), rows: [header, ...rows] }
 }
 
 export function groupTitle({ workload, processes, records }: Group): string {
@@ -58,21 +64,22 @@ export function groupTitle({ workload, processes, records }: Group): string {
     .join(', ')
 }
 
-function row(outcome: Outcome, ours: Outcome | undefined): string[] {
+function row(outcome: Outcome, ours: Outcome | undefined, state: State): string[] {
   const { title } = PEERS[outcome.peer]
   if (outcome.void !== undefined)
-    return [title, `void: ${outcome.void}`, ...Array.from({ length: 7 }, () => '-')]
-  const { results } = outcome
+    return [title, state, `void: ${outcome.void}`, ...Array.from({ length: 7 }, () => '-')]
+  const results = resultsOf(outcome, state)
   const of = (pick: (result: Result) => number) => median(results.map(pick))
   return [
     title,
+    state,
     figure(of(({ perSecond }) => perSecond)),
-    times(median(ratios(ours, outcome))),
+    times(median(ratios(ours, outcome, state))),
     duration(of(({ p50Ms }) => p50Ms)),
     duration(of(({ p99Ms }) => p99Ms)),
     duration(of(({ longestMs }) => longestMs)),
     figure(of(({ fairnessAtHalf }) => fairnessAtHalf)),
-    figure(of(({ fairness }) => fairness)),
+    state === 'cold' ? '' : figure(of(({ fairness }) => fairness)),
     cpu(of(({ cpuUs }) => cpuUs)),
   ]
 }
@@ -133,30 +140,33 @@ function solos({ pairs, open, steps }: Solos): Section[] {
 export function summary(run: Run): string[][] {
   const header = [
     'operations a second',
-    'pslock',
-    'better-sqlite3 (WAL)',
-    'lmdb',
-    'store + proper-lockfile',
-    'pslock / SQLite',
+    'pslock, cold',
+    'better-sqlite3 (WAL), cold',
+    'pslock / SQLite, cold',
+    'pslock, warm',
+    'better-sqlite3, warm',
+    'pslock / SQLite, warm',
+    'store + proper-lockfile, warm',
   ]
   const lines = run.groups.filter(({ group }) => group.processes === 50 && SUMMARY.includes(group.workload))
   return [
     header,
     ...lines.map(({ group, outcomes }) => {
       const of = (...names: string[]) => outcomes.find(({ peer }) => names.includes(peer))
-      const cell = (outcome: Outcome | undefined) =>
-        outcome && outcome.void === undefined
-          ? figure(median(outcome.results.map(({ perSecond }) => perSecond)))
-          : '-'
+      const cell = (outcome: Outcome | undefined, state: State) => {
+        const results = resultsOf(outcome, state)
+        return results.length === 0 ? '-' : figure(median(results.map(({ perSecond }) => perSecond)))
+      }
       const sqlite = of('sqlite', 'sqlite-full')
       const size = group.workload === 'update' ? ` of ${bytes(group.records * 145)}` : ''
       return [
         WORKLOADS[group.workload].title + size,
-        cell(outcomes[0]),
-        cell(sqlite),
-        cell(of('lmdb', 'lmdb-durable')),
-        cell(of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile')),
-        times(median(ratios(outcomes[0], sqlite))),
+        ...(['cold', 'warm'] as const).flatMap((state) => [
+          cell(outcomes[0], state),
+          cell(sqlite, state),
+          times(median(ratios(outcomes[0], sqlite, state))),
+        ]),
+        cell(of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile'), 'warm'),
       ]
     }),
   ]

@@ -24,10 +24,20 @@ export function isVoid({ groups }: Run): boolean {
 export function ratios(
   ours: Outcome | undefined,
   theirs: Outcome | undefined,
+  state: State = 'warm',
   of: (result: Result) => number = ({ perSecond }) => perSecond,
 ): number[] {
-  if (!ours || !theirs || ours.void !== undefined || theirs.void !== undefined) return []
-  return ours.results.map((result, round) => of(result) / of(theirs.results[round] as Result))
+  const [mine, others] = [resultsOf(ours, state), resultsOf(theirs, state)]
+  return others.length === 0 ? [] : mine.map((result, round) => of(result) / of(others[round] as Result))
+}
+
+/** Of the processes that are measured: whether these are their first operations. */
+export type State = 'cold' | 'warm'
+
+/** Empty where it is void, or was not measured. */
+export function resultsOf(outcome: Outcome | undefined, state: State): readonly Result[] {
+  if (!outcome || outcome.void !== undefined) return []
+  return state === 'cold' ? outcome.firsts : outcome.results
 }
 
 /** What one peer did in the group of this workload, if that was measured. */

@@ -1,7 +1,7 @@
 import { median } from '../lab/statistics.ts'
-import type { PeerName } from './peers.ts'
+import { PEERS, type PeerName } from './peers.ts'
 import { LOW_RECORDS } from './plan.ts'
-import { outcome, type Run, ratios } from './run.ts'
+import { outcome, type Run, ratios, resultsOf, type State } from './run.ts'
 import type { Solos } from './solos.ts'
 import { WORKLOADS, type WorkloadName } from './workloads.ts'
 
@@ -26,7 +26,7 @@ function speed(
   workload: WorkloadName,
   ours: PeerName,
   theirs: PeerName,
-  { processes = CROWD, records = RECORDS } = {},
+  { processes = CROWD, records = RECORDS, state = 'warm' }: Where = {},
 ): Target {
   return {
     title,
@@ -35,31 +35,63 @@ function speed(
       ratios(
         outcome(run, workload, processes, records, ours),
         outcome(run, workload, processes, records, theirs),
+        state,
       ),
   }
 }
 
-/** At the same time: how even the shares are, and how long one waits. */
-function manners(workload: WorkloadName, ours: PeerName, theirs: PeerName): Target[] {
-  const of = (run: Run, peer: PeerName) => outcome(run, workload, CROWD, RECORDS, peer)
-  const { title } = WORKLOADS[workload]
-  return [
-    {
-      title: `${title}: fewest by most operations of a process at half time`,
-      atLeast: 0.5,
-      measured: (run) => {
-        const found = of(run, ours)
-        return found?.void === undefined
-          ? (found?.results.map(({ fairnessAtHalf }) => fairnessAtHalf) ?? [])
-          : []
-      },
-    },
-    {
-      title: `${title}: p99 of the waits, by better-sqlite3's`,
-      atMost: 1,
-      measured: (run) => ratios(of(run, ours), of(run, theirs), ({ p99Ms }) => p99Ms),
-    },
-  ]
+interface Where {
+  readonly processes?: number
+  readonly records?: number
+  readonly state?: State
+}
+
+/** Both states: of new processes, and of such as are warm. */
+function both(
+  [cold, warm]: readonly [cold: number, warm: number],
+  title: string,
+  workload: WorkloadName,
+  ours: PeerName,
+  theirs: PeerName,
+  where: Where = {},
+): Target[] {
+  const target = (atLeast: number, state: State) =>
+    speed(atLeast, `${title}, ${state}`, workload, ours, theirs, { ...where, state })
+  return [target(cold, 'cold'), target(warm, 'warm')]
+}
+
+/** The longest wait, as a multiple of a peer's in the same round. */
+function longest(atMost: number, workload: WorkloadName, ours: PeerName, theirs: PeerName): Target[] {
+  const target = (state: State): Target => ({
+    title: `${WORKLOADS[workload].title}, ${state}: longest wait, by ${PEERS[theirs].title}'s`,
+    atMost,
+    measured: (run) =>
+      ratios(
+        outcome(run, workload, CROWD, RECORDS, ours),
+        outcome(run, workload, CROWD, RECORDS, theirs),
+        state,
+        ({ longestMs }) => longestMs,
+      ),
+  })
+  return [target('cold'), target('warm')]
+}
+
+/** At the same time: how even the shares are. */
+function fairness(
+  atLeast: number,
+  workload: WorkloadName,
+  ours: PeerName,
+  records = RECORDS,
+  states: readonly State[] = ['cold', 'warm'],
+): Target[] {
+  return states.map((state) => ({
+    title: `${WORKLOADS[workload].title}, ${state}: fewest by most operations of a process at half time`,
+    atLeast,
+    measured: (run) =>
+      resultsOf(outcome(run, workload, CROWD, records, ours), state).map(
+        ({ fairnessAtHalf }) => fairnessAtHalf,
+      ),
+  }))
 }
 
 function solo<K extends keyof Solos>(
@@ -82,33 +114,58 @@ const larger = { records: LOW_RECORDS['1 MB'] }
 const largest = { records: LOW_RECORDS['10 MB'], processes: 10 }
 
 const TARGETS: readonly Target[] = [
-  speed(1, 'NeDB insert, by better-sqlite3 WAL/NORMAL', 'insert', 'locked-nedb', 'sqlite'),
-  speed(1, 'NeDB `$inc` of one counter, by better-sqlite3 WAL/NORMAL', 'inc-one', 'locked-nedb', 'sqlite'),
-  speed(1, 'NeDB `$inc` of 1000 counters, by better-sqlite3 WAL/NORMAL', 'inc-many', 'locked-nedb', 'sqlite'),
-  speed(1.5, 'NeDB find by id, by better-sqlite3', 'find', 'locked-nedb', 'sqlite'),
-  speed(1, 'NeDB 95% find, 5% `$inc`, by better-sqlite3', 'mix', 'locked-nedb', 'sqlite'),
-  speed(
-    1,
+  ...both([0.9, 1.2], 'NeDB insert, by better-sqlite3 WAL/NORMAL', 'insert', 'locked-nedb', 'sqlite'),
+  ...both(
+    [0.9, 1.2],
+    'NeDB insert with @pslock/native, by better-sqlite3 WAL/NORMAL',
+    'insert',
+    'nedb-native',
+    'sqlite',
+  ),
+  {
+    title: 'NeDB insert, cold: longest wait in seconds',
+    atMost: 1,
+    measured: (run) =>
+      resultsOf(outcome(run, 'insert', CROWD, RECORDS, 'locked-nedb'), 'cold').map(
+        ({ longestMs }) => longestMs / 1000,
+      ),
+  },
+  ...both(
+    [0.6, 0.6],
+    'NeDB insert, 5 ms between two, by better-sqlite3',
+    'insert-now-and-then',
+    'locked-nedb',
+    'sqlite',
+  ),
+  ...longest(1.5, 'insert-now-and-then', 'locked-nedb', 'sqlite'),
+  ...both([0.4, 0.6], 'NeDB `$inc` of one counter, by better-sqlite3', 'inc-one', 'locked-nedb', 'sqlite'),
+  speed(1, 'NeDB `$inc` of 1000 counters, by better-sqlite3, warm', 'inc-many', 'locked-nedb', 'sqlite'),
+  ...both([0.9, 1], 'NeDB find by id, by better-sqlite3', 'find', 'locked-nedb', 'sqlite'),
+  ...both([0.3, 0.5], 'NeDB 95% find, 5% `$inc`, by better-sqlite3', 'mix', 'locked-nedb', 'sqlite'),
+  ...both(
+    [1.5, 2],
     'NeDB durable insert, by better-sqlite3 WAL/FULL',
     'durable-insert',
     'locked-nedb-disk',
     'sqlite-full',
   ),
-  {
-    title: "NeDB durable insert: longest wait, by better-sqlite3 WAL/FULL's",
-    atMost: 0.2,
-    measured: (run) =>
-      ratios(
-        outcome(run, 'durable-insert', CROWD, RECORDS, 'locked-nedb-disk'),
-        outcome(run, 'durable-insert', CROWD, RECORDS, 'sqlite-full'),
-        ({ longestMs }) => longestMs,
-      ),
-  },
-  ...manners('insert', 'locked-nedb', 'sqlite'),
-  ...manners('inc-one', 'locked-nedb', 'sqlite'),
-  ...manners('inc-many', 'locked-nedb', 'sqlite'),
-  ...manners('mix', 'locked-nedb', 'sqlite'),
-  ...manners('durable-insert', 'locked-nedb-disk', 'sqlite-full'),
+  ...longest(0.3, 'durable-insert', 'locked-nedb-disk', 'sqlite-full'),
+  ...both(
+    [0.5, 1],
+    'NeDB transaction of 10 inserts, by better-sqlite3',
+    'transaction',
+    'locked-nedb',
+    'sqlite',
+  ),
+  ...fairness(0.4, 'insert', 'locked-nedb'),
+  ...fairness(0.4, 'inc-one', 'locked-nedb'),
+  ...fairness(0.4, 'inc-many', 'locked-nedb', RECORDS, ['warm']),
+  ...fairness(0.4, 'mix', 'locked-nedb'),
+  ...fairness(0.4, 'durable-insert', 'locked-nedb-disk'),
+  ...both([0.5, 0.5], '`PsLock.exclusive` contended, by fs-ext `flockSync`', 'append', 'pslock', 'fs-ext', {
+    records: 0,
+  }),
+  ...fairness(0.4, 'append', 'pslock', 0),
   speed(10, 'NeDB insert, one process, by vanilla nedb', 'insert', 'locked-nedb', 'vanilla-nedb', {
     processes: 1,
   }),
@@ -168,7 +225,7 @@ const TARGETS: readonly Target[] = [
   ),
   solo(
     'open',
-    1,
+    0.7,
     'open of a file of 100k records: time, by vanilla nedb',
     weights(({ openMs }) => openMs),
   ),

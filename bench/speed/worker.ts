@@ -23,6 +23,15 @@ export interface Share {
   readonly cpuMs?: number
 }
 
+/** The first operations of one process. */
+export interface First {
+  /** When each ended, in milliseconds after the common start. */
+  readonly endsMs: readonly number[]
+  readonly waits: WaitCounts
+  /** Processor time, in milliseconds. */
+  readonly cpuMs: number
+}
+
 /** What such a process can be told. */
 export type Commands = {
   /** Rejects where the peer is not installed, or cannot do the workload. */
@@ -34,6 +43,8 @@ export type Commands = {
    * Does operations from this moment of the common clock (bench/lab/clock.ts) on, for so long, or until it has done so many.
    */
   run(peer: PeerName, workload: WorkloadName, startAtMs: number, forMs: number, atMost?: number): Share
+  /** Does so many operations from this moment on. */
+  first(peer: PeerName, workload: WorkloadName, startAtMs: number, operations: number): First
   /** Answers what this store was told that it did, warm-up included. */
   close(peer: PeerName): Acknowledged
   contents(peer: PeerName, path: string): Contents
@@ -73,25 +84,27 @@ function openedBy(peer: PeerName) {
   return found
 }
 
-/** The operation, if this store can do it. @throws Error otherwise */
-function operationOf(name: WorkloadName, store: Store): Workload['operation'] {
-  const { needs, operation }: Workload = WORKLOADS[name]
-  const missing = needs.filter((call) => !store[call])
+/** The workload, if this store can do it. @throws Error otherwise */
+function workloadOf(name: WorkloadName, store: Store): Workload {
+  const workload: Workload = WORKLOADS[name]
+  const missing = workload.needs.filter((call) => !store[call])
   if (missing.length > 0) throw new Error(`it has no ${missing.join(', ')}`)
-  return operation
+  return workload
 }
 
-async function run(
-  operation: Workload['operation'],
+/**
+ * Does one operation after the other, until the moment `end` of our clock, or until it has done so many.
+ * @param ended is given the moment at which each ended
+ */
+async function operate(
+  { operation, pauseMs }: Workload,
   hand: Hand,
-  startAtMs: number,
-  forMs: number,
-  atMost = Number.MAX_SAFE_INTEGER,
-): Promise<Share> {
-  const start = startAtMs - CLOCK_OFFSET_MS
-  const [half, end] = [start + forMs / 2, start + forMs]
+  start: number,
+  end: number,
+  atMost: number,
+  ended: (now: number) => void,
+): Promise<{ waits: WaitCounts; cpuMs: number }> {
   const waits = new Waits()
-  let [atHalf, atEnd] = [0, 0]
   await sleep(start - performance.now())
   const cpu = process.cpuUsage()
   for (let asked = performance.now(), left = atMost; asked < end && left > 0; left--) {
@@ -100,12 +113,32 @@ async function run(
     if (done instanceof Promise) await done
     const now = performance.now()
     waits.add(now - asked)
-    if (now <= half) atHalf++
-    if (now <= end) atEnd++
-    asked = now
+    ended(now)
+    if (pauseMs === undefined) asked = now
+    else {
+      await sleep(pauseMs)
+      asked = performance.now()
+    }
   }
   const { user, system } = process.cpuUsage(cpu)
-  return { atHalf, atEnd, waits: waits.toJSON(), cpuMs: (user + system) / 1000 }
+  return { waits: waits.toJSON(), cpuMs: (user + system) / 1000 }
+}
+
+async function run(
+  workload: Workload,
+  hand: Hand,
+  startAtMs: number,
+  forMs: number,
+  atMost = Number.MAX_SAFE_INTEGER,
+): Promise<Share> {
+  const start = startAtMs - CLOCK_OFFSET_MS
+  const [half, end] = [start + forMs / 2, start + forMs]
+  let [atHalf, atEnd] = [0, 0]
+  const did = await operate(workload, hand, start, end, atMost, (now) => {
+    if (now <= half) atHalf++
+    if (now <= end) atEnd++
+  })
+  return { atHalf, atEnd, ...did }
 }
 
 /** What a program of its own has done. */
@@ -141,7 +174,23 @@ const commands: Answers = {
       const aloneMs = atMost === undefined ? forMs : Math.min(forMs, ALONE_WARM_MS)
       return runAlone(await store.alone(startAtMs, aloneMs), hand)
     }
-    return run(operationOf(workload, store), hand, startAtMs, forMs, atMost)
+    return run(workloadOf(workload, store), hand, startAtMs, forMs, atMost)
+  },
+
+  async first(peer, workload, startAtMs, operations) {
+    const { store, hand } = openedBy(peer)
+    const start = startAtMs - CLOCK_OFFSET_MS
+    const endsMs: number[] = []
+    const ended = (now: number) => endsMs.push(now - start)
+    const did = await operate(
+      workloadOf(workload, store),
+      hand,
+      start,
+      Number.POSITIVE_INFINITY,
+      operations,
+      ended,
+    )
+    return { endsMs, ...did }
   },
 
   async close(peer) {

@@ -25,6 +25,8 @@ export interface Workload {
   /** The calls that a store must have for it. */
   readonly needs: readonly (keyof Store)[]
   readonly operation: (hand: Hand) => unknown
+  /** Between two operations, in milliseconds; no part of a wait. */
+  readonly pauseMs?: number
 }
 
 /** Records of one transaction. */
@@ -57,6 +59,12 @@ export const WORKLOADS = {
       acknowledged.records++
       return store.insert(newId())
     },
+  },
+  'insert-now-and-then': {
+    title: 'insert, 5 ms between two',
+    needs: ['insert'],
+    operation: insert,
+    pauseMs: 5,
   },
   'inc-one': { title: '`$inc` of one counter', needs: ['increment'], operation: incrementOne },
   'inc-many': {

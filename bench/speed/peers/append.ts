@@ -61,6 +61,19 @@ export const psLockAppendSync: Peer = appending((path) => {
   return { locked: (run) => lock.exclusiveSync(run), close: () => lock.close() }
 })
 
+/** Blocks in the kernel. @throws Error where fs-ext is not installed */
+export async function fsExtAppend(): Promise<Peer> {
+  const { acquireSync } = await import('../../candidates/fs-ext.ts')
+  return appending((path) => ({
+    locked(run) {
+      const release = acquireSync(path)
+      run()
+      release()
+    },
+    close() {},
+  }))
+}
+
 export const lockfileAppend: Peer = appending((path) => ({
   locked: (run) => lockedBy(path, run),
   close() {},

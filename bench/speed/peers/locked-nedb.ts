@@ -1,4 +1,5 @@
 import { copyFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { LockedNedb } from 'pslock/nedb'
 import { type Contents, type Peer, TEXT } from '../store.ts'
 import { nedbCalls, nedbContents, openVanilla, prepareNedb } from './nedb-file.ts'
@@ -31,6 +32,12 @@ export function lockedNedb(durability: 'process' | 'disk'): Peer {
       return agreed(found, await nedbContents(await openVanilla(copy)))
     },
   }
+}
+
+/** @throws Error where the addon is not built */
+export function nativeNedb(durability: 'process' | 'disk'): Peer {
+  createRequire(import.meta.url)('@pslock/native')
+  return lockedNedb(durability)
 }
 
 /** @throws Error where the vanilla library finds something else */
