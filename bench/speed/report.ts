@@ -141,6 +141,7 @@ export function summary(run: Run): string[][] {
   const header = [
     'operations a second',
     'pslock, cold',
+    'with @pslock/native',
     'better-sqlite3 (WAL), cold',
     'pslock / SQLite, cold',
     'pslock, warm',
@@ -161,11 +162,13 @@ export function summary(run: Run): string[][] {
       const size = group.workload === 'update' ? ` of ${bytes(group.records * 145)}` : ''
       return [
         WORKLOADS[group.workload].title + size,
-        ...(['cold', 'warm'] as const).flatMap((state) => [
-          cell(outcomes[0], state),
-          cell(sqlite, state),
-          times(median(ratios(outcomes[0], sqlite, state))),
-        ]),
+        cell(outcomes[0], 'cold'),
+        cell(of('nedb-native', 'nedb-native-disk'), 'cold'),
+        cell(sqlite, 'cold'),
+        times(median(ratios(outcomes[0], sqlite, 'cold'))),
+        cell(outcomes[0], 'warm'),
+        cell(sqlite, 'warm'),
+        times(median(ratios(outcomes[0], sqlite, 'warm'))),
         cell(of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile'), 'warm'),
       ]
     }),
