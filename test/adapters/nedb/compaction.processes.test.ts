@@ -55,6 +55,33 @@ describe('compaction by need', () => {
     },
   }
   for (const [kind, openStore] of Object.entries(kinds)) {
+    it(`${kind}: an explicit load leaves a large file as it is that it would write the same, and no other`, async () => {
+      const pad = 'x'.repeat(MEBIBYTE)
+      const lines = [JSON.stringify({ n: 1, pad, _id: 'a' }), '{"n":2,"_id":"b"}']
+      const write = (...more: string[]) => writeFileSync(path(), [...lines, ...more, ''].join('\n'))
+      const isRewritten = async () => {
+        const before = inode()
+        const db = await openStore()
+        await db.loadDatabaseAsync()
+        await db.close()
+        return inode() !== before
+      }
+      write()
+      assert.equal(await isRewritten(), false)
+      write('{"n":3,"_id":"b"}')
+      assert.equal(await isRewritten(), true)
+      write('{"$$deleted":true,"_id":"c"}')
+      assert.equal(await isRewritten(), true)
+      write()
+      // What a crash of vanilla has left.
+      writeFileSync(`${path()}~`, '{"n":0,"_id":"a"}\n')
+      assert.equal(await isRewritten(), true)
+      assert.deepEqual(
+        readdirSync(file('.')).filter((name) => name.endsWith('~')),
+        [],
+      )
+    })
+
     it(`${kind}: six days of five documents that change 2,000 times a day stay small`, async () => {
       let longest = 0
       for (let day = 1; day <= 6; day++) {
