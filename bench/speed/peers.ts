@@ -76,6 +76,10 @@ export const PEERS = {
     title: 'lowdb + flock, read, write',
     load: async () => (await import('./peers/low-recipes.ts')).lowFlock,
   },
+  'lowdb-flock-sync': {
+    title: 'flock, read, write, fsync, rename',
+    load: async () => (await import('./peers/low-recipes.ts')).lowFlockSync,
+  },
   'lowdb-lockfile': {
     title: 'lowdb + proper-lockfile',
     load: async () => (await import('./peers/low-recipes.ts')).lowLockfile,

@@ -26,7 +26,7 @@ const QUICK_MS = 700
 /** A record of lowdb's file has some 145 bytes: 10 KB, 1 MB, 10 MB. */
 export const LOW_RECORDS = { '10 KB': 70, '1 MB': 7_000, '10 MB': 70_000 } as const
 
-const LOW = ['locked-low', 'lowdb-journal', 'lowdb-flock', 'lowdb-lockfile'] as const
+const LOW = ['locked-low', 'lowdb-journal', 'lowdb-flock-sync', 'lowdb-flock', 'lowdb-lockfile'] as const
 const crowd = { processes: 50, records: 1000 } as const
 const alone = { processes: 1, records: 1000 } as const
 const large = { processes: 10, records: 100_000 } as const
@@ -84,9 +84,14 @@ const PLAN: readonly Group[] = [
     workload: 'update',
     processes: 10,
     records: LOW_RECORDS['10 MB'],
-    peers: ['locked-low', 'lowdb-journal', 'lowdb-flock'],
+    peers: ['locked-low', 'lowdb-journal', 'lowdb-flock-sync', 'lowdb-flock'],
   },
-  { workload: 'update', processes: 1, records: LOW_RECORDS['10 KB'], peers: ['locked-low', 'vanilla-lowdb'] },
+  ...(['10 KB', '1 MB'] as const).map((size) => ({
+    workload: 'update' as const,
+    processes: 1,
+    records: LOW_RECORDS[size],
+    peers: ['locked-low', 'lowdb-flock-sync', 'vanilla-lowdb'] as const,
+  })),
   {
     workload: 'append',
     processes: 50,
