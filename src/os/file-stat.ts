@@ -31,8 +31,8 @@ export interface PathStat {
 export class NamedFile {
   readonly path: string
   #fd: number | undefined
-  #dev = 0n
-  #ino = 0n
+  /** What fstat(2) says of the open file; asked for where statx(2) cannot tell. */
+  #opened: BigIntStats | undefined
   #closed: Closed | undefined
   #since: Since = 'another'
   readonly #name: Buffer
@@ -48,14 +48,27 @@ export class NamedFile {
 
   /** This is open here from now on. @throws what fstat(2) says */
   opened(fd: number): PathStat {
+    const quick = this.#closed ? undefined : this.#openedQuickly(fd)
+    if (quick) return quick
     const found = fstatSync(fd, { bigint: true })
     this.#since = this.#closed ? since(this.#closed, found) : 'another'
     this.#closed = undefined
     this.#fd = fd
-    this.#dev = found.dev
-    this.#ino = found.ino
+    this.#opened = found
     this.#identity = undefined
     return describe(found, true)
+  }
+
+  /** With all that the next look asks for. */
+  #openedQuickly(fd: number): PathStat | undefined {
+    const statx = quickly()
+    const words = this.#words
+    if (statx?.(fd, NO_NAME, AT_EMPTY_PATH, MODE_INO_SIZE_CTIME, words) !== 0) return undefined
+    this.#since = 'another'
+    this.#fd = fd
+    this.#opened = undefined
+    this.#identity = identityIn(words)
+    return this.#describe(words, true)
   }
 
   /** It is about to be closed, and may be opened again. @throws what fstat(2) says */
@@ -100,7 +113,13 @@ export class NamedFile {
     if (quick) return quick
     const found = statSync(this.path, { bigint: true, throwIfNoEntry: false })
     if (!found) return undefined
-    return describe(found, this.#fd !== undefined && found.ino === this.#ino && found.dev === this.#dev)
+    return describe(found, this.#isOpenHere(found))
+  }
+
+  #isOpenHere({ ino, dev }: BigIntStats): boolean {
+    if (this.#fd === undefined) return false
+    this.#opened ??= fstatSync(this.#fd, { bigint: true })
+    return ino === this.#opened.ino && dev === this.#opened.dev
   }
 
   /** @returns undefined where the long way is to tell, or to say what is wrong */
@@ -111,9 +130,17 @@ export class NamedFile {
     const words = this.#words
     if (statx(AT_FDCWD, this.#name, 0, withTime ? MODE_INO_SIZE_CTIME : MODE_INO_SIZE, words) !== 0)
       return undefined
-    const named = this.#named
     const isSameInode = words[INO] === identity[0] && words[INO + 1] === identity[1]
-    named.isOpenHere = isSameInode && words[DEV] === identity[2] && words[DEV + 1] === identity[3]
+    return this.#describe(
+      words,
+      withTime,
+      isSameInode && words[DEV] === identity[2] && words[DEV + 1] === identity[3],
+    )
+  }
+
+  #describe(words: Uint32Array, withTime: boolean, isOpenHere = true): PathStat {
+    const named = this.#named
+    named.isOpenHere = isOpenHere
     named.mode = at(words, MODE) & 0xffff
     named.size = long(words, SIZE)
     named.changedUs = withTime ? microseconds(long(words, CTIME_SECONDS), at(words, CTIME_NS)) : undefined
@@ -123,7 +150,7 @@ export class NamedFile {
   #identify(statx: Statx): Uint32Array | undefined {
     const words = this.#words
     if (statx(this.#fd as number, NO_NAME, AT_EMPTY_PATH, MODE_INO_SIZE, words) !== 0) return undefined
-    this.#identity = Uint32Array.of(at(words, INO), at(words, INO + 1), at(words, DEV), at(words, DEV + 1))
+    this.#identity = identityIn(words)
     return this.#identity
   }
 }
@@ -195,6 +222,10 @@ function describe({ size, mode, ctimeNs }: BigIntStats, isOpenHere: boolean): Pa
     mode: Number(mode),
     changedUs: microseconds(Number(ctimeNs / 1_000_000_000n), Number(ctimeNs % 1_000_000_000n)),
   }
+}
+
+function identityIn(words: Uint32Array): Uint32Array {
+  return Uint32Array.of(at(words, INO), at(words, INO + 1), at(words, DEV), at(words, DEV + 1))
 }
 
 function microseconds(seconds: number, nanoseconds: number): number {

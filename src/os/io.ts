@@ -97,6 +97,12 @@ export async function writePieces(fd: number, content: Pieces): Promise<void> {
   for await (const piece of content) position += whole(await writeAt(fd, piece, position), piece)
 }
 
+/** As `writePieces`; one small piece at once. */
+export function writeNew(fd: number, content: Pieces): void | Promise<void> {
+  const isSmall = Array.isArray(content) && content.length === 1 && content[0].length <= SMALL_BYTES
+  return isSmall ? writePiecesSync(fd, content) : writePieces(fd, content)
+}
+
 /** As `writePieces`, blocking. */
 export function writePiecesSync(fd: number, content: Pieces): void {
   let position = 0

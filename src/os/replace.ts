@@ -228,8 +228,11 @@ function putInPlace(path: string, temp: string, { overwrite = true }: Replacemen
 
 /** Gives a new file the owner and the permission bits of the one that it replaces, or belongs to. */
 export function keepOwner(fd: number, old: Stats, mode: number): void {
+  // Each of the two calls is a change of the inode, and costs as much as three looks at it.
+  const made = fstatSync(fd)
   try {
-    fchownSync(fd, old.uid, old.gid)
+    if (made.uid !== old.uid || made.gid !== old.gid) fchownSync(fd, old.uid, old.gid)
+    else if ((made.mode & 0o7777) === mode) return
   } catch (error) {
     // Only root may give files away; the new file then belongs to its writer, as with any editor.
     if (errnoOf(error) !== 'EPERM') throw error

@@ -1,6 +1,6 @@
 import { fsyncSync } from 'node:fs'
 import { isThenable } from '../arguments.ts'
-import { type Pieces, readNow, readRange, sync, writePieces, writePiecesSync } from './io.ts'
+import { type Pieces, readNow, readRange, sync, writeNew, writePiecesSync } from './io.ts'
 
 /**
  * Work that waits by `yield`. One body serves the calls that block the thread and those that do not: what it waits for
@@ -23,7 +23,7 @@ export interface FileCalls {
 export const WAITING: FileCalls = {
   isBlocking: false,
   read: readRange,
-  write: writePieces,
+  write: writeNew,
   sync,
   pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
 }
@@ -54,7 +54,8 @@ export function runBlocking<T>(steps: Steps<T>): T {
 export function runSteps<T>(steps: Steps<T>): T | Promise<T> {
   for (let next = steps.next(); ; next = steps.next(next.value)) {
     if (next.done) return next.value
-    if (next.value instanceof Promise || isThenable(next.value)) return goOn(steps, next.value)
+    const { value } = next
+    if (value instanceof Promise || (value !== undefined && isThenable(value))) return goOn(steps, value)
   }
 }
 

@@ -33,8 +33,6 @@ const PASS_MS = 10
 /** Off for tests of the general path alone. */
 export const IS_STRAIGHT: boolean = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 
-const NOTHING_KNOWN: Issued = {}
-
 /**
  * The operations of one store in this process, in the order they were issued. Those already queued when the lock is
  * granted share one hold, one refresh, one write and one fsync; the lock is free again before any of them settles,
@@ -91,11 +89,12 @@ export class Pipeline {
     if (!IS_STRAIGHT || !isPlain || this.#draining || !this.#isIdle || mustTurn() || Scope.enclosing(this))
       return this.push('exclusive', run, issued)
     return new Promise((resolve) => {
-      // Whoever comes after it calls this: the callback is still the caller's.
-      const enqueue = AsyncResource.bind(() => {
+      // Whoever comes after it calls this: the callback is still the caller's. `AsyncResource.bind` would take 20 us.
+      const caller = new AsyncResource('PSLOCK')
+      const enqueue = () => {
         this.#alone = undefined
-        resolve(this.push('exclusive', run, issued))
-      })
+        resolve(caller.runInAsyncScope(() => this.push('exclusive', run, issued)))
+      }
       this.#alone = enqueue
       this.#draining = Promise.resolve().then(async () => {
         const turn = beginPass(() => shared.context.get() === undefined)
@@ -236,7 +235,7 @@ export class Pipeline {
   }
 
   get #isIdle(): boolean {
-    return !this.#isBusy && !this.observer?.observes(NOTHING_KNOWN)
+    return !this.#isBusy && !this.observer?.observes({})
   }
 
   /** A read that waits for nothing of its own store sees everything committed before it began, and needs no lock. */

@@ -4,7 +4,7 @@ import { Scope } from '../scope.ts'
 import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
-import { cloneTree, frozenMemory, isOtherTree, isSameTree, patch, type Tree } from './values.ts'
+import { cloneTree, frozenMemory, isOtherTree, isSameTree, patch, shareStrings, type Tree } from './values.ts'
 
 /** A copy of the tree that an edit works on; what is issued inside the edit is part of it. */
 export class WorkingCopy extends Scope implements TreeMemory {
@@ -189,6 +189,7 @@ export class LiveTree implements Head {
     if (delta.kind !== 'tree') return
     const tree = delta.tree === undefined ? cloneTree(this.#defaults) : delta.tree
     const text = delta.text ?? this.#textOf(tree)
+    if (delta.text !== undefined && this.#known) shareStrings(tree, this.#known.tree)
     if (text !== this.#saved.text)
       this.#saved = { tree, own: false, text, exact: false, number: this.#saved.number + 1 }
     this.#head = this.#saved

@@ -128,6 +128,30 @@ function areSameKeys(a: readonly string[], b: readonly string[]): boolean {
   return true
 }
 
+/**
+ * Gives a tree that was just parsed the strings of `known` where they are equal: whoever compares the two compares
+ * addresses then, and the new strings are soon gone.
+ */
+export function shareStrings(parsed: unknown, known: unknown): void {
+  if (typeof parsed !== 'object' || typeof known !== 'object' || !parsed || !known) return
+  if (Array.isArray(parsed)) {
+    if (!Array.isArray(known)) return
+    for (const [index, value] of parsed.entries()) {
+      if (typeof value === 'object') shareStrings(value, known[index])
+      else if (value === known[index]) parsed[index] = known[index]
+    }
+    return
+  }
+  const others = Object.values(known)
+  let index = 0
+  for (const key in parsed) {
+    const value = (parsed as TreeObject)[key]
+    const other = others[index++]
+    if (typeof value === 'object') shareStrings(value, other)
+    else if (typeof value === 'string' && value === other) (parsed as TreeObject)[key] = other
+  }
+}
+
 /** The tree, which nobody can change any more. */
 function frozenTree<T>(tree: T): T {
   if (Array.isArray(tree) || isRecord(tree)) {

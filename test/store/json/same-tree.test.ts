@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { cloneTree, isOtherTree, isSameTree } from '../../../src/store/json/values.ts'
+import { cloneTree, isOtherTree, isSameTree, shareStrings } from '../../../src/store/json/values.ts'
 import { newSeed, random } from '../../fixtures/random.ts'
 
 const textOf = (tree: unknown) => JSON.stringify(tree)
@@ -57,6 +57,9 @@ describe('what is known of two trees without their texts', () => {
       assert.equal(isSameTree(a, b), isSame, `seed ${seed}`)
       assert.ok(!(isSame && isOtherTree(a, b)), `seed ${seed}`)
       assert.equal(textOf(cloneTree(a)), textOf(a))
+      const [before, others] = [textOf(a), textOf(b)]
+      shareStrings(a, b)
+      assert.deepEqual([textOf(a), textOf(b)], [before, others], `seed ${seed}`)
     }
   })
 })
