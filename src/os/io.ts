@@ -92,7 +92,7 @@ async function writeBulk(fd: number, data: Buffer, position: number): Promise<Wr
 export type Pieces = Iterable<Buffer> | AsyncIterable<Buffer>
 
 /** Writes the whole content of a new file. */
-export async function writePieces(fd: number, content: Pieces): Promise<void> {
+async function writePieces(fd: number, content: Pieces): Promise<void> {
   let position = 0
   for await (const piece of content) position += whole(await writeAt(fd, piece, position), piece)
 }
