@@ -1,6 +1,6 @@
 /**
  * Many new processes on one file, as users meet them: the first operations of each, all at once, beside better-sqlite3
- * (WAL) in the same run. With the addon and without it.
+ * (WAL; FULL where inserts are durable) in the same run. With the addon and without it.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,6 +20,13 @@ const WORK = {
   inc: { title: '`$inc` of one counter, 400 each', what: 'inc', operations: 400, pauseMs: 0 },
   find: { title: 'find by `_id`, 400 each', what: 'find', operations: 400, pauseMs: 0 },
   pauses: { title: 'insert, 5 ms between two, 100 each', what: 'insert', operations: 100, pauseMs: 5 },
+  durable: { title: 'durable insert, 100 each', what: 'durable', operations: 100, pauseMs: 0 },
+  transaction: {
+    title: 'transaction of 10 inserts, 40 each',
+    what: 'transaction',
+    operations: 40,
+    pauseMs: 0,
+  },
 } as const
 type Work = keyof typeof WORK
 
@@ -74,8 +81,8 @@ async function ran(peer: string, work: Work, round: number): Promise<Ran> {
   for (const child of children) child.send('go')
   const all = await told
   const done = PROCESSES * operations
-  if ((await only()) - before !== (what === 'find' ? 0 : done))
-    throw new Error(`${peer} ${work}: some are missing`)
+  const records = { find: 0, transaction: 10 * done, insert: done, inc: done, durable: done }[what]
+  if ((await only()) - before !== records) throw new Error(`${peer} ${work}: some are missing`)
   const seconds = (Math.max(...all.map(({ to }) => to)) - Math.min(...all.map(({ from }) => from))) / 1000
   return {
     perSecond: done / seconds,

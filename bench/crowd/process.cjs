@@ -1,5 +1,5 @@
 /**
- * One of many processes: `node process.cjs <sqlite|binding> <insert|inc|find> <operations> <pause in ms> <file>`. It opens the
+ * One of many processes: `node process.cjs <sqlite|binding> <insert|inc|find|durable|transaction> <operations> <pause in ms> <file>`. It opens the
  * file, tells how much is in it, waits for a message, and tells how long its operations took, each and together.
  */
 const { randomBytes } = require('node:crypto')
@@ -14,7 +14,7 @@ function openSqlite() {
   const Database = require('better-sqlite3')
   const db = new Database(file, { timeout: PATIENT_MS })
   db.pragma('journal_mode = WAL')
-  db.pragma('synchronous = NORMAL')
+  db.pragma(`synchronous = ${what === 'durable' ? 'FULL' : 'NORMAL'}`)
   db.exec('create table if not exists docs (id text primary key, doc text)')
   db.exec(`insert or ignore into docs values ('counter', '{"n":0}')`)
   const insert = db.prepare('insert into docs values (?, ?)')
@@ -22,8 +22,14 @@ function openSqlite() {
     "update docs set doc = json_set(doc, '$.n', json_extract(doc, '$.n') + 1) where id = 'counter'",
   )
   const find = db.prepare('select doc from docs where id = ?')
+  const add = (i) => insert.run(randomBytes(12).toString('base64'), JSON.stringify(record(i)))
+  const ten = db.transaction((i) => {
+    for (let n = 0; n < 10; n++) add(i + n)
+  }).immediate
   return {
-    insert: async (i) => insert.run(randomBytes(12).toString('base64'), JSON.stringify(record(i))),
+    insert: async (i) => add(i),
+    durable: async (i) => add(i),
+    transaction: async (i) => ten(i),
     inc: async () => inc.run(),
     find: async () => JSON.parse(find.get('counter').doc),
     count: async () => db.prepare('select count(*) as n from docs').get().n,
@@ -32,11 +38,17 @@ function openSqlite() {
 
 async function openPslock() {
   const { LockedNedb } = require('../../dist/nedb.cjs')
-  const db = new LockedNedb({ filename: file, autoload: true, timeoutMs: PATIENT_MS })
+  const durability = what === 'durable' ? 'disk' : 'process'
+  const db = new LockedNedb({ filename: file, autoload: true, timeoutMs: PATIENT_MS, durability })
   await db.autoloadPromise
   await db.updateAsync({ _id: 'counter' }, { $inc: { n: 0 } }, { upsert: true })
   return {
     insert: (i) => db.insertAsync(record(i)),
+    durable: (i) => db.insertAsync(record(i)),
+    transaction: (i) =>
+      db.transaction(async (tx) => {
+        for (let n = 0; n < 10; n++) await tx.insertAsync(record(i + n))
+      }),
     inc: () => db.updateAsync({ _id: 'counter' }, { $inc: { n: 1 } }),
     find: () => db.findOneAsync({ _id: 'counter' }),
     count: () => db.countAsync({}),
