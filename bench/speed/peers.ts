@@ -74,10 +74,12 @@ export const PEERS = {
   },
   'lowdb-flock': {
     title: 'lowdb + flock, read, write',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/low-recipes.ts')).lowFlock,
   },
   'lowdb-flock-sync': {
     title: 'flock, read, write, fsync, rename',
+    env: AS_INSTALLED,
     load: async () => (await import('./peers/low-recipes.ts')).lowFlockSync,
   },
   'lowdb-lockfile': {
