@@ -18,7 +18,7 @@ const SELF_CONTAINED: ReadonlySet<string> = new Set([
   'count',
 ])
 
-/** A file of this size is only compacted by an explicit load where that changes it. */
+/** See `isLarge`. */
 const LARGE_BYTES = 2 ** 20
 
 /** So long an explicit load, which has read the file by then, waits for its turn to compact it. */
@@ -88,8 +88,7 @@ export function routeThrough(
   persistence.loadDatabaseAsync = async () => {
     try {
       memory.rebuildDeclared()
-      const { size = 0 } = statSync(session.path, { throwIfNoEntry: false }) ?? {}
-      const isLeft = size >= LARGE_BYTES && memory.coder === undefined && !existsSync(`${session.path}~`)
+      const isLeft = memory.coder === undefined && isLarge(session.path) && !existsSync(`${session.path}~`)
       await persistence.persistCachedDatabaseAsync(isLeft)
     } catch (error) {
       session.distrustMemory()
@@ -105,6 +104,16 @@ export function routeThrough(
       memory.apply([], true)
     }
     await session.perform('exclusive', drop, { call: currentCall(db) })
+  }
+}
+
+/** Whether it is of a size that is only compacted by an explicit load where that changes the file. */
+function isLarge(path: string): boolean {
+  try {
+    return statSync(path).size >= LARGE_BYTES
+  } catch {
+    // The compaction meets it again, and says so.
+    return false
   }
 }
 

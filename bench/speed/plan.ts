@@ -58,9 +58,9 @@ const PLAN: readonly Group[] = [
     peers: [...OURS, 'lmdb', 'nedb-lockfile'],
   },
   { workload: 'inc-many', ...crowd, ...fair, peers: ['locked-nedb', 'sqlite', 'lmdb'] },
-  { workload: 'find', ...crowd, ...first(400), peers: [...OURS, 'lmdb'] },
-  { workload: 'mix', ...crowd, ...fair, ...quick, ...first(400), peers: [...OURS, 'lmdb'] },
-  { workload: 'transaction', ...crowd, ...first(40), peers: [...OURS, 'lmdb'] },
+  { workload: 'find', ...crowd, ...first(400), peers: ['locked-nedb', 'sqlite', 'lmdb'] },
+  { workload: 'mix', ...crowd, ...fair, ...quick, ...first(400), peers: ['locked-nedb', 'sqlite', 'lmdb'] },
+  { workload: 'transaction', ...crowd, ...first(40), peers: ['locked-nedb', 'sqlite', 'lmdb'] },
   {
     workload: 'durable-insert',
     ...crowd,

@@ -81,7 +81,7 @@ export class LogEngine implements LogSession, Engine {
       memory: this.#memory,
       health: this.#health,
       writeSet: this.#writeSet,
-      durability: this.#options.durability,
+      isDurable: this.#options.durability === 'disk',
       distrustMemory: () => this.distrustMemory(),
     })
     this.#compaction = new Compaction(
@@ -121,7 +121,7 @@ export class LogEngine implements LogSession, Engine {
   straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined {
     if (!IS_STRAIGHT || !this.#isSteady || !this.queue.isQuiet) return undefined
     if (!operation.prepare()) return undefined
-    const isDurable = this.#options.durability === 'disk'
+    const { isDurable } = this.#writer
     if (!isDurable && !mustTurn()) {
       try {
         const answer = this.#attempt(operation)
@@ -199,7 +199,9 @@ export class LogEngine implements LogSession, Engine {
   /** The last step, without the lock. */
   #settled<T>(value: T): { readonly value: T | Promise<T> } {
     if (this.#file.end >= this.#compaction.lookAt) this.#compaction.passed()
-    return { value: this.#writer.isSettled ? value : this.#writer.settle().then(() => value) }
+    // With durability 'disk' everything that it saw must be on the disk.
+    const isSettled = !this.#writer.isDurable || this.#file.isSynced
+    return { value: isSettled ? value : this.#writer.sync.settle().then(() => value) }
   }
 
   /** The same five steps by the addon, in one call or two. */
@@ -279,7 +281,7 @@ export class LogEngine implements LogSession, Engine {
   /** Whether the addon says so. */
   get #isUntouched(): boolean {
     // Everything that the caller is shown must be on the disk.
-    if (!this.#isSteady || !this.#writer.isSettled) return false
+    if (!this.#isSteady || (this.#writer.isDurable && !this.#file.isSynced)) return false
     if (this.#addon === undefined && ++this.#looks >= OFTEN) this.#addon = native() ?? null
     const addon = this.#addon
     const data = addon && this.#file.known
@@ -337,7 +339,8 @@ export class LogEngine implements LogSession, Engine {
 
   async compact(ifStale = false): Promise<void> {
     // What was not written yet is more lines in memory than in the file.
-    if (ifStale && !this.#writeSet.hasLines && !this.#writer.mustRewrite && this.#compaction.isCompact) return
+    if (ifStale && !this.#writeSet.hasLines && !this.#writer.sync.failure && this.#compaction.isCompact)
+      return
     this.#writeSet.revision++
     // The file must stay as it is until the transaction has ended well.
     if (this.#writeSet.isNested) this.#writeSet.compactAtCommit = true
@@ -383,7 +386,7 @@ export class LogEngine implements LogSession, Engine {
 
   async refreshUnlocked(): Promise<boolean> {
     this.#writeSet.take()
-    if (this.#writer.mustRewrite) return false
+    if (this.#writer.sync.failure) return false
     try {
       if (this.#refreshNow('shared', false)) return true
     } catch (error) {
@@ -422,7 +425,7 @@ export class LogEngine implements LogSession, Engine {
     try {
       // A unit that is being written at this moment is none yet.
       if (!this.#refreshNow('shared', false)) return false
-      return this.#writer.isSettled
+      return !this.#writer.isDurable || this.#file.isSynced
     } catch {
       // Under the lock it is met again, or was of this moment.
       return false
@@ -434,7 +437,7 @@ export class LogEngine implements LogSession, Engine {
   /** Whether memory can be brought up to date by what is new in the file, and changed by lines. */
   get #isSteady(): boolean {
     return (
-      this.#prepared && !this.#mustReload && !this.#writer.mustRewrite && this.#memory.coder === undefined
+      this.#prepared && !this.#mustReload && !this.#writer.sync.failure && this.#memory.coder === undefined
     )
   }
 

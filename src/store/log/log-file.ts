@@ -350,9 +350,10 @@ export class LogFile {
    * @throws StoreIoError, and it is not in the file
    */
   appendLine(line: string): void {
+    const { end } = this
     this.#data.requireWritable()
-    const data = encodeUnit([line], this.end)
-    const { bytes, error } = writeAtSync(this.#data.descriptor.fd as number, data, this.end)
+    const data = encodeUnit([line], end)
+    const { bytes, error } = writeAtSync(this.#data.descriptor.fd as number, data, end)
     if (bytes === data.length) {
       this.#changing()
       this.#add(data)

@@ -3,7 +3,6 @@ import { PIECE_BYTES, type Written } from '../../os/io.ts'
 import { storeFailure } from '../../os/replace.ts'
 import type { LineCoder, LogMemory } from '../adapter.ts'
 import type { Commit } from '../engine.ts'
-import type { Durability } from '../options.ts'
 import { callListener } from '../scope.ts'
 import type { Segment, WriteSet } from '../write-set.ts'
 import type { LogFile } from './log-file.ts'
@@ -17,7 +16,8 @@ export interface WriterParts {
   readonly memory: LogMemory
   readonly health: CorruptionMonitor
   readonly writeSet: WriteSet
-  readonly durability: Durability
+  /** With durability 'disk'. */
+  readonly isDurable: boolean
   /** Called where memory may differ from the file now. */
   readonly distrustMemory: () => void
 }
@@ -29,29 +29,21 @@ export class LogWriter {
   readonly #memory: LogMemory
   readonly #health: CorruptionMonitor
   readonly #writeSet: WriteSet
-  readonly #durability: Durability
+  /** With durability 'disk'. */
+  readonly isDurable: boolean
   readonly #distrustMemory: () => void
-  readonly #sync: LogSync
+  /** Where one has failed, the next write is a rewrite. */
+  readonly sync: LogSync
 
-  constructor({ file, memory, health, writeSet, durability, distrustMemory }: WriterParts) {
+  constructor({ file, memory, health, writeSet, isDurable, distrustMemory }: WriterParts) {
     this.#path = file.path
     this.#file = file
     this.#memory = memory
     this.#health = health
     this.#writeSet = writeSet
-    this.#durability = durability
+    this.isDurable = isDurable
     this.#distrustMemory = distrustMemory
-    this.#sync = new LogSync(file)
-  }
-
-  /** An fsync has failed: the next write is a rewrite. */
-  get mustRewrite(): boolean {
-    return this.#sync.failure !== undefined
-  }
-
-  /** Whether a result may be given at once: with durability 'disk' everything it saw must be on the disk. */
-  get isSettled(): boolean {
-    return this.#durability !== 'disk' || this.#file.isSynced
+    this.sync = new LogSync(file)
   }
 
   /** Makes sure that the file exists. @returns whether it did not */
@@ -79,7 +71,7 @@ export class LogWriter {
     // What this batch had not written yet is in the new file.
     this.#writeSet.written()
     this.#health.reset(lines.count)
-    this.#sync.failure = undefined
+    this.sync.failure = undefined
   }
 
   /** At once where it is little: five awaits fewer make a `$inc` of one process 1.1 times as fast. */
@@ -115,7 +107,7 @@ export class LogWriter {
 
   /** Not where an fsync failed since this batch skipped what is new: it is appended, and then says that it may be lost. */
   get #rewrites(): boolean {
-    return this.mustRewrite && this.#file.applied === this.#file.end
+    return this.sync.failure !== undefined && this.#file.applied === this.#file.end
   }
 
   /** Whatever happens, what is not in the file afterwards has been undone. */
@@ -181,11 +173,11 @@ export class LogWriter {
   /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
   #committed(segments: readonly Segment[], committed: number): Commit {
     const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
-    if (this.#durability !== 'disk' && afterwards.length === 0) return { committed }
+    if (!this.isDurable && afterwards.length === 0) return { committed }
     const isWrite = segments.some(({ lines }) => lines.length > 0)
     const settle = async () => {
       // One that failed since it was written may have been about it: the next fsync would not say so.
-      if (isWrite && this.#sync.failure) throw this.#sync.failure
+      if (isWrite && this.sync.failure) throw this.sync.failure
       await this.settle()
       for (const run of afterwards) callListener(run)
     }
@@ -194,12 +186,12 @@ export class LogWriter {
 
   /** With durability 'disk' makes everything that is known of the file survive power loss. */
   async settle(): Promise<void> {
-    if (!this.isSettled) await this.#sync.settle()
+    if (this.isDurable && !this.#file.isSynced) await this.sync.settle()
   }
 
   /** Resolves when no fsync is running. */
   idle(): Promise<void> {
-    return this.#sync.idle()
+    return this.sync.idle()
   }
 }
 
