@@ -87,8 +87,9 @@ export function routeThrough(
   // same differently now, and where vanilla has left a temp file.
   persistence.loadDatabaseAsync = async () => {
     try {
-      memory.rebuildDeclared()
-      const isLeft = memory.coder === undefined && isLarge(session.path) && !existsSync(`${session.path}~`)
+      const isIndexMissing = memory.rebuildDeclared()
+      const isPlain = memory.coder === undefined && !existsSync(`${session.path}~`)
+      const isLeft = isPlain && !isIndexMissing && isLarge(session.path)
       await persistence.persistCachedDatabaseAsync(isLeft)
     } catch (error) {
       session.distrustMemory()

@@ -312,14 +312,17 @@ export class NedbMemory implements LogMemory {
   /**
    * An explicit load keeps the indexes that this very store was told to ensure, should the file lack them, as vanilla
    * does; the ones it only read there are as the file says.
+   * @returns whether the file lacks one
    */
-  rebuildDeclared(): void {
+  rebuildDeclared(): boolean {
     const db = this.#db
     const { indexes } = this.#inner
+    let isOneMissing = false
     for (const [name, options] of Object.entries(this.#indexes.declared)) {
       if (indexes[name]) continue
       const index = newIndex(this.#inner, options)
       indexes[name] = index
+      isOneMissing = true
       try {
         index.insert(db.getAllData())
       } catch (error) {
@@ -328,6 +331,7 @@ export class NedbMemory implements LogMemory {
         throw error
       }
     }
+    return isOneMissing
   }
 
   #reset(): void {

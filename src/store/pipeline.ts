@@ -204,14 +204,16 @@ export class Pipeline {
     if (!this.#isBusy) this.#watch.stop()
   }
 
+  /** Whether something issued here is waiting or runs. */
+  get isAtWork(): boolean {
+    return this.#draining !== undefined || this.#isBusy
+  }
+
   get #isBusy(): boolean {
     return this.#alone !== undefined || this.#queue.length > 0 || this.#passes.isRunning
   }
 
-  /**
-   * A write has taken the straight path. Those that are issued in the same tick (`Promise.all`) queue up, to share a hold.
-   * @returns the promise of its result
-   */
+  /** A write has taken the straight path. Those issued in the same tick (`Promise.all`) queue up, to share a hold. */
   taken<T>(value: T): Promise<T> {
     this.#isJustTaken = true
     this.#wasTaken = true

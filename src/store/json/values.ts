@@ -84,13 +84,13 @@ function areSameElements(a: readonly unknown[], b: readonly unknown[], container
   return true
 }
 
-/** With `for in` it takes half the time of comparing `Object.keys`. What is inherited by `a` is none of `b`'s keys. */
+/** With `for in` it takes half the time of comparing `Object.keys`. */
 function areSameFields(a: TreeObject, b: TreeObject, containers?: unknown[]): boolean {
   const keys = Object.keys(b)
   const values = Object.values(b)
   let index = 0
   for (const key in a) {
-    if (keys[index] !== key) return false
+    if (keys[index] !== key || !Object.hasOwn(a, key)) return false
     const one = a[key]
     const other = values[index++]
     if ((one !== other || typeof one !== 'string') && !isSameTree(one, other, containers)) return false
@@ -145,6 +145,7 @@ export function shareStrings(parsed: unknown, known: unknown): void {
   const others = Object.values(known)
   let index = 0
   for (const key in parsed) {
+    if (!Object.hasOwn(parsed, key)) return
     const value = (parsed as TreeObject)[key]
     const other = others[index++]
     if (typeof value === 'object') shareStrings(value, other)
@@ -315,7 +316,7 @@ function patchObject(target: TreeObject, source: TreeObject, places: Places): Tr
   let index = 0
   let isOfSameKeys = true
   for (const key in target) {
-    isOfSameKeys = keys[index] === key
+    isOfSameKeys = keys[index] === key && Object.hasOwn(target, key)
     if (!isOfSameKeys) break
     patchField(target, key, values[index++], places)
   }

@@ -49,6 +49,8 @@ export class LogEngine implements LogSession, Engine {
   #compaction!: Compaction
   /** Memory may differ from the file (a failed refresh): read everything at the next look. */
   #mustReload = true
+  /** Of the present batch. */
+  #mode: LockMode = 'shared'
   #prepared = false
   /** null: it is not installed. */
   #addon: Native | null | undefined
@@ -62,39 +64,26 @@ export class LogEngine implements LogSession, Engine {
     this.queue = new Pipeline(options.lock, this)
     const { transact, look } = transacting(this.queue)
     this.transact = transact
-    this.look = look
+    this.look = (run, options) => this.#synced(() => look(run, options))
     this.#attach = () => attach(this)
   }
 
   /** Wires the store to this session. Apart from the constructor, so that the adapter may already use the session. */
   start(): LogMemory {
     this.#memory = this.#attach()
-    this.#file = new LogFile(this.path, this.#memory.fileMode, this.#options.durability === 'disk')
-    this.#health = new CorruptionMonitor(
-      this.path,
-      this.#memory.corruptThreshold,
-      () => this.#memory.coder?.thrown,
-    )
+    const { fileMode, corruptThreshold } = this.#memory
+    const { durability, compaction, lock } = this.#options
+    const isDurable = durability === 'disk'
+    this.#file = new LogFile(this.path, fileMode, isDurable)
+    this.#health = new CorruptionMonitor(this.path, corruptThreshold, () => this.#memory.coder?.thrown)
     this.#reader = new LogReader(this.#file, this.#memory, this.#health)
-    this.#writer = new LogWriter({
-      file: this.#file,
-      memory: this.#memory,
-      health: this.#health,
-      writeSet: this.#writeSet,
-      isDurable: this.#options.durability === 'disk',
-      distrustMemory: () => this.distrustMemory(),
-    })
-    this.#compaction = new Compaction(
-      {
-        file: this.#file,
-        memory: this.#memory,
-        health: this.#health,
-        queue: this.queue,
-        rewrite: () => this.#writer.rewrite(),
-        doOthersWait: () => this.#options.lock.holders().some(({ state }) => state === 'waiting'),
-      },
-      this.#options.compaction === 'manual',
-    )
+    const parts = { file: this.#file, memory: this.#memory, health: this.#health }
+    const distrustMemory = () => this.distrustMemory()
+    this.#writer = new LogWriter({ ...parts, writeSet: this.#writeSet, isDurable, distrustMemory })
+    const rewrite = () => this.#writer.rewrite()
+    const doOthersWait = () => lock.holders().some(({ state }) => state === 'waiting')
+    const { queue } = this
+    this.#compaction = new Compaction({ ...parts, queue, rewrite, doOthersWait }, compaction === 'manual')
     return this.#memory
   }
 
@@ -115,7 +104,14 @@ export class LogEngine implements LogSession, Engine {
   }
 
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>> {
-    return this.queue.push(mode, run, traits)
+    const push = () => this.queue.push(mode, run, traits)
+    return mode === 'shared' ? this.#synced(push) : push()
+  }
+
+  /** After a failed fsync the file is rewritten first: nobody is shown what may be lost. */
+  #synced<T>(look: () => Promise<T>): Promise<T> {
+    if (!this.#writer?.sync.failure || this.queue.isInside()) return look()
+    return this.queue.push('exclusive', () => {}, { isInternal: true }).then(look)
   }
 
   straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined {
@@ -364,8 +360,11 @@ export class LogEngine implements LogSession, Engine {
 
   async close(): Promise<void> {
     await this.#compaction.close()
-    await this.queue.idle()
-    await this.#writer.idle()
+    // What is issued meanwhile ends before the file is closed.
+    do {
+      await this.#writer.sync.idle()
+      await this.queue.idle()
+    } while (this.#writer.sync.isRunning || this.queue.isAtWork)
     this.#file.close()
     this.#memory.close?.()
     this.#mustReload = true
@@ -374,6 +373,7 @@ export class LogEngine implements LogSession, Engine {
   // --- Engine ---
 
   refresh(mode: LockMode, isBlind: boolean): Promise<void> | void {
+    this.#mode = mode
     this.#writeSet.take()
     try {
       if (this.#refreshNow(mode, isBlind)) return
@@ -385,6 +385,7 @@ export class LogEngine implements LogSession, Engine {
   }
 
   async refreshUnlocked(): Promise<boolean> {
+    this.#mode = 'shared'
     this.#writeSet.take()
     if (this.#writer.sync.failure) return false
     try {
@@ -477,7 +478,7 @@ export class LogEngine implements LogSession, Engine {
   }
 
   commit(): Promise<Commit> | Commit {
-    return this.#writer.commit()
+    return this.#writer.commit(this.#mode === 'exclusive')
   }
 
   settle(): Promise<void> {

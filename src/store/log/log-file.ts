@@ -79,6 +79,8 @@ export class LogFile {
   readonly #numbers = new Float64Array(this.memory, 0, NUMBERS).fill(Number.NaN, CHANGED_US, JUST_CHANGED)
   readonly #last = Buffer.from(this.memory, LAST_AT)
   #synced = 0
+  /** How often it was found written anew in place. */
+  #renewals = 0
   #isNameSynced = false
 
   /** @param durable whether what is written is synced: then it stays open until that is done, for it tells what has failed */
@@ -138,7 +140,12 @@ export class LogFile {
     const isSame =
       this.#generation === this.#data.generation && !this.#isEdited(found) && found.size >= this.end
     this.#looked(found)
-    if (!isSame || !this.#readBehind(this.end)) return { kind: 'replaced', from: 0, to: found.size }
+    if (!isSame || !this.#readBehind(this.end)) {
+      // What was synced of it before it was written anew in place says nothing.
+      this.#synced = 0
+      this.#renewals++
+      return { kind: 'replaced', from: 0, to: found.size }
+    }
     return found.size === this.applied
       ? { kind: 'none' }
       : { kind: 'tail', from: this.applied, to: found.size }
@@ -453,6 +460,7 @@ export class LogFile {
     const upTo = this.end
     const { generation, fd } = this.#data
     const isStillOpen = () => this.exists && this.generation === generation
+    const renewals = this.#renewals
     const done = this.#data.keepOpen()
     try {
       await sync(fd)
@@ -462,8 +470,8 @@ export class LogFile {
     } finally {
       done()
     }
-    if (!this.#isNameSynced) await runSteps(syncNames(this.path, WAITING))
-    if (isStillOpen()) this.#syncedUpTo(upTo)
+    if (!this.#isNameSynced || this.#generation !== generation) await runSteps(syncNames(this.path, WAITING))
+    if (isStillOpen() && renewals === this.#renewals) this.#syncedUpTo(upTo)
   }
 
   /** As `syncNow`, blocking the thread. */

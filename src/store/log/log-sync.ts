@@ -31,6 +31,10 @@ export class LogSync {
     })
   }
 
+  get isRunning(): boolean {
+    return this.#running !== undefined
+  }
+
   /** Resolves when none is running. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running

@@ -75,26 +75,23 @@ export class LogWriter {
   }
 
   /** At once where it is little: five awaits fewer make a `$inc` of one process 1.1 times as fast. */
-  commit(): Promise<Commit> | Commit {
+  commit(isExclusive: boolean): Promise<Commit> | Commit {
     const { compactAtCommit, hadInner } = this.#writeSet
     const segments = this.#writeSet.take()
+    const isRewrite = compactAtCommit || (isExclusive && this.#rewrites)
     return this.#reporting(segments, () => {
-      if (!compactAtCommit && !segments.some((segment) => segment.lines.length > 0))
+      if (!isRewrite && !segments.some((segment) => segment.lines.length > 0))
         return this.#committed(segments, segments.length)
-      if (compactAtCommit || this.#rewrites || hadInner || this.#memory.coder)
-        return this.#commitSlowly(segments, compactAtCommit, hadInner)
+      if (isRewrite || hadInner || this.#memory.coder)
+        return this.#commitSlowly(segments, isRewrite, hadInner)
       this.create()
       return this.#write(segments, encodeUnits(linesOf(segments), this.#file.end))
     })
   }
 
-  async #commitSlowly(
-    segments: readonly Segment[],
-    compactAtCommit: boolean,
-    hadInner: boolean,
-  ): Promise<Commit> {
+  async #commitSlowly(segments: readonly Segment[], isRewrite: boolean, hadInner: boolean): Promise<Commit> {
     if (hadInner && !this.#file.isFresh()) throw this.#changedMeanwhile()
-    if (compactAtCommit || this.#rewrites) {
+    if (isRewrite) {
       await this.rewrite()
       return this.#committed(segments, segments.length)
     }
@@ -174,24 +171,19 @@ export class LogWriter {
   #committed(segments: readonly Segment[], committed: number): Commit {
     const afterwards = segments.slice(0, committed).flatMap((segment) => segment.afterwards)
     if (!this.isDurable && afterwards.length === 0) return { committed }
-    const isWrite = segments.some(({ lines }) => lines.length > 0)
     const settle = async () => {
-      // One that failed since it was written may have been about it: the next fsync would not say so.
-      if (isWrite && this.sync.failure) throw this.sync.failure
       await this.settle()
       for (const run of afterwards) callListener(run)
     }
     return { committed, settle }
   }
 
-  /** With durability 'disk' makes everything that is known of the file survive power loss. */
+  /** With durability 'disk' makes everything that is known of the file survive power loss. @throws StoreIoError */
   async settle(): Promise<void> {
-    if (this.isDurable && !this.#file.isSynced) await this.sync.settle()
-  }
-
-  /** Resolves when no fsync is running. */
-  idle(): Promise<void> {
-    return this.sync.idle()
+    if (!this.isDurable) return
+    // It may have been about what the caller is to be shown: the next fsync would not say so.
+    if (this.sync.failure) throw this.sync.failure
+    if (!this.#file.isSynced) await this.sync.settle()
   }
 }
 

@@ -72,6 +72,16 @@ describe('compaction by need', () => {
       assert.equal(await isRewritten(), true)
       write('{"$$deleted":true,"_id":"c"}')
       assert.equal(await isRewritten(), true)
+      // The store itself was told of an index that is not in the file, which has just as many lines too much.
+      write()
+      const before = inode()
+      const db = await openStore()
+      await db.ensureIndexAsync({ fieldName: 'n', unique: true })
+      write('{"n":3,"_id":"b"}')
+      await db.loadDatabaseAsync()
+      await db.close()
+      assert.notEqual(inode(), before)
+      assert.match(readFileSync(path(), 'utf8'), /indexCreated/)
       write()
       // What a crash of vanilla has left.
       writeFileSync(`${path()}~`, '{"n":0,"_id":"a"}\n')

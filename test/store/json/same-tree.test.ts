@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { cloneTree, isOtherTree, isSameTree, shareStrings } from '../../../src/store/json/values.ts'
+import { cloneTree, isOtherTree, isSameTree, patch, shareStrings } from '../../../src/store/json/values.ts'
 import { newSeed, random } from '../../fixtures/random.ts'
 
 const textOf = (tree: unknown) => JSON.stringify(tree)
@@ -46,6 +46,32 @@ describe('what is known of two trees without their texts', () => {
     for (const tree of trees) assert.ok(!isOtherTree(tree, JSON.parse(textOf(tree))), textOf(tree))
     assert.ok(isOtherTree({ a: [{ n: 1 }] }, { a: [{ n: 2 }] }))
     assert.ok(isOtherTree({ a: [1] }, { a: [1, 2] }))
+  })
+
+  it('what is inherited is no field of either', () => {
+    class User {
+      declare role: string
+    }
+    User.prototype.role = 'user'
+    const [own, inherits] = [Object.assign(new User(), { role: 'user' }), new User()]
+    assert.ok(!isSameTree(own, inherits))
+    assert.ok(!isSameTree(inherits, own))
+    assert.deepEqual(Object.keys(cloneTree(inherits)), [])
+    const parsed = { a: 's' }
+    const polluted = { value: 'p', enumerable: true, configurable: true, writable: true }
+    Object.defineProperty(Object.prototype, 'polluted', polluted)
+    try {
+      shareStrings(parsed, { a: 's', b: 'p' })
+      const target = { a: '1' }
+      patch(target, { a: '1', polluted: 'p' })
+      assert.deepEqual(Object.keys(target), ['a', 'polluted'])
+    } finally {
+      delete (Object.prototype as { polluted?: string }).polluted
+    }
+    assert.deepEqual(Object.keys(parsed), ['a'])
+    const target = new User()
+    patch(target, own)
+    assert.deepEqual(Object.keys(target), ['role'])
   })
 
   it('any two random trees: both say what the texts say', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { fixture } from '../../fixtures/code.ts'
@@ -113,9 +113,21 @@ describe('system calls of a NeDB store', () => {
   })
 
   /** Runs a scenario; returns its calls between two marks, in order, as `name path`. */
-  function traced(scenario: string): (from: string, to: string) => string[] {
+  function traced(scenario: string, ...inject: string[]): (from: string, to: string) => string[] {
     const calls = 'write,writev,pwrite64,pwritev,fsync,fdatasync,flock,rename,renameat,renameat2'
-    const prefix = ['strace', '-f', '-y', '-qq', '-s', '40', '-o', file('trace'), '-e', `trace=${calls}`]
+    const prefix = [
+      'strace',
+      '-f',
+      '-y',
+      '-qq',
+      '-s',
+      '40',
+      '-o',
+      file('trace'),
+      '-e',
+      `trace=${calls}`,
+      ...inject,
+    ]
     const done = runFixture('nedb-traced', [file('a.db'), scenario], prefix)
     assert.equal(done.code, 0, done.err)
     const folder = dirname(file('a.db'))
@@ -164,6 +176,31 @@ describe('system calls of a NeDB store', () => {
       fewest.indexOf('fsync a.db') > fewest.lastIndexOf('flock a.db.lock'),
       `the lock was held during fsync:\n${fewest.join('\n')}`,
     )
+  })
+
+  it("durability 'disk' syncs what is written to a file that was edited in place, and became shorter", () => {
+    const calls = traced('durable after an edit in place')('begin', 'end')
+    assert.ok(calls.indexOf('fsync a.db') > calls.indexOf(writes(calls)[0] as string), calls.join('\n'))
+  })
+
+  it("durability 'disk' shows nothing after a failed fsync before the file is rewritten", () => {
+    // strace counts the calls of each thread by itself.
+    const oneThread = ['-E', 'UV_THREADPOOL_SIZE=1']
+    traced('durable failure', ...oneThread)
+    const lines = readFileSync(file('trace'), 'utf8').split('\n')
+    const syncs = (part: readonly string[]) => part.flatMap((line) => /^(\d+) +fsync\(/.exec(line)?.[1] ?? [])
+    const thread = syncs(lines).at(-1)
+    const before = lines.slice(
+      0,
+      lines.findIndex((line) => line.includes('MARK begin')),
+    )
+    const nth = syncs(before).filter((id) => id === thread).length + 1
+    rmSync(file('a.db'))
+    const inject = ['-e', `inject=fsync:error=EIO:when=${nth}`]
+    const calls = traced('durable failure', ...oneThread, ...inject)('begin', 'end')
+    const renamed = calls.findIndex((call) => call.startsWith('rename'))
+    const synced = calls.findIndex((call) => /^fsync a\.db~/.test(call))
+    assert.ok(synced !== -1 && renamed > synced, calls.join('\n'))
   })
 
   it("durability 'disk' syncs what others wrote before a read of it resolves", () => {

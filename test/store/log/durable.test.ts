@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { pbkdf2 } from 'node:crypto'
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
+import { setImmediate as turn } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { sleep } from '../../../src/os/steps.ts'
 import type { LogFile } from '../../../src/store/log/log-file.ts'
 import { LogSync } from '../../../src/store/log/log-sync.ts'
 import { Operation } from '../../../src/store/operation.ts'
 import { useFolder } from '../../fixtures/folder.ts'
+import { note } from '../../fixtures/random.ts'
 
 const isOn = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
 
@@ -129,6 +133,39 @@ describe("a NeDB write with durability 'disk'", () => {
     assert.deepEqual(ends, ['fulfilled', 'rejected', 'fulfilled'])
     assert.equal(await db.countAsync({}), 4)
     await db.close()
+  })
+})
+
+describe("the close of a NeDB store with durability 'disk'", () => {
+  const at = useFolder()
+
+  it('waits for what is issued while the disk is waited for', async () => {
+    const ends = new Set<string>()
+    for (let round = 0; round < 10; round++) {
+      const path = at(`close-${round}.db`)
+      const db = new LockedNedb({ filename: path, autoload: true, durability: 'disk' })
+      await db.insertAsync({ _id: 'first' })
+      // The fsync, and what is written later, wait for a thread of the pool.
+      const busy = [0, 1, 2, 3].map(() => promisify(pbkdf2)('a', 'b', 60_000, 32, 'sha512'))
+      const first = db.insertAsync({ _id: 'before' })
+      await turn()
+      const closed = db.close().then(() => openSync(at(`other-${round}`), 'a'))
+      await turn()
+      const docs = Array.from({ length: 300 }, (_, n) => ({ _id: `m${n}`, pad: 'x'.repeat(1000) }))
+      const during = await db.insertAsync(docs).then(
+        () => 'acknowledged',
+        (error: { code?: string }) => String(error.code),
+      )
+      await first
+      closeSync(await closed)
+      await Promise.all(busy)
+      const count = readFileSync(path, 'utf8').split('"_id":"m').length - 1
+      assert.equal(count, during === 'acknowledged' ? 300 : 0, during)
+      assert.equal(statSync(at(`other-${round}`)).size, 0)
+      assert.ok(['acknowledged', 'PSLOCK_CLOSED'].includes(during), during)
+      ends.add(during)
+    }
+    note([...ends].join(', '))
   })
 })
 
