@@ -12,17 +12,18 @@ import { speedOptions } from './speed/options.ts'
 import { envOf, PEERS, type PeerName } from './speed/peers.ts'
 import { type Group, plan, windowMs } from './speed/plan.ts'
 import { progress } from './speed/progress.ts'
-import { footnotes, groupTitle, sections } from './speed/report.ts'
+import { coldSections, footnotes, groupTitle, warmSections } from './speed/report.ts'
 import { isVoid, type Run } from './speed/run.ts'
 import { measureSolo, SOLOS, type SoloName, type Solos } from './speed/solos.ts'
 import { write } from './speed/write.ts'
 
 const ROUNDS = 5
 const QUICK_ROUNDS = 1
+const COLD_ROUNDS = 3
 
 const options = speedOptions()
-const { seed, quick } = options
-const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS)
+const { seed, quick, cold } = options
+const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : cold ? COLD_ROUNDS : ROUNDS)
 const machine = circumstances()
 const lab = new Lab()
 const leftOut: string[] = []
@@ -44,17 +45,23 @@ async function available(groups: readonly Group[]): Promise<Group[]> {
 }
 
 async function measureAll(): Promise<Run> {
-  const groups = await available(plan(options))
+  const groups = await available(plan(options).filter(({ first }) => first || !cold))
   for (const what of leftOut) say(`left out: ${what}`)
-  const solos = (Object.keys(SOLOS) as SoloName[]).filter((name) => options.only?.includes(name) ?? !quick)
+  const solos = (Object.keys(SOLOS) as SoloName[]).filter(
+    (name) => options.only?.includes(name) ?? !(quick || cold),
+  )
   const firstOf = ({ peers, first }: Group) => peers.filter((peer) => first?.peers.includes(peer))
-  const cells = groups.reduce((all, group) => all + group.peers.length + firstOf(group).length, 0)
+  const cells = groups.reduce(
+    (all, group) => all + firstOf(group).length + (cold ? 0 : group.peers.length),
+    0,
+  )
   const shown = progress((cells + solos.length) * rounds)
   const measured: { group: Group; outcomes: Outcome[] }[] = []
   for (const group of groups) {
     const outcomes = await measureGroup(lab, group, {
       rounds,
       seed,
+      isCold: cold,
       forMs: (peer) => options.seconds ?? windowMs(group, peer, quick),
       onCell: (peer) => shown.next(`${groupTitle(group)}: ${PEERS[peer].title}`),
     })
@@ -68,16 +75,16 @@ async function measureAll(): Promise<Run> {
   }
   shown.stop()
   const kind = quick ? ' with `--quick` (hardly warmed up: for a look, not against the targets)' : ''
-  const how = `\`npm run bench\`${kind}, rounds: ${rounds}, seed ${seed}; every count checked; ${machine}`
+  const how = `\`npm run bench${cold ? ' -- --cold' : ''}\`${kind}, rounds: ${rounds}, seed ${seed}; every count checked; ${machine}`
   const isWhole = !quick && !options.only && !options.peers && !options.processes && !options.records
-  return { how, isWhole, groups: measured, solos: figures, leftOut }
+  return { how, isWhole, isCold: cold, groups: measured, solos: figures, leftOut }
 }
 
 const run = await measureAll()
 if (options.json) console.log(JSON.stringify(run, null, 2))
 else {
-  for (const { title, rows } of sections(run)) {
-    console.log(`${pc.bold(title)}\n${table(rows, { right: [1, 2] })}\n`)
+  for (const { title, rows } of [...coldSections(run), ...warmSections(run)]) {
+    console.log(`${pc.bold(title)}\n${table(rows, { right: [1, 2, 3] })}\n`)
   }
   console.log(footnotes(run).join('\n'))
 }

@@ -19,6 +19,8 @@ export interface Outcome {
 export interface GroupOptions {
   readonly rounds: number
   readonly seed: number
+  /** Only the first operations are measured. */
+  readonly isCold: boolean
   /** For how long a peer is measured in a round. */
   readonly forMs: (peer: PeerName) => number
   /** Called before each measurement. */
@@ -32,7 +34,7 @@ export interface GroupOptions {
  * A peer that fails is void.
  */
 export async function measureGroup(lab: Lab, group: Group, options: GroupOptions): Promise<Outcome[]> {
-  const { rounds, seed, forMs, onCell } = options
+  const { rounds, seed, isCold, forMs, onCell } = options
   const outcomes = group.peers.map((peer): Outcome => ({ peer, firsts: [], results: [] }))
   const crews = new Map<PeerName, Crew>()
   const inTurn = async (
@@ -71,6 +73,7 @@ export async function measureGroup(lab: Lab, group: Group, options: GroupOptions
       crews.delete(cell.peer)
     })
   }
+  if (isCold) return outcomes.filter(({ firsts, void: reason }) => firsts.length > 0 || reason !== undefined)
   await inTurn(outcomes, async (crew, cell, path) => {
     await prepare(crew, cell, path)
     await warmUp(crew, cell, path, forMs(cell.peer))

@@ -16,6 +16,7 @@ export interface SpeedOptions {
   readonly rounds?: number
   readonly seed: number
   readonly quick: boolean
+  readonly cold: boolean
   readonly json: boolean
   readonly write: boolean
 }
@@ -42,11 +43,12 @@ export function speedOptions(): SpeedOptions {
     .option('--rounds <n>', 'how often all is measured; 5, with --quick 1', wholeNumber(1))
     .option('--seed <n>', 'of what is read and written', wholeNumber(1), newSeed())
     .option('--quick', 'the most important lines, short and hardly warmed up: for a look', false)
+    .option('--cold', 'only the first operations of new processes', false)
     .option('--json', 'every figure, for programs', false)
     .addOption(
       new Option('--write', 'write the tables into README.md and docs/performance.md')
         .default(false)
-        .conflicts(['only', 'peers', 'processes', 'records']),
+        .conflicts(['only', 'peers', 'processes', 'records', 'quick']),
     )
     .addHelpText(
       'after',

@@ -4,7 +4,7 @@ import type { Result } from './cell.ts'
 import type { Outcome } from './group.ts'
 import { PEERS } from './peers.ts'
 import type { Group } from './plan.ts'
-import { isVoid, type Run, ratios, resultsOf, type State } from './run.ts'
+import { isVoid, type Run, ratios, type State } from './run.ts'
 import type { Pairs } from './solos/pairs.ts'
 import type { Solos } from './solos.ts'
 import { verdicts } from './targets.ts'
@@ -16,24 +16,30 @@ export interface Section {
   readonly rows: string[][]
 }
 
-export function sections(run: Run): Section[] {
-  return [targets(run), ...run.groups.map(group), ...solos(run.solos)]
+/** Of new processes. Nothing where that was not measured. */
+export function coldSections(run: Run): Section[] {
+  const isMeasured = run.groups.some(({ outcomes }) => outcomes.some((each) => each.firsts.length > 0))
+  return isMeasured ? [firsts(run), targets(run, 'cold')] : []
 }
 
-function targets(run: Run): Section {
-  const judged = verdicts(run).filter(({ measured }) => run.isWhole || measured !== undefined)
+/** Of processes that are warm. */
+export function warmSections(run: Run): Section[] {
+  return run.isCold ? [] : [targets(run, 'warm'), ...run.groups.map(group), ...solos(run.solos)]
+}
+
+function targets(run: Run, state: State): Section {
+  const judged = verdicts(run, state).filter(({ measured }) => run.isWhole || measured !== undefined)
   const rows = judged.map(({ title, asked, measured, isMet }) =>
     measured === undefined
       ? [title, asked, '-', 'not measured']
       : [title, asked, times(measured, 3), isMet ? 'met' : '**missed**'],
   )
-  return { title: 'Targets', rows: [['what, and by what', 'target', 'measured', ''], ...rows] }
+  return { title: `Targets, ${state}`, rows: [['what, and by what', 'target', 'measured', ''], ...rows] }
 }
 
 function group({ group, outcomes }: Run['groups'][number]): Section {
   const header = [
     '',
-    'state',
     'ops/s',
     'ours by it',
     'median wait',
@@ -44,44 +50,76 @@ function group({ group, outcomes }: Run['groups'][number]): Section {
     'CPU of an operation',
   ]
   const [ours] = outcomes
-  const cold = outcomes.filter(({ firsts }) => firsts.length > 0)
-  const rows = [
-    ...cold.map((each) => row(each, ours, 'cold')),
-    ...outcomes.map((each) => row(each, ours, 'warm')),
-  ]
-  return { title: groupTitle(group), rows: [header, ...rows] }
+  return { title: groupTitle(group), rows: [header, ...outcomes.map((each) => row(each, ours))] }
 }
 
-export function groupTitle({ workload, processes, records }: Group): string {
+export function groupTitle(group: Group): string {
+  const { processes, workload, records } = group
   const size =
-    workload === 'update'
-      ? `${bytes(records * 145)}`
-      : workload === 'append'
-        ? ''
-        : `${records.toLocaleString('en-US')} records`
-  return [WORKLOADS[workload].title, processes === 1 ? '1 process' : `${processes} processes`, size]
+    workload === 'update' || workload === 'append' ? '' : `${records.toLocaleString('en-US')} records`
+  return [workTitle(group), processes === 1 ? '1 process' : `${processes} processes`, size]
     .filter(Boolean)
     .join(', ')
 }
 
-function row(outcome: Outcome, ours: Outcome | undefined, state: State): string[] {
+function workTitle({ workload, records }: Group): string {
+  const size = workload === 'update' ? ` of ${bytes(records * 145)}` : ''
+  return WORKLOADS[workload].title + size
+}
+
+function row(outcome: Outcome, ours: Outcome | undefined): string[] {
   const { title } = PEERS[outcome.peer]
   if (outcome.void !== undefined)
-    return [title, state, `void: ${outcome.void}`, ...Array.from({ length: 7 }, () => '-')]
-  const results = resultsOf(outcome, state)
+    return [title, `void: ${outcome.void}`, ...Array.from({ length: 7 }, () => '-')]
+  const { results } = outcome
   const of = (pick: (result: Result) => number) => median(results.map(pick))
   return [
     title,
-    state,
     figure(of(({ perSecond }) => perSecond)),
-    times(median(ratios(ours, outcome, state))),
+    times(median(ratios(ours, outcome))),
     duration(of(({ p50Ms }) => p50Ms)),
     duration(of(({ p99Ms }) => p99Ms)),
     duration(of(({ longestMs }) => longestMs)),
     figure(of(({ fairnessAtHalf }) => fairnessAtHalf)),
-    state === 'cold' ? '' : figure(of(({ fairness }) => fairness)),
+    figure(of(({ fairness }) => fairness)),
     cpu(of(({ cpuUs }) => cpuUs)),
   ]
+}
+
+/** The first operations of new processes: all workloads in one table. */
+function firsts(run: Run): Section {
+  const header = [
+    'first operations of 50 new processes',
+    '',
+    'ops/s',
+    'by it',
+    'p99',
+    'longest',
+    'fairness at half',
+    'CPU of an operation',
+  ]
+  const rows = run.groups.flatMap(({ group, outcomes }) => {
+    const cold = outcomes.filter((each) => group.first?.peers.includes(each.peer))
+    const base = cold.find(({ peer }) => peer === group.first?.peers[1])
+    return cold.map((outcome, index) => {
+      const what = index === 0 ? `${workTitle(group)}, ${group.first?.operations} each` : ''
+      const { title } = PEERS[outcome.peer]
+      if (outcome.void !== undefined)
+        return [what, title, `void: ${outcome.void}`, ...Array.from({ length: 5 }, () => '-')]
+      const of = (pick: (result: Result) => number) => median(outcome.firsts.map(pick))
+      return [
+        what,
+        title,
+        figure(of(({ perSecond }) => perSecond)),
+        times(median(ratios(outcome, base, 'cold'))),
+        duration(of(({ p99Ms }) => p99Ms)),
+        duration(of(({ longestMs }) => longestMs)),
+        figure(of(({ fairnessAtHalf }) => fairnessAtHalf)),
+        cpu(of(({ cpuUs }) => cpuUs)),
+      ]
+    })
+  })
+  return { title: 'Cold', rows: [header, ...rows] }
 }
 
 function solos({ pairs, open, steps }: Solos): Section[] {
@@ -136,43 +174,65 @@ function solos({ pairs, open, steps }: Solos): Section[] {
   return found
 }
 
-/** The short table of the README. Empty cells where something was not measured. */
-export function summary(run: Run): string[][] {
+/** The short tables of the README. Empty cells where something was not measured. */
+export function coldSummary(run: Run): string[][] {
   const header = [
-    'operations a second',
-    'pslock, cold',
+    'operations a second, cold',
+    'pslock',
     'with @pslock/native',
-    'better-sqlite3 (WAL), cold',
-    'pslock / SQLite, cold',
-    'pslock, warm',
-    'better-sqlite3, warm',
-    'pslock / SQLite, warm',
-    'store + proper-lockfile, warm',
+    'better-sqlite3 (WAL), or by hand',
+    'pslock / it',
   ]
-  const lines = run.groups.filter(({ group }) => group.processes === 50 && SUMMARY.includes(group.workload))
   return [
     header,
-    ...lines.map(({ group, outcomes }) => {
-      const of = (...names: string[]) => outcomes.find(({ peer }) => names.includes(peer))
-      const cell = (outcome: Outcome | undefined, state: State) => {
-        const results = resultsOf(outcome, state)
-        return results.length === 0 ? '-' : figure(median(results.map(({ perSecond }) => perSecond)))
-      }
-      const sqlite = of('sqlite', 'sqlite-full')
-      const size = group.workload === 'update' ? ` of ${bytes(group.records * 145)}` : ''
+    ...summed(run).map(({ group, outcomes }) => {
+      const cold = outcomes.filter(({ firsts }) => firsts.length > 0)
+      const cell = (outcome: Outcome | undefined) =>
+        outcome ? figure(median(outcome.firsts.map(({ perSecond }) => perSecond))) : '-'
+      const native = cold.find(({ peer }) => peer.startsWith('nedb-native'))
       return [
-        WORKLOADS[group.workload].title + size,
-        cell(outcomes[0], 'cold'),
-        cell(of('nedb-native', 'nedb-native-disk'), 'cold'),
-        cell(sqlite, 'cold'),
-        times(median(ratios(outcomes[0], sqlite, 'cold'))),
-        cell(outcomes[0], 'warm'),
-        cell(sqlite, 'warm'),
-        times(median(ratios(outcomes[0], sqlite, 'warm'))),
-        cell(of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile'), 'warm'),
+        workTitle(group),
+        cell(cold[0]),
+        cell(native),
+        cell(cold[1]),
+        times(median(ratios(cold[0], cold[1], 'cold'))),
       ]
     }),
   ]
+}
+
+export function warmSummary(run: Run): string[][] {
+  const header = [
+    'operations a second, warm',
+    'pslock',
+    'better-sqlite3 (WAL)',
+    'lmdb',
+    'store + proper-lockfile',
+    'pslock / SQLite',
+  ]
+  return [
+    header,
+    ...summed(run).map(({ group, outcomes }) => {
+      const of = (...names: string[]) => outcomes.find(({ peer }) => names.includes(peer))
+      const cell = (outcome: Outcome | undefined) =>
+        outcome && outcome.void === undefined
+          ? figure(median(outcome.results.map(({ perSecond }) => perSecond)))
+          : '-'
+      const sqlite = of('sqlite', 'sqlite-full')
+      return [
+        workTitle(group),
+        cell(outcomes[0]),
+        cell(sqlite),
+        cell(of('lmdb', 'lmdb-durable')),
+        cell(of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile')),
+        times(median(ratios(outcomes[0], sqlite))),
+      ]
+    }),
+  ]
+}
+
+function summed({ groups }: Run): Run['groups'] {
+  return groups.filter(({ group }) => group.processes === 50 && SUMMARY.includes(group.workload))
 }
 
 const SUMMARY: readonly Group['workload'][] = ['insert', 'inc-one', 'find', 'mix', 'durable-insert', 'update']

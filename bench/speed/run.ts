@@ -10,6 +10,8 @@ export interface Run {
   readonly how: string
   /** Whether nothing was left out on purpose. */
   readonly isWhole: boolean
+  /** Only the first operations were measured. */
+  readonly isCold: boolean
   readonly groups: readonly { readonly group: Group; readonly outcomes: readonly Outcome[] }[]
   readonly solos: Solos
   /** Why something is missing, each in a sentence. */
