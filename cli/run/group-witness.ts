@@ -11,6 +11,11 @@ const SOONER_MS = 50
 const AT_MOST_MS = 500
 const LOOK_EVERY_MS = 5
 
+interface Question {
+  readonly signal: NodeJS.Signals
+  isAnswered: boolean
+}
+
 /**
  * Whether a signal was sent to everybody in our process group (`kill -- -pgid`, a terminal, a service manager), or to us
  * alone: the system does not tell. So there is one more process in the group, a shell that does nothing but say which
@@ -18,7 +23,10 @@ const LOOK_EVERY_MS = 5
  */
 export class GroupWitness {
   readonly #process: ChildProcess
+  /** What it has said before anybody asked. */
   #told: { readonly name: string; readonly at: number }[] = []
+  /** Those that are being waited for, the oldest first. */
+  readonly #open = new Set<Question>()
   #isThere = true
 
   /** @param signals those that it will be asked about */
@@ -33,8 +41,7 @@ export class GroupWitness {
     witness.on('error', gone).on('exit', gone)
     for (const stream of [witness.stdin, witness.stdout]) stream.on('error', gone)
     witness.stdout.setEncoding('latin1').on('data', (text: string) => {
-      const at = performance.now()
-      this.#told.push(...text.split('\n').map((name) => ({ name: `SIG${name}`, at })))
+      for (const name of text.split('\n')) this.#hear(`SIG${name}`)
     })
     witness.unref()
     for (const stream of [witness.stdin, witness.stdout]) (stream as unknown as { unref(): void }).unref()
@@ -44,22 +51,22 @@ export class GroupWitness {
   /** Asked as soon as the signal is here; it takes some twenty milliseconds. */
   async hasSeen(signal: NodeJS.Signals): Promise<boolean> {
     const start = performance.now()
+    if (this.#takeTold(signal, start)) return true
+    const question = { signal, isAnswered: false }
+    this.#open.add(question)
     let isIdle = false
-    while (this.#isThere) {
-      if (this.#takeTold(signal, start)) return true
+    let wasAboutTo = false
+    while (this.#isThere && !question.isAnswered) {
       const waitedMs = performance.now() - start
       // What it has said when it was found idle is read one look later.
-      if ((isIdle && waitedMs > SPREAD_MS) || waitedMs > AT_MOST_MS) return false
+      if ((isIdle && waitedMs > SPREAD_MS) || waitedMs > AT_MOST_MS) break
       const state = stateOf(this.#process.pid, signal)
-      if (state === 'about to see it') {
-        // It will say so: not to be taken for the next one of this name.
-        this.#told = this.#told.filter(({ at }) => at >= start)
-        return await this.#willSay(signal, start)
-      }
+      wasAboutTo ||= state === 'about to see it'
       isIdle = state === 'idle'
       await sleep(LOOK_EVERY_MS)
     }
-    return false
+    this.#open.delete(question)
+    return question.isAnswered || wasAboutTo
   }
 
   close(): void {
@@ -67,11 +74,11 @@ export class GroupWitness {
     this.#process.kill('SIGKILL')
   }
 
-  async #willSay(signal: NodeJS.Signals, start: number): Promise<true> {
-    while (this.#isThere && !this.#takeTold(signal, start) && performance.now() - start < AT_MOST_MS) {
-      await sleep(LOOK_EVERY_MS)
-    }
-    return true
+  /** Each word of the witness is for one question only: the oldest of that name, or else the next one. */
+  #hear(name: string): void {
+    const question = [...this.#open].find(({ signal, isAnswered }) => signal === name && !isAnswered)
+    if (question === undefined) this.#told.push({ name, at: performance.now() })
+    else question.isAnswered = true
   }
 
   #takeTold(signal: NodeJS.Signals, start: number): boolean {
