@@ -21,12 +21,14 @@ interface Question {
  * alone: the system does not tell. So there is one more process in the group, a shell that does nothing but say which
  * signals it gets: what it gets has reached the command as well, and passing it on would be a second time.
  */
-export class GroupWitness {
+export class GroupWitness implements Disposable {
   readonly #process: ChildProcess
   /** What it has said before anybody asked. */
   #told: { readonly name: string; readonly at: number }[] = []
   /** Those that are being waited for, the oldest first. */
   readonly #open = new Set<Question>()
+  /** Until then a signal would end the witness. */
+  readonly isReady: Promise<unknown>
   #isThere = true
 
   /** @param signals those that it will be asked about */
@@ -43,8 +45,13 @@ export class GroupWitness {
     witness.stdout.setEncoding('latin1').on('data', (text: string) => {
       for (const name of text.split('\n')) this.#hear(`SIG${name}`)
     })
-    witness.unref()
-    for (const stream of [witness.stdin, witness.stdout]) (stream as unknown as { unref(): void }).unref()
+    this.isReady = new Promise((resolve) => {
+      witness.on('error', resolve).on('exit', resolve)
+      witness.stdout.once('data', resolve)
+    }).then(() => {
+      witness.unref()
+      for (const stream of [witness.stdin, witness.stdout]) (stream as unknown as { unref(): void }).unref()
+    })
     this.#process = witness
   }
 
@@ -69,7 +76,7 @@ export class GroupWitness {
     return question.isAnswered || wasAboutTo
   }
 
-  close(): void {
+  [Symbol.dispose](): void {
     this.#isThere = false
     this.#process.kill('SIGKILL')
   }
@@ -96,6 +103,7 @@ export class GroupWitness {
  */
 const SCRIPT = `
 for name; do trap "told=1; echo $name" $name; done
+echo ready
 while :; do
   told=0
   read line || [ $told = 1 ] || exit 0

@@ -65,14 +65,11 @@ export async function holdAndRun(
     const descriptors = new Map(options.passFds.map((passed) => [passed, passed]))
     if (!options.close && fd !== undefined) descriptors.set(freeFrom(LOCK_FD, descriptors), fd)
     const program = options.nohup ? [...IGNORING_SIGHUP, ...words] : words
-    let witness: GroupWitness | undefined
-    const ending = await runCommand(program, { environment, descriptors }, (child) => {
-      const known = new GroupWitness(PASSED_ON)
-      witness = known
-      receive = (signal) => void relay(child, signal, known)
+    using witness = new GroupWitness(PASSED_ON)
+    await witness.isReady
+    return await runCommand(program, { environment, descriptors }, (child) => {
+      receive = (signal) => void relay(child, signal, witness)
     })
-    witness?.close()
-    return ending
   } catch (error) {
     if (!(error instanceof LockTimeoutError)) throw error
     if (!options.quiet) print(`pslock: ${notFree(error)}\n`)
