@@ -131,7 +131,12 @@ export function plan({ only, peers: wanted, processes, records, quick }: PlanOpt
         const group = { ...line, processes: count, records: size, peers: line.peers.filter(able) }
         const same = asked.findIndex((other) => groupKey(other) === groupKey(group))
         if (same === -1) asked.push(group)
-        else asked[same] = { ...group, peers: [...new Set([...asked[same]!.peers, ...group.peers])] }
+        else
+          asked[same] = {
+            ...asked[same],
+            ...group,
+            peers: [...new Set([...asked[same]!.peers, ...group.peers])],
+          }
       }
     }
   }

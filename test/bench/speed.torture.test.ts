@@ -19,6 +19,7 @@ interface Report {
     readonly outcomes: readonly {
       readonly peer: string
       readonly void?: string
+      readonly firsts: readonly { readonly perSecond: number; readonly longestMs: number }[]
       readonly results: readonly { readonly perSecond: number; readonly longestMs: number }[]
     }[]
   }[]
@@ -66,11 +67,22 @@ describe('the bench', () => {
     assert.equal(code, 0, stderr)
     // What cannot be had here, a C compiler say, is named.
     assert.equal(outcomes.length + leftOut.length, wanted.length, leftOut.join('; '))
-    for (const { peer, results, void: lost } of outcomes) {
+    for (const { peer, firsts, results, void: lost } of outcomes) {
       assert.equal(lost, undefined, peer)
+      assert.equal(firsts.length, ['locked-nedb', 'locked-low', 'pslock'].includes(peer) ? 1 : 0, peer)
+      for (const { perSecond, longestMs } of firsts) assert.ok(perSecond > 0 && longestMs > 0, peer)
       assert.ok(results.length === 1 && results[0]!.perSecond > 0 && results[0]!.longestMs > 0, peer)
     }
     assert.deepEqual(rooms(), [])
+  })
+
+  it('measures the first operations of new processes alone', async () => {
+    const { code, outcomes, stderr } = await measured('--cold', '--only', 'find', '--peers', 'locked-nedb')
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(
+      outcomes.map(({ peer, firsts, results }) => [peer, firsts.length, results.length]),
+      [['locked-nedb', 1, 0]],
+    )
   })
 
   it('says that a run is void in which a store lost what it had acknowledged', async () => {
