@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -90,7 +91,11 @@ describe('pslock clean', () => {
     const waiter = await crew.process()
     await holder.call('acquire', at('db'))
     const waiting = waiter.call('acquire', at('db'))
-    await until('it stands in line', () => existsSync(at('db.lock.turn')))
+    // The file is made first, then its place in it: 64 bytes behind a head of 64.
+    await until(
+      'it stands in line',
+      () => (statSync(at('db.lock.turn'), { throwIfNoEntry: false })?.size ?? 0) >= 128,
+    )
     await waiter.signal('SIGSTOP')
     await holder.call('release')
     assert.equal((await clean(at())).used, 1)
