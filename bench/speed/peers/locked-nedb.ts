@@ -10,8 +10,9 @@ export function lockedNedb(durability: 'process' | 'disk'): Peer {
     prepare: prepareNedb,
 
     async open(path) {
-      const store = new LockedNedb({ filename: path, durability, timeoutMs: 60_000 })
-      await store.loadDatabaseAsync()
+      // An explicit load would compact the small file, and every other process would load it anew.
+      const store = new LockedNedb({ filename: path, durability, autoload: true, timeoutMs: 60_000 })
+      await store.autoloadPromise
       return {
         ...nedbCalls(store),
         transaction: (records) =>
