@@ -108,10 +108,6 @@ class Update implements StraightOperation<unknown> {
     this.#options = options
   }
 
-  prepare(): boolean {
-    return true
-  }
-
   line(): string | undefined | null {
     // It may have been asked before, of another state; and the caller may have changed the update meanwhile.
     this.#doc = undefined
@@ -167,10 +163,6 @@ class Removal implements StraightOperation<number> {
   constructor(at: Attached, id: string) {
     this.#at = at
     this.#id = id
-  }
-
-  prepare(): boolean {
-    return true
   }
 
   line(): string | undefined | null {

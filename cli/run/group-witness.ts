@@ -45,10 +45,11 @@ export class GroupWitness implements Disposable {
     witness.stdout.setEncoding('latin1').on('data', (text: string) => {
       for (const name of text.split('\n')) this.#hear(`SIG${name}`)
     })
-    this.isReady = new Promise((resolve) => {
+    const said = new Promise((resolve) => {
       witness.on('error', resolve).on('exit', resolve)
       witness.stdout.once('data', resolve)
-    }).then(() => {
+    })
+    this.isReady = Promise.race([said, sleep(AT_MOST_MS, undefined, { ref: false })]).then(() => {
       witness.unref()
       for (const stream of [witness.stdin, witness.stdout]) (stream as unknown as { unref(): void }).unref()
     })

@@ -179,8 +179,11 @@ export class LocalQueue {
     // An attempt that ends gives the lock back, and comes by here.
     if (this.#isAdvancing) return
     this.#isAdvancing = true
-    this.#letIn()
-    this.#isAdvancing = false
+    try {
+      this.#letIn()
+    } finally {
+      this.#isAdvancing = false
+    }
   }
 
   #letIn(): void {
@@ -335,13 +338,9 @@ export class Arbiter {
    * @param ask asks both; it is given the file of the wait queue, or -1
    */
   tryAgain(sliceMs: number, ask?: (turnFd: number) => boolean): boolean {
-    const turnFd = this.#waitQueue.file.fd ?? -1
-    if (
-      ask
-        ? !ask(turnFd)
-        : (turnFd !== -1 && this.#waitQueue.isReserved(turnFd)) || !this.file.tryLock('exclusive')
-    )
-      return false
+    const queue = this.#waitQueue.file.fd
+    const isReserved = () => queue !== undefined && this.#waitQueue.isReserved(queue)
+    if (!(ask ? ask(queue ?? -1) : !isReserved() && this.file.tryLock('exclusive'))) return false
     this.#held = true
     this.#beginSlice('exclusive', sliceMs)
     return true

@@ -295,10 +295,11 @@ export interface Slot {
   readonly isOfThisPidSpace: boolean
 }
 
-/** For whom the lock is reserved, and until when. */
+/** The head of the file: a `Reservation`. */
 const head = Buffer.alloc(16)
 const headNumbers = new Float64Array(head.buffer, head.byteOffset, 2)
 
+/** For whom the lock is reserved, and until when. */
 interface Reservation {
   readonly untilMs: number
   /** 0: for the process that has written this, for the rest of its slice. */

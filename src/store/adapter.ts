@@ -168,7 +168,7 @@ export interface StraightOperation<T> {
    * What can be done for it before the lock is taken.
    * @returns false where only the general path can do it
    */
-  prepare(): boolean
+  prepare?(): boolean
   /**
    * The line that is its change, by what memory is now. It changes nothing itself.
    * @returns undefined where nothing is to be changed; null where only the general path can do it

@@ -64,7 +64,7 @@ export class LogEngine implements LogSession, Engine {
     this.queue = new Pipeline(options.lock, this)
     const { transact, look } = transacting(this.queue)
     this.transact = transact
-    this.look = (run, options) => this.#synced(() => look(run, options))
+    this.look = (run, options) => this.#afterRewrite(() => look(run, options))
     this.#attach = () => attach(this)
   }
 
@@ -105,18 +105,18 @@ export class LogEngine implements LogSession, Engine {
 
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>> {
     const push = () => this.queue.push(mode, run, traits)
-    return mode === 'shared' ? this.#synced(push) : push()
+    return mode === 'shared' ? this.#afterRewrite(push) : push()
   }
 
   /** After a failed fsync the file is rewritten first: nobody is shown what may be lost. */
-  #synced<T>(look: () => Promise<T>): Promise<T> {
+  #afterRewrite<T>(look: () => Promise<T>): Promise<T> {
     if (!this.#writer?.sync.failure || this.queue.isInside()) return look()
     return this.queue.push('exclusive', () => {}, { isInternal: true }).then(look)
   }
 
   straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined {
     if (!IS_STRAIGHT || !this.#isSteady || !this.queue.isQuiet) return undefined
-    if (!operation.prepare()) return undefined
+    if (operation.prepare?.() === false) return undefined
     const { isDurable } = this.#writer
     if (!isDurable && !mustTurn()) {
       try {
