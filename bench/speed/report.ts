@@ -4,7 +4,7 @@ import type { Result } from './cell.ts'
 import type { Outcome } from './group.ts'
 import { PEERS } from './peers.ts'
 import type { Group } from './plan.ts'
-import { isVoid, type Run, ratios, type State } from './run.ts'
+import { isVoid, type Run, ratios, resultsOf, type State } from './run.ts'
 import type { Pairs } from './solos/pairs.ts'
 import type { Solos } from './solos.ts'
 import { verdicts } from './targets.ts'
@@ -89,7 +89,7 @@ function row(outcome: Outcome, ours: Outcome | undefined): string[] {
 /** The first operations of new processes: all workloads in one table. */
 function firsts(run: Run): Section {
   const header = [
-    'first operations of 50 new processes',
+    'first operations of new processes',
     '',
     'ops/s',
     'by it',
@@ -174,65 +174,49 @@ function solos({ pairs, open, steps }: Solos): Section[] {
   return found
 }
 
-/** The short tables of the README. Empty cells where something was not measured. */
+/** The short tables of the README. */
 export function coldSummary(run: Run): string[][] {
-  const header = [
-    'operations a second, cold',
-    'pslock',
-    'with @pslock/native',
-    'better-sqlite3 (WAL), or by hand',
-    'pslock / it',
-  ]
-  return [
-    header,
-    ...summed(run).map(({ group, outcomes }) => {
-      const cold = outcomes.filter(({ firsts }) => firsts.length > 0)
-      const cell = (outcome: Outcome | undefined) =>
-        outcome ? figure(median(outcome.firsts.map(({ perSecond }) => perSecond))) : '-'
-      const native = cold.find(({ peer }) => peer.startsWith('nedb-native'))
-      return [
-        workTitle(group),
-        cell(cold[0]),
-        cell(native),
-        cell(cold[1]),
-        times(median(ratios(cold[0], cold[1], 'cold'))),
-      ]
-    }),
-  ]
+  const columns = ['pslock', 'with @pslock/native', 'better-sqlite3 (WAL), or by hand', 'pslock / it']
+  return summary(run, 'cold', columns, (outcomes) => {
+    const cold = outcomes.filter(({ firsts }) => firsts.length > 0)
+    const native = cold.find(({ peer }) => peer.startsWith('nedb-native'))
+    return [cold[0], native, cold[1]]
+  })
 }
 
 export function warmSummary(run: Run): string[][] {
-  const header = [
-    'operations a second, warm',
-    'pslock',
-    'better-sqlite3 (WAL)',
-    'lmdb',
-    'store + proper-lockfile',
-    'pslock / SQLite',
-  ]
-  return [
-    header,
-    ...summed(run).map(({ group, outcomes }) => {
-      const of = (...names: string[]) => outcomes.find(({ peer }) => names.includes(peer))
-      const cell = (outcome: Outcome | undefined) =>
-        outcome && outcome.void === undefined
-          ? figure(median(outcome.results.map(({ perSecond }) => perSecond)))
-          : '-'
-      const sqlite = of('sqlite', 'sqlite-full')
-      return [
-        workTitle(group),
-        cell(outcomes[0]),
-        cell(sqlite),
-        cell(of('lmdb', 'lmdb-durable')),
-        cell(of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile')),
-        times(median(ratios(outcomes[0], sqlite))),
-      ]
-    }),
-  ]
+  const columns = ['pslock', 'lmdb', 'store + proper-lockfile', 'better-sqlite3 (WAL)', 'pslock / SQLite']
+  return summary(run, 'warm', columns, (outcomes) => {
+    const of = (...names: string[]) => outcomes.find(({ peer }) => names.includes(peer))
+    return [
+      outcomes[0],
+      of('lmdb', 'lmdb-durable'),
+      of('nedb-lockfile', 'lowdb-lockfile', 'proper-lockfile'),
+      of('sqlite', 'sqlite-full'),
+    ]
+  })
 }
 
-function summed({ groups }: Run): Run['groups'] {
-  return groups.filter(({ group }) => group.processes === 50 && SUMMARY.includes(group.workload))
+/**
+ * @param columns of the peers, and of what the first does by the last
+ * @param cells the peers of a line; empty where something was not measured
+ */
+function summary(
+  run: Run,
+  state: State,
+  columns: readonly string[],
+  cells: (outcomes: readonly Outcome[]) => readonly (Outcome | undefined)[],
+): string[][] {
+  const lines = run.groups.filter(({ group }) => group.processes === 50 && SUMMARY.includes(group.workload))
+  const rows = lines.map(({ group, outcomes }) => {
+    const peers = cells(outcomes)
+    const figures = peers.map((peer) => {
+      const results = resultsOf(peer, state)
+      return results.length === 0 ? '-' : figure(median(results.map(({ perSecond }) => perSecond)))
+    })
+    return [workTitle(group), ...figures, times(median(ratios(peers[0], peers.at(-1), state)))]
+  })
+  return [[`operations a second, ${state}`, ...columns], ...rows]
 }
 
 const SUMMARY: readonly Group['workload'][] = ['insert', 'inc-one', 'find', 'mix', 'durable-insert', 'update']

@@ -1,4 +1,5 @@
 import { median } from '../lab/statistics.ts'
+import type { Result } from './cell.ts'
 import { PEERS, type PeerName } from './peers.ts'
 import { LOW_RECORDS } from './plan.ts'
 import { outcome, type Run, ratios, resultsOf, type State } from './run.ts'
@@ -20,33 +21,36 @@ export interface Target {
 /** Processes of every target that does not say otherwise. */
 const CROWD = 50
 const RECORDS = 1000
+const STATES: readonly State[] = ['cold', 'warm']
 
-/** Operations a second, as multiples of a peer's in the same round. */
+interface Where {
+  readonly processes?: number
+  readonly records?: number
+  readonly state?: State
+}
+
+/** What is measured, as multiples of a peer's in the same round. */
+function byPeer(
+  workload: WorkloadName,
+  ours: PeerName,
+  theirs: PeerName,
+  { processes = CROWD, records = RECORDS, state = 'warm' }: Where,
+  of?: (result: Result) => number,
+): Pick<Target, 'state' | 'measured'> {
+  const did = (run: Run, peer: PeerName) => outcome(run, workload, processes, records, peer)
+  return { state, measured: (run) => ratios(did(run, ours), did(run, theirs), state, of) }
+}
+
+/** Operations a second. */
 function speed(
   atLeast: number,
   title: string,
   workload: WorkloadName,
   ours: PeerName,
   theirs: PeerName,
-  { processes = CROWD, records = RECORDS, state = 'warm' }: Where = {},
+  where: Where = {},
 ): Target {
-  return {
-    title,
-    atLeast,
-    state,
-    measured: (run) =>
-      ratios(
-        outcome(run, workload, processes, records, ours),
-        outcome(run, workload, processes, records, theirs),
-        state,
-      ),
-  }
-}
-
-interface Where {
-  readonly processes?: number
-  readonly records?: number
-  readonly state?: State
+  return { title, atLeast, ...byPeer(workload, ours, theirs, where) }
 }
 
 /** Both states: of new processes, and of such as are warm. */
@@ -63,21 +67,10 @@ function both(
   return [target(cold, 'cold'), target(warm, 'warm')]
 }
 
-/** The longest wait, as a multiple of a peer's in the same round. */
 function longest(atMost: number, workload: WorkloadName, ours: PeerName, theirs: PeerName): Target[] {
-  const target = (state: State): Target => ({
-    title: `${WORKLOADS[workload].title}: longest wait, by ${PEERS[theirs].title}'s`,
-    atMost,
-    state,
-    measured: (run) =>
-      ratios(
-        outcome(run, workload, CROWD, RECORDS, ours),
-        outcome(run, workload, CROWD, RECORDS, theirs),
-        state,
-        ({ longestMs }) => longestMs,
-      ),
-  })
-  return [target('cold'), target('warm')]
+  const title = `${WORKLOADS[workload].title}: longest wait, by ${PEERS[theirs].title}'s`
+  const of = ({ longestMs }: Result) => longestMs
+  return STATES.map((state) => ({ title, atMost, ...byPeer(workload, ours, theirs, { state }, of) }))
 }
 
 /** At the same time: how even the shares are. */
@@ -86,7 +79,7 @@ function fairness(
   workload: WorkloadName,
   ours: PeerName,
   records = RECORDS,
-  states: readonly State[] = ['cold', 'warm'],
+  states: readonly State[] = STATES,
 ): Target[] {
   return states.map((state) => ({
     title: `${WORKLOADS[workload].title}: fewest by most operations of a process at half time`,
