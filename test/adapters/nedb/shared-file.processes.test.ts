@@ -18,8 +18,8 @@ describe('NeDB file shared by processes', () => {
   const file = temporaryFolder()
 
   /** Opened one after the other: vanilla dies when two of its loads meet. */
-  const start = async (kind: 'locked' | 'vanilla', count: number) => {
-    const options = { filename: file('shared.db'), autoload: true, sliceMs: 0 }
+  const start = async (kind: 'locked' | 'vanilla', count: number, more: object = {}) => {
+    const options = { filename: file('shared.db'), autoload: true, sliceMs: 0, ...more }
     if (kind === 'locked') {
       return Promise.all(Array.from({ length: count }, () => Peer.start(kind, options)))
     }
@@ -55,15 +55,17 @@ describe('NeDB file shared by processes', () => {
     assert.ok((last?.n as number) < 160, `nothing was lost: ${last?.n}`)
   })
 
-  it('loses no increment of one counter', async () => {
-    writeFileSync(file('shared.db'), '{"_id":"counter","n":0}\n')
-    const peers = await start('locked', 4)
-    assert.deepEqual(await increment(peers, 100, true), [100, 100, 100, 100])
-    assert.equal((await seenByVanilla(file('shared.db')))[0]?.n, 400)
-    for (const peer of peers) {
-      assert.equal((await peer.call<{ n: number }>('findOneAsync', { _id: 'counter' })).n, 400)
-    }
-  })
+  for (const durability of ['process', 'disk'] as const) {
+    it(`loses no increment of one counter, with durability '${durability}'`, async () => {
+      writeFileSync(file('shared.db'), '{"_id":"counter","n":0}\n')
+      const peers = await start('locked', 4, { durability })
+      assert.deepEqual(await increment(peers, 100, true), [100, 100, 100, 100])
+      assert.equal((await seenByVanilla(file('shared.db')))[0]?.n, 400)
+      for (const peer of peers) {
+        assert.equal((await peer.call<{ n: number }>('findOneAsync', { _id: 'counter' })).n, 400)
+      }
+    })
+  }
 
   it('control: vanilla accepts a unique value twice, and the file cannot be opened any more', async () => {
     const peers = await start('vanilla', 2)
