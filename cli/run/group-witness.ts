@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -51,7 +52,7 @@ export class GroupWitness implements Disposable {
     })
     this.isReady = Promise.race([said, sleep(AT_MOST_MS, undefined, { ref: false })]).then(() => {
       witness.unref()
-      for (const stream of [witness.stdin, witness.stdout]) (stream as unknown as { unref(): void }).unref()
+      for (const stream of [witness.stdin, witness.stdout]) if (stream instanceof Socket) stream.unref()
     })
     this.#process = witness
   }

@@ -13,13 +13,13 @@ interface Waiting {
  * fsyncs of many by itself (50 processes: 1.6 times the inserts that a leader who syncs for all allows).
  */
 export class LogSync {
-  readonly #file: LogFile
+  readonly #file: Pick<LogFile, 'path' | 'syncNow'>
   #waiting: Waiting[] = []
   #running: Promise<void> | undefined
   /** What an fsync failed with: the page cache can no longer be trusted, so the file is to be rewritten and synced anew. */
   failure: StoreIoError | undefined
 
-  constructor(file: LogFile) {
+  constructor(file: Pick<LogFile, 'path' | 'syncNow'>) {
     this.#file = file
   }
 

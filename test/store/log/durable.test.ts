@@ -5,7 +5,6 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { sleep } from '../../../src/os/steps.ts'
-import type { LogFile } from '../../../src/store/log/log-file.ts'
 import { LogSync } from '../../../src/store/log/log-sync.ts'
 import { Operation } from '../../../src/store/operation.ts'
 import { useFolder } from '../../fixtures/folder.ts'
@@ -36,7 +35,7 @@ describe('the fsyncs of a log in one process', () => {
   const fake = () => {
     const calls: { end: () => void; fail: (error: Error) => void }[] = []
     const syncNow = () => new Promise<void>((end, fail) => calls.push({ end, fail }))
-    return { calls, sync: new LogSync({ path: '/a.db', syncNow } as unknown as LogFile) }
+    return { calls, sync: new LogSync({ path: '/a.db', syncNow }) }
   }
 
   it('serve everything that was written before they began, and nothing that came later', async () => {

@@ -12,7 +12,7 @@ import {
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { PsLock } from '../../../src/lock/lock.ts'
 import { bindingName } from '../../../src/os/flock.ts'
-import { native } from '../../../src/os/native.ts'
+import { type Native, native } from '../../../src/os/native.ts'
 import { Peer, runTool, seenByVanilla, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
 const addon = native()
@@ -45,20 +45,22 @@ describe('the addon', () => {
 
   /** How often the addon has answered DONE or NEWS to these calls while something ran. */
   async function done(run: () => Promise<unknown>): Promise<number> {
-    const own = addon as unknown as Record<string, (...args: unknown[]) => number>
-    const before = { append: own.append, begin: own.begin }
+    const own = addon as Native
+    const { append, begin } = own
     let count = 0
-    for (const name of ['append', 'begin'] as const) {
-      own[name] = (...args) => {
-        const answer = (before[name] as (...args: unknown[]) => number)(...args)
+    const counting =
+      <Args extends unknown[]>(call: (...args: Args) => number) =>
+      (...args: Args) => {
+        const answer = call(...args)
         if (answer >= 0) count++
         return answer
       }
-    }
+    own.append = counting(append)
+    own.begin = counting(begin)
     try {
       await run()
     } finally {
-      Object.assign(own, before)
+      Object.assign(own, { append, begin })
     }
     return count
   }
