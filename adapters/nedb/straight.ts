@@ -70,6 +70,10 @@ class Insertion implements StraightOperation<Doc> {
     this.#at.memory.defer(this.#doc as Doc)
     return this.#result as Doc
   }
+
+  undo(): void {
+    this.#at.memory.put(this.#doc?._id as string, undefined)
+  }
 }
 
 /** Updates the document of an `_id`. */
@@ -98,6 +102,7 @@ class Update implements StraightOperation<unknown> {
   readonly #id: string
   readonly #update: Doc
   readonly #options: UpdateOptions
+  #old: Doc | undefined
   #doc: Doc | undefined
   #copy: Doc | undefined
 
@@ -115,6 +120,7 @@ class Update implements StraightOperation<unknown> {
     if (!this.#at.memory.isSimple || !isHarmless(this.#update)) return null
     const old = this.#at.memory.get(this.#id)
     if (!old) return this.#options.upsert || this.#options.returnUpdatedDocs ? null : undefined
+    this.#old = old
     const doc = model.modify(old, this.#update)
     const stored = storedCopy(doc)
     if (!stored) return null
@@ -129,6 +135,10 @@ class Update implements StraightOperation<unknown> {
     if (!this.#copy) return { numAffected: 1, upsert: false, affectedDocuments: null }
     const affectedDocuments = this.#options.multi ? [this.#copy] : this.#copy
     return { numAffected: 1, affectedDocuments, upsert: false }
+  }
+
+  undo(): void {
+    this.#at.memory.put(this.#id, this.#old)
   }
 }
 
@@ -158,7 +168,7 @@ class Removal implements StraightOperation<number> {
   readonly isBlind = false
   readonly #at: Attached
   readonly #id: string
-  #isThere = false
+  #old: Doc | undefined
 
   constructor(at: Attached, id: string) {
     this.#at = at
@@ -167,14 +177,18 @@ class Removal implements StraightOperation<number> {
 
   line(): string | undefined | null {
     if (!this.#at.memory.isSimple) return null
-    this.#isThere = this.#at.memory.get(this.#id) !== undefined
-    return this.#isThere ? toLine({ $$deleted: true, _id: this.#id }) : undefined
+    this.#old = this.#at.memory.get(this.#id)
+    return this.#old && toLine({ $$deleted: true, _id: this.#id })
   }
 
   apply(): number {
-    if (!this.#isThere) return 0
+    if (!this.#old) return 0
     this.#at.memory.put(this.#id, undefined)
     return 1
+  }
+
+  undo(): void {
+    this.#at.memory.put(this.#id, this.#old)
   }
 }
 

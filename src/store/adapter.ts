@@ -174,8 +174,10 @@ export interface StraightOperation<T> {
    * @returns undefined where nothing is to be changed; null where only the general path can do it
    */
   line(): string | undefined | null
-  /** Its line is in the file: makes the change in memory. It must not throw. @returns its result */
+  /** Its line is in the file, or will be when the batch is written: makes the change in memory. It must not throw. @returns its result */
   apply(): T
+  /** The batch could not be written: takes back what `apply` has done to memory. It must not throw. */
+  undo(): void
 }
 
 /** What pslock offers to a log store. */

@@ -149,7 +149,7 @@ export class LogEngine implements LogSession, Engine {
     if (line === null) return general()
     if (line !== undefined) {
       this.#writeSet.append([line])
-      this.onUndo(() => this.distrustMemory())
+      this.onUndo(() => operation.undo())
     }
     return operation.apply()
   }

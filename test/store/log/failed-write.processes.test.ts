@@ -52,6 +52,25 @@ describe('a write that fails', () => {
     await check(JSON.parse(done.out), 'EFBIG', file('a.db'))
   })
 
+  it('in a batch, since the event loop had to turn, leaves memory as it was at once', () => {
+    const done = runFixture(
+      'nedb-refused',
+      [file('r.db')],
+      ['bash', '-c', 'ulimit -f 1; exec "$@"', 'limited'],
+    )
+    assert.equal(done.code, 0, done.err)
+    const before = [{ _id: 'a', n: 1 }, { _id: 'b' }]
+    assert.deepEqual(
+      JSON.parse(done.out),
+      ['insert', 'blind insert', 'update', 'remove'].map((name) => [
+        name,
+        'PSLOCK_STORE_IO',
+        'PSLOCK_STORE_IO',
+        before,
+      ]),
+    )
+  })
+
   it('for a full disk leaves memory as the file is, and the next operation works', async function () {
     mkdirSync(file('disk'))
     if (!runTool('mount', '-t', 'tmpfs', '-o', 'size=64k', 'pslock-test', file('disk'))) {
