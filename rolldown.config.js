@@ -136,17 +136,18 @@ const onEveryCommand = {
 /**
  * ES modules without what Node does to import something that is none. Of its own modules it reads all that they export,
  * which loads their promises, streams and WebCrypto (`node:fs` alone: 3 ms). CommonJS it searches for names before it
- * runs it (core.cjs: 30 ms), but not what that requires.
+ * runs it (core.cjs: 30 ms, and V8 compiles that search behind the program's back, which takes longer), but not what that
+ * requires.
  */
 const plainImports = {
   name: 'plain-imports',
   renderChunk: (code) =>
     code.replace(
-      /(?<=^|;)import\s*(\w+)?\s*,?\s*(\{[^}]*\})?\s*from\s*["'](?:(node:[\w/]+)|([./]+)core\.cjs)["'];?/gm,
-      (_, whole, names, builtin, folder) => {
-        const module = builtin ? `process.getBuiltinModule('${builtin}')` : 'core'
+      /(?<=^|;)import\s*(\w+)?\s*,?\s*(\{[^}]*\})?\s*from\s*["'](?:(node:[\w/]+)|([./]+)(core|commander)\.cjs)["'];?/gm,
+      (_, whole, names, builtin, folder, file) => {
+        const module = builtin ? `process.getBuiltinModule('${builtin}')` : file
         return [
-          builtin ? '' : `import { core } from '${folder}core-of-esm.cjs';`,
+          builtin ? '' : `import { ${file} } from '${folder}${file}-of-esm.cjs';`,
           ...[whole, names?.replace(/\s+as\s+/g, ': ')]
             .filter((name) => name !== undefined)
             .map((name) => `const ${name} = ${module};`),
@@ -162,12 +163,20 @@ const builtinsWithoutRequire = {
     code.replace(/\brequire\((["'`])(node:[\w/]+)\1\)/g, "process.getBuiltinModule('$2')"),
 }
 
+/** What `plainImports` imports instead of a file. */
+const ofEsModules = (name) => ({
+  name: 'of-es-modules',
+  generateBundle() {
+    const source = `exports.${name} = require('./${name}.cjs')\n`
+    this.emitFile({ type: 'asset', fileName: `${name}-of-esm.cjs`, source })
+  },
+})
+
 /** The names of an entry in CommonJS, for ES modules. */
 const namesInEsModules = {
   name: 'names-in-es-modules',
   generateBundle(_, bundle) {
     const emit = (fileName, source) => this.emitFile({ type: 'asset', fileName, source })
-    emit('core-of-esm.cjs', "exports.core = require('./core.cjs')\n")
     for (const { type, isEntry, name, exports } of Object.values(bundle)) {
       if (type !== 'chunk' || !isEntry) continue
       // What is in core.cjs alone needs no file between.
@@ -244,7 +253,7 @@ export default defineConfig([
     input: { core: 'core' },
     // Of the bundle that it may become a part of: see src/os/modules.ts.
     transform: { ...input.transform, define: { 'import.meta.url': 'undefined' } },
-    plugins: [coreEntry, lateRequires, builtinsWithoutRequire],
+    plugins: [coreEntry, lateRequires, builtinsWithoutRequire, ofEsModules('core')],
     preserveEntrySignatures: 'allow-extension',
     output: { ...cjs, codeSplitting: { includeDependenciesRecursively: false, groups: LATE } },
   },
@@ -261,7 +270,12 @@ export default defineConfig([
     output: cjs,
   },
   { ...input, input: { lowdb: 'adapters/lowdb.ts' }, plugins: [onCore('.'), plainImports], output: esm },
-  { ...input, input: { commander: 'commander' }, output: { ...cjs, dir: 'dist/cli' } },
+  {
+    ...input,
+    input: { commander: 'commander' },
+    plugins: [ofEsModules('commander')],
+    output: { ...cjs, dir: 'dist/cli' },
+  },
   {
     ...input,
     // ES modules would cost it 9 ms of 50, and the other commands' code 10.
@@ -271,7 +285,14 @@ export default defineConfig([
   },
   {
     ...input,
-    input: { 'every-command': 'cli/every-command.ts', worker: 'cli/stress/worker.ts' },
+    // Each of many processes loads it, and none of them needs the commands.
+    input: { worker: 'cli/stress/worker.ts' },
+    plugins: [onCore('..'), onAdapters, plainImports],
+    output: { ...esm, dir: 'dist/cli', chunkFileNames: 'worker-[name].js' },
+  },
+  {
+    ...input,
+    input: { 'every-command': 'cli/every-command.ts' },
     plugins: [onCore('..'), onAdapters, onCommander, plainImports, licencesWith('commander')],
     output: {
       ...esm,

@@ -47,9 +47,10 @@ export class Pipeline {
   #draining: Promise<void> | undefined
   /** Puts the write that waits for the end of this tick into the queue: it is no longer alone. */
   #alone: (() => void) | undefined
+  /** A write has taken the straight path: in this tick; since the last hold of a pass; when. */
   #isJustTaken = false
-  /** The same, until the next hold of a pass. */
   #wasTaken = false
+  readonly #straightPath = { takenAt: Number.NEGATIVE_INFINITY }
   readonly #tickEnded = () => {
     this.#isJustTaken = false
   }
@@ -84,8 +85,7 @@ export class Pipeline {
    */
   write<T>(run: () => T, issued: Issued): Promise<Awaited<T>> {
     const { kind, timeoutMs, signal, join, attempt } = issued
-    const isPlain =
-      kind !== 'optimistic' && timeoutMs === undefined && signal === undefined && join === undefined
+    const isPlain = kind !== 'optimistic' && !signal && timeoutMs === undefined && join === undefined
     if (!IS_STRAIGHT || !isPlain || this.#draining || !this.#isIdle || mustTurn() || Scope.enclosing(this))
       return this.push('exclusive', run, issued)
     return new Promise((resolve) => {
@@ -217,6 +217,7 @@ export class Pipeline {
   taken<T>(value: T): Promise<T> {
     this.#isJustTaken = true
     this.#wasTaken = true
+    this.#straightPath.takenAt = performance.now()
     const taken = Promise.resolve(value)
     void taken.then(this.#tickEnded)
     return taken
@@ -343,7 +344,7 @@ export class Pipeline {
     if (head.kind === 'view' || head.kind === 'optimistic') return this.#apart(head)
     // No lock file is made for those who only look.
     if (mode === 'shared' && (await this.#readUnlocked())) return
-    const asks = head.asksFor(this.#queue)
+    const asks = head.asksFor(this.#queue, this.#straightPath)
     const hold = (asks ? undefined : enterNow(this.#lock, mode, head)) ?? (await this.#enter(mode, head))
     if (hold === 'unlocked' || head.isDone) return
     let settle: Settle

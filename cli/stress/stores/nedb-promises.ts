@@ -1,11 +1,12 @@
-import Vanilla from 'nedb-promises'
+import { createRequire } from 'node:module'
+import type Vanilla from 'nedb-promises'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { documentSubject } from './documents.ts'
 import { logOptions, type Subject, type SubjectOptions } from './subject.ts'
 
 export async function open(options: SubjectOptions): Promise<Subject> {
   const db = options.unlocked
-    ? Vanilla.create({ filename: options.path })
+    ? vanilla().create({ filename: options.path })
     : LockedDatastore.create({ filename: options.path, ...logOptions(options) })
   await db.load()
   await db.ensureIndex({ fieldName: 'key', unique: true, sparse: true })
@@ -29,6 +30,11 @@ export async function open(options: SubjectOptions): Promise<Subject> {
     },
     { ...options, database: db },
   )
+}
+
+/** By `require`, see nedb.ts. */
+function vanilla(): typeof Vanilla {
+  return createRequire(import.meta.url)('nedb-promises')
 }
 
 /** NeDB itself, which this library wraps without its compaction. */

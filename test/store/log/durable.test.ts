@@ -171,9 +171,30 @@ describe("the close of a NeDB store with durability 'disk'", () => {
 describe('a brief wait', () => {
   it('joins the queue of the processes only when it has asked often enough, however long that takes', () => {
     const operation = new Operation('exclusive', () => {}, { attempt: () => true })
-    assert.equal(operation.asksFor([operation]), true)
+    assert.equal(operation.asksFor([operation], { takenAt: 0 }), true)
     sleep(320)
     for (let n = 0; n < 40; n++) assert.equal(typeof operation.ask?.(), 'number')
     assert.equal(operation.ask?.(), undefined)
+  })
+
+  it('asks after longer pauses, and not so often, where it follows another one at once', () => {
+    const longest = (takenAt: number) => {
+      const operation = new Operation('exclusive', () => {}, { attempt: () => true })
+      operation.asksFor([operation], { takenAt })
+      let pauseMs = 0
+      let questions = 0
+      sleep(320)
+      for (let pace = operation.ask?.(); typeof pace === 'number'; pace = operation.ask?.()) {
+        pauseMs = Math.max(pauseMs, pace)
+        questions++
+      }
+      return { pauseMs, questions }
+    }
+    const byItself = longest(performance.now() - 5)
+    assert.equal(byItself.questions, 40)
+    assert.ok(byItself.pauseMs <= 12, `${byItself.pauseMs} ms`)
+    const inARow = longest(performance.now())
+    assert.equal(inARow.questions, 16)
+    assert.ok(inARow.pauseMs > 16 && inARow.pauseMs <= 48, `${inARow.pauseMs} ms`)
   })
 })
