@@ -254,12 +254,20 @@ describe('mutated files of a NeDB store', () => {
       .map((name) => readFileSync(name, 'latin1'))
       .join('\n')
     for (const line of before.toString('latin1').split('\n')) {
-      if (line.trim() === '' || (isUtf8(Buffer.from(line, 'latin1')) && isJson(line))) continue
+      if (line.trim() === '' || isReadable(Buffer.from(line, 'latin1'))) continue
       assert.ok(
         aside.includes(line),
         `the unreadable line ${JSON.stringify(line)} was erased by a compaction`,
       )
     }
+  }
+
+  /** Whether nothing of a line is left out: NeDB's own reader ends it at some other characters, too. */
+  function isReadable(line: Buffer): boolean {
+    if (!isUtf8(line)) return false
+    const text = line.toString()
+    const parts = text.split(/[\v\f\r\u0085\u2028\u2029]/)
+    return isJson(text) || parts.every((part) => part === '' || isJson(part))
   }
 
   function isJson(line: string): boolean {
