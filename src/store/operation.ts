@@ -78,7 +78,7 @@ const BY_ITSELF = { toMs: 8, atLeast: 40 }
  * question takes 0.1 ms in a program that has just begun (50 new processes: twice the inserts, of which a process does more
  * in a row).
  */
-const IN_A_ROW = { withinMs: 1, toMs: 32, atLeast: 16 }
+const IN_A_ROW = { withinMs: 1, toMs: 16, atLeast: 24 }
 
 /** One operation on a store, from being issued to being settled. */
 export class Operation {
