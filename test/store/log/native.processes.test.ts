@@ -13,6 +13,7 @@ import { LockedNedb } from '../../../adapters/nedb.ts'
 import { PsLock } from '../../../src/lock/lock.ts'
 import { bindingName } from '../../../src/os/flock.ts'
 import { type Native, native } from '../../../src/os/native.ts'
+import { IS_STRAIGHT } from '../../../src/store/pipeline.ts'
 import { Peer, runTool, seenByVanilla, temporaryFolder, warnings } from '../../fixtures/nedb-tools.ts'
 
 const addon = native()
@@ -28,9 +29,9 @@ describe('the addon', () => {
     assert.equal(bindingName(), 'native')
   })
 
-  if (!addon) {
+  if (!addon || !IS_STRAIGHT) {
     console.log(
-      '      skipped: @pslock/native is not built (npm run build -w native), or PSLOCK_BINDING is another',
+      '      skipped: @pslock/native is not built (npm run build -w native), PSLOCK_BINDING is another, or the straight path is off',
     )
     return
   }
