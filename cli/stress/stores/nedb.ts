@@ -34,8 +34,8 @@ export async function open(options: SubjectOptions): Promise<Subject> {
 }
 
 /**
- * The library's class, which its types call a default export. By `require`: Node searches what is imported for names, and V8
- * compiles that search in each process while it does its first operations (some 80 ms of 250).
+ * The library's class, which its types call a default export. By `require`: Node searches what is imported for names, which
+ * takes 15 ms of processor time in each process.
  */
 export function vanilla(): typeof Vanilla.default {
   return createRequire(import.meta.url)('@seald-io/nedb')
