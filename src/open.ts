@@ -174,7 +174,7 @@ function membersOf<S>(
     ...(verbs as TransactionsOf<S>),
     ...dumps(options, engine, format),
     use(hook: Hook) {
-      hooks ??= new Hooks(lock, path)
+      hooks ??= new Hooks(queue.lock, path)
       queue.observer = hooks
       return hooks.use(hook)
     },

@@ -6,6 +6,7 @@ import { storeFailure } from '../../os/replace.ts'
 import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
 import { untilUnsplit } from '../data-file.ts'
 import { type Commit, type Engine, removalInTransaction } from '../engine.ts'
+import { FileStoreLock } from '../file-store-lock.ts'
 import type { OpenLogOptions } from '../options.ts'
 import { IS_STRAIGHT, Pipeline } from '../pipeline.ts'
 import { callListener } from '../scope.ts'
@@ -61,7 +62,7 @@ export class LogEngine implements LogSession, Engine {
     this.path = path
     this.#options = options
     this.timeoutMs = options.timeoutMs
-    this.queue = new Pipeline(options.lock, this)
+    this.queue = new Pipeline(new FileStoreLock(options.lock), this)
     const { transact, look } = transacting(this.queue)
     this.transact = transact
     this.look = (run, options) => this.#afterRewrite(() => look(run, options))
@@ -469,8 +470,8 @@ export class LogEngine implements LogSession, Engine {
     return this.#writeSet.savepoint(operation, mode)
   }
 
-  isFresh(): boolean {
-    return this.#file.isFresh()
+  isFresh(timeoutMs: number): Promise<boolean> {
+    return untilUnsplit(timeoutMs, () => this.#file.isFresh())
   }
 
   abandon(): void {
