@@ -15,6 +15,7 @@ import type { LogStorage } from './storage.ts'
  */
 export class LogEngine implements LogSession, Engine {
   readonly path: string
+  readonly file: string | undefined
   readonly timeoutMs: number
   readonly queue: Pipeline
   readonly transact: Transacting<void>['transact']
@@ -27,6 +28,7 @@ export class LogEngine implements LogSession, Engine {
   constructor(storage: LogStorage, attach: (session: LogSession) => LogMemory) {
     this.#storage = storage
     this.path = storage.path
+    this.file = storage.file
     this.timeoutMs = storage.timeoutMs
     this.queue = new Pipeline(storage.lock, this)
     const { transact, look } = transacting(this.queue)
