@@ -22,6 +22,7 @@ import type {
   TreeSession,
 } from './store/adapter.ts'
 import { JsonEngine } from './store/json/engine.ts'
+import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
 import {
   type LogOptions,
@@ -60,7 +61,7 @@ export function openLog<S extends object>(
   options: LogOptions,
 ): Opened<LogSession> {
   const opened = openLogOptions(path, options)
-  const log = new LogEngine(opened.path, opened, (session) => adapter.attach(store, session))
+  const log = new LogEngine(new FileStorage(opened), (session) => adapter.attach(store, session))
   const memory = log.start()
   const coder = async () => {
     await log.prepare()
@@ -174,7 +175,7 @@ function membersOf<S>(
     ...(verbs as TransactionsOf<S>),
     ...dumps(options, engine, format),
     use(hook: Hook) {
-      hooks ??= new Hooks(lock, path)
+      hooks ??= new Hooks(queue.lock, path)
       queue.observer = hooks
       return hooks.use(hook)
     },

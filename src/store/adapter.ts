@@ -182,8 +182,13 @@ export interface StraightOperation<T> {
 
 /** What pslock offers to a log store. */
 export interface LogSession extends Transacting<void> {
-  /** The data file, resolved when the store was made. A later chdir does not change it. */
+  /** For messages: the data file, or the name of whatever else the content is in. */
   readonly path: string
+  /**
+   * The data file, resolved when the store was made. A later chdir does not change it. Undefined where the content is on a
+   * server: then there is always one, nothing need be created, and nothing is stale.
+   */
+  readonly file: string | undefined
   /** Runs one operation of the store on refreshed memory, all or nothing, under the lock if it needs it. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
   /**

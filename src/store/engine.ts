@@ -31,8 +31,11 @@ export interface Engine {
   savepoint(operation: () => unknown, mode: LockMode): unknown
   /** Grows with every operation that changes something; what is undone is taken back. */
   readonly revision: number
-  /** Whether the file is still what memory was made equal to. */
-  isFresh(): boolean | Promise<boolean>
+  /**
+   * Whether the file is still what memory was made equal to.
+   * @param timeoutMs for how long it may wait until that can be told
+   */
+  isFresh(timeoutMs: number): Promise<boolean>
   /**
    * Runs what only looks at memory without the lock, at once: where memory is what the file says, or can be made so from
    * whole units that have been added.
