@@ -8,6 +8,11 @@ export interface Commit {
   readonly committed: number
   /** What stopped the one after those. */
   readonly error?: unknown
+  /**
+   * Others have changed meanwhile what the batch was run on. All of it is undone: it runs again, but for the user's own code, which
+   * fails with `error`.
+   */
+  readonly isToRepeat?: boolean
   /** What must still happen, after the lock is released, before anything resolves: fsync. */
   readonly settle?: (() => Promise<void>) | undefined
 }

@@ -28,9 +28,9 @@ export class FileStoreLock implements StoreLock {
     return { wait, outer: joins(options) ? enclosing(entry) : undefined }
   }
 
-  enterNow(mode: LockMode, options?: AcquireOptions): Hold | undefined {
+  enterNow(mode: LockMode, head?: Operation): Hold | undefined {
     try {
-      const { entry, wait } = lockInternals.entry(this.#lock, mode, options)
+      const { entry, wait } = lockInternals.entry(this.#lock, mode, head)
       return entry.queue.tryEnter(mode, wait.sliceMs) ? ofStore(new Hold(entry, mode, 0)) : undefined
     } catch {
       // It is met again there.

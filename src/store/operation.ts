@@ -128,6 +128,11 @@ export class Operation {
     return this.mode === 'shared' && this.kind === 'call' && this.isSelfContained
   }
 
+  /** Whether it may run once more: it is the store's own code. */
+  get isRepeatable(): boolean {
+    return this.kind === 'call' && !this.signal?.aborted
+  }
+
   get waitedMs(): number {
     return performance.now() - this.since
   }
@@ -303,7 +308,7 @@ export class Outcomes {
     for (const { operation } of this.#outcomes) operation.reject(error)
   }
 
-  /** @param lookAgain given the reads that came after a write which failed: they have seen what is undone now */
+  /** @param lookAgain given those that must run again: they have seen what is undone now */
   settle(lookAgain: (reads: Operation[]) => void): Promise<void> | void {
     const { error, settle } = this.commit
     if (!settle) return lookAgain(this.#settle(error, false))
@@ -316,10 +321,13 @@ export class Outcomes {
   }
 
   #settle(error: unknown, broken: boolean): Operation[] {
-    const { committed } = this.commit
+    const { committed, isToRepeat } = this.commit
     const again: Operation[] = []
     for (const [index, { operation, failed, ...outcome }] of this.#outcomes.entries()) {
-      if (failed) operation.reject(outcome.error)
+      if (isToRepeat) {
+        if (operation.isRepeatable) again.push(operation)
+        else operation.reject(error)
+      } else if (failed) operation.reject(outcome.error)
       else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
         operation.reject(error)
       } else if (index < committed) operation.resolve(outcome.value)

@@ -232,6 +232,11 @@ export class Pipeline {
     return !shared.context.rest() || Scope.enclosing(this) === undefined
   }
 
+  /** Whether what is issued now is no part of anything, and nobody is to be told of it. */
+  get isPlain(): boolean {
+    return !this.observer?.observes({}) && (!shared.context.rest() || Scope.enclosing(this) === undefined)
+  }
+
   get #isIdle(): boolean {
     return !this.#isBusy && !this.observer?.observes({})
   }

@@ -15,7 +15,7 @@ export interface StoreLock {
    */
   asked(mode: LockMode, options?: AcquireOptions): Asked
   /** As `enter`, at once; undefined where it must wait, or where there is something to be said. */
-  enterNow(mode: LockMode, options?: AcquireOptions): StoreHold | undefined
+  enterNow(mode: LockMode, head?: Operation): StoreHold | undefined
   /**
    * Takes it for the operation that is first in its queue.
    * @param giveUp ends the wait
