@@ -43,6 +43,7 @@ export interface StoreLock {
   ): Promise<Awaited<T>>
 }
 
+/** What is known of a call before it waits: see `StoreLock.asked`. */
 export interface Asked {
   readonly wait: WaitOptions
   /** The innermost one; undefined where there is none, and where the call is independent of it. */
