@@ -28,7 +28,6 @@ import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
 import {
   type LogOptions,
-  type OpenOptions,
   openLogOptions,
   openOptions,
   type StoreOptions,
