@@ -103,6 +103,7 @@ export type AnyPsLockError =
   | SchemaError
   | StaleWriteError
   | StoreIoError
+  | StoreUnavailableError
   | ThrottledError
   | TransactionError
 
@@ -298,6 +299,20 @@ export class StoreIoError extends PsLockError {
   declare readonly code: 'PSLOCK_STORE_IO'
   constructor(message: string, details: PsLockErrorDetails) {
     super('PSLOCK_STORE_IO', message, details)
+  }
+}
+
+/**
+ * The server of a store or a lock cannot be reached, or does not let us in. It was tried again until `timeoutMs` where that
+ * could help. Memory equals what was known last. `cause` is the error of the system, or of the server.
+ */
+export class StoreUnavailableError extends PsLockError {
+  declare readonly code: 'PSLOCK_UNAVAILABLE'
+  /** Whether the change may be in the store all the same: the connection was lost before the server said so. */
+  readonly isOutcomeUnknown: boolean
+  constructor(message: string, details: PsLockErrorDetails & { isOutcomeUnknown?: boolean }) {
+    super('PSLOCK_UNAVAILABLE', message, details)
+    this.isOutcomeUnknown = details.isOutcomeUnknown ?? false
   }
 }
 

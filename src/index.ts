@@ -20,6 +20,7 @@ export {
   SchemaError,
   StaleWriteError,
   StoreIoError,
+  StoreUnavailableError,
   ThrottledError,
   TransactionError,
   type TreeLockHolder,

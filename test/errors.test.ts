@@ -33,6 +33,7 @@ const table: [string, string, errors.PsLockError][] = [
   ['SchemaError', 'PSLOCK_SCHEMA', new errors.SchemaError('why', { ...details, table: 'people' })],
   ['CorruptStoreError', 'PSLOCK_CORRUPT', new errors.CorruptStoreError('why', details)],
   ['StoreIoError', 'PSLOCK_STORE_IO', new errors.StoreIoError('why', details)],
+  ['StoreUnavailableError', 'PSLOCK_UNAVAILABLE', new errors.StoreUnavailableError('why', details)],
 ]
 
 describe('errors', () => {

@@ -44,6 +44,7 @@ function isWorthAnotherTry(code: PsLockErrorCode): boolean {
     case 'PSLOCK_TIMEOUT':
     case 'PSLOCK_CONFLICT':
     case 'PSLOCK_THROTTLED':
+    case 'PSLOCK_UNAVAILABLE':
       return true
     case 'PSLOCK_CLOSED':
     case 'PSLOCK_CORRUPT':

@@ -1,0 +1,313 @@
+import { asError, errnoOf, LockUnsupportedError, StoreUnavailableError } from '../errors.ts'
+import { requireLate } from '../os/modules.ts'
+import { SCHEMA } from './schema.ts'
+import { type Address, applicationName } from './url.ts'
+
+/** So long one attempt to connect may take. */
+const CONNECT_MS = 10_000
+
+/** Pauses between attempts to connect, with some randomness: a server that restarts is away for a second. */
+const RETRY_MS = { from: 20, factor: 2, to: 500 }
+
+/** A query whose answer is not there so long after it was due: the network is cut, or the server hangs. */
+const ANSWER_MS = 15_000
+
+/**
+ * What every connection sets for itself, by SET and not at its start, which a connection pooler refuses.
+ *
+ * Each statement sees what was committed before it (READ COMMITTED): what is read after a lock was granted is newer than the
+ * grant. An idle transaction that holds a lock is no mistake here. The server learns within 11 s that the network to us is gone
+ * (the defaults of Linux: two hours), and also while it waits for a lock. The plans are made once and must not depend on
+ * how small a table was then.
+ */
+const SETTINGS = `
+  set default_transaction_isolation = 'read committed';
+  set default_transaction_read_only = off;
+  set idle_in_transaction_session_timeout = 0;
+  set idle_session_timeout = 0;
+  set statement_timeout = 0;
+  set tcp_keepalives_idle = 5;
+  set tcp_keepalives_interval = 2;
+  set tcp_keepalives_count = 3;
+  set tcp_user_timeout = 11000;
+  set client_connection_check_interval = 5000;
+  set client_min_messages = warning;
+  set search_path = pg_catalog;
+  set plan_cache_mode = force_generic_plan;
+  set enable_seqscan = off;
+  set jit = off;
+  set synchronous_commit = off;`
+
+/** A row, its columns in the order of the query. */
+export type Row = readonly (string | null)[]
+
+export interface Query {
+  readonly text: string
+  readonly values?: readonly unknown[]
+  /** Under this name it is prepared once for each connection. */
+  readonly name?: string
+}
+
+/** What is used of `pg`. */
+interface Pg {
+  readonly Client: new (config: object) => Client
+}
+
+interface Client {
+  /** The process of the server, as it says when the connection is made. */
+  readonly processID: number
+  readonly connection: { readonly stream: { readonly bytesRead: number; destroy(): void } }
+  connect(): Promise<unknown>
+  query(query: string | object): Promise<Result | Result[]>
+  end(): Promise<void>
+  on(event: 'error' | 'end', listener: (error: Error) => void): void
+  ref(): void
+  unref(): void
+}
+
+interface Result {
+  readonly rows: Row[]
+}
+
+/** Every value as the text that the server sends. */
+const TEXTS = { getTypeParser: () => (value: string) => value }
+
+/**
+ * One connection to a server. Queries may be issued without waiting for those before: they are sent at once, and answered in
+ * order. It keeps the process alive only while an answer is due.
+ */
+export class Connection {
+  readonly address: Address
+  /** The process of the server that serves this connection, and when that began. */
+  readonly backend: { readonly pid: number; readonly startedAt: string }
+  readonly #client: Client
+  #pending = 0
+  #watch: NodeJS.Timeout | undefined
+  #loss: StoreUnavailableError | undefined
+  readonly #onLost = new Set<(error: StoreUnavailableError) => void>()
+
+  private constructor(address: Address, client: Client, backend: Connection['backend']) {
+    this.address = address
+    this.#client = client
+    this.backend = backend
+    client.on('error', (error) => this.#lost(error))
+    client.on('end', () => this.#lost(new Error('Connection terminated')))
+    client.unref()
+  }
+
+  /**
+   * Connects, and makes the tables of pslock where they are missing. While the server is away it tries again.
+   * @param timeoutMs for how long
+   * @throws StoreUnavailableError; LockUnsupportedError for a server or a pooler that cannot be used; the reason of the signal
+   */
+  static async open(address: Address, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+    const until = performance.now() + timeoutMs
+    for (let pauseMs = RETRY_MS.from; ; pauseMs = Math.min(pauseMs * RETRY_MS.factor, RETRY_MS.to)) {
+      signal?.throwIfAborted()
+      const leftMs = until - performance.now()
+      try {
+        return await connected(address, Math.max(100, Math.min(leftMs, CONNECT_MS)))
+      } catch (error) {
+        const waitMs = pauseMs * (0.5 + Math.random())
+        if (!isPassing(error) || performance.now() + waitMs > until)
+          throw unavailable(address, 'reach', error)
+        await paused(waitMs, signal)
+      }
+    }
+  }
+
+  /** For the one that has just been made: see `open`. */
+  static async begin(address: Address, client: Client): Promise<Connection> {
+    const name = applicationName().replaceAll("'", "''")
+    await client.query(`${SETTINGS} set application_name = '${name}'`)
+    const { rows } = (await client.query({
+      text: `select pg_backend_pid()::text, (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()),
+               current_setting('server_version_num'), current_setting('server_encoding'), pg_is_in_recovery()::text,
+               to_regclass('pslock.version')::text`,
+      rowMode: 'array',
+    })) as Result
+    const [pid, startedAt, version, encoding, isStandby, tables] = rows[0] as Row
+    const isDirect = client.processID === Number(pid)
+    requireUsable(address, { isDirect, version: Number(version), encoding: String(encoding) })
+    // After a failover this may be the one that was the primary: it comes back as such, or the name leads elsewhere soon.
+    if (isStandby === 'true')
+      throw Object.assign(new Error('the server is a standby, which cannot be written to'), { code: '57P03' })
+    if (tables === null) await client.query(SCHEMA)
+    return new Connection(address, client, { pid: Number(pid), startedAt: String(startedAt) })
+  }
+
+  get isOpen(): boolean {
+    return this.#loss === undefined
+  }
+
+  /** Called once, when the connection is lost, however that comes about but by `end`. */
+  onLost(listener: (error: StoreUnavailableError) => void): void {
+    if (this.#loss) listener(this.#loss)
+    else this.#onLost.add(listener)
+  }
+
+  /**
+   * @param waitMs how long the server may wait for a lock in it
+   * @throws StoreUnavailableError where the connection is lost; what the server says is thrown as `pg` gives it
+   */
+  async query({ text, values, name }: Query, waitMs = 0): Promise<Row[]> {
+    if (this.#loss) throw this.#loss
+    if (this.#pending++ === 0) this.#client.ref()
+    this.#expectAnswer(waitMs)
+    try {
+      const result = await this.#client.query({ text, name, values, rowMode: 'array', types: TEXTS })
+      return Array.isArray(result) ? (result.at(-1) as Result).rows : result.rows
+    } catch (error) {
+      if (isLoss(error)) this.#lost(error as Error)
+      throw this.#loss ?? error
+    } finally {
+      if (--this.#pending === 0) {
+        clearTimeout(this.#watch)
+        if (!this.#loss) this.#client.unref()
+      }
+    }
+  }
+
+  /** Says goodbye; what is under way ends before. */
+  async end(): Promise<void> {
+    this.#onLost.clear()
+    if (this.#loss) return
+    this.#client.ref()
+    await Promise.race([this.#client.end().catch(() => {}), paused(CONNECT_MS)])
+    this.#loss ??= unavailable(this.address, 'reach', new Error('the connection was closed'))
+  }
+
+  /** Cuts it at once: whatever it was waiting for, nobody waits for that any more. */
+  destroy(cause: Error = new Error('the connection was given up')): void {
+    this.#lost(cause)
+  }
+
+  #expectAnswer(waitMs: number): void {
+    clearTimeout(this.#watch)
+    const { stream } = this.#client.connection
+    let seen = stream.bytesRead
+    const look = () => {
+      // A large answer takes its time.
+      if (stream.bytesRead !== seen) {
+        seen = stream.bytesRead
+        this.#watch = setTimeout(look, ANSWER_MS)
+      } else this.#lost(new Error(`no answer for ${ANSWER_MS + waitMs} ms`))
+    }
+    const inMs = ANSWER_MS + waitMs
+    this.#watch = inMs < 2 ** 31 ? setTimeout(look, inMs) : undefined
+  }
+
+  #lost(cause: Error): void {
+    if (this.#loss) return
+    const error = unavailable(this.address, 'reach', cause)
+    this.#loss = error
+    clearTimeout(this.#watch)
+    this.#client.connection.stream.destroy()
+    for (const listener of this.#onLost) listener(error)
+    this.#onLost.clear()
+  }
+}
+
+async function connected(address: Address, timeoutMs: number): Promise<Connection> {
+  const { Client } = loadPg(address)
+  const client = new Client({
+    connectionString: address.secretUrl,
+    connectionTimeoutMillis: timeoutMs,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 5000,
+    pipeline: true,
+  })
+  // What comes after the first error is the same again.
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    return await Connection.begin(address, client)
+  } catch (error) {
+    client.connection.stream.destroy()
+    throw error
+  }
+}
+
+function loadPg(address: Address): Pg {
+  try {
+    return requireLate()('pg') as Pg
+  } catch (cause) {
+    throw new LockUnsupportedError(
+      `${address.shown} needs the package pg, which cannot be loaded: install it with \`npm install pg\`.`,
+      { path: address.shown, cause },
+    )
+  }
+}
+
+/** @throws LockUnsupportedError */
+function requireUsable(
+  { shown }: Address,
+  { isDirect, version, encoding }: { isDirect: boolean; version: number; encoding: string },
+): void {
+  const refuse = (what: string) => {
+    throw new LockUnsupportedError(`cannot use ${shown}: ${what}`, { path: shown })
+  }
+  if (!isDirect) {
+    refuse(
+      'there is a connection pooler (pgbouncer or alike) between, which hands the connections of the server from one client ' +
+        'to another, and the locks with them. Use the address of the server itself.',
+    )
+  }
+  if (version < 140_000)
+    refuse(`the server is PostgreSQL ${Math.floor(version / 10_000)}, and 14 is the oldest that works.`)
+  if (encoding !== 'UTF8')
+    refuse(`the encoding of the database is ${encoding}: use one with UTF8, which can keep every text.`)
+}
+
+/** Classes of SQLSTATE, and the words of `pg`, for a server that cannot be reached now and may be in a moment. */
+const PASSING =
+  /^(08...|57P0[1-5]|53300|25006|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOENT|ENOTFOUND|EAI_AGAIN)$/
+const LOST = /^(08...|57P0[1-5]|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/
+const WORDS =
+  /^(Connection terminated|timeout expired|Client has encountered a connection error|Client was closed|no answer)/
+
+/** Whether it may be otherwise in a moment. */
+function isPassing(error: unknown): boolean {
+  return PASSING.test(errnoOf(error) ?? '') || WORDS.test(asError(error).message)
+}
+
+/** Whether the connection is of no use any more. */
+function isLoss(error: unknown): boolean {
+  return LOST.test(errnoOf(error) ?? '') || WORDS.test(asError(error).message)
+}
+
+/** What is thrown where a server cannot be used now. Errors of ours are given back as they are. */
+export function unavailable(address: Address, what: string, cause: unknown): StoreUnavailableError {
+  if (cause instanceof StoreUnavailableError || cause instanceof LockUnsupportedError) return cause as never
+  const advice = adviceFor(errnoOf(cause) ?? '')
+  return new StoreUnavailableError(`cannot ${what} ${address.shown}: ${asError(cause).message}. ${advice}`, {
+    path: address.shown,
+    cause,
+  })
+}
+
+function adviceFor(code: string): string {
+  if (code.startsWith('28'))
+    return 'Look at the user and the password in the url, and at pg_hba.conf of the server.'
+  if (code === '3D000') return 'Create the database first.'
+  if (code === '42501')
+    return 'Let an administrator connect once, who may create the schema pslock, or grant the rights.'
+  if (code === '53300')
+    return 'The server has no connection left: raise max_connections, or use fewer processes.'
+  return 'Look whether the server runs and can be reached from here.'
+}
+
+/** @throws the reason of the signal */
+export function paused(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    signal?.addEventListener('abort', abort, { once: true })
+  })
+}

@@ -1,0 +1,143 @@
+/** The class of the advisory locks of pslock, whose second number is that of a store or a lock: the letters `pslk`. */
+export const STORE_LOCKS: number = 0x70736c6b
+export const NAMED_LOCKS: number = 0x70736c6c
+
+/**
+ * The tables of pslock in a database, and the functions that change them. All of a store's records are rows of `doc`, each with
+ * the number of the commit that wrote it last: what is newer than what a process knows is read by that number. A record that
+ * is removed stays as a row without content (`gone`) until everybody can be expected to know.
+ *
+ * A line is text and not `jsonb`, which refuses \u0000 and lone surrogates, sorts the members and writes numbers anew.
+ */
+const TABLES = `
+create schema if not exists pslock;
+create table if not exists pslock.store (
+  id int generated always as identity primary key,
+  name text unique not null,
+  kind text not null,
+  seq bigint not null default 0,
+  fence bigint not null default 0,
+  floor bigint not null default 0
+) with (fillfactor = 10);
+comment on column pslock.store.seq is 'number of the last commit';
+comment on column pslock.store.fence is 'last commit that changed an index or replaced everything: who knows less looks first';
+comment on column pslock.store.floor is 'rows of removed records up to here are purged: who knows less reads everything';
+create table if not exists pslock.doc (
+  store int not null,
+  key text collate "C" not null,
+  seq bigint not null,
+  gone boolean not null default false,
+  line text not null,
+  primary key (store, key)
+);
+create index if not exists doc_seq on pslock.doc (store, seq);
+create table if not exists pslock.unit (store int, seq bigint, lines text[] not null, primary key (store, seq));
+create table if not exists pslock.image (store int primary key, seq bigint not null, text text not null);
+create table if not exists pslock.client (
+  id bigint primary key,
+  number bigint not null,
+  at timestamptz not null default now()
+) with (fillfactor = 10);
+create unlogged table if not exists pslock.incarnation (one boolean primary key default true check (one), id uuid not null);
+create table if not exists pslock.lock (id int generated always as identity primary key, name text unique not null);
+create sequence if not exists pslock.client_id;
+create sequence if not exists pslock.token;
+create table if not exists pslock.version (one boolean primary key default true check (one), number int not null);
+insert into pslock.version (number) values (1) on conflict do nothing;`
+
+/**
+ * One commit of a store, in one round trip. Volatile and in PL/pgSQL, so that each of its statements sees what was committed
+ * before the lock was granted.
+ *
+ * What it answers: 0 done; 1 a record that was read has changed (\`p_reads\` null: anything has); 2 the caller must look first:
+ * an index has changed, everything was replaced, or the server has lost its last commits in a crash; 3 there is no such store.
+ */
+const PUT = `
+create or replace function pslock.put(
+  p_store int, p_incarnation uuid, p_known bigint, p_reads text[], p_versions bigint[],
+  p_keys text[], p_gone boolean[], p_lines text[], p_fences boolean,
+  p_client bigint, p_number bigint, p_wait_ms int, out o_status int, out o_seq bigint
+) language plpgsql volatile as $put$
+#variable_conflict use_column
+declare
+  v_seq bigint;
+  v_fence bigint;
+  v_now bigint;
+begin
+  perform set_config('lock_timeout', p_wait_ms::text, true);
+  perform pg_advisory_xact_lock(${STORE_LOCKS}, p_store);
+  select seq, fence into v_seq, v_fence from pslock.store where id = p_store;
+  o_seq := v_seq;
+  if v_seq is null then
+    o_status := 3;
+    return;
+  end if;
+  if p_known < v_fence or not exists (select from pslock.incarnation where id = p_incarnation) then
+    o_status := 2;
+    return;
+  end if;
+  if p_reads is null then
+    if v_seq <> p_known then
+      o_status := 1;
+      return;
+    end if;
+  else
+    for i in 1 .. cardinality(p_reads) loop
+      select seq into v_now from pslock.doc where store = p_store and key = p_reads[i] and not gone;
+      if coalesce(v_now, 0) <> p_versions[i] then
+        o_status := 1;
+        return;
+      end if;
+    end loop;
+  end if;
+  o_status := 0;
+  if cardinality(p_keys) = 0 then
+    return;
+  end if;
+  o_seq := v_seq + 1;
+  update pslock.store set seq = o_seq, fence = case when p_fences then o_seq else fence end where id = p_store;
+  insert into pslock.doc (store, key, seq, gone, line)
+    select p_store, u.key, o_seq, u.gone, u.line from unnest(p_keys, p_gone, p_lines) u(key, gone, line)
+    on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  update pslock.client set number = p_number, at = now() where id = p_client;
+  if not found then
+    insert into pslock.client (id, number) values (p_client, p_number);
+  end if;
+end $put$;`
+
+/** Replaces all of a store, or empties it: whoever knew it reads everything anew. In a transaction that holds the lock. */
+const REPLACE = `
+create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
+  delete from pslock.doc where store = p_store;
+  update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
+$clear$;`
+
+/** The store of a name, made where there is none, and who this process is among its clients. */
+const OPEN = `
+create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text, out o_client bigint)
+language plpgsql volatile as $open$
+begin
+  select id, kind into o_id, o_kind from pslock.store where name = p_name;
+  if o_id is null then
+    insert into pslock.store (name, kind) values (p_name, p_kind) on conflict do nothing;
+    select id, kind into o_id, o_kind from pslock.store where name = p_name;
+  end if;
+  o_client := nextval('pslock.client_id');
+  delete from pslock.client where at < now() - interval '7 days';
+end $open$;
+create or replace function pslock.incarnate() returns uuid language sql volatile as $incarnate$
+  insert into pslock.incarnation (id) values (gen_random_uuid()) on conflict do nothing;
+  select id from pslock.incarnation;
+$incarnate$;`
+
+/** Makes it all, as one query, and so one transaction. Several processes may come with it at the same time. */
+export const SCHEMA: string = `
+do $pslock$
+begin
+  perform pg_advisory_xact_lock(${STORE_LOCKS}, 0);
+  if to_regclass('pslock.version') is not null then
+    return;
+  end if;
+  ${TABLES}
+  ${[PUT, REPLACE, OPEN].map((text) => `execute $outer$${text}$outer$;`).join('\n')}
+end $pslock$`

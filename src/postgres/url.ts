@@ -1,0 +1,107 @@
+import { hostname } from 'node:os'
+import { basename } from 'node:path'
+import { show } from '../arguments.ts'
+import { harmless } from '../errors.ts'
+
+/** Longer names would not fit into every message and every listing. In characters. */
+const LONGEST_NAME = 200
+
+/** What PostgreSQL keeps of an application's name (NAMEDATALEN - 1). In bytes. */
+const APPLICATION_BYTES = 63
+
+/**
+ * A name in a database of PostgreSQL: that of a store or of a lock. What is shown of it, in messages, by `util.inspect` or as
+ * JSON, has neither user nor password.
+ */
+export class Address {
+  /** Without user, password and options, such as `postgres://db.example.com:5432/app#jobs`. */
+  readonly shown: string
+  readonly name: string
+  readonly #url: string
+
+  private constructor(url: string, shown: string, name: string) {
+    this.#url = url
+    this.shown = shown
+    this.name = name
+  }
+
+  /** With the password: for whoever connects. */
+  get secretUrl(): string {
+    return this.#url
+  }
+
+  /**
+   * @param url `postgres://user:password@host:port/database?options#name`, with whatever options `pg` takes
+   * @param name instead of the one at the end of the url
+   * @throws TypeError which does not show the url, since there may be a password in it
+   */
+  static of(url: unknown, name?: unknown): Address {
+    const parsed = parse(url instanceof URL ? url.href : url)
+    const fragment = parsed.hash === '' ? undefined : decoded(parsed.hash.slice(1))
+    parsed.hash = ''
+    if (name !== undefined && fragment !== undefined && name !== fragment) {
+      throw new TypeError(
+        `the name is given twice, as ${show(name)} and at the end of the url as ${show(fragment)}: leave one out`,
+      )
+    }
+    const own = name ?? fragment
+    if (typeof own !== 'string' || own === '' || own.length > LONGEST_NAME || /\0|\p{Cs}/u.test(own)) {
+      throw new TypeError(
+        `name must be a non-empty text of at most ${LONGEST_NAME} characters: give it as an option, or at the end of the ` +
+          `url as in postgres://…/database#name, got ${show(own)}`,
+      )
+    }
+    const host = parsed.searchParams.get('host') ?? decoded(parsed.hostname)
+    const port = parsed.port === '' ? '' : `:${parsed.port}`
+    const shown = `postgres://${host || 'localhost'}${port}${parsed.pathname}#${own}`
+    return new Address(parsed.href, harmless(shown), own)
+  }
+}
+
+/** Whether a text is the URL of a database of PostgreSQL. */
+export function isPostgresUrl(text: unknown): text is string {
+  return typeof text === 'string' && /^postgres(?:ql)?:\/\//i.test(text)
+}
+
+function parse(url: unknown): URL {
+  if (!isPostgresUrl(url)) {
+    const got =
+      typeof url === 'string'
+        ? 'another text, which is not shown as there may be a password in it'
+        : show(url)
+    throw new TypeError(
+      `url must begin with postgres://, as in postgres://user:password@host/database, got ${got}`,
+    )
+  }
+  try {
+    return new URL(url)
+  } catch {
+    throw new TypeError(
+      'url is no valid URL. It is not shown, as there may be a password in it. Characters of a password that mean ' +
+        'something in a URL (such as # / ? @) must be written as encodeURIComponent() does.',
+    )
+  }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** How this process is called in the server's own listings: `pslock <pid> <host> <program>`. */
+export function applicationName(): string {
+  const program = basename(process.argv[1] ?? process.title)
+  const whole = Buffer.from(`pslock ${process.pid} ${hostname()} ${program}`.replace(/[^\x20-\x7e]/g, '?'))
+  return whole.subarray(0, APPLICATION_BYTES).toString()
+}
+
+/** What `applicationName` says; undefined where another program is called so. */
+export function readApplicationName(
+  name: string,
+): { readonly pid: number; readonly host: string; readonly command: string } | undefined {
+  const [, pid, host = '', command = ''] = /^pslock (\d+) (\S*) ?(.*)$/.exec(name) ?? []
+  return pid === undefined ? undefined : { pid: Number(pid), host, command }
+}
