@@ -12,6 +12,7 @@ const FLOORS = [
   'src/lock',
   'src/lock-tree',
   'src/store',
+  'src/postgres',
   'src/features',
   'src/members.ts',
   'src/open.ts',
