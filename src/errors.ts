@@ -22,6 +22,12 @@ export interface LockHolder {
   readonly acquiredAt?: string | undefined
 }
 
+/** Somebody who holds or waits for a `PgLock`. What is unknown is `undefined`, never guessed. */
+export interface PgLockHolder extends LockHolder {
+  /** The machine that it runs on; `pid` and `command` (the name of the program's file) mean something there. */
+  readonly host: string | undefined
+}
+
 /**
  * How a name of a `LockTree` is held. `exclusive` and `shared` cover everything below it. The intent modes say that
  * something below is held in that way; pslock takes them on the names above by itself. `shared-intent-exclusive` reads

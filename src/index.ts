@@ -14,6 +14,7 @@ export {
   LockTimeoutError,
   LockUnsupportedError,
   LockUpgradeError,
+  type PgLockHolder,
   PsLockError,
   type PsLockErrorCode,
   type PsLockErrorDetails,
@@ -55,6 +56,8 @@ export type {
   Transactions,
   ViewOf,
 } from './members.ts'
+export type { PgHeldLock, PgLockHold } from './postgres/pg-hold.ts'
+export { PgLock, type PgLockOptions } from './postgres/pg-lock.ts'
 export type {
   Adapter,
   Call,

@@ -107,7 +107,7 @@ export interface LockEvent {
   readonly nested: boolean
 }
 
-type EventKind = 'wait' | 'acquire' | 'release' | 'timeout' | 'abort'
+export type EventKind = 'wait' | 'acquire' | 'release' | 'timeout' | 'abort'
 
 export const channels: Record<EventKind, Channel> = {
   wait: channel('pslock:wait'),
@@ -127,7 +127,7 @@ if (isDebugging) {
 }
 
 /** Tells the listeners. They run outside every hold, and what they throw is reported as uncaught, not thrown here. */
-function publish(kind: EventKind, event: LockEvent): void {
+export function publish(kind: EventKind, event: LockEvent): void {
   outsideHolds(() => channels[kind].publish(event))
 }
 

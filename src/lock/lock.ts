@@ -137,6 +137,7 @@ export class PsLock {
    */
   constructor(path: LockPath, options: PsLockOptions = {}) {
     requireKnown(options, PS_LOCK_NAMES)
+    requireNoServer(path)
     // Now: a later chdir must not make it another file.
     this.#guards = resolve(requirePath(path, 'path'))
     this.#name = new NameStat(this.#guards)
@@ -385,4 +386,12 @@ export class PsLock {
       ? { lock: guards, guards: undefined }
       : { lock: `${guards}${LOCK_SUFFIX}`, guards }
   }
+}
+
+/** The path is not shown: there may be a password in it. @throws TypeError */
+function requireNoServer(path: unknown): void {
+  if (!/^postgres(ql)?:\/\//i.test(path instanceof URL ? `${path.protocol}//` : String(path))) return
+  throw new TypeError(
+    'path must be that of a file, got the url of a PostgreSQL server: for a lock there use PgLock, whose calls are all asynchronous',
+  )
 }
