@@ -72,9 +72,7 @@ export class Rows {
 
   /** Whether memory is what the store has. */
   isFresh({ seq, incarnation, floor }: News): boolean {
-    return (
-      !this.mustReload && incarnation === this.incarnation && seq === this.known && floor <= this.known
-    )
+    return !this.mustReload && incarnation === this.incarnation && seq === this.known && floor <= this.known
   }
 
   /**
@@ -90,7 +88,8 @@ export class Rows {
     if (records.length === 0) return
     this.mustReload = true
     this.#require(this.#memory.apply(await this.#linesOf(records), false))
-    for (const [key, version, isGone] of records) this.#note(key as string, Number(version), isGone === 'true')
+    for (const [key, version, isGone] of records)
+      this.#note(key as string, Number(version), isGone === 'true')
     this.known = seq
     this.mustReload = false
   }

@@ -5,6 +5,12 @@ import type { Address } from './url.ts'
 /** How often it is asked whether the server has ended what it did for a connection that is lost. */
 const ENDED_MS = 10
 
+/** A commit that was sent: its number, and how many connections were lost before. */
+export interface Change {
+  readonly number: number
+  readonly generation: number
+}
+
 /**
  * The connection by which a store is changed, and what became of changes that it was lost with: each commit of this client carries a
  * number, one higher than the one before, and leaves it in `pslock.client`.
@@ -54,7 +60,7 @@ export class Writer {
    * Whether a change is in the store that was sent on a connection which was lost before the server answered.
    * @throws StoreUnavailableError where that cannot be found out
    */
-  async isIn(change: { number: number; generation: number }, timeoutMs: number): Promise<boolean> {
+  async isIn(change: Change, timeoutMs: number): Promise<boolean> {
     try {
       if (change.generation === this.generation) await this.open(timeoutMs)
     } catch (error) {
