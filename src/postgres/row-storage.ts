@@ -194,7 +194,7 @@ export class RowStorage implements LogStorage {
 
   async #take(rows: Row[], connection: Connection): Promise<void> {
     const news = this.#known.newsOf(rows)
-    await this.#known.take(news, connection)
+    await this.#known.take(news, connection, () => this.#session.incarnate())
     this.#isUnflushed = this.#session.isDurable && !news.isDurable
   }
 
@@ -277,7 +277,7 @@ export class RowStorage implements LogStorage {
       const before: Promise<unknown>[] = []
       if (this.#isCleared) {
         before.push(connection.query({ text: `select pslock.clear(${this.#id})` }))
-        this.#known.known++
+        this.#known.clear()
       }
       if (this.#isPurged) before.push(connection.query({ text: `select pslock.purge(${this.#id})` }))
       const put = this.#put(connection, changes, number)
@@ -341,8 +341,8 @@ export class RowStorage implements LogStorage {
   /** What others have committed can be seen before it survives a crash: what tells of it must not. */
   async settle(): Promise<void> {
     if (!this.#isUnflushed) return
-    const { known } = this.#known
-    await this.#session.flush()
+    const { known, incarnation } = this.#known
+    await this.#session.flush(incarnation)
     if (this.#known.known === known) this.#isUnflushed = false
   }
 
