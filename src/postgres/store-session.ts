@@ -166,10 +166,14 @@ export class StoreSession implements StoreLock {
     const giveUp = () => void this.#giveUp(connection)
     for (const signal of signals) signal.addEventListener('abort', giveUp, { once: true })
     try {
-      const [locked, looked] = await Promise.allSettled([
+      const asked = connection.inOneGo(() => [
         connection.query({ text: `begin; ${this.#lockBy(leftMs)}` }, waitMs),
         connection.query(this.#kind.look(), waitMs),
       ])
+      const [locked, looked] = (await Promise.allSettled(asked)) as [
+        PromiseSettledResult<Row[]>,
+        PromiseSettledResult<Row[]>,
+      ]
       if (locked.status === 'rejected') throw locked.reason
       if (looked.status === 'rejected') throw looked.reason
       for (const signal of signals) signal.throwIfAborted()
@@ -303,9 +307,11 @@ export class StoreSession implements StoreLock {
     if (connection !== this.#writer.openNow)
       throw unavailable(this.#options.address, 'reach', new Error('the connection was lost'))
     const change: Change = { number: this.#writer.nextNumber(), generation: this.#writer.generation }
-    const sending = send(change.number)
-    // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
-    const flushing = this.isDurable ? connection.query(FLUSH) : undefined
+    const { sending, flushing } = connection.inOneGo(() => ({
+      sending: send(change.number),
+      // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
+      flushing: this.isDurable ? connection.query(FLUSH) : undefined,
+    }))
     flushing?.catch(() => {})
     try {
       const answer = await sending
