@@ -1,15 +1,15 @@
 import { errnoOf, StoreUnavailableError } from '../errors.ts'
 import type { LogMemory, RecordLine, StraightOperation } from '../store/adapter.ts'
-import { type Commit, removalInTransaction } from '../store/engine.ts'
+import { type Commit, type Notes, removalInTransaction } from '../store/engine.ts'
+import { scanFile } from '../store/log/scan.ts'
 import type { LogStorage, StorageParts } from '../store/log/storage.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Pipeline } from '../store/pipeline.ts'
 import { callListener } from '../store/scope.ts'
-import { scanFile } from '../store/log/scan.ts'
 import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
 import type { Connection, Row } from './connection.ts'
-import { Rows, storeGone } from './rows.ts'
+import { NOTE, Rows, storeGone } from './rows.ts'
 import { isPassing, LOCK_NOT_AVAILABLE, type Pass, READ, StoreSession } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
@@ -65,6 +65,8 @@ export class RowStorage implements LogStorage {
   #pass: Pass = READ
   /** The records that its operations have asked for, with the numbers that memory has of them. */
   readonly #reads = new Map<string, number>()
+  /** What is to be kept beside the records, by its name. */
+  readonly #notes = new Map<string, string>()
   /** Everything is to be removed before its lines are written. */
   #isCleared = false
   /** It is to be forgotten which records were removed. */
@@ -180,6 +182,7 @@ export class RowStorage implements LogStorage {
   #begin(pass: Pass): Pass {
     this.#pass = pass
     this.#reads.clear()
+    this.#notes.clear()
     this.#isCleared = false
     this.#isPurged = false
     return pass
@@ -228,6 +231,8 @@ export class RowStorage implements LogStorage {
         records.set(record.key, { ...record, line })
       }
     }
+    for (const [name, line] of this.#notes)
+      records.set(NOTE + name, { key: NOTE + name, isGone: false, isIndex: false, line })
     const all = [...records.values()]
     return {
       keys: all.map(({ key }) => key),
@@ -328,6 +333,7 @@ export class RowStorage implements LogStorage {
     settle: (() => Promise<void>) | undefined,
   ): Commit {
     if (keys.length > 0 && answer) this.#known.wrote(Number(answer[1]), keys, gone)
+    for (const [name, text] of this.#notes) this.#known.notes.set(name, text)
     this.#writeSet.written(segments)
     // What it has seen of others survives with it.
     return settledBy(segments, settle)
@@ -353,6 +359,20 @@ export class RowStorage implements LogStorage {
   }
 
   end(): void {}
+
+  readonly notes: Notes = {
+    get: (name) => this.#notes.get(name) ?? this.#rows?.notes.get(name),
+    set: (name, text) => {
+      const before = this.#notes.get(name)
+      this.#notes.set(name, text)
+      this.#writeSet.revision++
+      this.#writeSet.onUndo(() => {
+        if (before === undefined) this.#notes.delete(name)
+        else this.#notes.set(name, before)
+      })
+    },
+    flush: () => this.#session.flush(this.#rows?.incarnation),
+  }
 
   // --- All of it ---
 

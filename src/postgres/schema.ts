@@ -124,12 +124,12 @@ begin
 end $put$;`
 
 /**
- * `clear` empties a store: whoever knew it reads everything anew. `purge` forgets which records were removed: whoever has not heard of
+ * `clear` empties a store, but for what is kept beside its records: whoever knew it reads everything anew. `purge` forgets which records were removed: whoever has not heard of
  * it reads everything anew. Both in a transaction that holds the lock.
  */
 const REPLACE = `
 create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
-  delete from pslock.doc where store = p_store;
+  delete from pslock.doc where store = p_store and not starts_with(key, '$$note ');
   update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
 $clear$;
 create or replace function pslock.purge(p_store int) returns void language sql volatile as $purge$
