@@ -16,7 +16,7 @@ import {
 } from './sessions.ts'
 import type { Address } from './url.ts'
 
-/** One attempt to connect takes this at least, also where the lock itself is not waited for. */
+/** So long it is tried to reach the server for what comes after a wait. */
 const CONNECT_MS = 3000
 
 /** What PostgreSQL takes for a wait in milliseconds, where 0 is no limit. */
@@ -116,7 +116,7 @@ class Acquisition {
 
   async #takeSession(): Promise<Session> {
     try {
-      return await takeSession(this.#address, Math.max(this.#leftMs, CONNECT_MS), this.#wait.signal)
+      return await takeSession(this.#address, Math.max(this.#leftMs, 0), this.#wait.signal)
     } catch (error) {
       throw this.#failure(error)
     }
