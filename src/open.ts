@@ -21,11 +21,13 @@ import type {
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
+import { RowStorage } from './postgres/row-storage.ts'
+import { openServerOptions } from './postgres/url.ts'
 import { JsonEngine } from './store/json/engine.ts'
+import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
 import {
   type LogOptions,
-  type OpenOptions,
   openLogOptions,
   openOptions,
   type StoreOptions,
@@ -52,15 +54,21 @@ export interface Opened<Session> {
   members(self: object): Members
 }
 
-/** Wires a log store to its file. The store object itself is used from then on. */
+/**
+ * Wires a log store to its file, or to the server that it is kept on. The store object itself is used from then on.
+ * @param path of the file
+ */
 export function openLog<S extends object>(
   store: S,
   adapter: LogAdapter<S>,
   path: string,
   options: LogOptions,
 ): Opened<LogSession> {
-  const opened = openLogOptions(path, options)
-  const log = new LogEngine(opened.path, opened, (session) => adapter.attach(store, session))
+  const opened =
+    options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
+  const storage = 'address' in opened ? new RowStorage(opened) : new FileStorage(opened)
+  const place = 'address' in opened ? { path: storage.path, timeoutMs: opened.timeoutMs } : opened
+  const log = new LogEngine(storage, (session) => adapter.attach(store, session))
   const memory = log.start()
   const coder = async () => {
     await log.prepare()
@@ -71,7 +79,7 @@ export function openLog<S extends object>(
     session: log,
     members(self) {
       const verbs = transactions(adapter.transacting?.(store, log) ?? log, () => self as S)
-      return membersOf(opened, log, format, verbs, adapter.rows)
+      return membersOf(place, log, format, verbs, adapter.rows)
     },
   }
 }
@@ -139,6 +147,14 @@ export function openText<S extends object>(
   }
 }
 
+/** Where a store is, and how it waits. Without a lock it is on a server. */
+interface Place {
+  /** The data file, or what is shown of the address on a server. */
+  readonly path: string
+  readonly lock?: PsLock
+  readonly timeoutMs: number
+}
+
 /** What every engine gives for the members of its store; what it leaves out is done as its file format says. */
 interface OpenEngine {
   readonly queue: Pipeline
@@ -159,7 +175,7 @@ interface OpenEngine {
  * @param verbs its transactions; without them there are no tables
  */
 function membersOf<S>(
-  options: OpenOptions,
+  options: Place,
   engine: OpenEngine,
   format: () => FileFormat,
   verbs?: TransactionsOf<S>,
@@ -170,18 +186,19 @@ function membersOf<S>(
   let hooks: Hooks | undefined
   let tables: Tables<S> | undefined
   return {
-    lock,
+    ...(lock && { lock }),
     ...(verbs as TransactionsOf<S>),
     ...dumps(options, engine, format),
     use(hook: Hook) {
-      hooks ??= new Hooks(lock, path)
+      hooks ??= new Hooks(queue.lock, path)
       queue.observer = hooks
       return hooks.use(hook)
     },
     table(name: string) {
       if (!verbs || !storage)
         throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
-      tables ??= new Tables(options, queue, storage, verbs)
+      if (!lock) throw new TypeError(`${path}: tables on a server are to come`)
+      tables ??= new Tables({ path, lock }, queue, storage, verbs)
       return new StoreTable(name, tables)
     },
     async close(options: CloseOptions = {}) {
@@ -189,12 +206,12 @@ function membersOf<S>(
       // It would wait for whoever calls it.
       queue.requireOutside('close')
       engine.requireOutside?.('close')
-      lockInternals.requireNotInside(lock)
+      if (lock) lockInternals.requireNotInside(lock)
       try {
         await engine.close()
       } finally {
         tables?.schemas.close()
-        await lock.close(options)
+        await lock?.close(options)
       }
     },
   }
@@ -203,12 +220,13 @@ function membersOf<S>(
 const STEP = { isInternal: true }
 
 function dumps(
-  { path, lock, timeoutMs }: OpenOptions,
+  { path, lock, timeoutMs }: Place,
   engine: OpenEngine,
   formatOf: () => FileFormat,
 ): Dumps {
   const { queue } = engine
   const fileOf = (): StoreFile => {
+    if (!lock) throw new TypeError(`${path}: dumps of a server are to come`)
     const format = formatOf()
     const read = () => queue.push('shared', () => readStore(path, format), { ...STEP, kind: 'transaction' })
     return {

@@ -1,9 +1,8 @@
-import { existsSync } from 'node:fs'
 import { errnoOf, harmless } from '../../src/errors.ts'
 import type { LogAdapter, TableStorage } from '../../src/store/adapter.ts'
 import { isNotPermitted } from '../../src/store/data-file.ts'
 import type { Transacting } from '../../src/store/transaction.ts'
-import { BeforeLoad, routeThrough } from './executor.ts'
+import { BeforeLoad, isFileMissing, routeThrough } from './executor.ts'
 import { OwnIndexes, settleWhenReached } from './indexes.ts'
 import { type Doc, type Nedb, vanillaPrototype } from './internals.ts'
 import { attached, isLocked, loading, locked, readIn } from './locked.ts'
@@ -68,7 +67,7 @@ export function load(db: Nedb, isTold = false): Promise<void> {
     await readIn(session)
     // A file that does not exist is made, and one that ends as a crash has left it is mended, or the unmodified library
     // might refuse it; both unless somebody holds the lock, who is not waited for.
-    const isMissing = !existsSync(session.path)
+    const isMissing = isFileMissing(session)
     if (isMissing || session.endsTorn) {
       const make = () => {
         if (isMissing) session.create()

@@ -75,9 +75,9 @@ export function routeThrough(
     }
     if (session.running) return compact()
     // Called from outside, past the executor: it means "write what is in memory", even where the file is gone.
-    const known = existsSync(session.path) ? undefined : [...memory.lines()]
+    const known = isFileMissing(session) ? [...memory.lines()] : undefined
     await session.perform('exclusive', async () => {
-      if (known && !existsSync(session.path)) memory.apply(known, true)
+      if (known && isFileMissing(session)) memory.apply(known, true)
       await compact()
     })
   }
@@ -88,8 +88,8 @@ export function routeThrough(
   persistence.loadDatabaseAsync = async () => {
     try {
       const isIndexMissing = memory.rebuildDeclared()
-      const isPlain = memory.coder === undefined && !existsSync(`${session.path}~`)
-      const isLeft = isPlain && !isIndexMissing && isLarge(session.path)
+      const isPlain = memory.coder === undefined && !hasTempFile(session)
+      const isLeft = isPlain && !isIndexMissing && isLarge(session)
       await persistence.persistCachedDatabaseAsync(isLeft)
     } catch (error) {
       session.distrustMemory()
@@ -108,10 +108,20 @@ export function routeThrough(
   }
 }
 
-/** Whether it is of a size that is only compacted by an explicit load where that changes the file. */
-function isLarge(path: string): boolean {
+export function isFileMissing({ file }: LogSession): boolean {
+  return file !== undefined && !existsSync(file)
+}
+
+/** Whether vanilla has left a temp file. */
+function hasTempFile({ file }: LogSession): boolean {
+  return file !== undefined && existsSync(`${file}~`)
+}
+
+/** Whether it is of a size that is only compacted by an explicit load where that changes the file; without a file it always is. */
+function isLarge({ file }: LogSession): boolean {
+  if (file === undefined) return true
   try {
-    return statSync(path).size >= LARGE_BYTES
+    return statSync(file).size >= LARGE_BYTES
   } catch {
     // The compaction meets it again, and says so.
     return false

@@ -241,7 +241,7 @@ export function loading(db: Nedb, load: () => Promise<void>, isTold = false): Pr
   const at = attached.get(db)
   if (!at) return load()
   const attempt = at.beforeLoad.during(async () => {
-    makeFolder(db, at.session.path)
+    makeFolder(db, at.session.file)
     await load()
   }, isTold)
   if (!db.executor.ready && db.autoload) {
@@ -259,8 +259,9 @@ export function readIn(session: LogSession, isInternal = false): Promise<void> {
 }
 
 /** The lock file stands beside the data, so the folder must be there before the lock is taken. */
-function makeFolder(db: Nedb, path: string): void {
-  const folder = dirname(path)
+function makeFolder(db: Nedb, file: string | undefined): void {
+  if (file === undefined) return
+  const folder = dirname(file)
   try {
     mkdirSync(folder, { recursive: true, mode: db.persistence.modes.dirMode })
   } catch (error) {

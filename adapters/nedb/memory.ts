@@ -1,5 +1,5 @@
 import { CorruptStoreError } from '../../src/errors.ts'
-import type { InspectLines, LineCoder, LogMemory, LogSession } from '../../src/store/adapter.ts'
+import type { InspectLines, LineCoder, LogMemory, LogSession, RecordLine } from '../../src/store/adapter.ts'
 import { isDocument } from './documents.ts'
 import type { OwnIndexes } from './indexes.ts'
 import { inspectNedbLines } from './inspect.ts'
@@ -14,6 +14,7 @@ import {
 import { Contents, NedbLoading } from './loading.ts'
 import { fromLine, toLine } from './model.ts'
 import { ELSEWHERE, idIn, Pending } from './pending.ts'
+import { recordOf } from './record-lines.ts'
 
 /** What the memory of a store works with. */
 export interface MemoryParts {
@@ -220,6 +221,10 @@ export class NedbMemory implements LogMemory {
         else db._addToIndexes(doc)
       } else if (old) db._removeFromIndexes(old)
     }
+  }
+
+  recordOf(line: string): RecordLine {
+    return recordOf(line)
   }
 
   *lines(): Generator<string, void, undefined> {

@@ -1,5 +1,6 @@
 import { optionNames, requireKnown, show } from '../../src/arguments.ts'
-import { LOG_NAMES, type LogOptions } from '../../src/store/options.ts'
+import { Address } from '../../src/postgres/url.ts'
+import { isOnServer, LOG_NAMES, type LogOptions } from '../../src/store/options.ts'
 import type { DatastoreOptions } from './vanilla.cjs'
 
 /** What the library takes and its types do not have. */
@@ -52,5 +53,9 @@ export function optionsOf<O extends object>(
   requireKnown(options, NAMES)
   const { modes } = options as { modes?: object | null }
   requireKnown(modes ?? undefined, MODES, 'member of the option modes,')
-  return options
+  const { filename, url, name } = options as { filename?: unknown } & LogOptions
+  // The library shows it, and opens nothing of that name: everything it reads or writes goes through pslock.
+  return isOnServer(options, { name: 'filename', value: filename })
+    ? { ...options, filename: Address.of(url, name).shown }
+    : options
 }

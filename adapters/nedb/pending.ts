@@ -137,7 +137,7 @@ export class Pending {
 }
 
 /** As NeDB begins the line of a removal. */
-const REMOVAL = '{"$$deleted":true,'
+export const REMOVAL = '{"$$deleted":true,'
 
 const FIRST = '{"_id":"'
 const LAST = ',"_id":"'

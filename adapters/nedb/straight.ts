@@ -4,6 +4,7 @@ import { requireNoPrototype, storedCopy, suspiciousIn, twinOf } from './document
 import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
 import type { Attached } from './locked.ts'
 import { lineOf, model, toLine } from './model.ts'
+import { keyOf } from './record-lines.ts'
 
 /**
  * What NeDB is asked for most often, one document by its `_id`, on the straight path. Each of these functions returns
@@ -40,6 +41,10 @@ class Insertion implements StraightOperation<Doc> {
     this.#given = given
     // NeDB draws its ids at random: they can be nobody else's.
     this.isBlind = at.makesIds && given._id === undefined
+  }
+
+  get key(): string | undefined {
+    return this.isBlind ? undefined : keyOf(this.#doc?._id)
   }
 
   prepare(): boolean {
@@ -113,6 +118,10 @@ class Update implements StraightOperation<unknown> {
     this.#options = options
   }
 
+  get key(): string {
+    return keyOf(this.#id)
+  }
+
   line(): string | undefined | null {
     // It may have been asked before, of another state; and the caller may have changed the update meanwhile.
     this.#doc = undefined
@@ -173,6 +182,10 @@ class Removal implements StraightOperation<number> {
   constructor(at: Attached, id: string) {
     this.#at = at
     this.#id = id
+  }
+
+  get key(): string {
+    return keyOf(this.#id)
   }
 
   line(): string | undefined | null {

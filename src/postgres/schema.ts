@@ -105,12 +105,19 @@ begin
   end if;
 end $put$;`
 
-/** Replaces all of a store, or empties it: whoever knew it reads everything anew. In a transaction that holds the lock. */
+/**
+ * `clear` empties a store: whoever knew it reads everything anew. `purge` forgets which records were removed: whoever has not heard of
+ * it reads everything anew. Both in a transaction that holds the lock.
+ */
 const REPLACE = `
 create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
   delete from pslock.doc where store = p_store;
   update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
-$clear$;`
+$clear$;
+create or replace function pslock.purge(p_store int) returns void language sql volatile as $purge$
+  delete from pslock.doc where store = p_store and gone;
+  update pslock.store set floor = seq where id = p_store;
+$purge$;`
 
 /** The store of a name, made where there is none, and who this process is among its clients. */
 const OPEN = `

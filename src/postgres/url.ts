@@ -1,7 +1,9 @@
 import { hostname } from 'node:os'
 import { basename } from 'node:path'
-import { show } from '../arguments.ts'
+import { durationMs, requireOneOf, show } from '../arguments.ts'
 import { harmless } from '../errors.ts'
+import { DEFAULTS } from '../lock/options.ts'
+import type { Durability, ServerOptions, StoreOptions } from '../store/options.ts'
 
 /** Longer names would not fit into every message and every listing. In characters. */
 const LONGEST_NAME = 200
@@ -104,4 +106,27 @@ export function readApplicationName(
 ): { readonly pid: number; readonly host: string; readonly command: string } | undefined {
   const [, pid, host = '', command = ''] = /^pslock (\d+) (\S*) ?(.*)$/.exec(name) ?? []
   return pid === undefined ? undefined : { pid: Number(pid), host, command }
+}
+
+/** The checked options of a store on a server. */
+export interface OpenServerOptions {
+  readonly address: Address
+  /** Of which family its adapter is: one store is not opened as two kinds. */
+  readonly kind: string
+  readonly timeoutMs: number
+  readonly durability: Durability
+  readonly staleMs: number
+}
+
+/** @throws TypeError that shows the wrong value */
+export function openServerOptions(kind: string, options: StoreOptions & ServerOptions): OpenServerOptions {
+  const { durability = 'disk', timeoutMs, staleMs, url, name } = options
+  requireOneOf(durability, 'durability', ['process', 'disk'])
+  return {
+    address: Address.of(url, name),
+    kind,
+    timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
+    durability,
+    staleMs: durationMs(staleMs, 'staleMs', 0),
+  }
 }

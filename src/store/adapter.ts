@@ -162,6 +162,8 @@ export interface OperationTraits {
  * path, see `LogSession.straight`.
  */
 export interface StraightOperation<T> {
+  /** The record that it reads and changes, as `LogMemory.recordOf` names it; undefined where it is a new one with an id of its own. */
+  readonly key: string | undefined
   /** Whether it is right whatever documents others have written meanwhile: see `OperationTraits.isBlind`. */
   readonly isBlind: boolean
   /**
@@ -182,8 +184,13 @@ export interface StraightOperation<T> {
 
 /** What pslock offers to a log store. */
 export interface LogSession extends Transacting<void> {
-  /** The data file, resolved when the store was made. A later chdir does not change it. */
+  /** For messages: the data file, or the name of whatever else the content is in. */
   readonly path: string
+  /**
+   * The data file, resolved when the store was made. A later chdir does not change it. Undefined where the content is on a
+   * server: then there is always one, nothing need be created, and nothing is stale.
+   */
+  readonly file: string | undefined
   /** Runs one operation of the store on refreshed memory, all or nothing, under the lock if it needs it. */
   perform<T>(mode: LockMode, run: () => T, traits?: OperationTraits): Promise<Awaited<T>>
   /**
@@ -270,6 +277,11 @@ export interface LogMemory {
   /** The store was closed; nothing more is asked for. */
   close?(): void
   /**
+   * Which record a line is of. Needed to keep the store on a server, which has a row for each.
+   * @default the store can only be kept in a file
+   */
+  recordOf?(line: string): RecordLine
+  /**
    * About how many bytes `lines` would give, found in some ten milliseconds at most.
    * @default unknown: the file is never compacted by itself
    */
@@ -279,6 +291,16 @@ export interface LogMemory {
    * @default every line must be a JSON object
    */
   readonly inspect?: InspectLines | undefined
+}
+
+/** What is to be known of a line without its content. */
+export interface RecordLine {
+  /** Names the record, and stays the same for as long as there is one. */
+  readonly key: string
+  /** Whether the line says that the record is removed. */
+  readonly isGone: boolean
+  /** Whether it is about an index, so that it decides what others may write. */
+  readonly isIndex: boolean
 }
 
 /** The serialization hooks of the user: from a line of JSON to a line of the file, and back. */

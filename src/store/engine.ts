@@ -8,6 +8,11 @@ export interface Commit {
   readonly committed: number
   /** What stopped the one after those. */
   readonly error?: unknown
+  /**
+   * Others have changed meanwhile what the batch was run on. All of it is undone: it runs again, but for the user's own code, which
+   * fails with `error`.
+   */
+  readonly isToRepeat?: boolean
   /** What must still happen, after the lock is released, before anything resolves: fsync. */
   readonly settle?: (() => Promise<void>) | undefined
 }
@@ -31,8 +36,11 @@ export interface Engine {
   savepoint(operation: () => unknown, mode: LockMode): unknown
   /** Grows with every operation that changes something; what is undone is taken back. */
   readonly revision: number
-  /** Whether the file is still what memory was made equal to. */
-  isFresh(): boolean | Promise<boolean>
+  /**
+   * Whether the file is still what memory was made equal to.
+   * @param timeoutMs for how long it may wait until that can be told
+   */
+  isFresh(timeoutMs: number): Promise<boolean>
   /**
    * Runs what only looks at memory without the lock, at once: where memory is what the file says, or can be made so from
    * whole units that have been added.

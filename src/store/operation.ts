@@ -1,13 +1,11 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type LockMode, LockTimeoutError } from '../errors.ts'
-import { Hold, queueUp, shared } from '../lock/hold.ts'
-import { lockInternals, type PsLock } from '../lock/lock.ts'
-import { isReadOnlyFolder } from '../lock/lock-file.ts'
+import { shared } from '../lock/hold.ts'
 import type { AcquireOptions, WaitOptions } from '../lock/options.ts'
 import { fitsAtOnce } from '../os/open-files.ts'
 import type { OperationTraits } from './adapter.ts'
-import { lockFailure } from './data-file.ts'
 import type { Commit } from './engine.ts'
+import type { Asked } from './store-lock.ts'
 
 /**
  * One of the store's own calls, or the user's code: a `transaction` is alone in its batch; a `view` runs after the lock
@@ -44,13 +42,13 @@ export interface Observer {
   requireNotAsking(): void
   /**
    * Runs an operation once it was let through, in the order of issue.
-   * @param outer the user's own hold in which it was issued
+   * @param where how it waits, and the user's own hold in which it was issued
    * @param start must have queued the operation when it returns
    */
   inOrder<T>(
     mode: LockMode,
     issued: Issued,
-    where: { outer: Hold | undefined; wait: WaitOptions },
+    where: Asked,
     start: (observed: Observed) => Promise<T>,
   ): Promise<T>
   /** Runs a part of an operation that runs already. @param outer that operation, where it is observed */
@@ -128,6 +126,11 @@ export class Operation {
   /** Whether it only looks at memory, at once: it can do without the lock. */
   get onlyLooks(): boolean {
     return this.mode === 'shared' && this.kind === 'call' && this.isSelfContained
+  }
+
+  /** Whether it may run once more: it is the store's own code. */
+  get isRepeatable(): boolean {
+    return this.kind === 'call' && !this.signal?.aborted
   }
 
   get waitedMs(): number {
@@ -305,7 +308,7 @@ export class Outcomes {
     for (const { operation } of this.#outcomes) operation.reject(error)
   }
 
-  /** @param lookAgain given the reads that came after a write which failed: they have seen what is undone now */
+  /** @param lookAgain given those that must run again: they have seen what is undone now */
   settle(lookAgain: (reads: Operation[]) => void): Promise<void> | void {
     const { error, settle } = this.commit
     if (!settle) return lookAgain(this.#settle(error, false))
@@ -318,10 +321,13 @@ export class Outcomes {
   }
 
   #settle(error: unknown, broken: boolean): Operation[] {
-    const { committed } = this.commit
+    const { committed, isToRepeat } = this.commit
     const again: Operation[] = []
     for (const [index, { operation, failed, ...outcome }] of this.#outcomes.entries()) {
-      if (failed) operation.reject(outcome.error)
+      if (isToRepeat) {
+        if (operation.isRepeatable) again.push(operation)
+        else operation.reject(error)
+      } else if (failed) operation.reject(outcome.error)
       else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
         operation.reject(error)
       } else if (index < committed) operation.resolve(outcome.value)
@@ -402,66 +408,6 @@ export function endPass(): void {
   if (waiting.length === 0) return
   movedAt = performance.now()
   if (fitsAtOnce(running)) waiting.shift()?.()
-}
-
-/** As `enterFor`, at once; undefined where it must wait, or where there is something to be said. */
-export function enterNow(lock: PsLock, mode: LockMode, options?: AcquireOptions): Hold | undefined {
-  try {
-    const { entry, wait } = lockInternals.entry(lock, mode, options)
-    return entry.queue.tryEnter(mode, wait.sliceMs) ? ofStore(new Hold(entry, mode, 0)) : undefined
-  } catch {
-    // It is met again there.
-    return undefined
-  }
-}
-
-/**
- * Takes the lock for the operation that is first in its queue.
- * @param giveUp ends the wait
- * @param waitedBeforeMs how long it has waited for it already: nothing, where it comes to commit what it did without the lock
- * @returns undefined where a reader may go without, because no lock file can be made in this folder
- * @throws the errors of `PsLock#exclusive`; StoreIoError where the data cannot be written either
- */
-export async function enterFor(
-  lock: PsLock,
-  mode: LockMode,
-  head: Operation,
-  giveUp?: AbortSignal,
-  waitedBeforeMs: number = head.waitedMs,
-): Promise<Hold | undefined> {
-  const { timeoutMs, signal } = head
-  const { entry, wait } = lockInternals.entry(lock, mode, {
-    timeoutMs,
-    signal: giveUp && signal ? either(signal, giveUp) : (giveUp ?? signal),
-  })
-  let waitedMs = 0
-  try {
-    if (head.ask || !entry.queue.tryEnter(mode, wait.sliceMs)) {
-      const left = Math.max(1, wait.timeoutMs - waitedBeforeMs)
-      const patient = wait.timeoutMs === 0 ? wait : { ...wait, timeoutMs: left, attempt: head.ask }
-      waitedMs = await queueUp(entry, entry.queue, mode, patient)
-    }
-  } catch (error) {
-    if (mode === 'shared' && isReadOnlyFolder(error)) return undefined
-    throw mode === 'exclusive' ? lockFailure(lockInternals.guarded(lock), error) : error
-  }
-  return head.isDone ? undefined : ofStore(new Hold(entry, mode, waitedMs))
-}
-
-/** A hold of a store's, see `Hold.isOfStore`. */
-export function ofStore(hold: Hold): Hold {
-  hold.isOfStore = true
-  return hold
-}
-
-/** As `AbortSignal.any`, which refuses signals of other libraries. */
-function either(one: AbortSignal, other: AbortSignal): AbortSignal {
-  const both = new AbortController()
-  for (const signal of [one, other]) {
-    if (signal.aborted) both.abort(signal.reason)
-    signal.addEventListener('abort', () => both.abort(signal.reason), { once: true, signal: both.signal })
-  }
-  return both.signal
 }
 
 /** The lock was not granted: those who have waited long enough are told, the others go on. */

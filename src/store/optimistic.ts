@@ -1,12 +1,9 @@
 import { setTimeout } from 'node:timers/promises'
 import type { LockMode } from '../errors.ts'
-import type { Hold } from '../lock/hold.ts'
-import { lockInternals, type PsLock } from '../lock/lock.ts'
-import { untilUnsplit } from './data-file.ts'
 import { type Commit, conflict, type Engine, runIn } from './engine.ts'
 import type { Operation } from './operation.ts'
-import { enterFor } from './operation.ts'
 import { Scope } from './scope.ts'
+import type { StoreHold, StoreLock } from './store-lock.ts'
 
 /**
  * Runs what does not hold the lock while the user's code runs, views and optimistic transactions: it is free again as
@@ -14,7 +11,7 @@ import { Scope } from './scope.ts'
  */
 export class Unlocked {
   readonly #owner: object
-  readonly #lock: PsLock
+  readonly #lock: StoreLock
   readonly #engine: Engine
   /** Of the optimistic transaction that runs now. */
   #giveUp: AbortController | undefined
@@ -22,14 +19,14 @@ export class Unlocked {
   #conditions: (() => boolean)[] = []
 
   /** @param owner whose operations they are */
-  constructor(owner: object, lock: PsLock, engine: Engine) {
+  constructor(owner: object, lock: StoreLock, engine: Engine) {
     this.#owner = owner
     this.#lock = lock
     this.#engine = engine
   }
 
   /** @param hold ended by this; undefined where a reader goes without */
-  async run(operation: Operation, mode: LockMode, hold: Hold | undefined): Promise<unknown> {
+  async run(operation: Operation, mode: LockMode, hold: StoreHold | undefined): Promise<unknown> {
     try {
       await this.#engine.refresh(mode, false)
     } finally {
@@ -77,12 +74,11 @@ export class Unlocked {
   }
 
   async #commitUnlessConflict(operation: Operation, giveUp: AbortSignal): Promise<Commit> {
-    const hold = await enterFor(this.#lock, 'exclusive', operation, giveUp, 0)
+    const hold = await this.#lock.enter('exclusive', operation, giveUp, 0)
     try {
-      const { timeoutMs } = lockInternals.entry(this.#lock, 'exclusive', operation).wait
+      const { wait } = this.#lock.asked('exclusive', operation)
       const isFresh =
-        (await untilUnsplit(timeoutMs, () => this.#engine.isFresh())) &&
-        this.#conditions.every((condition) => condition())
+        (await this.#engine.isFresh(wait.timeoutMs)) && this.#conditions.every((condition) => condition())
       if (!isFresh) throw conflict(this.#lock.path)
       return await this.#engine.commit()
     } finally {
@@ -106,9 +102,9 @@ const FIRST_PAUSE_MS = 40
  * @returns 'unlocked' where it has done without
  */
 export async function enterUnless(
-  enter: (served: AbortSignal) => Promise<Hold | undefined>,
+  enter: (served: AbortSignal) => Promise<StoreHold | undefined>,
   readUnlocked: () => Promise<boolean>,
-): Promise<Hold | undefined | 'unlocked'> {
+): Promise<StoreHold | undefined | 'unlocked'> {
   const served = new AbortController()
   const entering = enter(served.signal)
   const entered = entering.then(

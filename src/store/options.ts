@@ -40,8 +40,50 @@ export const STORE_NAMES: OptionNames = optionNames<StoreOptions>({
   sliceMs: true,
 })
 
+/** Options of a store that is kept in a database of PostgreSQL instead of a file. */
+export interface ServerOptions {
+  /**
+   * The database, as `postgres://user:password@host:port/database`, with whatever options the package `pg` takes in it.
+   * @default undefined: the store is in a file
+   */
+  readonly url?: string | URL | undefined
+  /** The name of the store in the database. It can also be given at the end of the url: `postgres://…/database#name`. */
+  readonly name?: string | undefined
+  /**
+   * For so long after it was read a store is shown without asking the server, in milliseconds: what others have written in that
+   * time may be missing. What changes something always works on the present state.
+   * @default 0
+   */
+  readonly staleMs?: number | undefined
+}
+
+export const SERVER_NAMES: OptionNames = optionNames<ServerOptions>({ url: true, name: true, staleMs: true })
+
+/** Those that are about files alone. */
+const FILE_ONLY = ['lockPath', 'sliceMs', 'compaction', 'journal'] as const
+
+/**
+ * Whether these options are of a store on a server.
+ * @throws TypeError for those that do not go together
+ */
+export function isOnServer(
+  options: ServerOptions & { readonly [K in (typeof FILE_ONLY)[number]]?: unknown },
+  file: { readonly name: string; readonly value: unknown },
+): boolean {
+  if (options.url === undefined) {
+    for (const name of ['name', 'staleMs'] as const)
+      if (options[name] !== undefined) throw new TypeError(`${name} is for a store on a server: give a url with it`)
+    return false
+  }
+  if (file.value !== undefined && file.value !== null)
+    throw new TypeError(`a store is in a file or on a server: give ${file.name} or url, not both`)
+  for (const name of FILE_ONLY)
+    if (options[name] !== undefined) throw new TypeError(`${name} is for a store in a file: leave it out with a url`)
+  return true
+}
+
 /** Options of stores whose file is a log of lines (NeDB). It grows until it is compacted. */
-export interface LogOptions extends StoreOptions {
+export interface LogOptions extends StoreOptions, ServerOptions {
   /**
    * `auto`: one process rewrites the file when as many of its bytes are stale as are live and it has at least a mebibyte.
    * No answer waits for it. `manual`: the file is rewritten only if the program asks for it (`compactDatafile`,
@@ -53,7 +95,7 @@ export interface LogOptions extends StoreOptions {
 
 export const LOG_NAMES: OptionNames = optionNames<Pick<LogOptions, 'compaction'>>(
   { compaction: true },
-  STORE_NAMES,
+  new Set([...STORE_NAMES, ...SERVER_NAMES]),
 )
 
 /** Options of stores whose memory is one JSON tree (lowdb). */

@@ -1,8 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { LockMode } from '../errors.ts'
-import { enclosing, enter, type Hold, shared } from '../lock/hold.ts'
+import { shared } from '../lock/hold.ts'
 import { mustTurn } from '../lock/local-queue.ts'
-import { lockInternals, type PsLock } from '../lock/lock.ts'
 import { joins, type WaitOptions } from '../lock/options.ts'
 import { turned } from '../os/steps.ts'
 import type { Call } from './adapter.ts'
@@ -11,21 +10,19 @@ import {
   attempted,
   beginPass,
   endPass,
-  enterFor,
-  enterNow,
   type Issued,
   type Observed,
   type Observer,
   OneAtATime,
   Operation,
   Outcomes,
-  ofStore,
   QueueWatch,
   refuseWaiting,
   type Settle,
 } from './operation.ts'
 import { enterUnless, Unlocked } from './optimistic.ts'
 import { outsideAll, requireOwn, Scope } from './scope.ts'
+import type { StoreHold, StoreLock } from './store-lock.ts'
 
 /** A pass takes no more operations from the queue after this long under the lock. */
 const PASS_MS = 10
@@ -39,7 +36,7 @@ export const IS_STRAIGHT: boolean = process.env.PSLOCK_STRAIGHT_PATH !== 'off'
  * so that `await db.insert(job); execFileSync('node', ['worker.js'])` finds it free.
  */
 export class Pipeline {
-  readonly #lock: PsLock
+  readonly lock: StoreLock
   readonly #engine: Engine
   /** Who is told of every operation, where there are hooks. */
   observer: Observer | undefined
@@ -59,8 +56,8 @@ export class Pipeline {
   readonly #unlocked: Unlocked
   readonly #watch = new QueueWatch(this.#queue)
 
-  constructor(lock: PsLock, engine: Engine) {
-    this.#lock = lock
+  constructor(lock: StoreLock, engine: Engine) {
+    this.lock = lock
     this.#engine = engine
     this.#unlocked = new Unlocked(this, lock, engine)
   }
@@ -100,7 +97,7 @@ export class Pipeline {
         const turn = beginPass(() => shared.context.get() === undefined)
         if (turn) await turn
         const isAlone = this.#alone === enqueue
-        const hold = isAlone && !attempt ? enterNow(this.#lock, 'exclusive') : undefined
+        const hold = isAlone && !attempt ? this.lock.enterNow('exclusive') : undefined
         if (isAlone) this.#alone = undefined
         const done = hold ? this.#straight(run, hold) : isAlone && attempt && attempted<T>(attempt)
         if (done) {
@@ -117,7 +114,7 @@ export class Pipeline {
   }
 
   /** The whole way of one write that has the lock. */
-  async #straight<T>(run: () => T, hold: Hold): Promise<Awaited<T>> {
+  async #straight<T>(run: () => T, hold: StoreHold): Promise<Awaited<T>> {
     const engine = this.#engine
     hold.owner = this
     let value: unknown
@@ -172,7 +169,7 @@ export class Pipeline {
 
   /** @throws TransactionError where the caller runs inside an operation of this store */
   requireOutside(what: string): void {
-    if (Scope.enclosing(this)) throw notInside(what, this.#lock.path)
+    if (Scope.enclosing(this)) throw notInside(what, this.lock.path)
   }
 
   /**
@@ -184,16 +181,14 @@ export class Pipeline {
     this.requireOutside(call.name)
     const { observer } = this
     if (!observer?.observes({ call })) return run()
-    const { entry, wait } = lockInternals.entry(this.#lock, mode)
+    const asked = this.lock.asked(mode)
     let done = 0
     const counted = async () => {
       const value = await run()
       if (mode === 'exclusive') done++
       return value
     }
-    return observer.inOrder(mode, { call }, { outer: enclosing(entry), wait }, (observed) =>
-      observed.watch(counted, () => done),
-    )
+    return observer.inOrder(mode, { call }, asked, (observed) => observed.watch(counted, () => done))
   }
 
   /** Resolves when everything issued so far has settled. */
@@ -228,13 +223,18 @@ export class Pipeline {
    * nobody is to be told, and the event loop need not turn. What is queued comes first, in any case.
    */
   get isClear(): boolean {
-    return this.isQuiet && !lockInternals.isClosing(this.#lock) && !mustTurn()
+    return this.isQuiet && !this.lock.isClosing && !mustTurn()
   }
 
   /** The same, whether the event loop need turn or not, and whether the lock is being closed, which whoever takes it is told. */
   get isQuiet(): boolean {
     if (this.#isJustTaken || !this.#isIdle) return false
     return !shared.context.rest() || Scope.enclosing(this) === undefined
+  }
+
+  /** Whether what is issued now is no part of anything, and nobody is to be told of it. */
+  get isPlain(): boolean {
+    return !this.observer?.observes({}) && (!shared.context.rest() || Scope.enclosing(this) === undefined)
   }
 
   get #isIdle(): boolean {
@@ -255,13 +255,13 @@ export class Pipeline {
     this.#alone?.()
     const scope = joins(issued) ? Scope.enclosing(this) : undefined
     if (scope) return this.#join(scope, mode, run, issued)
-    const { entry, wait } = lockInternals.entry(this.#lock, mode, issued)
-    const outer = joins(issued) ? enclosing(entry) : undefined
+    const asked = this.lock.asked(mode, issued)
+    const { wait, outer } = asked
     const { observer } = this
     if (!observer?.observes(issued)) return this.#push(mode, run, issued, wait, outer)
-    return observer.inOrder(mode, issued, { outer, wait }, async (observed) => {
+    return observer.inOrder(mode, issued, asked, async (observed) => {
       // Anew: meanwhile the store may have been closed, or the operation aborted.
-      const { wait } = lockInternals.entry(this.#lock, mode, issued)
+      const { wait } = this.lock.asked(mode, issued)
       return this.#push(mode, run, { ...issued, observed }, wait, outer)
     })
   }
@@ -271,11 +271,11 @@ export class Pipeline {
     run: () => unknown,
     issued: Issued,
     wait: WaitOptions,
-    outer: Hold | undefined,
+    outer: StoreHold | undefined,
   ): Promise<unknown> {
     const operation = new Operation(mode, run, issued)
     if (outer) {
-      if (mode === 'exclusive') requireOwn(outer, this, this.#lock.path)
+      if (mode === 'exclusive') requireOwn(outer, this, this.lock.path)
       this.#within(outer, operation).catch((error) => operation.reject(error))
       return operation.promise
     }
@@ -299,7 +299,7 @@ export class Pipeline {
 
   #join(scope: Scope, mode: LockMode, run: () => unknown, issued: Issued): Promise<unknown> {
     const part = (observed?: Observed) => {
-      if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.#lock.path)
+      if (mode === 'exclusive' && scope.mode === 'shared') throw writeInView(this.lock.path)
       return runIn(this, this.#engine, 'savepoint', { mode, run, observed })
     }
     const { observer } = this
@@ -307,13 +307,12 @@ export class Pipeline {
     return scope.issue(() => observer.part(scope.observed, mode, issued, async (observed) => part(observed)))
   }
 
-  async #within(outer: Hold, operation: Operation): Promise<void> {
-    const { entry, wait } = lockInternals.entry(this.#lock, operation.mode, operation)
-    const settle = await enter(entry, outer, operation.mode, wait, (hold) => {
-      ofStore(hold)
+  async #within(outer: StoreHold, operation: Operation): Promise<void> {
+    const { mode } = operation
+    const settle = await this.lock.within(outer, mode, operation, (hold) => {
       // It cannot be committed now, and to wait for each other would be to wait for ever.
       this.#unlocked.giveUp()
-      return this.#passes.run(() => this.#underLock([operation], operation.mode, hold))
+      return this.#passes.run(() => this.#underLock([operation], mode, hold))
     })
     await settle()
   }
@@ -345,7 +344,7 @@ export class Pipeline {
     // No lock file is made for those who only look.
     if (mode === 'shared' && (await this.#readUnlocked())) return
     const asks = head.asksFor(this.#queue, this.#straightPath)
-    const hold = (asks ? undefined : enterNow(this.#lock, mode, head)) ?? (await this.#enter(mode, head))
+    const hold = (asks ? undefined : this.lock.enterNow(mode, head)) ?? (await this.#enter(mode, head))
     if (hold === 'unlocked' || head.isDone) return
     let settle: Settle
     try {
@@ -358,18 +357,18 @@ export class Pipeline {
   }
 
   /** @returns 'unlocked' where what came first only looked, and it has been run while somebody else held the lock */
-  async #enter(mode: LockMode, head: Operation): Promise<Hold | undefined | 'unlocked'> {
-    if (!head.onlyLooks || !this.#engine.refreshUnlocked) return enterFor(this.#lock, mode, head)
+  async #enter(mode: LockMode, head: Operation): Promise<StoreHold | undefined | 'unlocked'> {
+    if (!head.onlyLooks || !this.#engine.refreshUnlocked) return this.lock.enter(mode, head)
     if (mode === 'exclusive' && (await this.#readUnlocked())) return 'unlocked'
     return enterUnless(
-      (served) => enterFor(this.#lock, mode, head, served),
+      (served) => this.lock.enter(mode, head, served),
       () => this.#readUnlocked(),
     )
   }
 
   #canGoWithout({ signal }: Operation): boolean {
     // What waits for a pass of this process has no end of its own: it may wait for itself.
-    if (this.#passes.isRunning || lockInternals.isClosing(this.#lock) || signal?.aborted) return false
+    if (this.#passes.isRunning || this.lock.isClosing || signal?.aborted) return false
     return this.#engine.refreshUnlocked !== undefined
   }
 
@@ -401,7 +400,7 @@ export class Pipeline {
     // Who means to write mends what must be mended now, or would meet it as a conflict again and again.
     const mode = operation.kind === 'view' ? 'shared' : 'exclusive'
     if (mode === 'shared' && this.#canGoWithout(operation) && (await this.#viewUnlocked(operation))) return
-    const hold = await enterFor(this.#lock, mode, operation)
+    const hold = await this.lock.enter(mode, operation)
     this.#queue.shift()
     await this.#passes
       .run(() => this.#unlocked.run(operation, mode, hold))
@@ -432,7 +431,7 @@ export class Pipeline {
     })
   }
 
-  #run(operation: Operation, hold: Hold | undefined): unknown {
+  #run(operation: Operation, hold: StoreHold | undefined): unknown {
     if (operation.isSelfContained && !operation.observed) {
       // Nothing asks for it inside: without a context one process does 1.7 times the `$inc`.
       shared.context.rest()
@@ -443,7 +442,7 @@ export class Pipeline {
   }
 
   /** Catches up, and runs what is queued now; returns what settles it, to be called once the lock is released. */
-  async #underLock(queue: Operation[], mode: LockMode, hold: Hold | undefined): Promise<Settle> {
+  async #underLock(queue: Operation[], mode: LockMode, hold: StoreHold | undefined): Promise<Settle> {
     if (hold && mode === 'exclusive') hold.owner = this
     try {
       const isBlind = queue[0]?.isBlind?.() ?? false
@@ -466,7 +465,7 @@ export class Pipeline {
   async #runQueued(
     queue: Operation[],
     mode: LockMode,
-    hold: Hold | undefined,
+    hold: StoreHold | undefined,
     fits: (next: Operation) => boolean,
   ): Promise<Settle> {
     const outcomes = new Outcomes()

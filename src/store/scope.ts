@@ -1,10 +1,11 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isThenable } from '../arguments.ts'
 import { type LockMode, TransactionError } from '../errors.ts'
-import { type Hold, shared } from '../lock/hold.ts'
+import { shared } from '../lock/hold.ts'
 import { mustTurn } from '../lock/local-queue.ts'
 import { turned } from '../os/steps.ts'
 import type { Observed } from './operation.ts'
+import type { StoreHold } from './store-lock.ts'
 
 /**
  * The inside of one operation, or of one edit. What is issued in its asynchronous context is part of it: one after the
@@ -51,7 +52,7 @@ export class Scope {
    * Runs inside; ends when everything that was issued inside has ended too.
    * @param hold in which it is
    */
-  async run<T>(run: () => T, hold?: Hold): Promise<Awaited<T>> {
+  async run<T>(run: () => T, hold?: StoreHold): Promise<Awaited<T>> {
     const around = shared.context.get()
     const frame = { hold: this, outer: hold ? { hold, outer: around } : around }
     try {
@@ -109,8 +110,8 @@ export function callListener(run: () => void): void {
  * what that wrote.
  * @throws TransactionError
  */
-export function requireOwn(inner: Hold, owner: object, path: string): void {
-  for (let hold: Hold | undefined = inner; hold; hold = hold.outer) {
+export function requireOwn(inner: StoreHold, owner: object, path: string): void {
+  for (let hold: StoreHold | undefined = inner; hold; hold = hold.outer) {
     if ((hold.owner ?? owner) === owner) continue
     throw new TransactionError(
       `another store object of this process is in the middle of the operation that this write (under ${path}) was issued ` +

@@ -8,11 +8,11 @@ import {
   show,
 } from '../../arguments.ts'
 import { LockDeadlockError, type LockMode } from '../../errors.ts'
-import { enclosing, type Hold, outsideHolds } from '../../lock/hold.ts'
-import { lockInternals, type PsLock } from '../../lock/lock.ts'
-import type { AcquireOptions, WaitOptions } from '../../lock/options.ts'
+import { outsideHolds } from '../../lock/hold.ts'
+import type { AcquireOptions } from '../../lock/options.ts'
 import type { Issued, Observer } from '../../store/operation.ts'
 import { Scope } from '../../store/scope.ts'
+import type { Asked, StoreLock } from '../../store/store-lock.ts'
 
 /** An operation that is about to run, as a hook sees it. */
 export interface HookEvent extends AcquireOptions {
@@ -73,7 +73,7 @@ const HOOK_NAMES: OptionNames = optionNames<Hook>({ before: true, after: true })
 
 /** The hooks of one store object. What its methods are called for is said in `Observer`. */
 export class Hooks implements Observer {
-  readonly #lock: PsLock
+  readonly #lock: StoreLock
   readonly #path: string
   #hooks: readonly Hook[] = []
   /** Where operations wait for those that were issued before them, by what they are issued in. */
@@ -84,7 +84,7 @@ export class Hooks implements Observer {
   readonly #arriving = new Set<Promise<unknown>>()
 
   /** @param path the data file */
-  constructor(lock: PsLock, path: string) {
+  constructor(lock: StoreLock, path: string) {
     this.#lock = lock
     this.#path = path
   }
@@ -122,7 +122,7 @@ export class Hooks implements Observer {
   async inOrder<T>(
     mode: LockMode,
     issued: Issued,
-    { outer, wait }: { outer: Hold | undefined; wait: WaitOptions },
+    { outer, wait }: Asked,
     start: (hookCall: HookCall) => Promise<T>,
   ): Promise<T> {
     const place = outer ?? this
@@ -169,8 +169,7 @@ export class Hooks implements Observer {
   blocking<T>(mode: LockMode, issued: Issued, run: () => T, state: () => unknown): T {
     if (!this.observes(issued)) return run()
     if (this.#isAsking) throw this.#askedWithin()
-    const { entry } = lockInternals.entry(this.#lock, mode)
-    const nested = enclosing(entry) !== undefined
+    const nested = this.#lock.asked(mode).outer !== undefined
     const outer = this.#blocking
     const hookCall = new HookCall(this.#event(mode, issued, { nested, partOf: outer?.event, blocking: true }))
     try {

@@ -4,8 +4,9 @@ import { type AcquireOptions, joins } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from '../../os/steps.ts'
 import type { BlockingTreeSession, Call, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
-import { readFailure } from '../data-file.ts'
+import { readFailure, untilUnsplit } from '../data-file.ts'
 import { type Commit, type Engine, notSynced } from '../engine.ts'
+import { FileStoreLock } from '../file-store-lock.ts'
 import type { Issued } from '../operation.ts'
 import type { OpenOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
@@ -91,7 +92,7 @@ export class JsonEngine implements TreeSession, Engine {
     this.#isDurable = options.durability === 'disk'
     const { timeoutMs } = options
     this.#storage = new Storage(path, format, { durable: this.#isDurable, keepsJournal, timeoutMs })
-    this.queue = new Pipeline(options.lock, this)
+    this.queue = new Pipeline(new FileStoreLock(options.lock), this)
     if (keepsJournal) this.#tree = new RecordedTree(path, memory, format, () => this.#storage.isMissing)
     else {
       const tree = new LiveTree(path, memory, format)
@@ -296,8 +297,8 @@ export class JsonEngine implements TreeSession, Engine {
     this.revision++
   }
 
-  isFresh(): boolean | Promise<boolean> {
-    return runSteps(this.#storage.isFresh(WAITING))
+  isFresh(timeoutMs: number): Promise<boolean> {
+    return untilUnsplit(timeoutMs, () => runSteps(this.#storage.isFresh(WAITING)))
   }
 
   abandon(): void {

@@ -5,6 +5,7 @@ import { runSteps, WAITING } from '../../os/steps.ts'
 import type { Call, ImageAdapter } from '../adapter.ts'
 import { readFailure, untilUnsplit } from '../data-file.ts'
 import type { Commit, Engine } from '../engine.ts'
+import { FileStoreLock } from '../file-store-lock.ts'
 import type { OpenOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
 import { allOf, type Source } from '../snapshot.ts'
@@ -37,7 +38,7 @@ export class TextEngine<S extends object> implements Engine {
     this.#options = options
     this.#file = new TextFile(path, (text) => text === this.#saved)
     this.#isDurable = options.durability === 'disk'
-    this.queue = new Pipeline(options.lock, this)
+    this.queue = new Pipeline(new FileStoreLock(options.lock), this)
     this.transacting = transacting(this.queue)
   }
 
@@ -93,8 +94,8 @@ export class TextEngine<S extends object> implements Engine {
     return this.run(operation, mode)
   }
 
-  isFresh(): boolean | Promise<boolean> {
-    return runSteps(this.#file.isFresh('exclusive', WAITING))
+  isFresh(timeoutMs: number): Promise<boolean> {
+    return untilUnsplit(timeoutMs, () => runSteps(this.#file.isFresh('exclusive', WAITING)))
   }
 
   abandon(): void {

@@ -1,0 +1,165 @@
+import { CorruptStoreError } from '../errors.ts'
+import type { LineCoder, LogMemory } from '../store/adapter.ts'
+import type { Connection, Query, Row } from './connection.ts'
+import type { Address } from './url.ts'
+
+/** So many lines are given to memory at once while a store is loaded. */
+const LOADED_AT_ONCE = 1000
+
+/** What was committed since the caller last looked: a head, and records, in one statement and so of one moment. */
+const LOOK = `
+  select null, s.seq, s.floor::text, i.id::text, (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
+    from pslock.store s left join pslock.incarnation i on true where s.id = $1
+  union all
+  select key, seq, gone::text, line, null from pslock.doc where store = $1 and seq > $2`
+
+/** Everything. The number of the store is written out: how many of the rows are its own decides how they are found. */
+const loadOf = (id: number) => `
+  select null, s.seq, s.floor::text, i.id::text, (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
+    from pslock.store s left join pslock.incarnation i on true where s.id = ${id}
+  union all
+  select key, seq, 'false', line, null from pslock.doc where store = ${id} and not gone`
+
+/** What a look has found. */
+export interface News {
+  /** The number of the last commit. */
+  readonly seq: number
+  /** What is removed up to here is not told any more. */
+  readonly floor: number
+  /** Changes when the server may have lost its last commits; null: it is to be named anew. */
+  readonly incarnation: string | null
+  /** Whether all of it survives a crash of the server. */
+  readonly isDurable: boolean
+  /** Key, number of the commit, whether it is gone, line. */
+  readonly records: readonly Row[]
+}
+
+/** What a process knows of a store's records: their memory in the store itself, and here the number of each. */
+export class Rows {
+  readonly #address: Address
+  readonly #memory: LogMemory
+  /** The number of the store in the database. */
+  readonly #id: number
+  /** By key, the commit that wrote it last. What is not here does not exist. */
+  readonly #versions = new Map<string, number>()
+  /** All commits up to here are in memory. */
+  known = -1
+  incarnation: string | undefined
+  /** Memory may be something else: everything is read at the next look. */
+  mustReload = true
+
+  constructor(address: Address, id: number, memory: LogMemory) {
+    this.#address = address
+    this.#id = id
+    this.#memory = memory
+  }
+
+  /** The commit that this process knows to have written a record last; 0 where there is no such record. */
+  versionOf(key: string): number {
+    return this.#versions.get(key) ?? 0
+  }
+
+  get look(): Query {
+    return { name: 'pslock.look', text: LOOK, values: [this.#id, this.known] }
+  }
+
+  /** @throws CorruptStoreError where there is no such store any more */
+  newsOf([head, ...records]: Row[]): News {
+    if (!head || head[0] !== null) throw storeGone(this.#address)
+    const [, seq, floor, incarnation = null, isDurable] = head
+    return { seq: Number(seq), floor: Number(floor), incarnation, isDurable: isDurable === 'true', records }
+  }
+
+  /** Whether memory is what the store has. */
+  isFresh({ seq, incarnation, floor }: News): boolean {
+    return (
+      !this.mustReload && incarnation === this.incarnation && seq === this.known && floor <= this.known
+    )
+  }
+
+  /**
+   * Brings memory up to date.
+   * @param connection to read everything by, where that must be
+   * @throws CorruptStoreError
+   */
+  async take(news: News, connection: Connection): Promise<void> {
+    const { incarnation, seq, floor, records } = news
+    const isContinued =
+      !this.mustReload && incarnation === this.incarnation && seq >= this.known && floor <= this.known
+    if (!isContinued) return this.#load(connection)
+    if (records.length === 0) return
+    this.mustReload = true
+    this.#require(this.#memory.apply(await this.#linesOf(records), false))
+    for (const [key, version, isGone] of records) this.#note(key as string, Number(version), isGone === 'true')
+    this.known = seq
+    this.mustReload = false
+  }
+
+  /** What this process has written itself, as the commit of this number. */
+  wrote(seq: number, keys: readonly string[], gone: readonly boolean[]): void {
+    for (const [index, key] of keys.entries()) this.#note(key, seq, gone[index] as boolean)
+    // Else somebody else's are between, and come with the next look.
+    if (seq === this.known + 1) this.known = seq
+  }
+
+  async #load(connection: Connection): Promise<void> {
+    this.mustReload = true
+    const [, rows] = await Promise.all([
+      connection.query({ text: 'set enable_seqscan = on' }),
+      connection.query({ text: loadOf(this.#id) }),
+      connection.query({ text: 'set enable_seqscan = off' }),
+    ])
+    let { incarnation, seq, records } = this.newsOf(rows)
+    if (incarnation === null) {
+      const [row] = await connection.query({ text: 'select pslock.incarnate()' })
+      incarnation = row?.[0] as string
+    }
+    const loading = this.#memory.load?.()
+    if (!loading) this.#memory.apply([], true)
+    for (let at = 0; at < records.length; at += LOADED_AT_ONCE) {
+      const lines = await this.#linesOf(records.slice(at, at + LOADED_AT_ONCE))
+      this.#require(loading ? loading.add(lines) : this.#memory.apply(lines, false))
+    }
+    await loading?.finish()
+    this.#versions.clear()
+    for (const [key, version] of records) this.#versions.set(key as string, Number(version))
+    this.known = seq
+    this.incarnation = incarnation
+    this.mustReload = false
+  }
+
+  #note(key: string, version: number, isGone: boolean): void {
+    if (isGone) this.#versions.delete(key)
+    else this.#versions.set(key, version)
+  }
+
+  #linesOf(records: readonly Row[]): string[] | Promise<string[]> {
+    const lines = records.map((record) => record[3] as string)
+    const { coder } = this.#memory
+    return coder ? decoded(lines, coder) : lines
+  }
+
+  #require(bad: readonly string[]): void {
+    if (bad.length === 0) return
+    throw new CorruptStoreError(
+      `${bad.length} rows of ${this.#address.shown} are no records of the store, the first begins with ` +
+        `${JSON.stringify(bad[0]?.slice(0, 60))}. They were written by something else: mend or delete them in pslock.doc.`,
+      { path: this.#address.shown },
+    )
+  }
+}
+
+async function decoded(lines: readonly string[], coder: LineCoder): Promise<string[]> {
+  const all: string[] = []
+  for (const line of lines) all.push(await coder.decode(line))
+  return all
+}
+
+/** The store was open, and its row is gone: it is never made anew in silence. */
+export function storeGone({ shown, name }: Address): CorruptStoreError {
+  return new CorruptStoreError(
+    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
+      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
+    { path: shown },
+  )
+}

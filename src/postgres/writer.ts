@@ -1,0 +1,109 @@
+import { asError, StoreUnavailableError } from '../errors.ts'
+import { Connection, paused, type Row } from './connection.ts'
+import type { Address } from './url.ts'
+
+/** How often it is asked whether the server has ended what it did for a connection that is lost. */
+const ENDED_MS = 10
+
+/**
+ * The connection by which a store is changed, and what became of changes that it was lost with: each commit of this client carries a
+ * number, one higher than the one before, and leaves it in `pslock.client`.
+ */
+export class Writer {
+  readonly #address: Address
+  /** Who this process is among the store's clients; null before the store is open. */
+  client: string | undefined
+  #connection: Connection | undefined
+  #connecting: Promise<Connection> | undefined
+  #number = 0
+  /** The last number that was in when the connection was made anew, for each connection that was lost. */
+  readonly #marks: number[] = []
+
+  constructor(address: Address) {
+    this.#address = address
+  }
+
+  /** How many connections were made before the present one. A change remembers it. */
+  get generation(): number {
+    return this.#marks.length
+  }
+
+  nextNumber(): number {
+    return ++this.#number
+  }
+
+  /**
+   * The open connection; made anew where it is lost.
+   * @throws StoreUnavailableError, LockUnsupportedError, the reason of the signal
+   */
+  async open(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+    if (this.#connection?.isOpen) return this.#connection
+    // Whoever comes meanwhile waits for the same one. The signal is that of one of them.
+    this.#connecting ??= this.#connect(timeoutMs, signal).finally(() => {
+      this.#connecting = undefined
+    })
+    return this.#connecting
+  }
+
+  /** The connection, where it is open. */
+  get openNow(): Connection | undefined {
+    return this.#connection?.isOpen ? this.#connection : undefined
+  }
+
+  /**
+   * Whether a change is in the store that was sent on a connection which was lost before the server answered.
+   * @throws StoreUnavailableError where that cannot be found out
+   */
+  async isIn(change: { number: number; generation: number }, timeoutMs: number): Promise<boolean> {
+    try {
+      if (change.generation === this.generation) await this.open(timeoutMs)
+    } catch (error) {
+      throw new StoreUnavailableError(
+        `${asError(error).message} The change was sent before that: whether it is in the store is unknown.`,
+        { path: this.#address.shown, cause: error, isOutcomeUnknown: true },
+      )
+    }
+    return (this.#marks[change.generation] ?? 0) >= change.number
+  }
+
+  async end(): Promise<void> {
+    const connection = this.#connection
+    if (connection?.isOpen && this.client !== undefined) {
+      await connection
+        .query({ text: 'delete from pslock.client where id = $1', values: [this.client] })
+        .catch(() => {})
+    }
+    await connection?.end()
+  }
+
+  async #connect(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+    const before = this.#connection
+    const until = performance.now() + timeoutMs
+    for (;;) {
+      const connection = await Connection.open(this.#address, until - performance.now(), signal)
+      try {
+        if (before) this.#marks.push(await this.#markAfter(before, connection))
+        this.#connection = connection
+        return connection
+      } catch (error) {
+        connection.destroy()
+        if (!(error instanceof StoreUnavailableError) || performance.now() > until) throw error
+      }
+    }
+  }
+
+  /** The last number that is in, once the server does nothing more for the connection that was lost. */
+  async #markAfter({ backend }: Connection, connection: Connection): Promise<number> {
+    if (this.client === undefined) return 0
+    const ended = {
+      text: 'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start = $2',
+      values: [backend.pid, backend.startedAt],
+    }
+    while ((await connection.query(ended)).length > 0) await paused(ENDED_MS)
+    const [row] = await connection.query({
+      text: 'select number from pslock.client where id = $1',
+      values: [this.client],
+    })
+    return Number((row as Row | undefined)?.[0] ?? 0)
+  }
+}
