@@ -144,6 +144,31 @@ describe('PgLock', () => {
     for (const [i, token] of tokens.entries()) assert.ok(i === 0 || token > tokens[i - 1]!)
   })
 
+  it('needs no rights but those in its database', async () => {
+    const role = `pslock_test_role_${process.pid}`
+    await server().sql(`create role ${role} login password 'r'`)
+    const own = new URL(await server().database())
+    try {
+      await server().sql(`grant create on database ${own.pathname.slice(1)} to ${role}`)
+      own.username = role
+      own.password = 'r'
+      const [one, two] = [new PgLock(own, { name: 'a' }), new PgLock(own, { name: 'a' })]
+      const held = await one.acquire()
+      const controller = new AbortController()
+      const waiting = two.acquire({ signal: controller.signal, mode: 'shared' })
+      await until('it waits', async () => (await one.holders()).length === 2)
+      controller.abort()
+      await assert.rejects(waiting, { name: 'AbortError' })
+      await until('it has left', async () => (await one.holders()).length === 1, 2000)
+      await held.release()
+      await one.close()
+      await two.close()
+    } finally {
+      await server().sql(`drop owned by ${role}`, own.pathname.slice(1))
+      await server().sql(`drop role ${role}`)
+    }
+  })
+
   describe('re-entry', () => {
     it('nested calls run at once, also through another object, and siblings exclude each other', async () => {
       const lock = newLock()
