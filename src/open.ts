@@ -11,6 +11,8 @@ import { Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
+import { RowStorage } from './postgres/row-storage.ts'
+import { openServerOptions } from './postgres/url.ts'
 import type {
   ImageAdapter,
   LogAdapter,
@@ -21,8 +23,6 @@ import type {
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
-import { RowStorage } from './postgres/row-storage.ts'
-import { openServerOptions } from './postgres/url.ts'
 import { JsonEngine } from './store/json/engine.ts'
 import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
@@ -64,8 +64,7 @@ export function openLog<S extends object>(
   path: string,
   options: LogOptions,
 ): Opened<LogSession> {
-  const opened =
-    options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
+  const opened = options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
   const storage = 'address' in opened ? new RowStorage(opened) : new FileStorage(opened)
   const place = 'address' in opened ? { path: storage.path, timeoutMs: opened.timeoutMs } : opened
   const log = new LogEngine(storage, (session) => adapter.attach(store, session))
@@ -219,11 +218,7 @@ function membersOf<S>(
 
 const STEP = { isInternal: true }
 
-function dumps(
-  { path, lock, timeoutMs }: Place,
-  engine: OpenEngine,
-  formatOf: () => FileFormat,
-): Dumps {
+function dumps({ path, lock, timeoutMs }: Place, engine: OpenEngine, formatOf: () => FileFormat): Dumps {
   const { queue } = engine
   const fileOf = (): StoreFile => {
     if (!lock) throw new TypeError(`${path}: dumps of a server are to come`)

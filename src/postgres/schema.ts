@@ -3,6 +3,20 @@ export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
 /**
+ * Makes everything that was committed before it survive a crash: its own commit waits for the disk. It answers in which incarnation
+ * of the server that was.
+ */
+export const FLUSH: { readonly name: string; readonly text: string } = {
+  name: 'pslock.flush',
+  text: `select (select id from pslock.incarnation)::text, set_config('synchronous_commit', 'on', true),
+    pg_logical_emit_message(true, 'pslock', '')`,
+}
+
+/** Ends what the server does for a connection that is lost. No row: it has ended. */
+export const TERMINATE: string =
+  'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2'
+
+/**
  * The tables of pslock in a database, and the functions that change them. All of a store's records are rows of `doc`, each with
  * the number of the commit that wrote it last: what is newer than what a process knows is read by that number. A record that
  * is removed stays as a row without content (`gone`) until everybody can be expected to know.
