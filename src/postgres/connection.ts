@@ -173,7 +173,9 @@ export class Connection {
     this.#onLost.clear()
     if (this.#loss) return
     this.#client.ref()
-    await Promise.race([this.#client.end().catch(() => {}), paused(CONNECT_MS.most)])
+    const cut = setTimeout(() => this.#client.connection.stream.destroy(), CONNECT_MS.most)
+    await this.#client.end().catch(() => {})
+    clearTimeout(cut)
     this.#loss ??= unavailable(this.address, 'reach', new Error('the connection was closed'))
   }
 

@@ -212,6 +212,7 @@ describe('PgLock between processes', () => {
     for (const [state, end, code] of [
       ['unused', 'natural', 0],
       ['idle', 'natural', 0],
+      ['closed', 'natural', 0],
       ['held', 'natural', 0],
       ['beating', 'natural', 0],
       ['idle', 'exit', 7],
