@@ -3,8 +3,8 @@ import { requireLate } from '../os/modules.ts'
 import { SCHEMA } from './schema.ts'
 import { type Address, applicationName } from './url.ts'
 
-/** So long one attempt to connect may take. */
-const CONNECT_MS = 10_000
+/** So long one attempt to connect may take: the more where there is time, and the less also for whoever does not wait. */
+const CONNECT_MS = { most: 10_000, least: 3000 }
 
 /** Pauses between attempts to connect, with some randomness: a server that restarts is away for a second. */
 const RETRY_MS = { from: 20, factor: 2, to: 500 }
@@ -108,7 +108,7 @@ export class Connection {
       signal?.throwIfAborted()
       const leftMs = until - performance.now()
       try {
-        return await connected(address, Math.max(100, Math.min(leftMs, CONNECT_MS)))
+        return await connected(address, Math.max(CONNECT_MS.least, Math.min(leftMs, CONNECT_MS.most)))
       } catch (error) {
         const waitMs = pauseMs * (0.5 + Math.random())
         if (!isPassing(error) || performance.now() + waitMs > until)
@@ -186,7 +186,9 @@ export class Connection {
     this.#onLost.clear()
     if (this.#loss) return
     this.#client.ref()
-    await Promise.race([this.#client.end().catch(() => {}), paused(CONNECT_MS)])
+    const cut = setTimeout(() => this.#client.connection.stream.destroy(), CONNECT_MS.most)
+    await this.#client.end().catch(() => {})
+    clearTimeout(cut)
     this.#loss ??= unavailable(this.address, 'reach', new Error('the connection was closed'))
   }
 
