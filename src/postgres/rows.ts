@@ -64,6 +64,11 @@ export class Rows {
     return this.#versions.get(key) ?? 0
   }
 
+  /** How many records there are. */
+  get size(): number {
+    return this.#versions.size
+  }
+
   get look(): Query {
     return { name: 'pslock.look', text: LOOK, values: [this.#id, this.known] }
   }
@@ -100,11 +105,19 @@ export class Rows {
     this.mustReload = false
   }
 
-  /** What this process has written itself, as the commit of this number. */
-  wrote(seq: number, keys: readonly string[], gone: readonly boolean[]): void {
-    for (const [index, key] of keys.entries()) this.#number(key, seq, gone[index] as boolean)
+  /**
+   * What this process has written itself.
+   * @param last the number of the last of these commits, which follow one another
+   */
+  wrote(
+    last: number,
+    commits: readonly { readonly keys: readonly string[]; readonly gone: readonly boolean[] }[],
+  ): void {
+    const first = last - commits.length + 1
+    for (const [at, { keys, gone }] of commits.entries())
+      for (const [index, key] of keys.entries()) this.#number(key, first + at, gone[index] as boolean)
     // Else somebody else's are between, and come with the next look.
-    if (seq === this.known + 1) this.known = seq
+    if (first === this.known + 1) this.known = last
   }
 
   /** This process removes everything, in the commit that comes next. */

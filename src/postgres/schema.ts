@@ -2,6 +2,9 @@
 export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
+/** Processes that are at work have looked since then. */
+const KEPT_COMMITS = 1000
+
 /**
  * Makes everything that was committed before it survive a crash: its own commit waits for the disk. It answers in which incarnation
  * of the server that was.
@@ -124,18 +127,21 @@ begin
 end $put$;`
 
 /**
- * `clear` empties a store, but for what is kept beside its records: whoever knew it reads everything anew. `purge` forgets which records were removed: whoever has not heard of
- * it reads everything anew. Both in a transaction that holds the lock.
+ * `clear` empties a store, but for what is kept beside its records: whoever knew it reads everything anew. `purge` forgets
+ * which records were removed, but for the last commits: whoever has not heard of them reads everything anew. Both in a transaction that holds the lock.
  */
 const REPLACE = `
 create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
   delete from pslock.doc where store = p_store and not starts_with(key, '$$note ');
   update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
 $clear$;
-create or replace function pslock.purge(p_store int) returns void language sql volatile as $purge$
-  delete from pslock.doc where store = p_store and gone;
-  update pslock.store set floor = seq where id = p_store;
-$purge$;`
+create or replace function pslock.purge(p_store int) returns void language plpgsql volatile as $purge$
+declare
+  v_floor bigint;
+begin
+  update pslock.store set floor = greatest(floor, seq - ${KEPT_COMMITS}) where id = p_store returning floor into v_floor;
+  delete from pslock.doc where store = p_store and gone and seq <= v_floor;
+end $purge$;`
 
 /** The store of a name, made where there is none, and who this process is among its clients. */
 const OPEN = `
