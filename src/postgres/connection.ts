@@ -1,4 +1,4 @@
-import { asError, errnoOf, LockUnsupportedError, StoreUnavailableError } from '../errors.ts'
+import { asError, errnoOf, LockUnsupportedError, StoreIoError, StoreUnavailableError } from '../errors.ts'
 import { requireLate } from '../os/modules.ts'
 import { SCHEMA } from './schema.ts'
 import { type Address, applicationName } from './url.ts'
@@ -56,7 +56,9 @@ interface Pg {
 interface Client {
   /** The process of the server, as it says when the connection is made. */
   readonly processID: number
-  readonly connection: { readonly stream: { readonly bytesRead: number; destroy(): void } }
+  readonly connection: {
+    readonly stream: { readonly bytesRead: number; destroy(): void; cork(): void; uncork(): void }
+  }
   connect(): Promise<unknown>
   query(query: string | object): Promise<Result | Result[]>
   end(): Promise<void>
@@ -165,6 +167,17 @@ export class Connection {
         clearTimeout(this.#watch)
         if (!this.#loss) this.#client.unref()
       }
+    }
+  }
+
+  /** What is issued in it is sent in one piece: each by itself is a system call here and a wake-up there (100 us together). */
+  inOneGo<T>(issue: () => T): T {
+    const { stream } = this.#client.connection
+    stream.cork()
+    try {
+      return issue()
+    } finally {
+      stream.uncork()
     }
   }
 
@@ -287,6 +300,29 @@ export function unavailable(address: Address, what: string, cause: unknown): Sto
     cause,
   })
 }
+
+/**
+ * What a server says, as an error of ours: that it cannot be used (StoreUnavailableError), or that it does not take what it was
+ * given (StoreIoError). Errors that are none of a server are given back as they are.
+ */
+export function failure(address: Address, what: string, error: unknown): unknown {
+  const code = errnoOf(error) ?? ''
+  if (!SQLSTATE.test(code)) return error
+  if (UNUSABLE.test(code)) return unavailable(address, what, error)
+  const advice = code.startsWith('53')
+    ? 'The server lacks something: look at its disk and its memory.'
+    : 'Memory is as it was before. Look at what was to be written.'
+  return new StoreIoError(
+    `cannot ${what} ${address.shown}: the server refused it: ${asError(error).message} (${code}). ${advice}`,
+    { path: address.shown, cause: error },
+  )
+}
+
+/** Five characters, see appendix A of PostgreSQL's manual. */
+const SQLSTATE = /^[0-9A-Z]{5}$/
+
+/** Classes that say that the server is not there, does not let us in, or is a standby. */
+const UNUSABLE = /^(08|57P|28|3D|42501|53300|25006)/
 
 function adviceFor(code: string): string {
   if (code.startsWith('28'))

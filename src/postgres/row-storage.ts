@@ -1,27 +1,28 @@
 import { errnoOf, StoreUnavailableError } from '../errors.ts'
 import type { LogMemory, RecordLine, StraightOperation } from '../store/adapter.ts'
-import { type Commit, removalInTransaction } from '../store/engine.ts'
+import { type Commit, type Notes, removalInTransaction } from '../store/engine.ts'
+import { scanFile } from '../store/log/scan.ts'
 import type { LogStorage, StorageParts } from '../store/log/storage.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Pipeline } from '../store/pipeline.ts'
 import { callListener } from '../store/scope.ts'
-import { bytesSource, type Snapshot } from '../store/snapshot.ts'
+import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
 import type { Connection, Row } from './connection.ts'
-import { Rows, storeGone } from './rows.ts'
+import { NOTE, Rows, storeGone } from './rows.ts'
 import { isPassing, LOCK_NOT_AVAILABLE, type Pass, READ, StoreSession } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
 /** Thrown by an operation on one record that only the general path can do. */
 const GENERAL = Symbol('general')
 
-/** So long a commit that nobody has taken the lock for waits for those that hold it. */
-const BRIEF_MS = 50
+/** It is a part of what hooks are told of as a whole. */
+const STEP = { isInternal: true, kind: 'transaction' } as const
 
 /** After a conflict the lock is taken first for so long: others write the same records. */
 const CONTENDED_MS = 50
 
-const PUT = 'select * from pslock.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)'
+const PUT = 'select * from pslock.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)'
 
 /** What a commit answers, see `pslock.put`. */
 const [DONE, LOOK_FIRST, GONE] = ['0', '2', '3']
@@ -64,6 +65,8 @@ export class RowStorage implements LogStorage {
   #pass: Pass = READ
   /** The records that its operations have asked for, with the numbers that memory has of them. */
   readonly #reads = new Map<string, number>()
+  /** What is to be kept beside the records, by its name. */
+  readonly #notes = new Map<string, string>()
   /** Everything is to be removed before its lines are written. */
   #isCleared = false
   /** It is to be forgotten which records were removed. */
@@ -179,6 +182,7 @@ export class RowStorage implements LogStorage {
   #begin(pass: Pass): Pass {
     this.#pass = pass
     this.#reads.clear()
+    this.#notes.clear()
     this.#isCleared = false
     this.#isPurged = false
     return pass
@@ -227,6 +231,8 @@ export class RowStorage implements LogStorage {
         records.set(record.key, { ...record, line })
       }
     }
+    for (const [name, line] of this.#notes)
+      records.set(NOTE + name, { key: NOTE + name, isGone: false, isIndex: false, line })
     const all = [...records.values()]
     return {
       keys: all.map(({ key }) => key),
@@ -312,11 +318,10 @@ export class RowStorage implements LogStorage {
     reads?: ReadonlyMap<string, number>,
   ): Promise<Row> {
     const { incarnation, known } = this.#known
-    const waitMs = reads ? BRIEF_MS : 0
     const read = reads ? [[...reads.keys()], [...reads.values()]] : [null, null]
     const values = [this.#id, incarnation, known, ...read, keys, gone, lines, isFence]
-    values.push(this.#session.client, number, waitMs)
-    const [row] = await connection.query({ name: 'pslock.put', text: PUT, values }, waitMs)
+    values.push(this.#session.client, number)
+    const [row] = await connection.query({ name: 'pslock.put', text: PUT, values })
     return row as Row
   }
 
@@ -328,6 +333,7 @@ export class RowStorage implements LogStorage {
     settle: (() => Promise<void>) | undefined,
   ): Commit {
     if (keys.length > 0 && answer) this.#known.wrote(Number(answer[1]), keys, gone)
+    for (const [name, text] of this.#notes) this.#known.notes.set(name, text)
     this.#writeSet.written(segments)
     // What it has seen of others survives with it.
     return settledBy(segments, settle)
@@ -354,6 +360,20 @@ export class RowStorage implements LogStorage {
 
   end(): void {}
 
+  readonly notes: Notes = {
+    get: (name) => this.#notes.get(name) ?? this.#rows?.notes.get(name),
+    set: (name, text) => {
+      const before = this.#notes.get(name)
+      this.#notes.set(name, text)
+      this.#writeSet.revision++
+      this.#writeSet.onUndo(() => {
+        if (before === undefined) this.#notes.delete(name)
+        else this.#notes.set(name, before)
+      })
+    },
+    flush: () => this.#session.flush(this.#rows?.incarnation),
+  }
+
   // --- All of it ---
 
   /** It is there as soon as it is open. */
@@ -374,12 +394,28 @@ export class RowStorage implements LogStorage {
   }
 
   async snapshot(): Promise<Snapshot> {
-    const lines = await this.#queue.push('shared', () => [...this.#memory.lines()], {
-      isInternal: true,
-      kind: 'transaction',
-    })
-    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''))
+    const lines = await this.#queue.push('shared', () => [...this.#memory.lines()], STEP)
+    const { coder } = this.#memory
+    const encoded = coder ? await Promise.all(lines.map((line) => coder.encode(line))) : lines
+    const bytes = Buffer.from(encoded.map((line) => `${line}\n`).join(''))
     return { source: bytesSource(bytes), mode: 0o600, [Symbol.dispose]() {} }
+  }
+
+  async replace(content: Source): Promise<void> {
+    await this.prepare()
+    const { coder } = this.#memory
+    const read = (position: number, length: number) => content.read(position, length)
+    const lines: string[] = []
+    await scanFile(read, { from: 0, to: content.length }, coder, (batch) => lines.push(...batch.lines))
+    const encoded = coder ? await Promise.all(lines.map((line) => coder.encode(line))) : lines
+    const replacing = () => {
+      this.drop()
+      this.#writeSet.append(encoded)
+      // What is in memory is another store.
+      this.#writeSet.onUndo(() => this.distrustMemory())
+    }
+    await this.#queue.push('exclusive', replacing, { ...STEP, kind: 'call' })
+    this.distrustMemory()
   }
 
   async close(): Promise<void> {

@@ -34,6 +34,9 @@ export interface News {
   readonly records: readonly Row[]
 }
 
+/** The keys of what is kept beside the records. */
+export const NOTE = '$$note '
+
 /** What a process knows of a store's records: their memory in the store itself, and here the number of each. */
 export class Rows {
   readonly #address: Address
@@ -42,6 +45,8 @@ export class Rows {
   readonly #id: number
   /** By key, the commit that wrote it last. What is not here does not exist. */
   readonly #versions = new Map<string, number>()
+  /** What is kept beside the records, by its name. */
+  readonly notes: Map<string, string> = new Map()
   /** All commits up to here are in memory. */
   known = -1
   incarnation: string | undefined
@@ -88,16 +93,16 @@ export class Rows {
     if (!isContinued) return this.#load(connection, incarnate)
     if (records.length === 0) return
     this.mustReload = true
-    this.#require(this.#memory.apply(await this.#linesOf(records), false))
+    this.#require(this.#memory.apply(await this.#linesOf(this.#takeNotes(records)), false))
     for (const [key, version, isGone] of records)
-      this.#note(key as string, Number(version), isGone === 'true')
+      this.#number(key as string, Number(version), isGone === 'true')
     this.known = seq
     this.mustReload = false
   }
 
   /** What this process has written itself, as the commit of this number. */
   wrote(seq: number, keys: readonly string[], gone: readonly boolean[]): void {
-    for (const [index, key] of keys.entries()) this.#note(key, seq, gone[index] as boolean)
+    for (const [index, key] of keys.entries()) this.#number(key, seq, gone[index] as boolean)
     // Else somebody else's are between, and come with the next look.
     if (seq === this.known + 1) this.known = seq
   }
@@ -115,7 +120,9 @@ export class Rows {
       connection.query({ text: loadOf(this.#id) }),
       connection.query({ text: 'set enable_seqscan = off' }),
     ])
-    const { incarnation, seq, records } = this.newsOf(rows)
+    const { incarnation, seq, records: all } = this.newsOf(rows)
+    this.notes.clear()
+    const records = this.#takeNotes(all)
     const loading = this.#memory.load?.()
     if (!loading) this.#memory.apply([], true)
     for (let at = 0; at < records.length; at += LOADED_AT_ONCE) {
@@ -124,13 +131,20 @@ export class Rows {
     }
     await loading?.finish()
     this.#versions.clear()
-    for (const [key, version] of records) this.#versions.set(key as string, Number(version))
+    for (const [key, version] of all) this.#versions.set(key as string, Number(version))
     this.known = seq
     this.incarnation = incarnation ?? (await incarnate())
     this.mustReload = false
   }
 
-  #note(key: string, version: number, isGone: boolean): void {
+  /** @returns the others */
+  #takeNotes(records: readonly Row[]): readonly Row[] {
+    const notes = records.filter(([key]) => key?.startsWith(NOTE))
+    for (const [key, , , text] of notes) this.notes.set((key as string).slice(NOTE.length), text as string)
+    return notes.length === 0 ? records : records.filter(([key]) => !key?.startsWith(NOTE))
+  }
+
+  #number(key: string, version: number, isGone: boolean): void {
     if (isGone) this.#versions.delete(key)
     else this.#versions.set(key, version)
   }

@@ -3,7 +3,8 @@ import { AnyHold } from '../lock/hold.ts'
 import { type AcquireOptions, joins } from '../lock/options.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Asked, StoreHold, StoreLock } from '../store/store-lock.ts'
-import { Connection, type Query, type Row, unavailable } from './connection.ts'
+import { Connection, failure, type Query, type Row, unavailable } from './connection.ts'
+import { storeHolders, timeoutError } from './pg-holders.ts'
 import { FLUSH, STORE_LOCKS, TERMINATE } from './schema.ts'
 import type { OpenServerOptions } from './url.ts'
 import { type Change, Writer } from './writer.ts'
@@ -111,7 +112,7 @@ export class StoreSession implements StoreLock {
     const { signal, timeoutMs = this.#options.timeoutMs } = options
     joins(options)
     if (signal?.aborted) throw signal.reason
-    const onTimeout = (waitedMs: number) => this.timeoutError(mode, waitedMs)
+    const onTimeout = (waitedMs: number) => behindOthers(this.path, mode, waitedMs)
     return { wait: { timeoutMs, sliceMs: 0, signal, onTimeout }, outer: undefined }
   }
 
@@ -139,7 +140,7 @@ export class StoreSession implements StoreLock {
       } catch (error) {
         for (const one of signals) one.throwIfAborted()
         const waitedMs = performance.now() - since
-        if (errnoOf(error) === LOCK_NOT_AVAILABLE) throw this.timeoutError(mode, waitedMs)
+        if (errnoOf(error) === LOCK_NOT_AVAILABLE) throw await this.#timedOut(mode, waitedMs)
         // Nothing was sent that changes anything: it is tried again, with another connection where this one is lost.
         if (!isPassing(error) || waitedMs >= timeoutMs) throw this.failure('lock', error)
       }
@@ -150,11 +151,11 @@ export class StoreSession implements StoreLock {
     return Promise.reject(new Error('a caller has no hold of a store on a server'))
   }
 
-  timeoutError(mode: LockMode, waitedMs: number): LockTimeoutError {
-    return new LockTimeoutError(
-      `no ${mode} lock of ${this.path} within ${Math.round(waitedMs)} ms. Nothing was changed.`,
-      { path: this.path, mode, waitedMs, holders: [] },
-    )
+  async #timedOut(mode: LockMode, waitedMs: number): Promise<LockTimeoutError> {
+    const { address } = this.#options
+    const look = this.asking((reader) => storeHolders(address, reader))
+    const others = look.then((holders) => holders.filter(({ state }) => state === 'holding'))
+    return timeoutError(address, mode, waitedMs, others)
   }
 
   async #enterHeld(
@@ -166,10 +167,14 @@ export class StoreSession implements StoreLock {
     const giveUp = () => void this.#giveUp(connection)
     for (const signal of signals) signal.addEventListener('abort', giveUp, { once: true })
     try {
-      const [locked, looked] = await Promise.allSettled([
+      const asked = connection.inOneGo(() => [
         connection.query({ text: `begin; ${this.#lockBy(leftMs)}` }, waitMs),
         connection.query(this.#kind.look(), waitMs),
       ])
+      const [locked, looked] = (await Promise.allSettled(asked)) as [
+        PromiseSettledResult<Row[]>,
+        PromiseSettledResult<Row[]>,
+      ]
       if (locked.status === 'rejected') throw locked.reason
       if (looked.status === 'rejected') throw looked.reason
       for (const signal of signals) signal.throwIfAborted()
@@ -303,9 +308,11 @@ export class StoreSession implements StoreLock {
     if (connection !== this.#writer.openNow)
       throw unavailable(this.#options.address, 'reach', new Error('the connection was lost'))
     const change: Change = { number: this.#writer.nextNumber(), generation: this.#writer.generation }
-    const sending = send(change.number)
-    // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
-    const flushing = this.isDurable ? connection.query(FLUSH) : undefined
+    const { sending, flushing } = connection.inOneGo(() => ({
+      sending: send(change.number),
+      // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
+      flushing: this.isDurable ? connection.query(FLUSH) : undefined,
+    }))
     flushing?.catch(() => {})
     try {
       const answer = await sending
@@ -369,15 +376,20 @@ export class StoreSession implements StoreLock {
 
   /** What the server says, as an error of ours. */
   failure(what: string, error: unknown): unknown {
-    // An SQLSTATE.
-    return /^[0-9A-Z]{5}$/.test(errnoOf(error) ?? '')
-      ? unavailable(this.#options.address, what, error)
-      : error
+    return failure(this.#options.address, what, error)
   }
 }
 
 function rollBack(connection: Connection): void {
   if (connection.isOpen) connection.query({ text: 'rollback' }).catch(() => {})
+}
+
+/** The time is up before it was an operation's turn in its own process. */
+function behindOthers(path: string, mode: LockMode, waitedMs: number): LockTimeoutError {
+  const message =
+    `no ${mode} lock of ${path} within ${Math.round(waitedMs)} ms: operations of this very process were before it. Nothing was ` +
+    'changed. Give it more time with timeoutMs.'
+  return new LockTimeoutError(message, { path, mode, waitedMs, holders: [] })
 }
 
 /** Whether another connection will do. */

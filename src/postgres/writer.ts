@@ -3,6 +3,9 @@ import { Connection, paused, type Row } from './connection.ts'
 import { TERMINATE } from './schema.ts'
 import type { Address } from './url.ts'
 
+/** So long a commit that nobody has taken the lock for waits for whoever holds it, in milliseconds. */
+const BRIEF_MS = 50
+
 /** How often it is asked whether the server has ended what it did for a connection that is lost. */
 const ENDED_MS = 10
 
@@ -91,6 +94,7 @@ export class Writer {
     for (;;) {
       const connection = await Connection.open(this.#address, until - performance.now(), signal)
       try {
+        await connection.query({ text: `set lock_timeout = ${BRIEF_MS}` })
         if (before) this.#marks.push(await this.#markAfter(before, connection))
         this.#connection = connection
         return connection
