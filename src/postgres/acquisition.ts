@@ -149,6 +149,8 @@ class Acquisition {
     )
     const [, locked, numbered] = await Promise.allSettled([limit, lock, number])
     if (locked.status === 'rejected') {
+      // One that was granted in that very moment is kept by the session, though the server says it was not: nothing of it stays.
+      await session.ask({ text: 'select pg_advisory_unlock_all()', name: 'pslock-unlock-all' })
       if (errnoOf(locked.reason) === LOCK_NOT_AVAILABLE) return undefined
       throw locked.reason
     }
