@@ -74,8 +74,12 @@ export class Rows {
   }
 
   /** @throws CorruptStoreError where there is no such store any more */
-  newsOf([head, ...records]: Row[]): News {
-    if (!head || head[0] !== null) throw storeGone(this.#address)
+  newsOf(rows: Row[]): News {
+    // The one without a key; it comes first, which is not promised.
+    const at = rows[0]?.[0] === null ? 0 : rows.findIndex(([key]) => key === null)
+    const head = rows[at]
+    if (!head) throw storeGone(this.#address)
+    const records = rows.toSpliced(at, 1)
     const [, seq, floor, incarnation = null, isDurable] = head
     return { seq: Number(seq), floor: Number(floor), incarnation, isDurable: isDurable === 'true', records }
   }
