@@ -42,11 +42,8 @@ describe('the snippets of README and docs', () => {
       const server = snippets.some((snippet) => snippet.includes('DATABASE_URL')) ? usePostgres() : undefined
       let database: string | undefined
 
-      before(() => {
-        work = mkdtempSync(join(tmpdir(), 'pslock-readme-'))
-      })
-
       before(async () => {
+        work = mkdtempSync(join(tmpdir(), 'pslock-readme-'))
         database = await server?.().database()
       })
 
