@@ -1,7 +1,14 @@
 import { resolve } from 'node:path'
 import { requireBoolean, requireFunction, requireKnown, requireObject, show } from './arguments.ts'
 import { StoreIoError, TransactionError } from './errors.ts'
-import { DUMP_NAMES, dump, readStore, restore, type StoreFile } from './features/backup/backup.ts'
+import {
+  DUMP_NAMES,
+  dump,
+  readStore,
+  restore,
+  type StoreElsewhere,
+  type StoreFile,
+} from './features/backup/backup.ts'
 import type { FileFormat } from './features/backup/format.ts'
 import { journaled, textFormat, unreadText } from './features/backup/json-format.ts'
 import { inspectJsonLines, logFormat } from './features/backup/log-format.ts'
@@ -11,6 +18,8 @@ import { Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
+import { RowStorage } from './postgres/row-storage.ts'
+import { openServerOptions } from './postgres/url.ts'
 import type {
   ImageAdapter,
   LogAdapter,
@@ -21,8 +30,6 @@ import type {
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
-import { RowStorage } from './postgres/row-storage.ts'
-import { openServerOptions } from './postgres/url.ts'
 import { JsonEngine } from './store/json/engine.ts'
 import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
@@ -64,8 +71,7 @@ export function openLog<S extends object>(
   path: string,
   options: LogOptions,
 ): Opened<LogSession> {
-  const opened =
-    options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
+  const opened = options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
   const storage = 'address' in opened ? new RowStorage(opened) : new FileStorage(opened)
   const place = 'address' in opened ? { path: storage.path, timeoutMs: opened.timeoutMs } : opened
   const log = new LogEngine(storage, (session) => adapter.attach(store, session))
@@ -162,6 +168,8 @@ interface OpenEngine {
   snapshot?(): Promise<Snapshot>
   /** Makes memory equal to the file. */
   reload?(): Promise<void>
+  /** Where the store is in no file: replaces all of it by the content of one. */
+  readonly replace?: ((content: Source) => Promise<void>) | undefined
   /** Called before a restore with the new content. @throws where the store could not load it */
   tryOn?(content: Source): Promise<void>
   /** Where it has blocking calls besides. @throws TransactionError inside one */
@@ -219,36 +227,32 @@ function membersOf<S>(
 
 const STEP = { isInternal: true }
 
-function dumps(
-  { path, lock, timeoutMs }: Place,
-  engine: OpenEngine,
-  formatOf: () => FileFormat,
-): Dumps {
+function dumps({ path, lock, timeoutMs }: Place, engine: OpenEngine, formatOf: () => FileFormat): Dumps {
   const { queue } = engine
-  const fileOf = (): StoreFile => {
-    if (!lock) throw new TypeError(`${path}: dumps of a server are to come`)
+  const contentOf = (): StoreFile | StoreElsewhere => {
     const format = formatOf()
     const read = () => queue.push('shared', () => readStore(path, format), { ...STEP, kind: 'transaction' })
-    return {
+    const content = {
       path,
-      lock,
-      timeoutMs,
       format,
       read: () => engine.snapshot?.() ?? read(),
-      tryOn: async (content) => engine.tryOn?.(content),
+      tryOn: async (content: Source) => engine.tryOn?.(content),
     }
+    if (lock) return { ...content, lock, timeoutMs }
+    if (!engine.replace) throw new TypeError(`${path}: a store of this kind cannot be dumped or restored on a server`)
+    return { ...content, replace: engine.replace }
   }
   return {
     dump: async (to, options) => {
       requireKnown(options, DUMP_NAMES)
       const target = resolved(to)
       const call = { name: 'dump', args: [to, options] }
-      return queue.beside('shared', call, () => dump(fileOf(), target, options))
+      return queue.beside('shared', call, () => dump(contentOf(), target, options))
     },
     restore: (from) => {
       const origin = resolved(from)
       return queue.beside('exclusive', { name: 'restore', args: [from] }, async () => {
-        await restore(fileOf(), origin)
+        await restore(contentOf(), origin)
         await (engine.reload?.() ?? queue.push('shared', () => {}, STEP))
       })
     },

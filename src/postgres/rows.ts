@@ -72,25 +72,25 @@ export class Rows {
 
   /** Whether memory is what the store has. */
   isFresh({ seq, incarnation, floor }: News): boolean {
-    return (
-      !this.mustReload && incarnation === this.incarnation && seq === this.known && floor <= this.known
-    )
+    return !this.mustReload && incarnation === this.incarnation && seq === this.known && floor <= this.known
   }
 
   /**
    * Brings memory up to date.
    * @param connection to read everything by, where that must be
+   * @param incarnate names the incarnation of the server, after a crash
    * @throws CorruptStoreError
    */
-  async take(news: News, connection: Connection): Promise<void> {
+  async take(news: News, connection: Connection, incarnate: () => Promise<string>): Promise<void> {
     const { incarnation, seq, floor, records } = news
     const isContinued =
       !this.mustReload && incarnation === this.incarnation && seq >= this.known && floor <= this.known
-    if (!isContinued) return this.#load(connection)
+    if (!isContinued) return this.#load(connection, incarnate)
     if (records.length === 0) return
     this.mustReload = true
     this.#require(this.#memory.apply(await this.#linesOf(records), false))
-    for (const [key, version, isGone] of records) this.#note(key as string, Number(version), isGone === 'true')
+    for (const [key, version, isGone] of records)
+      this.#note(key as string, Number(version), isGone === 'true')
     this.known = seq
     this.mustReload = false
   }
@@ -102,18 +102,20 @@ export class Rows {
     if (seq === this.known + 1) this.known = seq
   }
 
-  async #load(connection: Connection): Promise<void> {
+  /** This process removes everything, in the commit that comes next. */
+  clear(): void {
+    this.#versions.clear()
+    this.known++
+  }
+
+  async #load(connection: Connection, incarnate: () => Promise<string>): Promise<void> {
     this.mustReload = true
     const [, rows] = await Promise.all([
       connection.query({ text: 'set enable_seqscan = on' }),
       connection.query({ text: loadOf(this.#id) }),
       connection.query({ text: 'set enable_seqscan = off' }),
     ])
-    let { incarnation, seq, records } = this.newsOf(rows)
-    if (incarnation === null) {
-      const [row] = await connection.query({ text: 'select pslock.incarnate()' })
-      incarnation = row?.[0] as string
-    }
+    const { incarnation, seq, records } = this.newsOf(rows)
     const loading = this.#memory.load?.()
     if (!loading) this.#memory.apply([], true)
     for (let at = 0; at < records.length; at += LOADED_AT_ONCE) {
@@ -124,7 +126,7 @@ export class Rows {
     this.#versions.clear()
     for (const [key, version] of records) this.#versions.set(key as string, Number(version))
     this.known = seq
-    this.incarnation = incarnation
+    this.incarnation = incarnation ?? (await incarnate())
     this.mustReload = false
   }
 

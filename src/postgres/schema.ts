@@ -3,6 +3,20 @@ export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
 /**
+ * Makes everything that was committed before it survive a crash: its own commit waits for the disk. It answers in which incarnation
+ * of the server that was.
+ */
+export const FLUSH: { readonly name: string; readonly text: string } = {
+  name: 'pslock.flush',
+  text: `select (select id from pslock.incarnation)::text, set_config('synchronous_commit', 'on', true),
+    pg_logical_emit_message(true, 'pslock', '')`,
+}
+
+/** Ends what the server does for a connection that is lost. No row: it has ended. */
+export const TERMINATE: string =
+  'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2'
+
+/**
  * The tables of pslock in a database, and the functions that change them. All of a store's records are rows of `doc`, each with
  * the number of the commit that wrote it last: what is newer than what a process knows is read by that number. A record that
  * is removed stays as a row without content (`gone`) until everybody can be expected to know.
@@ -56,28 +70,27 @@ const PUT = `
 create or replace function pslock.put(
   p_store int, p_incarnation uuid, p_known bigint, p_reads text[], p_versions bigint[],
   p_keys text[], p_gone boolean[], p_lines text[], p_fences boolean,
-  p_client bigint, p_number bigint, p_wait_ms int, out o_status int, out o_seq bigint
+  p_client bigint, p_number bigint, out o_status int, out o_seq bigint
 ) language plpgsql volatile as $put$
 #variable_conflict use_column
 declare
-  v_seq bigint;
   v_fence bigint;
+  v_is_same boolean;
   v_now bigint;
 begin
-  perform set_config('lock_timeout', p_wait_ms::text, true);
   perform pg_advisory_xact_lock(${STORE_LOCKS}, p_store);
-  select seq, fence into v_seq, v_fence from pslock.store where id = p_store;
-  o_seq := v_seq;
-  if v_seq is null then
+  select s.seq, s.fence, i.id = p_incarnation into o_seq, v_fence, v_is_same
+    from pslock.store s left join pslock.incarnation i on true where s.id = p_store;
+  if o_seq is null then
     o_status := 3;
     return;
   end if;
-  if p_known < v_fence or not exists (select from pslock.incarnation where id = p_incarnation) then
+  if p_known < v_fence or v_is_same is not true then
     o_status := 2;
     return;
   end if;
   if p_reads is null then
-    if v_seq <> p_known then
+    if o_seq <> p_known then
       o_status := 1;
       return;
     end if;
@@ -94,11 +107,16 @@ begin
   if cardinality(p_keys) = 0 then
     return;
   end if;
-  o_seq := v_seq + 1;
+  o_seq := o_seq + 1;
   update pslock.store set seq = o_seq, fence = case when p_fences then o_seq else fence end where id = p_store;
-  insert into pslock.doc (store, key, seq, gone, line)
-    select p_store, u.key, o_seq, u.gone, u.line from unnest(p_keys, p_gone, p_lines) u(key, gone, line)
-    on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  if cardinality(p_keys) = 1 then
+    insert into pslock.doc (store, key, seq, gone, line) values (p_store, p_keys[1], o_seq, p_gone[1], p_lines[1])
+      on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  else
+    insert into pslock.doc (store, key, seq, gone, line)
+      select p_store, u.key, o_seq, u.gone, u.line from unnest(p_keys, p_gone, p_lines) u(key, gone, line)
+      on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  end if;
   update pslock.client set number = p_number, at = now() where id = p_client;
   if not found then
     insert into pslock.client (id, number) values (p_client, p_number);

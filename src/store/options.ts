@@ -72,13 +72,15 @@ export function isOnServer(
 ): boolean {
   if (options.url === undefined) {
     for (const name of ['name', 'staleMs'] as const)
-      if (options[name] !== undefined) throw new TypeError(`${name} is for a store on a server: give a url with it`)
+      if (options[name] !== undefined)
+        throw new TypeError(`${name} is for a store on a server: give a url with it`)
     return false
   }
   if (file.value !== undefined && file.value !== null)
     throw new TypeError(`a store is in a file or on a server: give ${file.name} or url, not both`)
   for (const name of FILE_ONLY)
-    if (options[name] !== undefined) throw new TypeError(`${name} is for a store in a file: leave it out with a url`)
+    if (options[name] !== undefined)
+      throw new TypeError(`${name} is for a store in a file: leave it out with a url`)
   return true
 }
 
