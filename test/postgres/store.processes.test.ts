@@ -250,7 +250,7 @@ describe('a store on a server', () => {
       assert.equal(await db.countAsync({ mail: 'x' }), 4)
       const error = await failing(() => db.ensureIndexAsync({ fieldName: 'mail', unique: true }))
       assert.equal(error.errorType, 'uniqueViolated')
-      assert.equal(
+      assert.deepEqual(
         (await rows()).filter(({ key }) => key === '$$index mail'),
         [],
       )
