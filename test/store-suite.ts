@@ -198,17 +198,15 @@ export function testStore(definition: StoreDefinition): void {
       })
     })
 
-    // What is on a server has none yet.
-    const describeFile = server ? describe.skip : describe
-    describeFile('copies of the file', () => {
+    describe('copies of the file', () => {
       it('a restore gives back what a dump has, to every process', async () => {
         const store = await open()
         const peer = await process([kind, path()])
         await store.insert('a', 1)
-        await store.db.dump(at('dump'))
+        await store.db.dump(inFolder('dump'))
         await peer.call('set', 'a', 2)
-        assert.deepEqual(await all(await open(at('dump'))), { a: 1 })
-        await store.db.restore(at('dump'))
+        assert.deepEqual(await all(await open(inFolder('dump'))), { a: 1 })
+        await store.db.restore(inFolder('dump'))
         assert.deepEqual([await peer.call('get', 'a'), await store.get('a')], [1, 1])
       })
     })
