@@ -47,7 +47,9 @@ export interface HeldPass {
 export const READ: Pass = { kind: 'read' }
 
 /** What a commit answers first, see `pslock.put`. */
-export const [DONE, LOOK_FIRST, GONE] = ['0', '2', '3'] as const
+export const DONE = '0'
+export const LOOK_FIRST = '2'
+export const GONE = '3'
 
 /** What a kind of store says of itself. */
 interface Kind {
