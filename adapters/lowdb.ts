@@ -21,6 +21,7 @@ import {
   type WithPath,
 } from './lowdb/adapter.ts'
 
+export type { LowOnServer }
 export { JSONFile, JSONFileSync, lowdbAdapter }
 
 const LockableLow = withMembers(Low) as unknown as new <T>(

@@ -89,6 +89,34 @@ describe('lowdb on a server, shared by processes', () => {
   })
 })
 
+describe('lowdb on a server whose connections are cut', () => {
+  const server = usePostgres()
+  const start = usePeers<PgLowCommands>('pg-low-worker')
+
+  it('does nothing twice, and loses nothing that was acknowledged', async function () {
+    this.timeout(60_000)
+    const url = await server().database()
+    const peers = await start([url, 'cut'], 4)
+    const db = await open(url, 'cut')
+    for (const [by, peer] of peers.entries()) void peer.call('grow', by, 2)
+    for (let round = 0; round < 40; round++) {
+      await sleep(50)
+      await server().sql(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+           and application_name like 'pslock %' and (random() < 0.4 or wait_event_type = 'Lock')`,
+        url,
+      )
+      if (round % 5 === 0) await db.read()
+    }
+    for (const peer of peers) assert.ok((peer.lastEvent as number) > 20, `only ${peer.lastEvent} went through`)
+    await Promise.all(peers.map((peer) => peer.kill()))
+    await db.read()
+    requireWhole(db.data)
+    requireAcknowledged(db.data, peers)
+    await db.close()
+  })
+})
+
 describe('lowdb on a server that goes away', () => {
   const server = usePostgres({ own: true })
   const start = usePeers<PgLowCommands>('pg-low-worker')
