@@ -122,6 +122,19 @@ describe('the package', () => {
     assert.deepEqual(found, ['stores'])
   })
 
+  it('a store in a file loads nothing of what is for those on a server', () => {
+    const found = printed(`${LOADED}
+      const { LockedLow } = await import(${JSON.stringify(entryUrl('lowdb'))})
+      for (const journal of [false, true]) {
+        const low = new LockedLow(process.argv[1] + journal, { n: 0 }, { journal })
+        await low.update((data) => { data.n++ })
+      }
+      const file = late()
+      try { new LockedLow({ url: 'postgres://host/database' }, {}) } catch (error) { if (error.name !== 'TypeError') throw error }
+      console.log(JSON.stringify({ file, server: late() }))`)
+    assert.deepEqual(found, { file: ['tree', 'stores'], server: ['tree', 'postgres', 'stores'] })
+  })
+
   it('what is loaded late works', () => {
     const found = printed(`
       import { LockTree, PgLock } from ${JSON.stringify(entryUrl('index'))}

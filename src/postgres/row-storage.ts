@@ -10,8 +10,19 @@ import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
 import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
 import type { Connection, Row } from './connection.ts'
-import { Rows, storeGone } from './rows.ts'
-import { isPassing, LOCK_NOT_AVAILABLE, type Pass, READ, StoreSession } from './store-session.ts'
+import { Rows } from './rows.ts'
+import {
+  DONE,
+  GONE,
+  type HeldPass,
+  isPassing,
+  LOCK_NOT_AVAILABLE,
+  LOOK_FIRST,
+  type Pass,
+  READ,
+  StoreSession,
+  storeGone,
+} from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
 /** Thrown by an operation on one record that only the general path can do. */
@@ -25,9 +36,6 @@ const CONTENDED_MS = 50
 
 /** A process that has removed so many records, and more than are left, has the server forget them. */
 const FORGOTTEN_RECORDS = 5000
-
-/** What a commit answers, see `pslock.put`. */
-const [DONE, LOOK_FIRST, GONE] = ['0', '2', '3']
 
 /**
  * A log store whose records are rows on a server: each line of the log is the row of its record. Whatever a commit changes is
@@ -246,40 +254,22 @@ export class RowStorage implements LogStorage {
     return { committed: 0, isToRepeat: true }
   }
 
-  async #commitHeld(
-    segments: readonly Segment[],
-    changes: Changes,
-    pass: Pass & { kind: 'held' },
-  ): Promise<Commit> {
+  async #commitHeld(segments: readonly Segment[], changes: Changes, pass: HeldPass): Promise<Commit> {
     // Without a change there is nothing to commit: the lock is given back with the hold.
     if (!this.#isCleared && !this.#isPurged && changes.keys.length === 0) return this.#committed(segments)
     const { connection } = pass
-    const send = async (number: number): Promise<Row> => {
+    const send = (number: number) => {
       const before: Promise<unknown>[] = []
       if (this.#isCleared) {
         before.push(connection.query({ text: `select pslock.clear(${this.#id})` }))
         this.#known.clear()
       }
       if (this.#isPurged) before.push(connection.query({ text: `select pslock.purge(${this.#id})` }))
-      const putting = putAll(connection, this.#commitOf(number), changes)
-      const committing = connection.query({ text: 'commit' })
-      pass.isOpen = false
-      // All have ended before any of them is thrown: what comes after the first that fails fails, too.
-      const ended = await Promise.allSettled([...before, putting, committing])
-      for (const end of ended) if (end.status === 'rejected') throw end.reason
-      return putting
+      return [...before, putAll(connection, this.#commitOf(number), changes)] as const
     }
     try {
-      const { answer, settle } = await this.#session.commit(connection, send)
-      if (answer === undefined || answer[0] === DONE)
-        return this.#done(segments, piecesOf(changes), answer, settle)
-      settle?.().catch(() => {})
-      if (answer[0] === GONE) throw storeGone(this.#options.address)
-      throw new StoreUnavailableError(
-        `the server of ${this.path} has restarted while a transaction on it ran, and may have lost what was committed before. ` +
-          'The transaction was undone; do it again.',
-        { path: this.path },
-      )
+      const { answer, settle } = await this.#session.commitHeld(pass, send)
+      return this.#done(segments, piecesOf(changes), answer, settle)
     } catch (error) {
       if (this.#isCleared) this.distrustMemory()
       throw error

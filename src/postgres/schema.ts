@@ -38,7 +38,7 @@ create table if not exists pslock.store (
 ) with (fillfactor = 10);
 comment on column pslock.store.seq is 'number of the last commit';
 comment on column pslock.store.fence is 'last commit that changed an index or replaced everything: who knows less looks first';
-comment on column pslock.store.floor is 'rows of removed records up to here are purged: who knows less reads everything';
+comment on column pslock.store.floor is 'removed records and units up to here are purged: who knows less reads everything';
 create table if not exists pslock.doc (
   store int not null,
   key text collate "C" not null,
@@ -48,8 +48,10 @@ create table if not exists pslock.doc (
   primary key (store, key)
 );
 create index if not exists doc_seq on pslock.doc (store, seq);
-create table if not exists pslock.unit (store int, seq bigint, lines text[] not null, primary key (store, seq));
+create table if not exists pslock.unit (store int, seq bigint, changes text not null, primary key (store, seq));
 create table if not exists pslock.image (store int primary key, seq bigint not null, text text not null);
+comment on table pslock.unit is 'what was changed of a text, by commit; each is JSON';
+comment on table pslock.image is 'a text as it was after the commit of this number';
 create table if not exists pslock.client (
   id bigint primary key,
   number bigint not null,
@@ -143,6 +145,55 @@ begin
   delete from pslock.doc where store = p_store and gone and seq <= v_floor;
 end $purge$;`
 
+/**
+ * One commit of a store that is one text, in a transaction that holds the lock: a change (\`p_changes\`), or the text as a whole
+ * (\`p_image\`), or both, or (without \`p_advances\`) the text with all changes so far. Whoever knows the text before at least learns
+ * the rest from the units, so those since that one are kept.
+ *
+ * What it answers is as with \`put\`: 0 done; 2 anything has changed; 3 there is no such store.
+ */
+const PUT_TEXT = `
+create or replace function pslock.put_text(
+  p_store int, p_incarnation uuid, p_known bigint, p_changes text, p_image text, p_advances boolean,
+  p_client bigint, p_number bigint, out o_status int, out o_seq bigint
+) language plpgsql volatile as $put_text$
+#variable_conflict use_column
+declare
+  v_floor bigint;
+begin
+  select seq into o_seq from pslock.store where id = p_store;
+  if o_seq is null then
+    o_status := 3;
+    return;
+  end if;
+  if o_seq <> p_known or not exists (select from pslock.incarnation where id = p_incarnation) then
+    o_status := 2;
+    return;
+  end if;
+  o_status := 0;
+  if p_advances then
+    o_seq := o_seq + 1;
+  end if;
+  if p_changes is not null then
+    insert into pslock.unit (store, seq, changes) values (p_store, o_seq, p_changes);
+  end if;
+  if p_image is not null then
+    if p_advances and p_changes is null then
+      v_floor := o_seq;
+    else
+      select seq into v_floor from pslock.image where store = p_store;
+    end if;
+    delete from pslock.unit where store = p_store and seq <= v_floor;
+    insert into pslock.image (store, seq, text) values (p_store, o_seq, p_image)
+      on conflict (store) do update set seq = excluded.seq, text = excluded.text;
+  end if;
+  update pslock.store set seq = o_seq, floor = coalesce(v_floor, floor) where id = p_store;
+  update pslock.client set number = p_number, at = now() where id = p_client;
+  if not found then
+    insert into pslock.client (id, number) values (p_client, p_number);
+  end if;
+end $put_text$;`
+
 /** The store of a name, made where there is none, and who this process is among its clients. */
 const OPEN = `
 create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text, out o_client bigint)
@@ -170,5 +221,5 @@ begin
     return;
   end if;
   ${TABLES}
-  ${[PUT, REPLACE, OPEN].map((text) => `execute $outer$${text}$outer$;`).join('\n')}
+  ${[PUT, PUT_TEXT, REPLACE, OPEN].map((text) => `execute $outer$${text}$outer$;`).join('\n')}
 end $pslock$`

@@ -1,4 +1,11 @@
-import { ClosedError, errnoOf, type LockMode, LockTimeoutError, StoreUnavailableError } from '../errors.ts'
+import {
+  ClosedError,
+  CorruptStoreError,
+  errnoOf,
+  type LockMode,
+  LockTimeoutError,
+  StoreUnavailableError,
+} from '../errors.ts'
 import { AnyHold } from '../lock/hold.ts'
 import { type AcquireOptions, joins } from '../lock/options.ts'
 import type { Operation } from '../store/operation.ts'
@@ -6,7 +13,7 @@ import type { Asked, StoreHold, StoreLock } from '../store/store-lock.ts'
 import { Connection, failure, type Query, type Row, unavailable } from './connection.ts'
 import { storeHolders, timeoutError } from './pg-holders.ts'
 import { FLUSH, STORE_LOCKS, TERMINATE } from './schema.ts'
-import type { OpenServerOptions } from './url.ts'
+import type { Address, OpenServerOptions } from './url.ts'
 import { type Change, Writer } from './writer.ts'
 
 /** The longest wait that the server knows. */
@@ -20,18 +27,23 @@ export const LOCK_NOT_AVAILABLE = '55P03'
  * server. `keyed`: nobody holds anything; the commit compares the numbers of the records that were read. `read`: there is
  * nothing to commit.
  */
-export type Pass =
-  | { readonly kind: 'read' | 'keyed' }
-  | {
-      readonly kind: 'held'
-      readonly connection: Connection
-      /** What was new when the lock was granted. */
-      readonly news: Row[]
-      /** Whether its transaction is still open. */
-      isOpen: boolean
-    }
+export type Pass = { readonly kind: 'read' | 'keyed' } | HeldPass
+
+export interface HeldPass {
+  readonly kind: 'held'
+  readonly connection: Connection
+  /** What was new when the lock was granted. */
+  readonly news: Row[]
+  /** Whether its transaction is still open. */
+  isOpen: boolean
+}
 
 export const READ: Pass = { kind: 'read' }
+
+/** What a commit answers first, see `pslock.put`. */
+export const DONE = '0'
+export const LOOK_FIRST = '2'
+export const GONE = '3'
 
 /** What a kind of store says of itself. */
 interface Kind {
@@ -324,6 +336,34 @@ export class StoreSession implements StoreLock {
     }
   }
 
+  /**
+   * As `commit`, of a pass that holds the lock: its queries, and the end of their transaction, are sent at once.
+   * @param send issues the queries; what the last of them answers begins with 0 where the change is made
+   */
+  async commitHeld(
+    pass: HeldPass,
+    send: (number: number) => readonly [...before: Promise<unknown>[], put: Promise<Row>],
+  ): Promise<Committed> {
+    const { connection } = pass
+    const { answer, settle } = await this.commit(connection, async (number) => {
+      const sent = send(number)
+      const committing = connection.query({ text: 'commit' })
+      pass.isOpen = false
+      // All have ended before any of them is thrown: what comes after the first that fails fails, too.
+      const ended = await Promise.allSettled([...sent, committing])
+      for (const end of ended) if (end.status === 'rejected') throw end.reason
+      return sent.at(-1) as Promise<Row>
+    })
+    if (answer === undefined || answer[0] === DONE) return { answer, settle }
+    settle?.().catch(() => {})
+    if (answer[0] === GONE) throw storeGone(this.#options.address)
+    throw new StoreUnavailableError(
+      `the server of ${this.path} has restarted while a transaction on it ran, and may have lost what was committed before. ` +
+        'The transaction was undone; do it again.',
+      { path: this.path },
+    )
+  }
+
   async #flushed(flushing: Promise<unknown>, change: Change): Promise<void> {
     try {
       await flushing
@@ -378,6 +418,15 @@ export class StoreSession implements StoreLock {
   failure(what: string, error: unknown): unknown {
     return failure(this.#options.address, what, error)
   }
+}
+
+/** The store was open, and its row is gone: it is never made anew in silence. */
+export function storeGone({ shown, name }: Address): CorruptStoreError {
+  return new CorruptStoreError(
+    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
+      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
+    { path: shown },
+  )
 }
 
 function rollBack(connection: Connection): void {
