@@ -90,22 +90,21 @@ describe('waiting for a store on a server', () => {
       assert.equal(await db.countAsync({}), 1)
     })
 
-    it('reads go on, also where a write waits, and so do views and opening it', async () => {
+    // What is issued after a write, on the same store object, comes after it: it may have to see it.
+    it('reads go on, also in a process where a write waits, and so do views and opening it', async () => {
       const [db, waiting] = [await open(), await open()]
       await db.insertAsync({ _id: 'a' })
       const holder = await peer()
       await holder.call('sit')
       const write = waiting.insertAsync({ _id: 'b' })
       await sleep(60)
-      for (const store of [db, waiting]) {
-        const [found, ms] = await timed(async () => [
-          await store.findOneAsync({ _id: 'a' }),
-          await store.countAsync({}),
-          await store.findAsync({ _id: { $in: ['a'] } }),
-        ])
-        assert.deepEqual(found, [{ _id: 'a' }, 1, [{ _id: 'a' }]])
-        assert.ok(ms < 400, `the reads took ${ms} ms`)
-      }
+      const [found, readMs] = await timed(async () => [
+        await db.findOneAsync({ _id: 'a' }),
+        await db.countAsync({}),
+        await db.findAsync({ _id: { $in: ['a'] } }),
+      ])
+      assert.deepEqual(found, [{ _id: 'a' }, 1, [{ _id: 'a' }]])
+      assert.ok(readMs < 400, `the reads took ${readMs} ms`)
       const [seen, ms] = await timed(() => db.view((tx) => tx.countAsync({})))
       assert.equal(seen, 1)
       assert.ok(ms < 400, `the view took ${ms} ms`)
@@ -143,7 +142,7 @@ describe('waiting for a store on a server', () => {
       await holder.signal('SIGSTOP')
       const write = db.insertAsync({ _id: 'next' })
       assert.ok(await staysPending(write, 2000))
-      assert.equal(await db.countAsync({}), 0)
+      assert.equal(await (await open()).countAsync({}), 0)
       await holder.signal('SIGCONT')
       await holder.call('leave')
       await write
