@@ -9,13 +9,19 @@ import {
   isPath,
   JSONFile,
   JSONFileSync,
+  type LowOnServer,
   type LowReads,
+  type LowTarget,
   lowdbAdapter,
+  OnServer,
   openLow,
+  refuseServer,
+  serverOptions,
   updateSync,
   type WithPath,
 } from './lowdb/adapter.ts'
 
+export type { LowOnServer }
 export { JSONFile, JSONFileSync, lowdbAdapter }
 
 const LockableLow = withMembers(Low) as unknown as new <T>(
@@ -35,17 +41,22 @@ const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
  * With `journal: true` an update costs what it changes, `data` is read-only outside of updates and transactions, and a
  * bare `write()` is a TransactionError.
  *
- * Calls reject with the errors of `PsLock#exclusive`, CorruptStoreError and StoreIoError.
+ * `new LockedLow({ url: 'postgres://…', name: 'settings' }, defaultData)` keeps it in a database of PostgreSQL instead, always
+ * as with a journal.
+ *
+ * Calls reject with the errors of `PsLock#exclusive`, CorruptStoreError and StoreIoError; on a server with
+ * StoreUnavailableError.
  * @throws TypeError for an adapter without `path` (use the `JSONFile` of this module, or add the property); with
  * `journal`, for an adapter that writes by itself. `Memory` works as before, without a lock
  */
 export class LockedLow<T = unknown> extends LockableLow<T> {
   readonly #opened: OpenedTree | undefined
 
-  constructor(target: string | URL | WithPath<Adapter<T>>, defaultData: T, options: TreeOptions = {}) {
+  constructor(target: LowTarget<Adapter<T>>, defaultData: T, options: TreeOptions = {}) {
     requireKnown(options, TREE_NAMES)
-    super(isPath(target) ? new JSONFile<T>(target) : target, defaultData)
-    const opened = openLow(this as Low<unknown>, Memory, options)
+    const server = serverOptions(target, options)
+    super(server ? new OnServer<T>() : adapterOf<T>(target), defaultData)
+    const opened = openLow(this as Low<unknown>, Memory, server ?? options)
     this.#opened = opened
     if (!opened) return
     giveMembers(this, opened.members(this))
@@ -73,9 +84,14 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
   }
 }
 
+function adapterOf<T>(target: unknown): Adapter<T> {
+  return isPath(target) ? new JSONFile<T>(target) : (target as Adapter<T>)
+}
+
 /**
  * Use it instead of `LowSync`; see `LockedLow`. It blocks the thread while it waits, for at most `timeoutMs`.
- * `transaction`, `view` and `rollbackAfter` return what the callback returns, which must not be a promise. It has no journal.
+ * `transaction`, `view` and `rollbackAfter` return what the callback returns, which must not be a promise. It has no journal, and
+ * cannot be on a server.
  * @throws as `LockedLow`; its calls throw the same errors, and LockDeadlockError if an asynchronous hold of this process is
  * in the way
  */
@@ -85,6 +101,7 @@ export class LockedLowSync<T = unknown> extends LockableLowSync<T> {
   constructor(target: string | URL | WithPath<SyncAdapter<T>>, defaultData: T, options: StoreOptions = {}) {
     // A journal is refused where it is opened, with the reason.
     requireKnown(options, TREE_NAMES)
+    refuseServer(target, options)
     super(isPath(target) ? new JSONFileSync<T>(target) : target, defaultData)
     const opened = openLow(this as LowSync<unknown>, MemorySync, options)
     this.#opened = opened
@@ -121,15 +138,18 @@ const PRESET_NAMES: OptionNames = optionNames<Pick<PresetOptions, 'memoryInTest'
   TREE_NAMES,
 )
 
-/** Use it instead of `JSONFilePreset`: reads the file, or starts with `defaultData` if there is none. @throws as `LockedLow` */
+/**
+ * Use it instead of `JSONFilePreset`: reads the file, or the store on a server, or starts with `defaultData` if there is none.
+ * @throws as `LockedLow`
+ */
 export async function LockedJSONFilePreset<Data>(
-  filename: PathLike,
+  filename: PathLike | LowOnServer,
   defaultData: Data,
   options: PresetOptions & TreeOptions = {},
 ): Promise<LockedLow<Data>> {
   requireKnown(options, PRESET_NAMES)
   const { memoryInTest, ...own } = options
-  const target = inMemory(memoryInTest) ? new Memory<Data>() : new JSONFile<Data>(filename)
+  const target = inMemory(memoryInTest) ? new Memory<Data>() : presetTarget<Data>(filename, own)
   const db = new LockedLow<Data>(target, defaultData, own)
   await db.read()
   return db
@@ -143,10 +163,15 @@ export function LockedJSONFileSyncPreset<Data>(
 ): LockedLowSync<Data> {
   requireKnown(options, PRESET_NAMES)
   const { memoryInTest, ...own } = options
+  refuseServer(filename, own)
   const target = inMemory(memoryInTest) ? new MemorySync<Data>() : new JSONFileSync<Data>(filename)
   const db = new LockedLowSync<Data>(target, defaultData, own)
   db.read()
   return db
+}
+
+function presetTarget<T>(filename: PathLike | LowOnServer, options: TreeOptions): LowTarget<Adapter<T>> {
+  return serverOptions(filename, options) ? (filename as LowOnServer) : new JSONFile<T>(filename as PathLike)
 }
 
 function inMemory(isAsked: boolean | undefined): boolean {

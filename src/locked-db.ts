@@ -3,19 +3,30 @@ import type { LockedMembers, Reads } from './members.ts'
 import { type Members, openLog, openText, openTree } from './open.ts'
 import type { Adapter, Call, ImageAdapter, LogAdapter, Methods, TreeAdapter } from './store/adapter.ts'
 import {
+  isOnServer,
   LOG_NAMES,
   type LogOptions,
-  STORE_NAMES,
+  PLACE_NAMES,
+  type ServerOptions,
   type StoreOptions,
   TREE_NAMES,
   type TreeOptions,
 } from './store/options.ts'
 
-export interface LockedDbOptions<A> extends StoreOptions {
+export type LockedDbOptions<A> = StoreOptions & {
   /** Describes the store: `lowdbAdapter`, `nedbAdapter`, `nedbPromisesAdapter`, or one of your own. */
   readonly adapter: A
+} & (InFile | OnServer)
+
+interface InFile {
   /** The data file. */
   readonly path: string
+  readonly url?: undefined
+}
+
+interface OnServer extends ServerOptions {
+  readonly url: string | URL
+  readonly path?: undefined
 }
 
 /** A store all of whose methods return promises. */
@@ -47,7 +58,7 @@ interface LockedDbClass {
 }
 
 /**
- * Any store under its lock. `new LockedDb(store, { adapter, path })` is the store with every method under the lock, and with
+ * Any store under its lock. `new LockedDb(store, { adapter, path })`, or with a `url` and a `name` instead of the path, is the store with every method under the lock, and with
  * the members of `LockedMembers`. Each call works on the current state of the file, and is in the file entirely or not at
  * all. Use it instead of `store`: calls on `store` itself are not protected.
  *
@@ -65,6 +76,7 @@ function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
   requireObject(store, 'store')
   requireObject(given, 'options')
   const { adapter, path, ...options } = given
+  isOnServer(options, { name: 'path', value: path })
   switch (adapter?.family) {
     case 'log':
       requireKnown(options, LOG_NAMES)
@@ -73,7 +85,7 @@ function open(store: object, given: LockedDbOptions<Adapter<object>>): object {
       requireKnown(options, TREE_NAMES)
       return lockedProxy(store, openTree(store, adapter, path, options).members)
     case 'image': {
-      requireKnown(options, STORE_NAMES)
+      requireKnown(options, PLACE_NAMES)
       const { session, members } = openText(store, adapter, path, options)
       return lockedProxy(store, members, (name) => {
         const kind = adapter.methods[name] ?? 'write'

@@ -13,12 +13,15 @@ import type { FileFormat } from './features/backup/format.ts'
 import { journaled, textFormat, unreadText } from './features/backup/json-format.ts'
 import { inspectJsonLines, logFormat } from './features/backup/log-format.ts'
 import { type Hook, Hooks } from './features/hooks/hooks.ts'
+import { NotedTables } from './features/tables/noted-tables.ts'
 import { StoreTable } from './features/tables/table.ts'
-import { Tables } from './features/tables/tables.ts'
+import { FileTables, type Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
 import { RowStorage } from './postgres/row-storage.ts'
+import { PgText } from './postgres/text-storage.ts'
+import { PgTree } from './postgres/tree-storage.ts'
 import { openServerOptions } from './postgres/url.ts'
 import type {
   ImageAdapter,
@@ -27,21 +30,27 @@ import type {
   MethodKind,
   TableStorage,
   TreeAdapter,
+  TreeFormat,
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
+import type { Notes } from './store/engine.ts'
+import { FileStoreLock } from './store/file-store-lock.ts'
 import { JsonEngine } from './store/json/engine.ts'
+import { JournaledFile } from './store/json/journaled-file.ts'
 import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
 import {
   type LogOptions,
   openLogOptions,
   openOptions,
+  type ServerOptions,
   type StoreOptions,
   type TreeOptions,
 } from './store/options.ts'
 import type { Pipeline } from './store/pipeline.ts'
 import type { Snapshot, Source } from './store/snapshot.ts'
+import { TextFileStorage } from './store/text/file-storage.ts'
 import { TextEngine } from './store/text/text-engine.ts'
 import { syncTransactions, type TransactionsOf, transactions } from './store/transaction.ts'
 
@@ -68,7 +77,7 @@ export interface Opened<Session> {
 export function openLog<S extends object>(
   store: S,
   adapter: LogAdapter<S>,
-  path: string,
+  path: string | undefined,
   options: LogOptions,
 ): Opened<LogSession> {
   const opened = options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
@@ -96,41 +105,76 @@ export interface OpenedTree extends Opened<TreeSession> {
   syncMembers(): Members
 }
 
-/** Wires a tree store to its file. The store object itself is used from then on. */
+/**
+ * Wires a tree store to its file, or to the server that it is kept on. The store object itself is used from then on.
+ * @param path of the file
+ */
 export function openTree<S extends object>(
   store: S,
   adapter: TreeAdapter<S>,
-  path: string,
+  path: string | undefined,
   options: TreeOptions,
 ): OpenedTree {
-  const { journal = false } = options
-  requireBoolean(journal, 'journal')
-  const opened = openOptions(path, options)
   const tree = adapter.format(store)
-  if (journal && tree.io) {
-    throw new TypeError(
-      `journal: the store's own adapter writes ${opened.path}, so there can be no journal beside it`,
-    )
-  }
-  const engine = new JsonEngine(opened.path, opened, adapter.memory(store), tree, journal)
+  const { engine, place } =
+    options.url === undefined
+      ? treeInFile(adapter.memory(store), tree, path, options)
+      : treeOnServer(adapter.memory(store), tree, options)
   adapter.attach(store, engine)
   const format = () => (tree.io ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
   const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
   return {
     session: engine,
-    members: () => membersOf(opened, engine, format, transactions(engine, tx), adapter.rows),
-    syncMembers: () => ({ ...membersOf(opened, engine, format), ...syncTransactions(engine.blocking, tx) }),
+    members: () => membersOf(place, engine, format, transactions(engine, tx), adapter.rows),
+    syncMembers: () => ({ ...membersOf(place, engine, format), ...syncTransactions(engine.blocking, tx) }),
   }
+}
+
+/** An engine, and where its store is. */
+interface TreePlace {
+  readonly engine: JsonEngine
+  readonly place: Place
+}
+
+function treeInFile(
+  memory: TreeMemory,
+  tree: TreeFormat,
+  path: string | undefined,
+  options: TreeOptions,
+): TreePlace {
+  const { journal = false } = options
+  requireBoolean(journal, 'journal')
+  const opened = openOptions(path, options)
+  const { lock, timeoutMs, durability } = opened
+  if (journal && tree.io) {
+    throw new TypeError(
+      `journal: the store's own adapter writes ${opened.path}, so there can be no journal beside it`,
+    )
+  }
+  const how = { durable: durability === 'disk', keepsJournal: journal, timeoutMs }
+  const storage = new JournaledFile(opened.path, tree, how)
+  return { engine: new JsonEngine(storage, new FileStoreLock(lock), memory, tree, lock), place: opened }
+}
+
+/** Its text is written there, and not by whatever the store itself would write it with. */
+function treeOnServer(memory: TreeMemory, tree: TreeFormat, options: TreeOptions): TreePlace {
+  const opened = openServerOptions('tree', options)
+  const storage = new PgTree(opened, tree)
+  const place = { path: storage.path, timeoutMs: opened.timeoutMs }
+  return { engine: new JsonEngine(storage, storage.lock, memory, tree), place }
 }
 
 const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
 
-/** Wires a store whose file is one text to its file. */
+/**
+ * Wires a store whose content is one text to its file, or to the server that it is kept on.
+ * @param path of the file
+ */
 export function openText<S extends object>(
   store: S,
   adapter: ImageAdapter<S>,
-  path: string,
-  options: StoreOptions,
+  path: string | undefined,
+  options: StoreOptions & ServerOptions,
 ): Opened<TextEngine<S>> {
   requireFunction(adapter.load, 'adapter.load')
   requireFunction(adapter.save, 'adapter.save')
@@ -140,15 +184,17 @@ export function openText<S extends object>(
       throw new TypeError(`adapter.methods.${name} must be one of ${KINDS.join(', ')}, got ${show(kind)}`)
     }
   }
-  const opened = openOptions(path, options)
-  const text = new TextEngine(store, adapter, opened.path, opened)
+  const opened = options.url === undefined ? openOptions(path, options) : openServerOptions('image', options)
+  const storage = 'address' in opened ? new PgText(opened) : new TextFileStorage(opened)
+  const place = 'address' in opened ? { path: storage.path, timeoutMs: opened.timeoutMs } : opened
+  const text = new TextEngine(store, adapter, storage)
   // What its texts look like is known to the store alone, which is asked in `tryOn`.
   const format = () => textFormat(adapter.name, () => {})
   return {
     session: text,
     members(self) {
       const verbs = transactions(text.transacting, () => self as S)
-      return membersOf(opened, text, format, verbs, adapter.rows)
+      return membersOf(place, text, format, verbs, adapter.rows)
     },
   }
 }
@@ -170,6 +216,7 @@ interface OpenEngine {
   reload?(): Promise<void>
   /** Where the store is in no file: replaces all of it by the content of one. */
   readonly replace?: ((content: Source) => Promise<void>) | undefined
+  readonly notes?: Notes | undefined
   /** Called before a restore with the new content. @throws where the store could not load it */
   tryOn?(content: Source): Promise<void>
   /** Where it has blocking calls besides. @throws TransactionError inside one */
@@ -205,8 +252,10 @@ function membersOf<S>(
     table(name: string) {
       if (!verbs || !storage)
         throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
-      if (!lock) throw new TypeError(`${path}: tables on a server are to come`)
-      tables ??= new Tables({ path, lock }, queue, storage, verbs)
+      const parts = { path, queue, storage, transactions: verbs }
+      if (lock) tables ??= new FileTables(parts, lock)
+      else if (engine.notes) tables ??= new NotedTables(parts, engine.notes)
+      else throw new TypeError(`${path}: a store of this kind has no tables on a server`)
       return new StoreTable(name, tables)
     },
     async close(options: CloseOptions = {}) {
@@ -239,7 +288,8 @@ function dumps({ path, lock, timeoutMs }: Place, engine: OpenEngine, formatOf: (
       tryOn: async (content: Source) => engine.tryOn?.(content),
     }
     if (lock) return { ...content, lock, timeoutMs }
-    if (!engine.replace) throw new TypeError(`${path}: a store of this kind cannot be dumped or restored on a server`)
+    if (!engine.replace)
+      throw new TypeError(`${path}: a store of this kind cannot be dumped or restored on a server`)
     return { ...content, replace: engine.replace }
   }
   return {

@@ -1,9 +1,9 @@
 import type { PathLike } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Low, LowSync } from 'lowdb'
+import { type Adapter, type Low, LowSync } from 'lowdb'
 import { JSONFile as VanillaJSONFile, JSONFileSync as VanillaJSONFileSync } from 'lowdb/node'
-import { requireFunction, requirePath, show } from '../../src/arguments.ts'
+import { requireFunction, requireKnown, requirePath, show } from '../../src/arguments.ts'
 import { type OpenedTree, openTree } from '../../src/open.ts'
 import type {
   BlockingTreeSession,
@@ -14,7 +14,13 @@ import type {
   TreeSession,
 } from '../../src/store/adapter.ts'
 import { getOwn, isObject, type TreeObject } from '../../src/store/json/values.ts'
-import type { TreeOptions } from '../../src/store/options.ts'
+import {
+  isOnServer,
+  type ServerOptions,
+  type StoreOptions,
+  TREE_NAMES,
+  type TreeOptions,
+} from '../../src/store/options.ts'
 import { JSON_FORMAT } from './format.ts'
 
 /** A file name in any of the forms that `fs` takes. */
@@ -93,31 +99,33 @@ const adapter: TreeAdapter<AnyLow, LowReads> = {
     },
   }),
   format: ({ adapter }) =>
-    adapter instanceof JSONFile || adapter instanceof JSONFileSync
+    adapter instanceof JSONFile || adapter instanceof JSONFileSync || adapter instanceof OnServer
       ? JSON_FORMAT
       : { ...JSON_FORMAT, io: adapter },
   rows: tables,
   withMemory: (low, memory) => withCopy(low, memory),
   attach(low, session) {
     followCopy(low, session)
-    const calls =
-      low instanceof LowSync
-        ? {
-            read: () => session.blocking.read(),
-            write: () => session.blocking.write(),
-            update: (edit: Edit) => updateSync(session.blocking, edit),
-          }
-        : {
-            read: () => session.read(),
-            write: () => session.write(),
-            update: async (edit: Edit) => session.update(edit),
-          }
+    const calls = low instanceof LowSync ? blockingCalls(session) : waitingCalls(session)
     for (const [name, value] of Object.entries(calls))
       Object.defineProperty(low, name, { value, configurable: true })
   },
 }
 
 export const lowdbAdapter: LowdbAdapter = adapter as LowdbAdapter
+
+const waitingCalls = (session: TreeSession) => ({
+  read: () => session.read(),
+  write: () => session.write(),
+  update: async (edit: Edit) => session.update(edit),
+})
+
+/** @throws TypeError where the store has none */
+const blockingCalls = ({ blocking }: TreeSession) => ({
+  read: () => blocking.read(),
+  write: () => blocking.write(),
+  update: (edit: Edit) => updateSync(blocking, edit),
+})
 
 /** `db.data` inside an update or a transaction is what that one works on: code under it need not know. */
 function followCopy(low: AnyLow, session: TreeSession): void {
@@ -159,6 +167,59 @@ export function isPath(target: unknown): target is string | URL {
   return typeof target === 'string' || isUrl(target)
 }
 
+/** A store on a server: its address, and the options that such a store has. */
+export interface LowOnServer extends ServerOptions, Pick<StoreOptions, 'timeoutMs' | 'durability'> {
+  readonly url: string | URL
+}
+
+/** What a store is made of. */
+export type LowTarget<A> = string | URL | LowOnServer | WithPath<A>
+
+/** Which target has an address: an adapter of lowdb's may have a `url` of its own. */
+function isServer(target: unknown): target is LowOnServer {
+  const { url, read } = (target ?? {}) as { url?: unknown; read?: unknown }
+  return typeof target === 'object' && !isUrl(target) && url !== undefined && typeof read !== 'function'
+}
+
+/**
+ * The options of a store on a server, with those that its address was given with; undefined for one in a file, or in memory.
+ * @throws TypeError for options that do not go together
+ */
+export function serverOptions(target: unknown, options: TreeOptions): TreeOptions | undefined {
+  if (!isServer(target)) {
+    // It is not shown: there may be a password in it.
+    if (isPath(target) && /^postgres(ql)?:/i.test(String(target)))
+      throw new TypeError('the url of a server is an option: give { url, name } instead of a path')
+    isOnServer(options, { name: 'a path or an adapter', value: target })
+    return undefined
+  }
+  const { path, ...given } = target as LowOnServer & { path?: unknown }
+  isOnServer(given, { name: 'path', value: path })
+  requireKnown(given, TREE_NAMES)
+  const all = { ...options, ...given }
+  isOnServer(all, { name: 'path', value: path })
+  return all
+}
+
+/** @throws TypeError for a store on a server */
+export function refuseServer(target: unknown, options: TreeOptions): void {
+  if (!serverOptions(target, options)) return
+  throw new TypeError(
+    'a store whose calls are synchronous cannot be on a server, since a network cannot answer at once: use LockedLow, or LockedJSONFilePreset',
+  )
+}
+
+/** In the place of lowdb's adapter, which nobody asks: the store is read and written by pslock, on a server. */
+export class OnServer<T> implements Adapter<T> {
+  async read(): Promise<T | null> {
+    throw new TypeError('this store is on a server: read it by its own methods')
+  }
+
+  async write(): Promise<void> {
+    throw new TypeError('this store is on a server: change it by update() or transaction()')
+  }
+}
+
 export function openLow(
   low: AnyLow,
   InMemory: new () => object,
@@ -166,6 +227,8 @@ export function openLow(
 ): OpenedTree | undefined {
   const { adapter: own } = low
   if (own instanceof InMemory) return undefined
+  const how = { ...adapter, attach: followCopy }
+  if (own instanceof OnServer) return openTree(low, how, undefined, options)
   const path: unknown = 'path' in own ? own.path : undefined
   if (typeof path !== 'string' && !isUrl(path)) {
     throw new TypeError(
@@ -173,7 +236,7 @@ export function openLow(
         `'pslock/lowdb' (lowdb's own hides it). Got ${show(own)}`,
     )
   }
-  return openTree(low, { ...adapter, attach: followCopy }, pathOf(path), options)
+  return openTree(low, how, pathOf(path), options)
 }
 
 function rootOf(data: unknown): TreeObject {

@@ -1,6 +1,6 @@
 import { errnoOf, StoreUnavailableError } from '../errors.ts'
-import type { LogMemory, RecordLine, StraightOperation } from '../store/adapter.ts'
-import { type Commit, removalInTransaction } from '../store/engine.ts'
+import type { LogMemory, StraightOperation } from '../store/adapter.ts'
+import { type Commit, type Notes, removalInTransaction } from '../store/engine.ts'
 import { scanFile } from '../store/log/scan.ts'
 import type { LogStorage, StorageParts } from '../store/log/storage.ts'
 import type { Operation } from '../store/operation.ts'
@@ -8,9 +8,21 @@ import type { Pipeline } from '../store/pipeline.ts'
 import { callListener } from '../store/scope.ts'
 import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
+import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
 import type { Connection, Row } from './connection.ts'
-import { Rows, storeGone } from './rows.ts'
-import { isPassing, LOCK_NOT_AVAILABLE, type Pass, READ, StoreSession } from './store-session.ts'
+import { Rows } from './rows.ts'
+import {
+  DONE,
+  GONE,
+  type HeldPass,
+  isPassing,
+  LOCK_NOT_AVAILABLE,
+  LOOK_FIRST,
+  type Pass,
+  READ,
+  StoreSession,
+  storeGone,
+} from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
 /** Thrown by an operation on one record that only the general path can do. */
@@ -22,19 +34,8 @@ const STEP = { isInternal: true, kind: 'transaction' } as const
 /** After a conflict the lock is taken first for so long: others write the same records. */
 const CONTENDED_MS = 50
 
-const PUT = 'select * from pslock.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)'
-
-/** What a commit answers, see `pslock.put`. */
-const [DONE, LOOK_FIRST, GONE] = ['0', '2', '3']
-
-/** What a commit changes. */
-interface Changes {
-  readonly keys: string[]
-  readonly gone: boolean[]
-  readonly lines: string[]
-  /** Whether an index is among it. */
-  readonly isFence: boolean
-}
+/** A process that has removed so many records, and more than are left, has the server forget them. */
+const FORGOTTEN_RECORDS = 5000
 
 /**
  * A log store whose records are rows on a server: each line of the log is the row of its record. Whatever a commit changes is
@@ -59,12 +60,16 @@ export class RowStorage implements LogStorage {
   #isPrepared = false
   #contendedUntil = 0
   #lookedAt = Number.NEGATIVE_INFINITY
+  /** How many records this process has removed since it has last had them forgotten. */
+  #removed = 0
   /** Whether what memory has could be taken back by a crash of the server. */
   #isUnflushed = false
   // Of the present pass:
   #pass: Pass = READ
   /** The records that its operations have asked for, with the numbers that memory has of them. */
   readonly #reads = new Map<string, number>()
+  /** What is to be kept beside the records, by its name. */
+  readonly #notes = new Map<string, string>()
   /** Everything is to be removed before its lines are written. */
   #isCleared = false
   /** It is to be forgotten which records were removed. */
@@ -180,6 +185,7 @@ export class RowStorage implements LogStorage {
   #begin(pass: Pass): Pass {
     this.#pass = pass
     this.#reads.clear()
+    this.#notes.clear()
     this.#isCleared = false
     this.#isPurged = false
     return pass
@@ -208,7 +214,7 @@ export class RowStorage implements LogStorage {
     const segments = this.#writeSet.take()
     const pass = this.#pass
     try {
-      const changes = await this.#changesOf(segments)
+      const changes = await changesOf(segments, this.#memory, this.#notes)
       if (pass.kind === 'keyed') return await this.#commitKeyed(segments, changes)
       if (pass.kind === 'held') return await this.#commitHeld(segments, changes, pass)
       return this.#committed(segments)
@@ -218,119 +224,85 @@ export class RowStorage implements LogStorage {
     }
   }
 
-  /** The rows of all lines: of each record the last. */
-  async #changesOf(segments: readonly Segment[]): Promise<Changes> {
-    const records = new Map<string, RecordLine & { line: string }>()
-    const { coder } = this.#memory
-    for (const { lines } of segments) {
-      for (const line of lines) {
-        const record = this.#recordOf(coder ? await coder.decode(line) : line)
-        records.set(record.key, { ...record, line })
-      }
-    }
-    const all = [...records.values()]
-    return {
-      keys: all.map(({ key }) => key),
-      gone: all.map(({ isGone }) => isGone),
-      lines: all.map(({ line }) => line),
-      isFence: all.some(({ isIndex }) => isIndex),
-    }
-  }
-
-  #recordOf(line: string): RecordLine {
-    const record = this.#memory.recordOf?.(line)
-    if (!record) throw new Error(`the adapter of ${this.path} does not say which record a line is of`)
-    return record
-  }
-
   /** Nobody holds the lock: it is done where the records that were read are still the same, and else run again under it. */
   async #commitKeyed(segments: readonly Segment[], changes: Changes): Promise<Commit> {
     // New ones, with ids that were drawn at random, must not be there.
     for (const key of changes.keys) this.#read(key)
     if (this.#reads.size === 0) return this.#committed(segments)
+    const pieces = piecesOf(changes)
+    if (pieces.length > 1) return this.#again(segments)
     try {
       const connection = await this.#session.writer(this.timeoutMs)
       const { answer, settle } = await this.#session.commit(connection, (number) =>
-        this.#put(connection, changes, number, this.#reads),
+        put(connection, this.#commitOf(number), changes, this.#reads),
       )
       if (answer?.[0] === GONE) throw storeGone(this.#options.address)
-      if (answer === undefined || answer[0] === DONE) return this.#done(segments, changes, answer, settle)
+      if (answer === undefined || answer[0] === DONE) return this.#done(segments, pieces, answer, settle)
       settle?.().catch(() => {})
       if (answer[0] === LOOK_FIRST) await this.#look()
     } catch (error) {
       const isOver = error instanceof StoreUnavailableError && error.isOutcomeUnknown
       if (isOver || !(isPassing(error) || errnoOf(error) === LOCK_NOT_AVAILABLE)) throw error
     }
+    return this.#again(segments)
+  }
+
+  /** Under the lock. */
+  #again(segments: readonly Segment[]): Commit {
     this.#undo(segments)
     this.#contendedUntil = performance.now() + CONTENDED_MS
     return { committed: 0, isToRepeat: true }
   }
 
-  async #commitHeld(
-    segments: readonly Segment[],
-    changes: Changes,
-    pass: Pass & { kind: 'held' },
-  ): Promise<Commit> {
+  async #commitHeld(segments: readonly Segment[], changes: Changes, pass: HeldPass): Promise<Commit> {
     // Without a change there is nothing to commit: the lock is given back with the hold.
     if (!this.#isCleared && !this.#isPurged && changes.keys.length === 0) return this.#committed(segments)
     const { connection } = pass
-    const send = async (number: number): Promise<Row> => {
+    const send = (number: number) => {
       const before: Promise<unknown>[] = []
       if (this.#isCleared) {
         before.push(connection.query({ text: `select pslock.clear(${this.#id})` }))
         this.#known.clear()
       }
       if (this.#isPurged) before.push(connection.query({ text: `select pslock.purge(${this.#id})` }))
-      const put = this.#put(connection, changes, number)
-      const committing = connection.query({ text: 'commit' })
-      pass.isOpen = false
-      // All have ended before any of them is thrown: what comes after the first that fails fails, too.
-      const ended = await Promise.allSettled([...before, put, committing])
-      for (const end of ended) if (end.status === 'rejected') throw end.reason
-      return put
+      return [...before, putAll(connection, this.#commitOf(number), changes)] as const
     }
     try {
-      const { answer, settle } = await this.#session.commit(connection, send)
-      if (answer === undefined || answer[0] === DONE) return this.#done(segments, changes, answer, settle)
-      settle?.().catch(() => {})
-      if (answer[0] === GONE) throw storeGone(this.#options.address)
-      throw new StoreUnavailableError(
-        `the server of ${this.path} has restarted while a transaction on it ran, and may have lost what was committed before. ` +
-          'The transaction was undone; do it again.',
-        { path: this.path },
-      )
+      const { answer, settle } = await this.#session.commitHeld(pass, send)
+      return this.#done(segments, piecesOf(changes), answer, settle)
     } catch (error) {
       if (this.#isCleared) this.distrustMemory()
       throw error
     }
   }
 
-  /** @param reads what must not have changed; without it, under the lock, nothing has */
-  async #put(
-    connection: Connection,
-    { keys, gone, lines, isFence }: Changes,
-    number: number,
-    reads?: ReadonlyMap<string, number>,
-  ): Promise<Row> {
+  #commitOf(number: number): CommitOf {
     const { incarnation, known } = this.#known
-    const read = reads ? [[...reads.keys()], [...reads.values()]] : [null, null]
-    const values = [this.#id, incarnation, known, ...read, keys, gone, lines, isFence]
-    values.push(this.#session.client, number)
-    const [row] = await connection.query({ name: 'pslock.put', text: PUT, values })
-    return row as Row
+    return { store: this.#id, incarnation, known, client: this.#session.client, number }
   }
 
   /** @param answer undefined: what memory has of it is known without its number, which comes with the next look */
   #done(
     segments: readonly Segment[],
-    { keys, gone }: Changes,
+    pieces: readonly Changes[],
     answer: Row | undefined,
     settle: (() => Promise<void>) | undefined,
   ): Commit {
-    if (keys.length > 0 && answer) this.#known.wrote(Number(answer[1]), keys, gone)
+    if (answer && pieces.length > 0) this.#known.wrote(Number(answer[1]), pieces)
+    this.#forgetIfMany(pieces)
+    for (const [name, text] of this.#notes) this.#known.notes.set(name, text)
     this.#writeSet.written(segments)
     // What it has seen of others survives with it.
     return settledBy(segments, settle)
+  }
+
+  #forgetIfMany(pieces: readonly Changes[]): void {
+    for (const { gone } of pieces) for (const isGone of gone) if (isGone) this.#removed++
+    if (this.#removed < Math.max(FORGOTTEN_RECORDS, this.#known.size)) return
+    this.#removed = 0
+    // Nobody waits for it; where it fails, the next one does it.
+    const forget = () => this.compact(false)
+    this.#queue.push('exclusive', forget, { ...STEP, kind: 'call' }).catch(() => {})
   }
 
   #committed(segments: readonly Segment[]): Commit {
@@ -353,6 +325,20 @@ export class RowStorage implements LogStorage {
   }
 
   end(): void {}
+
+  readonly notes: Notes = {
+    get: (name) => this.#notes.get(name) ?? this.#rows?.notes.get(name),
+    set: (name, text) => {
+      const before = this.#notes.get(name)
+      this.#notes.set(name, text)
+      this.#writeSet.revision++
+      this.#writeSet.onUndo(() => {
+        if (before === undefined) this.#notes.delete(name)
+        else this.#notes.set(name, before)
+      })
+    },
+    flush: () => this.#session.flush(this.#rows?.incarnation),
+  }
 
   // --- All of it ---
 

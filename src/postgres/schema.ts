@@ -2,6 +2,9 @@
 export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
+/** Processes that are at work have looked since then. */
+const KEPT_COMMITS = 1000
+
 /**
  * Makes everything that was committed before it survive a crash: its own commit waits for the disk. It answers in which incarnation
  * of the server that was.
@@ -35,7 +38,7 @@ create table if not exists pslock.store (
 ) with (fillfactor = 10);
 comment on column pslock.store.seq is 'number of the last commit';
 comment on column pslock.store.fence is 'last commit that changed an index or replaced everything: who knows less looks first';
-comment on column pslock.store.floor is 'rows of removed records up to here are purged: who knows less reads everything';
+comment on column pslock.store.floor is 'removed records and units up to here are purged: who knows less reads everything';
 create table if not exists pslock.doc (
   store int not null,
   key text collate "C" not null,
@@ -45,14 +48,17 @@ create table if not exists pslock.doc (
   primary key (store, key)
 );
 create index if not exists doc_seq on pslock.doc (store, seq);
-create table if not exists pslock.unit (store int, seq bigint, lines text[] not null, primary key (store, seq));
+create table if not exists pslock.unit (store int, seq bigint, changes text not null, primary key (store, seq));
 create table if not exists pslock.image (store int primary key, seq bigint not null, text text not null);
+comment on table pslock.unit is 'what was changed of a text, by commit; each is JSON';
+comment on table pslock.image is 'a text as it was after the commit of this number';
 create table if not exists pslock.client (
   id bigint primary key,
   number bigint not null,
   at timestamptz not null default now()
 ) with (fillfactor = 10);
 create unlogged table if not exists pslock.incarnation (one boolean primary key default true check (one), id uuid not null);
+create unlogged table if not exists pslock.pace (store int primary key, next float8 not null default 0) with (fillfactor = 10);
 create table if not exists pslock.lock (id int generated always as identity primary key, name text unique not null);
 create sequence if not exists pslock.client_id;
 create sequence if not exists pslock.token;
@@ -124,18 +130,70 @@ begin
 end $put$;`
 
 /**
- * `clear` empties a store: whoever knew it reads everything anew. `purge` forgets which records were removed: whoever has not heard of
- * it reads everything anew. Both in a transaction that holds the lock.
+ * `clear` empties a store, but for what is kept beside its records: whoever knew it reads everything anew. `purge` forgets
+ * which records were removed, but for the last commits: whoever has not heard of them reads everything anew. Both in a transaction that holds the lock.
  */
 const REPLACE = `
 create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
-  delete from pslock.doc where store = p_store;
+  delete from pslock.doc where store = p_store and not starts_with(key, '$$note ');
   update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
 $clear$;
-create or replace function pslock.purge(p_store int) returns void language sql volatile as $purge$
-  delete from pslock.doc where store = p_store and gone;
-  update pslock.store set floor = seq where id = p_store;
-$purge$;`
+create or replace function pslock.purge(p_store int) returns void language plpgsql volatile as $purge$
+declare
+  v_floor bigint;
+begin
+  update pslock.store set floor = greatest(floor, seq - ${KEPT_COMMITS}) where id = p_store returning floor into v_floor;
+  delete from pslock.doc where store = p_store and gone and seq <= v_floor;
+end $purge$;`
+
+/**
+ * One commit of a store that is one text, in a transaction that holds the lock: a change (\`p_changes\`), or the text as a whole
+ * (\`p_image\`), or both, or (without \`p_advances\`) the text with all changes so far. Whoever knows the text before at least learns
+ * the rest from the units, so those since that one are kept.
+ *
+ * What it answers is as with \`put\`: 0 done; 2 anything has changed; 3 there is no such store.
+ */
+const PUT_TEXT = `
+create or replace function pslock.put_text(
+  p_store int, p_incarnation uuid, p_known bigint, p_changes text, p_image text, p_advances boolean,
+  p_client bigint, p_number bigint, out o_status int, out o_seq bigint
+) language plpgsql volatile as $put_text$
+#variable_conflict use_column
+declare
+  v_floor bigint;
+begin
+  select seq into o_seq from pslock.store where id = p_store;
+  if o_seq is null then
+    o_status := 3;
+    return;
+  end if;
+  if o_seq <> p_known or not exists (select from pslock.incarnation where id = p_incarnation) then
+    o_status := 2;
+    return;
+  end if;
+  o_status := 0;
+  if p_advances then
+    o_seq := o_seq + 1;
+  end if;
+  if p_changes is not null then
+    insert into pslock.unit (store, seq, changes) values (p_store, o_seq, p_changes);
+  end if;
+  if p_image is not null then
+    if p_advances and p_changes is null then
+      v_floor := o_seq;
+    else
+      select seq into v_floor from pslock.image where store = p_store;
+    end if;
+    delete from pslock.unit where store = p_store and seq <= v_floor;
+    insert into pslock.image (store, seq, text) values (p_store, o_seq, p_image)
+      on conflict (store) do update set seq = excluded.seq, text = excluded.text;
+  end if;
+  update pslock.store set seq = o_seq, floor = coalesce(v_floor, floor) where id = p_store;
+  update pslock.client set number = p_number, at = now() where id = p_client;
+  if not found then
+    insert into pslock.client (id, number) values (p_client, p_number);
+  end if;
+end $put_text$;`
 
 /** The store of a name, made where there is none, and who this process is among its clients. */
 const OPEN = `
@@ -150,6 +208,24 @@ begin
   o_client := nextval('pslock.client_id');
   delete from pslock.client where at < now() - interval '7 days';
 end $open$;
+create or replace function pslock.turn(
+  p_store int, p_every float8, p_ahead float8, p_limit float8
+) returns float8 language plpgsql volatile as $turn$
+declare
+  v_next float8;
+  v_now float8;
+  v_wait float8;
+begin
+  insert into pslock.pace (store) values (p_store) on conflict do nothing;
+  select next into v_next from pslock.pace where store = p_store for update;
+  v_now := extract(epoch from clock_timestamp()) * 1000;
+  v_next := greatest(v_next, v_now);
+  v_wait := greatest(0, v_next - p_ahead - v_now);
+  if v_wait <= p_limit then
+    update pslock.pace set next = v_next + p_every where store = p_store;
+  end if;
+  return v_wait;
+end $turn$;
 create or replace function pslock.incarnate() returns uuid language sql volatile as $incarnate$
   insert into pslock.incarnation (id) values (gen_random_uuid()) on conflict do nothing;
   select id from pslock.incarnation;
@@ -164,5 +240,5 @@ begin
     return;
   end if;
   ${TABLES}
-  ${[PUT, REPLACE, OPEN].map((text) => `execute $outer$${text}$outer$;`).join('\n')}
+  ${[PUT, PUT_TEXT, REPLACE, OPEN].map((text) => `execute $outer$${text}$outer$;`).join('\n')}
 end $pslock$`

@@ -1,11 +1,19 @@
-import { ClosedError, errnoOf, type LockMode, LockTimeoutError, StoreUnavailableError } from '../errors.ts'
+import {
+  ClosedError,
+  CorruptStoreError,
+  errnoOf,
+  type LockMode,
+  LockTimeoutError,
+  StoreUnavailableError,
+} from '../errors.ts'
 import { AnyHold } from '../lock/hold.ts'
 import { type AcquireOptions, joins } from '../lock/options.ts'
 import type { Operation } from '../store/operation.ts'
-import type { Asked, StoreHold, StoreLock } from '../store/store-lock.ts'
-import { Connection, type Query, type Row, unavailable } from './connection.ts'
+import type { Asked, Pace, StoreHold, StoreLock } from '../store/store-lock.ts'
+import { Connection, failure, type Query, type Row, unavailable } from './connection.ts'
+import { storeHolders, timeoutError } from './pg-holders.ts'
 import { FLUSH, STORE_LOCKS, TERMINATE } from './schema.ts'
-import type { OpenServerOptions } from './url.ts'
+import type { Address, OpenServerOptions } from './url.ts'
 import { type Change, Writer } from './writer.ts'
 
 /** The longest wait that the server knows. */
@@ -19,18 +27,23 @@ export const LOCK_NOT_AVAILABLE = '55P03'
  * server. `keyed`: nobody holds anything; the commit compares the numbers of the records that were read. `read`: there is
  * nothing to commit.
  */
-export type Pass =
-  | { readonly kind: 'read' | 'keyed' }
-  | {
-      readonly kind: 'held'
-      readonly connection: Connection
-      /** What was new when the lock was granted. */
-      readonly news: Row[]
-      /** Whether its transaction is still open. */
-      isOpen: boolean
-    }
+export type Pass = { readonly kind: 'read' | 'keyed' } | HeldPass
+
+export interface HeldPass {
+  readonly kind: 'held'
+  readonly connection: Connection
+  /** What was new when the lock was granted. */
+  readonly news: Row[]
+  /** Whether its transaction is still open. */
+  isOpen: boolean
+}
 
 export const READ: Pass = { kind: 'read' }
+
+/** What a commit answers first, see `pslock.put`. */
+export const DONE = '0'
+export const LOOK_FIRST = '2'
+export const GONE = '3'
 
 /** What a kind of store says of itself. */
 interface Kind {
@@ -111,7 +124,7 @@ export class StoreSession implements StoreLock {
     const { signal, timeoutMs = this.#options.timeoutMs } = options
     joins(options)
     if (signal?.aborted) throw signal.reason
-    const onTimeout = (waitedMs: number) => this.timeoutError(mode, waitedMs)
+    const onTimeout = (waitedMs: number) => behindOthers(this.path, mode, waitedMs)
     return { wait: { timeoutMs, sliceMs: 0, signal, onTimeout }, outer: undefined }
   }
 
@@ -139,22 +152,33 @@ export class StoreSession implements StoreLock {
       } catch (error) {
         for (const one of signals) one.throwIfAborted()
         const waitedMs = performance.now() - since
-        if (errnoOf(error) === LOCK_NOT_AVAILABLE) throw this.timeoutError(mode, waitedMs)
+        if (errnoOf(error) === LOCK_NOT_AVAILABLE) throw await this.#timedOut(mode, waitedMs)
         // Nothing was sent that changes anything: it is tried again, with another connection where this one is lost.
         if (!isPassing(error) || waitedMs >= timeoutMs) throw this.failure('lock', error)
       }
     }
   }
 
+  /** As `takeTurn` in features/hooks/throttle.ts, by the server's clock. */
+  async takeTurn({ everyMs, aheadMs }: Pace, limitMs: number): Promise<number> {
+    // For JSON and for the server there is no larger number.
+    const limit = Math.min(limitMs, Number.MAX_SAFE_INTEGER)
+    const text = 'select pslock.turn($1, $2, $3, $4)'
+    const [row] = await this.asking((reader) =>
+      reader.query({ name: 'pslock.turn', text, values: [this.#id, everyMs, aheadMs, limit] }),
+    )
+    return Number(row?.[0])
+  }
+
   within(): Promise<never> {
     return Promise.reject(new Error('a caller has no hold of a store on a server'))
   }
 
-  timeoutError(mode: LockMode, waitedMs: number): LockTimeoutError {
-    return new LockTimeoutError(
-      `no ${mode} lock of ${this.path} within ${Math.round(waitedMs)} ms. Nothing was changed.`,
-      { path: this.path, mode, waitedMs, holders: [] },
-    )
+  async #timedOut(mode: LockMode, waitedMs: number): Promise<LockTimeoutError> {
+    const { address } = this.#options
+    const look = this.asking((reader) => storeHolders(address, reader))
+    const others = look.then((holders) => holders.filter(({ state }) => state === 'holding'))
+    return timeoutError(address, mode, waitedMs, others)
   }
 
   async #enterHeld(
@@ -323,6 +347,34 @@ export class StoreSession implements StoreLock {
     }
   }
 
+  /**
+   * As `commit`, of a pass that holds the lock: its queries, and the end of their transaction, are sent at once.
+   * @param send issues the queries; what the last of them answers begins with 0 where the change is made
+   */
+  async commitHeld(
+    pass: HeldPass,
+    send: (number: number) => readonly [...before: Promise<unknown>[], put: Promise<Row>],
+  ): Promise<Committed> {
+    const { connection } = pass
+    const { answer, settle } = await this.commit(connection, async (number) => {
+      const sent = send(number)
+      const committing = connection.query({ text: 'commit' })
+      pass.isOpen = false
+      // All have ended before any of them is thrown: what comes after the first that fails fails, too.
+      const ended = await Promise.allSettled([...sent, committing])
+      for (const end of ended) if (end.status === 'rejected') throw end.reason
+      return sent.at(-1) as Promise<Row>
+    })
+    if (answer === undefined || answer[0] === DONE) return { answer, settle }
+    settle?.().catch(() => {})
+    if (answer[0] === GONE) throw storeGone(this.#options.address)
+    throw new StoreUnavailableError(
+      `the server of ${this.path} has restarted while a transaction on it ran, and may have lost what was committed before. ` +
+        'The transaction was undone; do it again.',
+      { path: this.path },
+    )
+  }
+
   async #flushed(flushing: Promise<unknown>, change: Change): Promise<void> {
     try {
       await flushing
@@ -375,15 +427,29 @@ export class StoreSession implements StoreLock {
 
   /** What the server says, as an error of ours. */
   failure(what: string, error: unknown): unknown {
-    // An SQLSTATE.
-    return /^[0-9A-Z]{5}$/.test(errnoOf(error) ?? '')
-      ? unavailable(this.#options.address, what, error)
-      : error
+    return failure(this.#options.address, what, error)
   }
+}
+
+/** The store was open, and its row is gone: it is never made anew in silence. */
+export function storeGone({ shown, name }: Address): CorruptStoreError {
+  return new CorruptStoreError(
+    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
+      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
+    { path: shown },
+  )
 }
 
 function rollBack(connection: Connection): void {
   if (connection.isOpen) connection.query({ text: 'rollback' }).catch(() => {})
+}
+
+/** The time is up before it was an operation's turn in its own process. */
+function behindOthers(path: string, mode: LockMode, waitedMs: number): LockTimeoutError {
+  const message =
+    `no ${mode} lock of ${path} within ${Math.round(waitedMs)} ms: operations of this very process were before it. Nothing was ` +
+    'changed. Give it more time with timeoutMs.'
+  return new LockTimeoutError(message, { path, mode, waitedMs, holders: [] })
 }
 
 /** Whether another connection will do. */

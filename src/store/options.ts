@@ -57,7 +57,10 @@ export interface ServerOptions {
   readonly staleMs?: number | undefined
 }
 
-export const SERVER_NAMES: OptionNames = optionNames<ServerOptions>({ url: true, name: true, staleMs: true })
+const SERVER_NAMES = optionNames<ServerOptions>({ url: true, name: true, staleMs: true })
+
+/** Of a store in a file or on a server, of whatever kind. */
+export const PLACE_NAMES: OptionNames = new Set([...STORE_NAMES, ...SERVER_NAMES])
 
 /** Those that are about files alone. */
 const FILE_ONLY = ['lockPath', 'sliceMs', 'compaction', 'journal'] as const
@@ -97,15 +100,15 @@ export interface LogOptions extends StoreOptions, ServerOptions {
 
 export const LOG_NAMES: OptionNames = optionNames<Pick<LogOptions, 'compaction'>>(
   { compaction: true },
-  new Set([...STORE_NAMES, ...SERVER_NAMES]),
+  PLACE_NAMES,
 )
 
 /** Options of stores whose memory is one JSON tree (lowdb). */
-export interface TreeOptions extends StoreOptions {
+export interface TreeOptions extends StoreOptions, ServerOptions {
   /**
    * Changes are appended to `<file>.journal`, so an update costs what it changes, not what the file holds. The file itself is
    * written when the journal has outgrown it, on `close()`, and by `checkpoint()`. Until then the unmodified library sees
-   * the file as it was. Data can be changed only in `update()` and `transaction()`.
+   * the file as it was. Data can be changed only in `update()` and `transaction()`. A store on a server is always kept like this.
    * @default false
    */
   readonly journal?: boolean | undefined
@@ -113,7 +116,7 @@ export interface TreeOptions extends StoreOptions {
 
 export const TREE_NAMES: OptionNames = optionNames<Pick<TreeOptions, 'journal'>>(
   { journal: true },
-  STORE_NAMES,
+  PLACE_NAMES,
 )
 
 /** The checked options, with the lock they ask for. */
@@ -130,14 +133,14 @@ export interface OpenLogOptions extends OpenOptions {
 }
 
 /** @throws TypeError that shows the wrong value */
-export function openLogOptions(path: string, options: LogOptions): OpenLogOptions {
+export function openLogOptions(path: string | undefined, options: LogOptions): OpenLogOptions {
   const { compaction = 'auto' } = options
   requireOneOf(compaction, 'compaction', ['auto', 'manual'])
   return { ...openOptions(path, options), compaction }
 }
 
 /** @throws TypeError that shows the wrong value */
-export function openOptions(path: string, options: StoreOptions): OpenOptions {
+export function openOptions(path: string | undefined, options: StoreOptions): OpenOptions {
   const { durability = 'process', timeoutMs, lockPath, sliceMs } = options
   const real = canonicalPath(requirePath(path, 'path'))
   requireStoreName(real, lockPath)

@@ -12,7 +12,7 @@ import {
 } from '../../adapters/lowdb.ts'
 import { LockedNedb, nedbAdapter } from '../../adapters/nedb.ts'
 import { LockedDatastore, nedbPromisesAdapter } from '../../adapters/nedb-promises.ts'
-import { type ImageAdapter, LockedDb, LockTree, PsLock, throttle } from '../../src/index.ts'
+import { type ImageAdapter, LockedDb, LockTree, PgLock, PsLock, throttle } from '../../src/index.ts'
 import type { Shelf } from '../fixtures/locked-db-shelf.ts'
 
 /**
@@ -54,6 +54,20 @@ const calls = {
     // @ts-expect-error
     lock.close({ remov: true }),
   ],
+  PgLock: (lock: PgLock) => [
+    // @ts-expect-error
+    new PgLock('postgres://a/b#c', { timeout: 5 }),
+    // @ts-expect-error
+    new PgLock('postgres://a/b', { nam: 'c' }),
+    // @ts-expect-error
+    lock.exclusive(() => {}, { timeout: 5 }),
+    // @ts-expect-error
+    lock.shared(async ({ token }) => token),
+    // @ts-expect-error
+    lock.acquire({ mod: 'shared' }),
+    // @ts-expect-error
+    lock.tryAcquire({ timeoutMs: 5 }),
+  ],
   LockTree: (tree: LockTree) => [
     // @ts-expect-error
     new LockTree('a', { timeout: 5 }),
@@ -75,6 +89,18 @@ const calls = {
     new LockedLow<{ n: number }>('a', { n: 1 }, { journl: true }),
     // @ts-expect-error
     new LockedLow(new JSONFile<object>('a'), {}, { timeout: 5 }),
+    // @ts-expect-error
+    new LockedLow({ url: 'a', nmae: 'b' }, { n: 1 }),
+    // @ts-expect-error
+    new LockedLow({ url: 'a', name: 'b', lockPath: 'c' }, { n: 1 }),
+    // @ts-expect-error
+    new LockedLow({ name: 'b' }, { n: 1 }),
+    // @ts-expect-error
+    LockedJSONFilePreset({ url: 'a', stale: 5 }, { n: 1 }),
+    // @ts-expect-error
+    new LockedLowSync({ url: 'a', name: 'b' }, { n: 1 }),
+    // @ts-expect-error
+    LockedJSONFileSyncPreset({ url: 'a', name: 'b' }, { n: 1 }),
     // @ts-expect-error
     new LockedLowSync('a', { n: 1 }, { durabilty: 'disk' }),
     // @ts-expect-error
@@ -166,6 +192,12 @@ const calls = {
     // @ts-expect-error
     new LockedDb(shelf, { adapter, paht: 'a' }),
     // @ts-expect-error
+    new LockedDb(shelf, { adapter }),
+    // @ts-expect-error
+    new LockedDb(shelf, { adapter, path: 'a', url: 'b', name: 'c' }),
+    // @ts-expect-error
+    new LockedDb(shelf, { adapter, url: 'b', nmae: 'c' }),
+    // @ts-expect-error
     new LockedDb(shelf, { adapter: { ...adapter, methods: { list: 'reads' } }, path: 'a' }),
     // @ts-expect-error
     new LockedDb(low, { adapter: lowdbAdapter, path: 'a', journl: true }),
@@ -186,6 +218,8 @@ const calls = {
     // What is right is none.
     new LockedDb(low, { adapter: lowdbAdapter, path: 'a', journal: true, sliceMs: 5 }),
     new LockedDb(sync, { adapter: lowdbAdapter, path: 'a', durability: 'disk' }),
+    new LockedDb(shelf, { adapter, url: 'b', name: 'c', staleMs: 5 }),
+    new LockedDb(low, { adapter: lowdbAdapter, url: new URL('b:c'), durability: 'disk' }),
     new LockedDb(new Vanilla.default(), { adapter: nedbAdapter, path: 'a', compaction: 'manual' }),
     new LockedDb(new LowSync<object>(new JSONFileSync('a'), {}), { adapter: lowdbAdapter, path: 'a' }),
   ],

@@ -17,7 +17,7 @@ import {
   relationTo,
   unmark,
 } from '../../store/json/journal/journal.ts'
-import { Storage } from '../../store/json/storage.ts'
+import { JournaledFile } from '../../store/json/journaled-file.ts'
 import type { Tree } from '../../store/json/values.ts'
 import { allOf, bytesSource, readSnapshot, readWholeNow } from '../../store/snapshot.ts'
 import {
@@ -167,7 +167,7 @@ const GONE = finding(
 
 /** The tree of a file, with what is in its journal; under the exclusive lock that is put into the file. */
 async function treeIn(path: string, format: TreeFormat, mode: LockMode): Promise<Tree> {
-  const storage = new Storage(path, format, { durable: false, keepsJournal: false, timeoutMs: 0 })
+  const storage = new JournaledFile(path, format, { durable: false, keepsJournal: false, timeoutMs: 0 })
   try {
     const delta = await runSteps(storage.refresh(mode, WAITING))
     return delta.kind === 'tree' ? delta.tree : undefined

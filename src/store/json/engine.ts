@@ -1,22 +1,21 @@
 import { requireFunction } from '../../arguments.ts'
 import type { LockMode } from '../../errors.ts'
+import type { PsLock } from '../../lock/lock.ts'
 import { type AcquireOptions, joins } from '../../lock/options.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from '../../os/steps.ts'
 import type { BlockingTreeSession, Call, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { readFailure, untilUnsplit } from '../data-file.ts'
 import { type Commit, type Engine, notSynced } from '../engine.ts'
-import { FileStoreLock } from '../file-store-lock.ts'
 import type { Issued } from '../operation.ts'
-import type { OpenOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
 import { Scope } from '../scope.ts'
+import type { StoreLock } from '../store-lock.ts'
 import type { TransactionOptions } from '../transaction.ts'
 import { BlockingCalls } from './blocking.ts'
-import { hasJournal } from './journal/journal.ts'
 import { RecordedTree } from './journal/recorded-tree.ts'
 import { LiveTree, type Snapshot, WorkingCopy } from './live-tree.ts'
-import { type Delta, type Head, Storage, type Written } from './storage.ts'
+import type { Delta, Head, TreeStorage, Written } from './storage.ts'
 
 type Edit = (copy: WorkingCopy) => unknown
 
@@ -70,8 +69,7 @@ export class JsonEngine implements TreeSession, Engine {
   revision = 0
   readonly #path: string
   readonly #name: string
-  readonly #isDurable: boolean
-  readonly #storage: Storage
+  readonly #storage: TreeStorage
   readonly #tree: MemoryTree
   readonly #blocking: BlockingCalls | undefined
   // Of the present batch:
@@ -79,25 +77,24 @@ export class JsonEngine implements TreeSession, Engine {
   #done: Done[] = []
   #isCheckpoint = false
 
-  /** @param keepsJournal changes are added to a journal; else the file is written anew each time */
+  /** @param blocking the lock of the file, for calls that block the thread; they keep no journal */
   constructor(
-    path: string,
-    options: OpenOptions,
+    storage: TreeStorage,
+    lock: StoreLock,
     memory: TreeMemory,
     format: TreeFormat,
-    keepsJournal: boolean,
+    blocking?: PsLock,
   ) {
+    const { path } = storage
     this.#path = path
     this.#name = format.name
-    this.#isDurable = options.durability === 'disk'
-    const { timeoutMs } = options
-    this.#storage = new Storage(path, format, { durable: this.#isDurable, keepsJournal, timeoutMs })
-    this.queue = new Pipeline(new FileStoreLock(options.lock), this)
-    if (keepsJournal) this.#tree = new RecordedTree(path, memory, format, () => this.#storage.isMissing)
+    this.#storage = storage
+    this.queue = new Pipeline(lock, this)
+    if (storage.keepsJournal) this.#tree = new RecordedTree(path, memory, format, () => storage.isMissing)
     else {
       const tree = new LiveTree(path, memory, format)
       this.#tree = tree
-      this.#blocking = new BlockingCalls(path, options.lock, this, tree)
+      if (blocking) this.#blocking = new BlockingCalls(path, blocking, this, tree)
     }
   }
 
@@ -109,7 +106,9 @@ export class JsonEngine implements TreeSession, Engine {
   get blocking(): BlockingTreeSession {
     if (this.#blocking) return this.#blocking
     throw new TypeError(
-      `${this.#path}: a store whose calls are synchronous keeps no journal: leave out \`journal\`, or use its asynchronous form`,
+      this.#storage.file === undefined
+        ? `${this.#path}: a store whose calls are synchronous cannot be on a server, since a network cannot answer at once: use its asynchronous form`
+        : `${this.#path}: a store whose calls are synchronous keeps no journal: leave out \`journal\`, or use its asynchronous form`,
     )
   }
 
@@ -242,11 +241,12 @@ export class JsonEngine implements TreeSession, Engine {
 
   async close(): Promise<void> {
     try {
-      // Else somebody else has put it into the file since.
-      if (this.#storage.hasAppended && hasJournal(this.#path)) await this.#checkpoint({ isInternal: true })
-      await this.queue.idle()
+      if (this.#storage.endsWithCheckpoint) await this.#checkpoint({ isInternal: true })
+      // What is issued meanwhile ends before.
+      do await this.queue.idle()
+      while (this.queue.isAtWork)
     } finally {
-      this.#storage.close()
+      await this.#storage.close()
     }
   }
 
@@ -264,7 +264,7 @@ export class JsonEngine implements TreeSession, Engine {
       this.#tree.accept(yield* this.#storage.refresh(mode, calls))
     } catch (error) {
       this.#storage.forget()
-      throw readFailure(this.#name, this.#path, error)
+      throw this.#storage.file === undefined ? error : readFailure(this.#name, this.#path, error)
     }
   }
 
@@ -339,8 +339,8 @@ export class JsonEngine implements TreeSession, Engine {
     const failed = writers[written.done]
     if (failed) return this.#failed(done.indexOf(failed), written.error)
     this.#tree.publish(this.#storage.isMissing)
-    const { unsynced } = written
-    if (unsynced === undefined) return this.#committed(done.length)
+    const { unsynced, settle: settleWritten } = written
+    if (unsynced === undefined) return this.#committed(done.length, settleWritten)
     const settle = () => Promise.reject(notSynced(this.#path, unsynced))
     return { committed: done.length, settle }
   }
@@ -362,10 +362,9 @@ export class JsonEngine implements TreeSession, Engine {
   }
 
   /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
-  #committed(committed: number): Commit {
-    return this.#isDurable && !this.#storage.isSynced
-      ? { committed, settle: () => this.settle() }
-      : { committed }
+  #committed(committed: number, settle?: () => Promise<void>): Commit {
+    if (settle) return { committed, settle }
+    return this.#storage.isSynced ? { committed } : { committed, settle: () => this.settle() }
   }
 
   async settle(): Promise<void> {
@@ -373,7 +372,7 @@ export class JsonEngine implements TreeSession, Engine {
   }
 
   end(): void {
-    this.#storage.unlockData()
+    this.#storage.end()
   }
 
   // --- The same, blocking the thread ---

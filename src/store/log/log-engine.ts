@@ -1,6 +1,6 @@
 import type { LockMode } from '../../errors.ts'
 import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
-import type { Commit, Engine } from '../engine.ts'
+import type { Commit, Engine, Notes } from '../engine.ts'
 import { Pipeline } from '../pipeline.ts'
 import { callListener } from '../scope.ts'
 import type { Snapshot, Source } from '../snapshot.ts'
@@ -120,6 +120,10 @@ export class LogEngine implements LogSession, Engine {
 
   snapshot(): Promise<Snapshot> {
     return this.#storage.snapshot()
+  }
+
+  get notes(): Notes | undefined {
+    return this.#storage.notes
   }
 
   /** See `LogStorage.replace`. */

@@ -1,30 +1,24 @@
 import { show } from '../../arguments.ts'
 import type { LockMode } from '../../errors.ts'
-import { storeFailure } from '../../os/replace.ts'
-import { runSteps, WAITING } from '../../os/steps.ts'
 import type { Call, ImageAdapter } from '../adapter.ts'
-import { readFailure, untilUnsplit } from '../data-file.ts'
+import { readFailure } from '../data-file.ts'
 import type { Commit, Engine } from '../engine.ts'
-import { FileStoreLock } from '../file-store-lock.ts'
-import type { OpenOptions } from '../options.ts'
 import { Pipeline } from '../pipeline.ts'
 import { allOf, type Source } from '../snapshot.ts'
 import { type Transacting, transacting } from '../transaction.ts'
-import { TextFile } from './text-file.ts'
+import type { TextStorage } from './storage.ts'
 
 /**
- * A store whose file is one text and whose memory only its adapter understands. After every changing operation the
+ * A store whose content is one text and whose memory only its adapter understands. After every changing operation the
  * store is asked for its text; when something fails it is given the last good one back.
  */
 export class TextEngine<S extends object> implements Engine {
   readonly #store: S
   readonly #adapter: ImageAdapter<S>
-  readonly #options: OpenOptions
-  readonly #file: TextFile
-  readonly #isDurable: boolean
+  readonly #storage: TextStorage
   readonly queue: Pipeline
   readonly transacting: Transacting<void>
-  /** What the file holds; undefined: there is none, or it was not read yet. */
+  /** What the storage holds; undefined: there is none, or it was not read yet. */
   #saved: string | undefined
   /** What the operations of this batch have made of it. */
   #text: string | undefined
@@ -32,13 +26,11 @@ export class TextEngine<S extends object> implements Engine {
   /** Grows with every operation that changes something; what is undone is taken back. */
   revision = 0
 
-  constructor(store: S, adapter: ImageAdapter<S>, path: string, options: OpenOptions) {
+  constructor(store: S, adapter: ImageAdapter<S>, storage: TextStorage) {
     this.#store = store
     this.#adapter = adapter
-    this.#options = options
-    this.#file = new TextFile(path, (text) => text === this.#saved)
-    this.#isDurable = options.durability === 'disk'
-    this.queue = new Pipeline(new FileStoreLock(options.lock), this)
+    this.#storage = storage
+    this.queue = new Pipeline(storage.lock, this)
     this.transacting = transacting(this.queue)
   }
 
@@ -47,23 +39,32 @@ export class TextEngine<S extends object> implements Engine {
   }
 
   async close(): Promise<void> {
-    await this.queue.idle()
-    this.#file.close()
+    // What is issued meanwhile ends before.
+    do await this.queue.idle()
+    while (this.queue.isAtWork)
+    await this.#storage.close()
   }
 
   async refresh(mode: LockMode): Promise<void> {
     try {
-      const found = await untilUnsplit(this.#options.timeoutMs, () =>
-        runSteps(this.#file.refresh(mode, WAITING)),
-      )
+      const found = await this.#storage.refresh(mode)
       if (found) {
-        this.#adapter.load(this.#store, found.text)
+        this.#load(found.text)
         this.#saved = found.text
       }
       this.#text = this.#saved
     } catch (error) {
-      this.#file.forget()
-      throw readFailure(this.#adapter.name, this.#file.path, error)
+      this.#storage.forget()
+      throw error
+    }
+  }
+
+  /** @throws CorruptStoreError where the store cannot load it */
+  #load(text: string | undefined): void {
+    try {
+      this.#adapter.load(this.#store, text)
+    } catch (error) {
+      throw readFailure(this.#adapter.name, this.#storage.path, error)
     }
   }
 
@@ -95,32 +96,34 @@ export class TextEngine<S extends object> implements Engine {
   }
 
   isFresh(timeoutMs: number): Promise<boolean> {
-    return untilUnsplit(timeoutMs, () => runSteps(this.#file.isFresh('exclusive', WAITING)))
+    return this.#storage.isFresh(timeoutMs)
   }
 
   abandon(): void {
     this.#text = this.#saved
     this.#adapter.load(this.#store, this.#saved)
     // It may be newer than what is in memory now: the next look shall say so.
-    this.#file.forget()
+    this.#storage.forget()
   }
 
   async commit(): Promise<Commit> {
-    const settle = this.#isDurable ? () => this.settle() : undefined
     if (this.#text === this.#saved || this.#text === undefined)
-      return { committed: Number.POSITIVE_INFINITY, settle }
+      return {
+        committed: Number.POSITIVE_INFINITY,
+        settle: this.#storage.isSynced ? undefined : () => this.settle(),
+      }
     try {
-      await runSteps(this.#file.replace(this.#text, this.#isDurable, WAITING))
+      const settle = await this.#storage.replace(this.#text)
       this.#saved = this.#text
-      return { committed: Number.POSITIVE_INFINITY }
+      return { committed: Number.POSITIVE_INFINITY, settle }
     } catch (error) {
       this.#adapter.load(this.#store, this.#saved)
-      return { committed: 0, error: storeFailure(this.#file.path, 'write', error) }
+      return { committed: 0, error }
     }
   }
 
   async settle(): Promise<void> {
-    if (this.#isDurable && !this.#file.isSynced) await runSteps(this.#file.sync(WAITING))
+    if (!this.#storage.isSynced) await this.#storage.sync()
   }
 
   /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */
@@ -142,11 +145,14 @@ export class TextEngine<S extends object> implements Engine {
 
   #save(): string {
     const text: unknown = this.#adapter.save(this.#store)
-    if (typeof text === 'string') return text
+    if (typeof text === 'string') {
+      if (text !== this.#saved) this.#storage.requireText(text)
+      return text
+    }
     throw new TypeError(`save() of the ${this.#adapter.name} adapter must return a text, got ${show(text)}`)
   }
 
   end(): void {
-    this.#file.unlockData()
+    this.#storage.end()
   }
 }
