@@ -107,7 +107,8 @@ class LockedDatastoreStore extends Lockable {
 
   /** Loads once, without compacting the file. The library remembers a failure for ever; here the next call tries again. */
   override load(): Promise<unknown> {
-    this.__loaded ??= (this.lock ? load(this.__original) : this.__original.loadDatabaseAsync()).then(
+    const nedb = this.__original
+    this.__loaded ??= (attached.has(nedb) ? load(nedb) : nedb.loadDatabaseAsync()).then(
       () => this.broadcastSuccess('load'),
       (error: unknown) => {
         this.__loaded = null

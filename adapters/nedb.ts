@@ -6,7 +6,7 @@ import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { nedbAdapter as adapter, autoload, load, type NedbReads } from './nedb/attach.ts'
 import type { Nedb } from './nedb/internals.ts'
-import { locked } from './nedb/locked.ts'
+import { attached, locked } from './nedb/locked.ts'
 import { optionsOf } from './nedb/option-names.ts'
 import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb/vanilla.cjs'
 
@@ -48,7 +48,9 @@ class LockedNedbStore extends Lockable {
       giveMembers(this, openLog<Nedb>(this, adapter, this.filename, options).members(this))
     }
     if (!this.autoload) return
-    this.autoloadPromise = this.lock ? load(this, options.onload !== undefined) : super.loadDatabaseAsync()
+    this.autoloadPromise = attached.has(this)
+      ? load(this, options.onload !== undefined)
+      : super.loadDatabaseAsync()
     autoload(this, this.autoloadPromise, options.onload)
   }
 

@@ -1,13 +1,21 @@
 import { resolve } from 'node:path'
 import { requireBoolean, requireFunction, requireKnown, requireObject, show } from './arguments.ts'
 import { StoreIoError, TransactionError } from './errors.ts'
-import { DUMP_NAMES, dump, readStore, restore, type StoreFile } from './features/backup/backup.ts'
+import {
+  DUMP_NAMES,
+  dump,
+  readStore,
+  restore,
+  type StoreElsewhere,
+  type StoreFile,
+} from './features/backup/backup.ts'
 import type { FileFormat } from './features/backup/format.ts'
 import { journaled, textFormat, unreadText } from './features/backup/json-format.ts'
 import { inspectJsonLines, logFormat } from './features/backup/log-format.ts'
 import { type Hook, Hooks } from './features/hooks/hooks.ts'
+import { NotedTables } from './features/tables/noted-tables.ts'
 import { StoreTable } from './features/tables/table.ts'
-import { Tables } from './features/tables/tables.ts'
+import { FileTables, type Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
@@ -26,6 +34,7 @@ import type {
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
+import type { Notes } from './store/engine.ts'
 import { FileStoreLock } from './store/file-store-lock.ts'
 import { JsonEngine } from './store/json/engine.ts'
 import { JournaledFile } from './store/json/journaled-file.ts'
@@ -112,7 +121,9 @@ export function openTree<S extends object>(
       ? treeInFile(adapter.memory(store), tree, path, options)
       : treeOnServer(adapter.memory(store), tree, options)
   adapter.attach(store, engine)
-  const format = () => (tree.io ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
+  // On a server the store's own way to write is not asked.
+  const isUnread = tree.io !== undefined && options.url === undefined
+  const format = () => (isUnread ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
   const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
   return {
     session: engine,
@@ -202,9 +213,12 @@ interface Place {
 interface OpenEngine {
   readonly queue: Pipeline
   /** All of the store at one moment, read under the shared lock. @throws StoreIoError where there is no file */
-  snapshot?(): Promise<Snapshot>
+  readonly snapshot?: (() => Promise<Snapshot>) | undefined
   /** Makes memory equal to the file. */
   reload?(): Promise<void>
+  /** Where the store is in no file: replaces all of it by the content of one. */
+  readonly replace?: ((content: Source) => Promise<void>) | undefined
+  readonly notes?: Notes | undefined
   /** Called before a restore with the new content. @throws where the store could not load it */
   tryOn?(content: Source): Promise<void>
   /** Where it has blocking calls besides. @throws TransactionError inside one */
@@ -240,8 +254,10 @@ function membersOf<S>(
     table(name: string) {
       if (!verbs || !storage)
         throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
-      if (!lock) throw new TypeError(`${path}: tables on a server are to come`)
-      tables ??= new Tables({ path, lock }, queue, storage, verbs)
+      const parts = { path, queue, storage, transactions: verbs }
+      if (lock) tables ??= new FileTables(parts, lock)
+      else if (engine.notes) tables ??= new NotedTables(parts, engine.notes)
+      else throw new TypeError(`${path}: a store of this kind has no tables on a server`)
       return new StoreTable(name, tables)
     },
     async close(options: CloseOptions = {}) {
@@ -264,30 +280,31 @@ const STEP = { isInternal: true }
 
 function dumps({ path, lock, timeoutMs }: Place, engine: OpenEngine, formatOf: () => FileFormat): Dumps {
   const { queue } = engine
-  const fileOf = (): StoreFile => {
-    if (!lock) throw new TypeError(`${path}: dumps of a server are to come`)
+  const contentOf = (): StoreFile | StoreElsewhere => {
     const format = formatOf()
     const read = () => queue.push('shared', () => readStore(path, format), { ...STEP, kind: 'transaction' })
-    return {
+    const content = {
       path,
-      lock,
-      timeoutMs,
       format,
       read: () => engine.snapshot?.() ?? read(),
-      tryOn: async (content) => engine.tryOn?.(content),
+      tryOn: async (content: Source) => engine.tryOn?.(content),
     }
+    if (lock) return { ...content, lock, timeoutMs }
+    if (!engine.replace)
+      throw new TypeError(`${path}: a store of this kind cannot be dumped or restored on a server`)
+    return { ...content, replace: engine.replace }
   }
   return {
     dump: async (to, options) => {
       requireKnown(options, DUMP_NAMES)
       const target = resolved(to)
       const call = { name: 'dump', args: [to, options] }
-      return queue.beside('shared', call, () => dump(fileOf(), target, options))
+      return queue.beside('shared', call, () => dump(contentOf(), target, options))
     },
     restore: (from) => {
       const origin = resolved(from)
       return queue.beside('exclusive', { name: 'restore', args: [from] }, async () => {
-        await restore(fileOf(), origin)
+        await restore(contentOf(), origin)
         await (engine.reload?.() ?? queue.push('shared', () => {}, STEP))
       })
     },

@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { hasRangeLocks } from '../src/os/range-lock.ts'
 import { ROOT } from './fixtures/code.ts'
 import { PAGES } from './fixtures/pages.ts'
+import { usePostgres } from './harness/postgres.ts'
 
 const pages = PAGES.map((page) => ({
   page,
@@ -37,9 +38,13 @@ describe('the snippets of README and docs', () => {
   for (const { page, snippets } of pages) {
     describe(page, () => {
       let work: string
+      // Whoever shows a server asks for it by this name.
+      const server = snippets.some((snippet) => snippet.includes('DATABASE_URL')) ? usePostgres() : undefined
+      let database: string | undefined
 
-      before(() => {
+      before(async () => {
         work = mkdtempSync(join(tmpdir(), 'pslock-readme-'))
+        database = await server?.().database()
       })
 
       after(() => rmSync(work, { recursive: true, force: true }))
@@ -51,7 +56,7 @@ describe('the snippets of README and docs', () => {
           writeFileSync(file, snippet)
           const run = promisify(execFile)(process.execPath, ['--import', import.meta.resolve('tsx'), file], {
             cwd: work,
-            env: { ...process.env, TSX_TSCONFIG_PATH: join(room, 'tsconfig.json') },
+            env: { ...process.env, DATABASE_URL: database, TSX_TSCONFIG_PATH: join(room, 'tsconfig.json') },
           })
           const { stderr } = await run
           assert.equal(stderr, '')

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClosedError, type HookEvent, type HookOutcome } from '../src/index.ts'
 import { useFolder } from './fixtures/folder.ts'
-import { failing, untouched } from './fixtures/lowdb-tools.ts'
+import { failing } from './fixtures/lowdb-tools.ts'
 import type { NumberStore, StoreDefinition } from './fixtures/stores.ts'
 import type { TransactionCommands } from './fixtures/transaction-worker.ts'
 import { usePeer } from './harness/peer.ts'
@@ -23,12 +23,24 @@ function parts(names: readonly string[]): string[] {
  * peculiar to a store has tests of its own.
  */
 export function testStore(definition: StoreDefinition): void {
-  const { name: kind, vanilla } = definition
+  const { name, kind = name, vanilla } = definition
 
-  describe(`every store: ${kind}`, () => {
-    const at = useFolder()
+  describe(`every store: ${name}`, () => {
+    const inFolder = useFolder()
+    const server = definition.server?.()
+    const at = server ? server.path : inFolder
     const path = () => at('store')
-    const bytes = () => (existsSync(path()) ? readFileSync(path(), 'latin1') : undefined)
+    const bytes = async () => {
+      if (server) return server.content(path())
+      return existsSync(path()) ? readFileSync(path(), 'latin1') : undefined
+    }
+    /** What is kept is the same afterwards, whatever is run; so is its absence. */
+    const untouched = async <T>(run: () => T): Promise<Awaited<T>> => {
+      const before = await bytes()
+      const result = await run()
+      assert.deepEqual(await bytes(), before)
+      return result
+    }
     const process = usePeer<TransactionCommands>('transaction-worker')
     const opened: NumberStore[] = []
     const open = async (file = path()) => {
@@ -96,7 +108,7 @@ export function testStore(definition: StoreDefinition): void {
       it('changes neither the file nor memory', async () => {
         const store = await open()
         await store.insert('a', 1)
-        await untouched(path(), () => failing(() => store.insert('a', 2)))
+        await untouched(() => failing(() => store.insert('a', 2)))
         assert.deepEqual([await all(store), store.memory()], [{ a: 1 }, ['a']])
         await store.insert('b', 2)
         assert.deepEqual(await all(await open()), { a: 1, b: 2 })
@@ -107,12 +119,12 @@ export function testStore(definition: StoreDefinition): void {
       it('are there with all that is in them, and not before', async () => {
         const [store, other] = [await open(), await open()]
         await store.insert('old', 1)
-        const before = bytes()
+        const before = await bytes()
         const value = await store.transaction(async (tx) => {
           await tx.insert('a', 1)
           await tx.set('old', 2)
           assert.deepEqual(await tx.names(), ['a', 'old'])
-          assert.equal(bytes(), before)
+          assert.deepEqual(await bytes(), before)
           return 'done'
         })
         assert.equal(value, 'done')
@@ -128,7 +140,7 @@ export function testStore(definition: StoreDefinition): void {
           await tx.set('old', 2)
           throw mine
         }
-        assert.equal(await untouched(path(), () => failing(() => store.transaction(undone))), mine)
+        assert.equal(await untouched(() => failing(() => store.transaction(undone))), mine)
         assert.deepEqual([await all(store), store.memory()], [{ old: 1 }, ['old']])
         await store.transaction(async (tx) => {
           await tx.insert('outer', 1)
@@ -140,7 +152,7 @@ export function testStore(definition: StoreDefinition): void {
       it('rollbackAfter undoes whatever was done', async () => {
         const store = await open()
         await store.insert('old', 1)
-        await untouched(path(), () => store.rollbackAfter((tx) => tx.set('old', 2)))
+        await untouched(() => store.rollbackAfter((tx) => tx.set('old', 2)))
         assert.equal(await store.get('old'), 1)
       })
     })
@@ -181,25 +193,23 @@ export function testStore(definition: StoreDefinition): void {
             if (mode === 'exclusive') throw refusal
           },
         })
-        assert.equal(await untouched(path(), () => failing(() => store.set('a', 3))), refusal)
+        assert.equal(await untouched(() => failing(() => store.set('a', 3))), refusal)
         assert.equal(await store.get('a'), 2)
       })
     })
 
-    if (!definition.isOnServer) {
-      describe('copies of the file', () => {
-        it('a restore gives back what a dump has, to every process', async () => {
-          const store = await open()
-          const peer = await process([kind, path()])
-          await store.insert('a', 1)
-          await store.db.dump(at('dump'))
-          await peer.call('set', 'a', 2)
-          assert.deepEqual(await all(await open(at('dump'))), { a: 1 })
-          await store.db.restore(at('dump'))
-          assert.deepEqual([await peer.call('get', 'a'), await store.get('a')], [1, 1])
-        })
+    describe('copies of the file', () => {
+      it('a restore gives back what a dump has, to every process', async () => {
+        const store = await open()
+        const peer = await process([kind, path()])
+        await store.insert('a', 1)
+        await store.db.dump(inFolder('dump'))
+        await peer.call('set', 'a', 2)
+        assert.deepEqual(await all(await open(inFolder('dump'))), { a: 1 })
+        await store.db.restore(inFolder('dump'))
+        assert.deepEqual([await peer.call('get', 'a'), await store.get('a')], [1, 1])
       })
-    }
+    })
 
     describe('the end', () => {
       it('after close() every call is a ClosedError, and the library by itself finds all of it', async () => {

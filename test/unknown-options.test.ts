@@ -16,6 +16,7 @@ import { throttle } from '../src/features/hooks/throttle.ts'
 import { PsLock } from '../src/lock/lock.ts'
 import { LockTree } from '../src/lock-tree/lock-tree.ts'
 import { LockedDb } from '../src/locked-db.ts'
+import { PgLock } from '../src/postgres/pg-lock.ts'
 import type { ImageAdapter } from '../src/store/adapter.ts'
 import { useFolder } from './fixtures/folder.ts'
 
@@ -35,6 +36,7 @@ const never = () => assert.fail('it ran')
 describe('unknown options', () => {
   const at = useFolder()
   const lock = () => new PsLock(at('data'))
+  const pgLock = () => new PgLock('postgres://nobody/here#a')
   const tree = () => new LockTree(at('data'))
   const low = () => new LockedLow<object>(at('data.json'), {})
   const lowSync = () => new LockedLowSync<object>(at('data.json'), {})
@@ -58,6 +60,11 @@ describe('unknown options', () => {
     ['acquireSync', (o) => lock().acquireSync(o), 'timeout', 'timeoutMs'],
     ['close', (o) => lock().close(o), 'remov', 'remove'],
     ['close of a store', (o) => low().close(o), 'removes', 'remove'],
+    ['new PgLock', (o) => new PgLock('postgres://nobody/here#a', o), 'timeout', 'timeoutMs'],
+    ['PgLock#exclusive', (o) => pgLock().exclusive(never, o), 'timeoutms', 'timeoutMs'],
+    ['PgLock#shared', (o) => pgLock().shared(never, o), 'signl', 'signal'],
+    ['PgLock#acquire', (o) => pgLock().acquire(o), 'mod', 'mode'],
+    ['PgLock#tryAcquire', (o) => pgLock().tryAcquire(o), 'mdoe', 'mode'],
     ['new LockTree', (o) => new LockTree(at('data'), o), 'timeout', 'timeoutMs'],
     ['LockTree#exclusive', (o) => tree().exclusive('a', never, o), 'reson', 'reason'],
     ['LockTree#shared', (o) => tree().shared('a', never, o), 'timeout', 'timeoutMs'],

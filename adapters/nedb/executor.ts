@@ -87,9 +87,12 @@ export function routeThrough(
   // same differently now, and where vanilla has left a temp file.
   persistence.loadDatabaseAsync = async () => {
     try {
-      const isIndexMissing = memory.rebuildDeclared()
+      const missing = memory.rebuildDeclared()
+      // On a server nothing is written anew.
+      if (session.file === undefined && missing.length > 0)
+        await session.append(missing.map((options) => toLine({ $$indexCreated: options })))
       const isPlain = memory.coder === undefined && !hasTempFile(session)
-      const isLeft = isPlain && !isIndexMissing && isLarge(session)
+      const isLeft = isPlain && missing.length === 0 && isLarge(session)
       await persistence.persistCachedDatabaseAsync(isLeft)
     } catch (error) {
       session.distrustMemory()

@@ -317,17 +317,19 @@ export class NedbMemory implements LogMemory {
   /**
    * An explicit load keeps the indexes that this very store was told to ensure, should the file lack them, as vanilla
    * does; the ones it only read there are as the file says.
-   * @returns whether the file lacks one
+   * @returns those that the file lacks
    */
-  rebuildDeclared(): boolean {
+  rebuildDeclared(): readonly IndexOptions[] {
     const db = this.#db
     const { indexes } = this.#inner
-    let isOneMissing = false
+    const missing: IndexOptions[] = []
     for (const [name, options] of Object.entries(this.#indexes.declared)) {
       if (indexes[name]) continue
       const index = newIndex(this.#inner, options)
       indexes[name] = index
-      isOneMissing = true
+      // When something expires is not kept, as vanilla does not.
+      const { expireAfterSeconds: _, ...kept } = options
+      missing.push(kept)
       try {
         index.insert(db.getAllData())
       } catch (error) {
@@ -336,7 +338,7 @@ export class NedbMemory implements LogMemory {
         throw error
       }
     }
-    return isOneMissing
+    return missing
   }
 
   #reset(): void {

@@ -54,6 +54,10 @@ export function optionsOf<O extends object>(
   const { modes } = options as { modes?: object | null }
   requireKnown(modes ?? undefined, MODES, 'member of the option modes,')
   const { filename, url, name } = options as { filename?: unknown } & LogOptions
+  if ((options as DatastoreOptions).inMemoryOnly === true && url !== undefined)
+    throw new TypeError(
+      'inMemoryOnly: a store is in memory or on a server: give inMemoryOnly or url, not both',
+    )
   // The library shows it, and opens nothing of that name: everything it reads or writes goes through pslock.
   return isOnServer(options, { name: 'filename', value: filename })
     ? { ...options, filename: Address.of(url, name).shown }

@@ -5,13 +5,22 @@ import type { Doc, IndexOptions } from './internals.ts'
 import { fromLine, toLine } from './model.ts'
 import { idIn, REMOVAL } from './pending.ts'
 
-/** Longer names of records are replaced by their hash: an index of PostgreSQL takes some 2,700 bytes. */
+/** Longer names of records are replaced by their hash: an index of PostgreSQL takes some 2,700 bytes. In bytes. */
 const LONGEST_KEY = 1000
 
 /** The name of the record with this `_id`: its JSON, so that 1 and "1" are two. */
 export function keyOf(id: unknown): string {
-  const key = typeof id === 'string' || typeof id === 'number' ? JSON.stringify(id) : toLine(id)
-  return key.length <= LONGEST_KEY ? key : `sha256 ${crypto().createHash('sha256').update(key).digest('hex')}`
+  return short(typeof id === 'string' || typeof id === 'number' ? JSON.stringify(id) : toLine(id))
+}
+
+/** Its JSON also says what no text of PostgreSQL can: \0 and halves of a character. */
+function indexKeyOf(name: string): string {
+  return `$$index ${short(JSON.stringify(name).slice(1, -1))}`
+}
+
+function short(key: string): string {
+  if (key.length * 3 <= LONGEST_KEY || Buffer.byteLength(key) <= LONGEST_KEY) return key
+  return `sha256 ${crypto().createHash('sha256').update(key).digest('hex')}`
 }
 
 /** Which record a line is of, for a store that keeps each in a row of its own. */
@@ -23,5 +32,5 @@ export function recordOf(line: string): RecordLine {
   const indexes = new Map<string, IndexOptions | undefined>()
   readIndexLine(record, indexes)
   const [[name, options] = ['', undefined]] = indexes
-  return { key: `$$index ${name}`, isGone: options === undefined, isIndex: true }
+  return { key: indexKeyOf(name), isGone: options === undefined, isIndex: true }
 }

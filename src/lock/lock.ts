@@ -390,7 +390,8 @@ export class PsLock {
 
 /** The path is not shown: there may be a password in it. @throws TypeError */
 function requireNoServer(path: unknown): void {
-  if (!/^postgres(ql)?:\/\//i.test(path instanceof URL ? `${path.protocol}//` : String(path))) return
+  const text = path instanceof URL ? `${path.protocol}//` : path
+  if (typeof text !== 'string' || !/^postgres(ql)?:\/\//i.test(text)) return
   throw new TypeError(
     'path must be that of a file, got the url of a PostgreSQL server: for a lock there use PgLock, whose calls are all asynchronous',
   )

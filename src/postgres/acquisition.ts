@@ -1,7 +1,8 @@
 import { errnoOf, type LockMode, type PgLockHolder } from '../errors.ts'
 import { channels, type EventKind, publish } from '../lock/hold.ts'
+import type { LocalQueue } from '../lock/local-queue.ts'
 import type { Row } from './connection.ts'
-import { type LocalLock, leaveLocalLock, localLockOf } from './local-lock.ts'
+import { type LocalLock, leaveLocalLock, localLockOf, localLocks } from './local-lock.ts'
 import { type Grant, PgHold, requireNoUpgrade } from './pg-hold.ts'
 import { GRANT_MARK, holdersOf, timeoutError } from './pg-holders.ts'
 import { NAMED_LOCKS } from './schema.ts'
@@ -16,7 +17,7 @@ import {
 } from './sessions.ts'
 import type { Address } from './url.ts'
 
-/** One attempt to connect takes this at least, also where the lock itself is not waited for. */
+/** So long it is tried to reach the server for what comes after a wait. */
 const CONNECT_MS = 3000
 
 /** What PostgreSQL takes for a wait in milliseconds, where 0 is no limit. */
@@ -79,7 +80,7 @@ class Acquisition {
   }
 
   /** Queues among the tasks of this thread. @throws as `granted` */
-  async enter(local: LocalLock, queue = local.queue): Promise<void> {
+  async enter(queue: LocalQueue): Promise<void> {
     const mode = this.#mode
     if (queue.tryEnter(mode, 0)) return
     this.#beginToWait()
@@ -88,7 +89,7 @@ class Acquisition {
     try {
       await queue.enter(mode, { timeoutMs, sliceMs: 0, signal, onTimeout: () => timeUp })
     } catch (error) {
-      throw error === timeUp ? await this.timeUp(local) : this.#failure(error)
+      throw error === timeUp ? await this.timeUp() : this.#failure(error)
     }
   }
 
@@ -116,7 +117,7 @@ class Acquisition {
 
   async #takeSession(): Promise<Session> {
     try {
-      return await takeSession(this.#address, Math.max(this.#leftMs, CONNECT_MS), this.#wait.signal)
+      return await takeSession(this.#address, Math.max(this.#leftMs, 0), this.#wait.signal)
     } catch (error) {
       throw this.#failure(error)
     }
@@ -148,6 +149,8 @@ class Acquisition {
     )
     const [, locked, numbered] = await Promise.allSettled([limit, lock, number])
     if (locked.status === 'rejected') {
+      // One that was granted in that very moment is kept by the session, though the server says it was not: nothing of it stays.
+      await session.ask({ text: 'select pg_advisory_unlock_all()', name: 'pslock-unlock-all' })
       if (errnoOf(locked.reason) === LOCK_NOT_AVAILABLE) return undefined
       throw locked.reason
     }
@@ -164,10 +167,11 @@ class Acquisition {
   }
 
   /** What to throw then. */
-  async timeUp(local: LocalLock): Promise<Error> {
+  async timeUp(): Promise<Error> {
     const waitedMs = this.#wait.timeoutMs === 0 ? 0 : performance.now() - this.#start
     this.#tell('timeout', waitedMs)
     // Many may run out of time together, and each connection is dear.
+    const local: Pick<LocalLock, 'looking'> = localLocks.get(this.#address.shown) ?? {}
     local.looking ??= holders(this.#address).finally(() => {
       local.looking = undefined
     })
@@ -216,9 +220,9 @@ export function holders(address: Address, timeoutMs: number = CONNECT_MS): Promi
 export async function takeLock(address: Address, mode: LockMode, wait: PgWait): Promise<PgHold> {
   const acquisition = new Acquisition(address, mode, wait, false)
   const local = localLockOf(address)
-  await acquisition.enter(local)
+  await acquisition.enter(local.queue)
   const grant = await grantedTo(acquisition, address, local)
-  if (!grant) throw await acquisition.timeUp(local)
+  if (!grant) throw await acquisition.timeUp()
   return new PgHold(address, mode, grant, acquisition.waitedMs, wait.acquiredAt)
 }
 
@@ -241,7 +245,7 @@ async function grantedTo(
 export async function takeNested(outer: PgHold, mode: LockMode, wait: PgWait): Promise<PgHold> {
   requireNoUpgrade(outer, mode)
   const acquisition = new Acquisition(outer.address, mode, wait, true)
-  await acquisition.enter(localLockOf(outer.address), outer.queue)
+  await acquisition.enter(outer.queue)
   return new PgHold(outer.address, mode, outer, acquisition.waitedMs)
 }
 

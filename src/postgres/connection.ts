@@ -1,10 +1,10 @@
-import { asError, errnoOf, LockUnsupportedError, StoreUnavailableError } from '../errors.ts'
+import { asError, errnoOf, LockUnsupportedError, StoreIoError, StoreUnavailableError } from '../errors.ts'
 import { requireLate } from '../os/modules.ts'
 import { SCHEMA } from './schema.ts'
 import { type Address, applicationName } from './url.ts'
 
-/** So long one attempt to connect may take. */
-const CONNECT_MS = 10_000
+/** So long one attempt to connect may take: the more where there is time, and the less also for whoever does not wait. */
+const CONNECT_MS = { most: 10_000, least: 3000 }
 
 /** Pauses between attempts to connect, with some randomness: a server that restarts is away for a second. */
 const RETRY_MS = { from: 20, factor: 2, to: 500 }
@@ -18,7 +18,7 @@ const ANSWER_MS = 15_000
  * Each statement sees what was committed before it (READ COMMITTED): what is read after a lock was granted is newer than the
  * grant. An idle transaction that holds a lock is no mistake here. The server learns within 11 s that the network to us is gone
  * (the defaults of Linux: two hours), and also while it waits for a lock. The plans are made once and must not depend on
- * how small a table was then.
+ * how small a table was then. That check of the connection is not on every platform.
  */
 const SETTINGS = `
   set default_transaction_isolation = 'read committed';
@@ -30,12 +30,13 @@ const SETTINGS = `
   set tcp_keepalives_interval = 2;
   set tcp_keepalives_count = 3;
   set tcp_user_timeout = 11000;
-  set client_connection_check_interval = 5000;
+  do $$ begin set client_connection_check_interval = 5000; exception when others then null; end $$;
   set client_min_messages = warning;
   set search_path = pg_catalog;
   set plan_cache_mode = force_generic_plan;
   set enable_seqscan = off;
   set jit = off;
+  set max_parallel_workers_per_gather = 0;
   set synchronous_commit = off;`
 
 /** A row, its columns in the order of the query. */
@@ -56,7 +57,9 @@ interface Pg {
 interface Client {
   /** The process of the server, as it says when the connection is made. */
   readonly processID: number
-  readonly connection: { readonly stream: { readonly bytesRead: number; destroy(): void } }
+  readonly connection: {
+    readonly stream: { readonly bytesRead: number; destroy(): void; cork(): void; uncork(): void }
+  }
   connect(): Promise<unknown>
   query(query: string | object): Promise<Result | Result[]>
   end(): Promise<void>
@@ -106,7 +109,7 @@ export class Connection {
       signal?.throwIfAborted()
       const leftMs = until - performance.now()
       try {
-        return await connected(address, Math.max(100, Math.min(leftMs, CONNECT_MS)))
+        return await connected(address, Math.max(CONNECT_MS.least, Math.min(leftMs, CONNECT_MS.most)))
       } catch (error) {
         const waitMs = pauseMs * (0.5 + Math.random())
         if (!isPassing(error) || performance.now() + waitMs > until)
@@ -168,12 +171,25 @@ export class Connection {
     }
   }
 
+  /** What is issued in it is sent in one piece: each by itself is a system call here and a wake-up there (100 us together). */
+  inOneGo<T>(issue: () => T): T {
+    const { stream } = this.#client.connection
+    stream.cork()
+    try {
+      return issue()
+    } finally {
+      stream.uncork()
+    }
+  }
+
   /** Says goodbye; what is under way ends before. */
   async end(): Promise<void> {
     this.#onLost.clear()
     if (this.#loss) return
     this.#client.ref()
-    await Promise.race([this.#client.end().catch(() => {}), paused(CONNECT_MS)])
+    const cut = setTimeout(() => this.#client.connection.stream.destroy(), CONNECT_MS.most)
+    await this.#client.end().catch(() => {})
+    clearTimeout(cut)
     this.#loss ??= unavailable(this.address, 'reach', new Error('the connection was closed'))
   }
 
@@ -285,6 +301,29 @@ export function unavailable(address: Address, what: string, cause: unknown): Sto
     cause,
   })
 }
+
+/**
+ * What a server says, as an error of ours: that it cannot be used (StoreUnavailableError), or that it does not take what it was
+ * given (StoreIoError). Errors that are none of a server are given back as they are.
+ */
+export function failure(address: Address, what: string, error: unknown): unknown {
+  const code = errnoOf(error) ?? ''
+  if (!SQLSTATE.test(code)) return error
+  if (UNUSABLE.test(code)) return unavailable(address, what, error)
+  const advice = code.startsWith('53')
+    ? 'The server lacks something: look at its disk and its memory.'
+    : 'Memory is as it was before. Look at what was to be written.'
+  return new StoreIoError(
+    `cannot ${what} ${address.shown}: the server refused it: ${asError(error).message} (${code}). ${advice}`,
+    { path: address.shown, cause: error },
+  )
+}
+
+/** Five characters, see appendix A of PostgreSQL's manual. */
+const SQLSTATE = /^[0-9A-Z]{5}$/
+
+/** Classes that say that the server is not there, does not let us in, or is a standby. */
+const UNUSABLE = /^(08|57P|28|3D|42501|53300|25006)/
 
 function adviceFor(code: string): string {
   if (code.startsWith('28'))

@@ -48,7 +48,8 @@ export class PgHold extends AnyHold implements PgLockHold {
   /** Resolves when the server has freed it. */
   freed: Promise<void> | undefined
   readonly #grant: Grant | undefined
-  readonly #nested = new Set<PgHold>()
+  /** Those inside it. No private name, for they may be of another copy of this package; so is what they use of it. */
+  readonly nested: Set<PgHold> = new Set()
   readonly #abort = new AbortController()
   #heartbeat: NodeJS.Timeout | undefined
 
@@ -61,10 +62,10 @@ export class PgHold extends AnyHold implements PgLockHold {
     this.address = address
     this.mode = mode
     this.acquiredAt = acquiredAt
-    if (from instanceof PgHold) {
+    if (!('token' in from)) {
       this.outer = from
       this.fencingToken = from.fencingToken
-      from.#nested.add(this)
+      from.nested.add(this)
       if (from.failure) this.fail(from.failure)
     } else {
       const { session, token } = from
@@ -100,7 +101,7 @@ export class PgHold extends AnyHold implements PgLockHold {
     this.failure = error
     // Listeners are user code: they run outside of whatever hold the heartbeat was started in.
     outsideHolds(() => this.#abort.abort(error))
-    for (const nested of this.#nested) nested.fail(error)
+    for (const nested of this.nested) nested.fail(error)
   }
 
   /** Told by the connection. */
@@ -115,7 +116,7 @@ export class PgHold extends AnyHold implements PgLockHold {
 
   protected giveBack(): void {
     if (this.outer) {
-      this.outer.#nested.delete(this)
+      this.outer.nested.delete(this)
       this.outer.queue.leave()
       this.#tellRelease()
     } else this.freed = this.#unlock(this.#grant as Grant)

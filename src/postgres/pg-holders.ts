@@ -1,8 +1,8 @@
 import { type LockMode, LockTimeoutError, type PgLockHolder } from '../errors.ts'
 import { acquisitionOf } from '../lock/registry.ts'
-import type { Row } from './connection.ts'
+import type { Connection, Row } from './connection.ts'
 import { type LocalLock, localLocks } from './local-lock.ts'
-import { NAMED_LOCKS } from './schema.ts'
+import { NAMED_LOCKS, STORE_LOCKS } from './schema.ts'
 import type { Session } from './sessions.ts'
 import { type Address, applicationName, readApplicationName } from './url.ts'
 
@@ -24,6 +24,26 @@ const HOLDERS = `
     left join pg_stat_activity a on a.pid = l.pid
   where n.name = $1
   order by l.granted desc, l.waitstart, l.pid`
+
+/** The same for the lock of a store, which lasts as long as a transaction. */
+const STORE_HOLDERS = `
+  select l.pid::text, l.granted::text, l.mode, a.application_name,
+    (extract(epoch from clock_timestamp() - case when l.granted then a.xact_start else l.waitstart end) * 1000)::text
+  from pslock.store s
+    join pg_locks l on l.locktype = 'advisory' and l.classid = ${STORE_LOCKS} and l.objid = s.id and l.objsubid = 2
+      and l.database = (select oid from pg_database where datname = current_database())
+    left join pg_stat_activity a on a.pid = l.pid
+  where s.name = $1
+  order by l.granted desc, l.waitstart, l.pid`
+
+/**
+ * Everybody who holds the lock of a store or waits for it.
+ * @throws StoreUnavailableError; what the server says is thrown as it is
+ */
+export async function storeHolders({ name }: Address, connection: Connection): Promise<PgLockHolder[]> {
+  const rows = await connection.query({ text: STORE_HOLDERS, values: [name], name: 'pslock.holders' })
+  return rows.map((row) => describe(row))
+}
 
 /**
  * Everybody who holds or waits, as the server knows them, and who waits in this thread behind others of it.
@@ -54,10 +74,7 @@ function placeOf(application: string | null | undefined): Pick<PgLockHolder, 'ho
   return { host, pid, command: command || undefined }
 }
 
-function describe(
-  [backend, granted, mode, application, since]: Row,
-  local: LocalLock | undefined,
-): PgLockHolder {
+function describe([backend, granted, mode, application, since]: Row, local?: LocalLock): PgLockHolder {
   const facts = {
     mode: (mode === 'ShareLock' ? 'shared' : 'exclusive') as LockMode,
     state: granted === 'true' ? ('holding' as const) : ('waiting' as const),

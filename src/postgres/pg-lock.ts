@@ -176,10 +176,12 @@ export class PgLock {
     return wait
   }
 
-  #handOut(hold: PgHold): PgHeldLock {
+  async #handOut(hold: PgHold): Promise<PgHeldLock> {
     this.#uses.count++
     hold.whenEnded(() => hold.freed?.then(() => this.#uses.end()))
-    return handedOut(hold)
+    const held = handedOut(hold)
+    if (hold.failure) await held.release()
+    return held
   }
 
   #open(): void {

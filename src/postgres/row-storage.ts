@@ -1,14 +1,16 @@
 import { errnoOf, StoreUnavailableError } from '../errors.ts'
-import type { LogMemory, RecordLine, StraightOperation } from '../store/adapter.ts'
-import { type Commit, removalInTransaction } from '../store/engine.ts'
+import type { LogMemory, StraightOperation } from '../store/adapter.ts'
+import { type Commit, type Notes, removalInTransaction } from '../store/engine.ts'
+import { scanFile } from '../store/log/scan.ts'
 import type { LogStorage, StorageParts } from '../store/log/storage.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Pipeline } from '../store/pipeline.ts'
 import { callListener } from '../store/scope.ts'
-import { bytesSource, type Snapshot } from '../store/snapshot.ts'
+import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
+import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
 import type { Connection, Row } from './connection.ts'
-import { Rows } from './rows.ts'
+import { Rows, storeGone } from './rows.ts'
 import {
   DONE,
   GONE,
@@ -19,29 +21,20 @@ import {
   type Pass,
   READ,
   StoreSession,
-  storeGone,
 } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
 /** Thrown by an operation on one record that only the general path can do. */
 const GENERAL = Symbol('general')
 
-/** So long a commit that nobody has taken the lock for waits for those that hold it. */
-const BRIEF_MS = 50
+/** It is a part of what hooks are told of as a whole. */
+const STEP = { isInternal: true, kind: 'transaction' } as const
 
 /** After a conflict the lock is taken first for so long: others write the same records. */
 const CONTENDED_MS = 50
 
-const PUT = 'select * from pslock.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)'
-
-/** What a commit changes. */
-interface Changes {
-  readonly keys: string[]
-  readonly gone: boolean[]
-  readonly lines: string[]
-  /** Whether an index is among it. */
-  readonly isFence: boolean
-}
+/** A process that has removed so many records, and more than are left, has the server forget them. */
+const FORGOTTEN_RECORDS = 5000
 
 /**
  * A log store whose records are rows on a server: each line of the log is the row of its record. Whatever a commit changes is
@@ -66,12 +59,16 @@ export class RowStorage implements LogStorage {
   #isPrepared = false
   #contendedUntil = 0
   #lookedAt = Number.NEGATIVE_INFINITY
+  /** How many records this process has removed since it has last had them forgotten. */
+  #removed = 0
   /** Whether what memory has could be taken back by a crash of the server. */
   #isUnflushed = false
   // Of the present pass:
   #pass: Pass = READ
   /** The records that its operations have asked for, with the numbers that memory has of them. */
   readonly #reads = new Map<string, number>()
+  /** What is to be kept beside the records, by its name. */
+  readonly #notes = new Map<string, string>()
   /** Everything is to be removed before its lines are written. */
   #isCleared = false
   /** It is to be forgotten which records were removed. */
@@ -187,6 +184,7 @@ export class RowStorage implements LogStorage {
   #begin(pass: Pass): Pass {
     this.#pass = pass
     this.#reads.clear()
+    this.#notes.clear()
     this.#isCleared = false
     this.#isPurged = false
     return pass
@@ -202,7 +200,7 @@ export class RowStorage implements LogStorage {
 
   async #take(rows: Row[], connection: Connection): Promise<void> {
     const news = this.#known.newsOf(rows)
-    await this.#known.take(news, connection)
+    await this.#known.take(news, connection, () => this.#session.incarnate())
     this.#isUnflushed = this.#session.isDurable && !news.isDurable
   }
 
@@ -215,7 +213,7 @@ export class RowStorage implements LogStorage {
     const segments = this.#writeSet.take()
     const pass = this.#pass
     try {
-      const changes = await this.#changesOf(segments)
+      const changes = await changesOf(segments, this.#memory, this.#notes)
       if (pass.kind === 'keyed') return await this.#commitKeyed(segments, changes)
       if (pass.kind === 'held') return await this.#commitHeld(segments, changes, pass)
       return this.#committed(segments)
@@ -225,49 +223,31 @@ export class RowStorage implements LogStorage {
     }
   }
 
-  /** The rows of all lines: of each record the last. */
-  async #changesOf(segments: readonly Segment[]): Promise<Changes> {
-    const records = new Map<string, RecordLine & { line: string }>()
-    const { coder } = this.#memory
-    for (const { lines } of segments) {
-      for (const line of lines) {
-        const record = this.#recordOf(coder ? await coder.decode(line) : line)
-        records.set(record.key, { ...record, line })
-      }
-    }
-    const all = [...records.values()]
-    return {
-      keys: all.map(({ key }) => key),
-      gone: all.map(({ isGone }) => isGone),
-      lines: all.map(({ line }) => line),
-      isFence: all.some(({ isIndex }) => isIndex),
-    }
-  }
-
-  #recordOf(line: string): RecordLine {
-    const record = this.#memory.recordOf?.(line)
-    if (!record) throw new Error(`the adapter of ${this.path} does not say which record a line is of`)
-    return record
-  }
-
   /** Nobody holds the lock: it is done where the records that were read are still the same, and else run again under it. */
   async #commitKeyed(segments: readonly Segment[], changes: Changes): Promise<Commit> {
     // New ones, with ids that were drawn at random, must not be there.
     for (const key of changes.keys) this.#read(key)
     if (this.#reads.size === 0) return this.#committed(segments)
+    const pieces = piecesOf(changes)
+    if (pieces.length > 1) return this.#again(segments)
     try {
       const connection = await this.#session.writer(this.timeoutMs)
       const { answer, settle } = await this.#session.commit(connection, (number) =>
-        this.#put(connection, changes, number, this.#reads),
+        put(connection, this.#commitOf(number), changes, this.#reads),
       )
       if (answer?.[0] === GONE) throw storeGone(this.#options.address)
-      if (answer === undefined || answer[0] === DONE) return this.#done(segments, changes, answer, settle)
+      if (answer === undefined || answer[0] === DONE) return this.#done(segments, pieces, answer, settle)
       settle?.().catch(() => {})
       if (answer[0] === LOOK_FIRST) await this.#look()
     } catch (error) {
       const isOver = error instanceof StoreUnavailableError && error.isOutcomeUnknown
       if (isOver || !(isPassing(error) || errnoOf(error) === LOCK_NOT_AVAILABLE)) throw error
     }
+    return this.#again(segments)
+  }
+
+  /** Under the lock. */
+  #again(segments: readonly Segment[]): Commit {
     this.#undo(segments)
     this.#contendedUntil = performance.now() + CONTENDED_MS
     return { committed: 0, isToRepeat: true }
@@ -281,47 +261,47 @@ export class RowStorage implements LogStorage {
       const before: Promise<unknown>[] = []
       if (this.#isCleared) {
         before.push(connection.query({ text: `select pslock.clear(${this.#id})` }))
-        this.#known.known++
+        this.#known.clear()
       }
       if (this.#isPurged) before.push(connection.query({ text: `select pslock.purge(${this.#id})` }))
-      return [...before, this.#put(connection, changes, number)] as const
+      return [...before, putAll(connection, this.#commitOf(number), changes)] as const
     }
     try {
       const { answer, settle } = await this.#session.commitHeld(pass, send)
-      return this.#done(segments, changes, answer, settle)
+      return this.#done(segments, piecesOf(changes), answer, settle)
     } catch (error) {
       if (this.#isCleared) this.distrustMemory()
       throw error
     }
   }
 
-  /** @param reads what must not have changed; without it, under the lock, nothing has */
-  async #put(
-    connection: Connection,
-    { keys, gone, lines, isFence }: Changes,
-    number: number,
-    reads?: ReadonlyMap<string, number>,
-  ): Promise<Row> {
+  #commitOf(number: number): CommitOf {
     const { incarnation, known } = this.#known
-    const waitMs = reads ? BRIEF_MS : 0
-    const read = reads ? [[...reads.keys()], [...reads.values()]] : [null, null]
-    const values = [this.#id, incarnation, known, ...read, keys, gone, lines, isFence]
-    values.push(this.#session.client, number, waitMs)
-    const [row] = await connection.query({ name: 'pslock.put', text: PUT, values }, waitMs)
-    return row as Row
+    return { store: this.#id, incarnation, known, client: this.#session.client, number }
   }
 
   /** @param answer undefined: what memory has of it is known without its number, which comes with the next look */
   #done(
     segments: readonly Segment[],
-    { keys, gone }: Changes,
+    pieces: readonly Changes[],
     answer: Row | undefined,
     settle: (() => Promise<void>) | undefined,
   ): Commit {
-    if (keys.length > 0 && answer) this.#known.wrote(Number(answer[1]), keys, gone)
+    if (answer && pieces.length > 0) this.#known.wrote(Number(answer[1]), pieces)
+    this.#forgetIfMany(pieces)
+    for (const [name, text] of this.#notes) this.#known.notes.set(name, text)
     this.#writeSet.written(segments)
     // What it has seen of others survives with it.
     return settledBy(segments, settle)
+  }
+
+  #forgetIfMany(pieces: readonly Changes[]): void {
+    for (const { gone } of pieces) for (const isGone of gone) if (isGone) this.#removed++
+    if (this.#removed < Math.max(FORGOTTEN_RECORDS, this.#known.size)) return
+    this.#removed = 0
+    // Nobody waits for it; where it fails, the next one does it.
+    const forget = () => this.compact(false)
+    this.#queue.push('exclusive', forget, { ...STEP, kind: 'call' }).catch(() => {})
   }
 
   #committed(segments: readonly Segment[]): Commit {
@@ -332,8 +312,8 @@ export class RowStorage implements LogStorage {
   /** What others have committed can be seen before it survives a crash: what tells of it must not. */
   async settle(): Promise<void> {
     if (!this.#isUnflushed) return
-    const { known } = this.#known
-    await this.#session.flush()
+    const { known, incarnation } = this.#known
+    await this.#session.flush(incarnation)
     if (this.#known.known === known) this.#isUnflushed = false
   }
 
@@ -344,6 +324,20 @@ export class RowStorage implements LogStorage {
   }
 
   end(): void {}
+
+  readonly notes: Notes = {
+    get: (name) => this.#notes.get(name) ?? this.#rows?.notes.get(name),
+    set: (name, text) => {
+      const before = this.#notes.get(name)
+      this.#notes.set(name, text)
+      this.#writeSet.revision++
+      this.#writeSet.onUndo(() => {
+        if (before === undefined) this.#notes.delete(name)
+        else this.#notes.set(name, before)
+      })
+    },
+    flush: () => this.#session.flush(this.#rows?.incarnation),
+  }
 
   // --- All of it ---
 
@@ -365,12 +359,28 @@ export class RowStorage implements LogStorage {
   }
 
   async snapshot(): Promise<Snapshot> {
-    const lines = await this.#queue.push('shared', () => [...this.#memory.lines()], {
-      isInternal: true,
-      kind: 'transaction',
-    })
-    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''))
+    const lines = await this.#queue.push('shared', () => [...this.#memory.lines()], STEP)
+    const { coder } = this.#memory
+    const encoded = coder ? await Promise.all(lines.map((line) => coder.encode(line))) : lines
+    const bytes = Buffer.from(encoded.map((line) => `${line}\n`).join(''))
     return { source: bytesSource(bytes), mode: 0o600, [Symbol.dispose]() {} }
+  }
+
+  async replace(content: Source): Promise<void> {
+    await this.prepare()
+    const { coder } = this.#memory
+    const read = (position: number, length: number) => content.read(position, length)
+    const lines: string[] = []
+    await scanFile(read, { from: 0, to: content.length }, coder, (batch) => lines.push(...batch.lines))
+    const encoded = coder ? await Promise.all(lines.map((line) => coder.encode(line))) : lines
+    const replacing = () => {
+      this.drop()
+      this.#writeSet.append(encoded)
+      // What is in memory is another store.
+      this.#writeSet.onUndo(() => this.distrustMemory())
+    }
+    await this.#queue.push('exclusive', replacing, { ...STEP, kind: 'call' })
+    this.distrustMemory()
   }
 
   async close(): Promise<void> {

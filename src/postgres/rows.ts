@@ -1,7 +1,6 @@
 import { CorruptStoreError } from '../errors.ts'
 import type { LineCoder, LogMemory } from '../store/adapter.ts'
 import type { Connection, Query, Row } from './connection.ts'
-import { storeGone } from './store-session.ts'
 import type { Address } from './url.ts'
 
 /** So many lines are given to memory at once while a store is loaded. */
@@ -35,6 +34,9 @@ export interface News {
   readonly records: readonly Row[]
 }
 
+/** The keys of what is kept beside the records. */
+export const NOTE = '$$note '
+
 /** What a process knows of a store's records: their memory in the store itself, and here the number of each. */
 export class Rows {
   readonly #address: Address
@@ -43,6 +45,8 @@ export class Rows {
   readonly #id: number
   /** By key, the commit that wrote it last. What is not here does not exist. */
   readonly #versions = new Map<string, number>()
+  /** What is kept beside the records, by its name. */
+  readonly notes: Map<string, string> = new Map()
   /** All commits up to here are in memory. */
   known = -1
   incarnation: string | undefined
@@ -60,13 +64,22 @@ export class Rows {
     return this.#versions.get(key) ?? 0
   }
 
+  /** How many records there are. */
+  get size(): number {
+    return this.#versions.size
+  }
+
   get look(): Query {
     return { name: 'pslock.look', text: LOOK, values: [this.#id, this.known] }
   }
 
   /** @throws CorruptStoreError where there is no such store any more */
-  newsOf([head, ...records]: Row[]): News {
-    if (!head || head[0] !== null) throw storeGone(this.#address)
+  newsOf(rows: Row[]): News {
+    // The one without a key; it comes first, which is not promised.
+    const at = rows[0]?.[0] === null ? 0 : rows.findIndex(([key]) => key === null)
+    const head = rows[at]
+    if (!head) throw storeGone(this.#address)
+    const records = rows.toSpliced(at, 1)
     const [, seq, floor, incarnation = null, isDurable] = head
     return { seq: Number(seq), floor: Number(floor), incarnation, isDurable: isDurable === 'true', records }
   }
@@ -79,41 +92,54 @@ export class Rows {
   /**
    * Brings memory up to date.
    * @param connection to read everything by, where that must be
+   * @param incarnate names the incarnation of the server, after a crash
    * @throws CorruptStoreError
    */
-  async take(news: News, connection: Connection): Promise<void> {
+  async take(news: News, connection: Connection, incarnate: () => Promise<string>): Promise<void> {
     const { incarnation, seq, floor, records } = news
     const isContinued =
       !this.mustReload && incarnation === this.incarnation && seq >= this.known && floor <= this.known
-    if (!isContinued) return this.#load(connection)
+    if (!isContinued) return this.#load(connection, incarnate)
     if (records.length === 0) return
     this.mustReload = true
-    this.#require(this.#memory.apply(await this.#linesOf(records), false))
+    this.#require(this.#memory.apply(await this.#linesOf(this.#takeNotes(records)), false))
     for (const [key, version, isGone] of records)
-      this.#note(key as string, Number(version), isGone === 'true')
+      this.#number(key as string, Number(version), isGone === 'true')
     this.known = seq
     this.mustReload = false
   }
 
-  /** What this process has written itself, as the commit of this number. */
-  wrote(seq: number, keys: readonly string[], gone: readonly boolean[]): void {
-    for (const [index, key] of keys.entries()) this.#note(key, seq, gone[index] as boolean)
+  /**
+   * What this process has written itself.
+   * @param last the number of the last of these commits, which follow one another
+   */
+  wrote(
+    last: number,
+    commits: readonly { readonly keys: readonly string[]; readonly gone: readonly boolean[] }[],
+  ): void {
+    const first = last - commits.length + 1
+    for (const [at, { keys, gone }] of commits.entries())
+      for (const [index, key] of keys.entries()) this.#number(key, first + at, gone[index] as boolean)
     // Else somebody else's are between, and come with the next look.
-    if (seq === this.known + 1) this.known = seq
+    if (first === this.known + 1) this.known = last
   }
 
-  async #load(connection: Connection): Promise<void> {
+  /** This process removes everything, in the commit that comes next. */
+  clear(): void {
+    this.#versions.clear()
+    this.known++
+  }
+
+  async #load(connection: Connection, incarnate: () => Promise<string>): Promise<void> {
     this.mustReload = true
     const [, rows] = await Promise.all([
       connection.query({ text: 'set enable_seqscan = on' }),
       connection.query({ text: loadOf(this.#id) }),
       connection.query({ text: 'set enable_seqscan = off' }),
     ])
-    let { incarnation, seq, records } = this.newsOf(rows)
-    if (incarnation === null) {
-      const [row] = await connection.query({ text: 'select pslock.incarnate()' })
-      incarnation = row?.[0] as string
-    }
+    const { incarnation, seq, records: all } = this.newsOf(rows)
+    this.notes.clear()
+    const records = this.#takeNotes(all)
     const loading = this.#memory.load?.()
     if (!loading) this.#memory.apply([], true)
     for (let at = 0; at < records.length; at += LOADED_AT_ONCE) {
@@ -122,13 +148,20 @@ export class Rows {
     }
     await loading?.finish()
     this.#versions.clear()
-    for (const [key, version] of records) this.#versions.set(key as string, Number(version))
+    for (const [key, version] of all) this.#versions.set(key as string, Number(version))
     this.known = seq
-    this.incarnation = incarnation
+    this.incarnation = incarnation ?? (await incarnate())
     this.mustReload = false
   }
 
-  #note(key: string, version: number, isGone: boolean): void {
+  /** @returns the others */
+  #takeNotes(records: readonly Row[]): readonly Row[] {
+    const notes = records.filter(([key]) => key?.startsWith(NOTE))
+    for (const [key, , , text] of notes) this.notes.set((key as string).slice(NOTE.length), text as string)
+    return notes.length === 0 ? records : records.filter(([key]) => !key?.startsWith(NOTE))
+  }
+
+  #number(key: string, version: number, isGone: boolean): void {
     if (isGone) this.#versions.delete(key)
     else this.#versions.set(key, version)
   }
@@ -153,4 +186,13 @@ async function decoded(lines: readonly string[], coder: LineCoder): Promise<stri
   const all: string[] = []
   for (const line of lines) all.push(await coder.decode(line))
   return all
+}
+
+/** The store was open, and its row is gone: it is never made anew in silence. */
+export function storeGone({ shown, name }: Address): CorruptStoreError {
+  return new CorruptStoreError(
+    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
+      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
+    { path: shown },
+  )
 }

@@ -2,6 +2,23 @@
 export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
+/** Processes that are at work have looked since then. */
+const KEPT_COMMITS = 1000
+
+/**
+ * Makes everything that was committed before it survive a crash: its own commit waits for the disk. It answers in which incarnation
+ * of the server that was.
+ */
+export const FLUSH: { readonly name: string; readonly text: string } = {
+  name: 'pslock.flush',
+  text: `select (select id from pslock.incarnation)::text, set_config('synchronous_commit', 'on', true),
+    pg_logical_emit_message(true, 'pslock', '')`,
+}
+
+/** Ends what the server does for a connection that is lost. No row: it has ended. */
+export const TERMINATE: string =
+  'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2'
+
 /**
  * The tables of pslock in a database, and the functions that change them. All of a store's records are rows of `doc`, each with
  * the number of the commit that wrote it last: what is newer than what a process knows is read by that number. A record that
@@ -58,28 +75,27 @@ const PUT = `
 create or replace function pslock.put(
   p_store int, p_incarnation uuid, p_known bigint, p_reads text[], p_versions bigint[],
   p_keys text[], p_gone boolean[], p_lines text[], p_fences boolean,
-  p_client bigint, p_number bigint, p_wait_ms int, out o_status int, out o_seq bigint
+  p_client bigint, p_number bigint, out o_status int, out o_seq bigint
 ) language plpgsql volatile as $put$
 #variable_conflict use_column
 declare
-  v_seq bigint;
   v_fence bigint;
+  v_is_same boolean;
   v_now bigint;
 begin
-  perform set_config('lock_timeout', p_wait_ms::text, true);
   perform pg_advisory_xact_lock(${STORE_LOCKS}, p_store);
-  select seq, fence into v_seq, v_fence from pslock.store where id = p_store;
-  o_seq := v_seq;
-  if v_seq is null then
+  select s.seq, s.fence, i.id = p_incarnation into o_seq, v_fence, v_is_same
+    from pslock.store s left join pslock.incarnation i on true where s.id = p_store;
+  if o_seq is null then
     o_status := 3;
     return;
   end if;
-  if p_known < v_fence or not exists (select from pslock.incarnation where id = p_incarnation) then
+  if p_known < v_fence or v_is_same is not true then
     o_status := 2;
     return;
   end if;
   if p_reads is null then
-    if v_seq <> p_known then
+    if o_seq <> p_known then
       o_status := 1;
       return;
     end if;
@@ -96,11 +112,16 @@ begin
   if cardinality(p_keys) = 0 then
     return;
   end if;
-  o_seq := v_seq + 1;
+  o_seq := o_seq + 1;
   update pslock.store set seq = o_seq, fence = case when p_fences then o_seq else fence end where id = p_store;
-  insert into pslock.doc (store, key, seq, gone, line)
-    select p_store, u.key, o_seq, u.gone, u.line from unnest(p_keys, p_gone, p_lines) u(key, gone, line)
-    on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  if cardinality(p_keys) = 1 then
+    insert into pslock.doc (store, key, seq, gone, line) values (p_store, p_keys[1], o_seq, p_gone[1], p_lines[1])
+      on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  else
+    insert into pslock.doc (store, key, seq, gone, line)
+      select p_store, u.key, o_seq, u.gone, u.line from unnest(p_keys, p_gone, p_lines) u(key, gone, line)
+      on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  end if;
   update pslock.client set number = p_number, at = now() where id = p_client;
   if not found then
     insert into pslock.client (id, number) values (p_client, p_number);
@@ -108,18 +129,21 @@ begin
 end $put$;`
 
 /**
- * `clear` empties a store: whoever knew it reads everything anew. `purge` forgets which records were removed: whoever has not heard of
- * it reads everything anew. Both in a transaction that holds the lock.
+ * `clear` empties a store, but for what is kept beside its records: whoever knew it reads everything anew. `purge` forgets
+ * which records were removed, but for the last commits: whoever has not heard of them reads everything anew. Both in a transaction that holds the lock.
  */
 const REPLACE = `
 create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
-  delete from pslock.doc where store = p_store;
+  delete from pslock.doc where store = p_store and not starts_with(key, '$$note ');
   update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
 $clear$;
-create or replace function pslock.purge(p_store int) returns void language sql volatile as $purge$
-  delete from pslock.doc where store = p_store and gone;
-  update pslock.store set floor = seq where id = p_store;
-$purge$;`
+create or replace function pslock.purge(p_store int) returns void language plpgsql volatile as $purge$
+declare
+  v_floor bigint;
+begin
+  update pslock.store set floor = greatest(floor, seq - ${KEPT_COMMITS}) where id = p_store returning floor into v_floor;
+  delete from pslock.doc where store = p_store and gone and seq <= v_floor;
+end $purge$;`
 
 /**
  * One commit of a store that is one text, in a transaction that holds the lock: a change (\`p_changes\`), or the text as a whole

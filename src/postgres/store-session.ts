@@ -1,32 +1,20 @@
-import {
-  ClosedError,
-  CorruptStoreError,
-  errnoOf,
-  type LockMode,
-  LockTimeoutError,
-  StoreUnavailableError,
-} from '../errors.ts'
+import { ClosedError, errnoOf, type LockMode, LockTimeoutError, StoreUnavailableError } from '../errors.ts'
 import { AnyHold } from '../lock/hold.ts'
 import { type AcquireOptions, joins } from '../lock/options.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Asked, StoreHold, StoreLock } from '../store/store-lock.ts'
-import { Connection, type Query, type Row, unavailable } from './connection.ts'
-import { STORE_LOCKS } from './schema.ts'
-import type { Address, OpenServerOptions } from './url.ts'
+import { Connection, failure, type Query, type Row, unavailable } from './connection.ts'
+import { storeHolders, timeoutError } from './pg-holders.ts'
+import { storeGone } from './rows.ts'
+import { FLUSH, STORE_LOCKS, TERMINATE } from './schema.ts'
+import type { OpenServerOptions } from './url.ts'
 import { type Change, Writer } from './writer.ts'
 
 /** The longest wait that the server knows. */
 const LONGEST_MS = 2 ** 31 - 1
 
-/** What makes everything that was committed before it survive a crash: its own commit waits for the disk. */
-const FLUSH: Query = {
-  name: 'pslock.flush',
-  text: `select set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'pslock', '')`,
-}
-
-/** The server's words for a wait that took too long, and for a query that was called off. */
+/** The server's words for a wait that took too long. */
 export const LOCK_NOT_AVAILABLE = '55P03'
-const QUERY_CANCELED = '57014'
 
 /**
  * How the operations of a pass are kept apart from those of others. `held`: the lock is held meanwhile, in a transaction of the
@@ -100,6 +88,7 @@ export class StoreSession implements StoreLock {
   readonly #kind: Kind
   readonly #writer: Writer
   #reader: Connection | undefined
+  #connecting: Promise<Connection> | undefined
   #id: number | undefined
   #opening: Promise<void> | undefined
   /** What the lock was taken for, until a pass begins with it. */
@@ -129,7 +118,7 @@ export class StoreSession implements StoreLock {
     const { signal, timeoutMs = this.#options.timeoutMs } = options
     joins(options)
     if (signal?.aborted) throw signal.reason
-    const onTimeout = (waitedMs: number) => this.timeoutError(mode, waitedMs)
+    const onTimeout = (waitedMs: number) => behindOthers(this.path, mode, waitedMs)
     return { wait: { timeoutMs, sliceMs: 0, signal, onTimeout }, outer: undefined }
   }
 
@@ -157,7 +146,7 @@ export class StoreSession implements StoreLock {
       } catch (error) {
         for (const one of signals) one.throwIfAborted()
         const waitedMs = performance.now() - since
-        if (errnoOf(error) === LOCK_NOT_AVAILABLE) throw this.timeoutError(mode, waitedMs)
+        if (errnoOf(error) === LOCK_NOT_AVAILABLE) throw await this.#timedOut(mode, waitedMs)
         // Nothing was sent that changes anything: it is tried again, with another connection where this one is lost.
         if (!isPassing(error) || waitedMs >= timeoutMs) throw this.failure('lock', error)
       }
@@ -168,11 +157,11 @@ export class StoreSession implements StoreLock {
     return Promise.reject(new Error('a caller has no hold of a store on a server'))
   }
 
-  timeoutError(mode: LockMode, waitedMs: number): LockTimeoutError {
-    return new LockTimeoutError(
-      `no ${mode} lock of ${this.path} within ${Math.round(waitedMs)} ms. Nothing was changed.`,
-      { path: this.path, mode, waitedMs, holders: [] },
-    )
+  async #timedOut(mode: LockMode, waitedMs: number): Promise<LockTimeoutError> {
+    const { address } = this.#options
+    const look = this.asking((reader) => storeHolders(address, reader))
+    const others = look.then((holders) => holders.filter(({ state }) => state === 'holding'))
+    return timeoutError(address, mode, waitedMs, others)
   }
 
   async #enterHeld(
@@ -181,13 +170,17 @@ export class StoreSession implements StoreLock {
     signals: readonly AbortSignal[],
   ): Promise<ServerHold> {
     const waitMs = leftMs > LONGEST_MS ? Number.POSITIVE_INFINITY : leftMs
-    const cancel = () => void this.#cancel(connection)
-    for (const signal of signals) signal.addEventListener('abort', cancel, { once: true })
+    const giveUp = () => void this.#giveUp(connection)
+    for (const signal of signals) signal.addEventListener('abort', giveUp, { once: true })
     try {
-      const [locked, looked] = await Promise.allSettled([
+      const asked = connection.inOneGo(() => [
         connection.query({ text: `begin; ${this.#lockBy(leftMs)}` }, waitMs),
         connection.query(this.#kind.look(), waitMs),
       ])
+      const [locked, looked] = (await Promise.allSettled(asked)) as [
+        PromiseSettledResult<Row[]>,
+        PromiseSettledResult<Row[]>,
+      ]
       if (locked.status === 'rejected') throw locked.reason
       if (looked.status === 'rejected') throw looked.reason
       for (const signal of signals) signal.throwIfAborted()
@@ -196,7 +189,7 @@ export class StoreSession implements StoreLock {
       rollBack(connection)
       throw error
     } finally {
-      for (const signal of signals) signal.removeEventListener('abort', cancel)
+      for (const signal of signals) signal.removeEventListener('abort', giveUp)
     }
   }
 
@@ -220,14 +213,14 @@ export class StoreSession implements StoreLock {
     })
   }
 
-  /** Ends the wait of a query for a lock, by the other connection. */
-  async #cancel(connection: Connection): Promise<void> {
-    try {
-      const reader = await this.reader(this.#options.timeoutMs)
-      await reader.query({ text: 'select pg_cancel_backend($1)', values: [connection.backend.pid] })
-    } catch {
-      connection.destroy()
-    }
+  /**
+   * Ends a wait for the lock with its connection: to cancel the query could hit the next one. While it waits the server does not
+   * notice that nobody is there, so it is told by the other connection.
+   */
+  async #giveUp(connection: Connection): Promise<void> {
+    connection.destroy()
+    const values = [connection.backend.pid, connection.backend.startedAt]
+    await this.asking((reader) => reader.query({ text: TERMINATE, values })).catch(() => {})
   }
 
   /** A pass begins, with the lock where it was taken. */
@@ -248,9 +241,28 @@ export class StoreSession implements StoreLock {
 
   /** @throws StoreUnavailableError, LockUnsupportedError */
   async reader(timeoutMs: number): Promise<Connection> {
-    if (!this.#reader?.isOpen) this.#reader = await Connection.open(this.#options.address, timeoutMs)
-    if (this.#id === undefined) await this.#open(this.#reader)
-    return this.#reader
+    const reader = this.#reader?.isOpen ? this.#reader : await this.#connect(timeoutMs)
+    if (this.#id === undefined) await this.#open(reader)
+    return reader
+  }
+
+  /** Whoever comes meanwhile waits for the same one. */
+  #connect(timeoutMs: number): Promise<Connection> {
+    this.#connecting ??= Connection.open(this.#options.address, timeoutMs)
+      .then((connection) => {
+        this.#reader = connection
+        return connection
+      })
+      .finally(() => {
+        this.#connecting = undefined
+      })
+    return this.#connecting
+  }
+
+  /** Names the server's incarnation after a crash: by itself, and not in a transaction, for which all others would wait. */
+  async incarnate(): Promise<string> {
+    const [row] = await this.asking((reader) => reader.query({ text: 'select pslock.incarnate()' }))
+    return row?.[0] as string
   }
 
   #open(connection: Connection): Promise<void> {
@@ -298,10 +310,15 @@ export class StoreSession implements StoreLock {
    * @throws StoreUnavailableError where it is not in, or where that cannot be known (`isOutcomeUnknown`)
    */
   async commit(connection: Connection, send: (number: number) => Promise<Row>): Promise<Committed> {
+    // A transaction that was begun on a connection which is lost by now has ended with it.
+    if (connection !== this.#writer.openNow)
+      throw unavailable(this.#options.address, 'reach', new Error('the connection was lost'))
     const change: Change = { number: this.#writer.nextNumber(), generation: this.#writer.generation }
-    const sending = send(change.number)
-    // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
-    const flushing = this.isDurable ? connection.query(FLUSH) : undefined
+    const { sending, flushing } = connection.inOneGo(() => ({
+      sending: send(change.number),
+      // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
+      flushing: this.isDurable ? connection.query(FLUSH) : undefined,
+    }))
     flushing?.catch(() => {})
     try {
       const answer = await sending
@@ -309,13 +326,13 @@ export class StoreSession implements StoreLock {
     } catch (error) {
       const isLost = error instanceof StoreUnavailableError
       if (!isLost || !(await this.#writer.isIn(change, this.#options.timeoutMs))) throw error
-      return { answer: undefined, settle: this.isDurable ? () => this.flush() : undefined }
+      return { answer: undefined, settle: this.isDurable ? () => this.#flushAgain(change, error) : undefined }
     }
   }
 
   /**
    * As `commit`, of a pass that holds the lock: its queries, and the end of their transaction, are sent at once.
-   * @param send issues the queries; what the last of them answers begins with 0 where the change is made
+   * @param send issues the queries; what the last of them answers begins with DONE where the change is made
    */
   async commitHeld(
     pass: HeldPass,
@@ -346,19 +363,44 @@ export class StoreSession implements StoreLock {
       await flushing
     } catch (error) {
       if (!(error instanceof StoreUnavailableError)) throw this.failure('write', error)
-      if (!(await this.#writer.isIn(change, this.#options.timeoutMs))) {
-        throw new StoreUnavailableError(`${error.message} The change was lost with it: do it again.`, {
-          path: this.path,
-          cause: error,
-        })
-      }
-      await this.flush()
+      await this.#flushAgain(change, error)
     }
   }
 
-  /** Makes everything that was committed so far survive a crash of the server. */
-  async flush(): Promise<void> {
-    await this.asking((reader) => reader.query(FLUSH))
+  /** With another connection, which may be lost again, and the change with it. */
+  async #flushAgain(change: Change, lost: StoreUnavailableError): Promise<void> {
+    const until = performance.now() + this.#options.timeoutMs
+    for (;;) {
+      const leftMs = Math.max(1, until - performance.now())
+      if (!(await this.#writer.isIn(change, leftMs))) {
+        throw new StoreUnavailableError(`${lost.message} The change was lost with it: do it again.`, {
+          path: this.path,
+          cause: lost,
+        })
+      }
+      try {
+        const connection = await this.writer(leftMs)
+        await connection.query(FLUSH)
+        // Else there was one more between, and whether the change was still there then is not known yet.
+        if (await this.#writer.isIn(change, leftMs)) return
+      } catch (error) {
+        if (!(error instanceof StoreUnavailableError) || performance.now() >= until) throw error
+      }
+    }
+  }
+
+  /**
+   * Makes what was read so far survive a crash of the server.
+   * @param incarnation in which it was read
+   * @throws StoreUnavailableError where a crash has taken it back already
+   */
+  async flush(incarnation: string | undefined): Promise<void> {
+    const [row] = await this.asking((reader) => reader.query(FLUSH))
+    if (row?.[0] === incarnation) return
+    throw new StoreUnavailableError(
+      `the server of ${this.path} has restarted, and has perhaps lost what was read just now: read it again.`,
+      { path: this.path },
+    )
   }
 
   async close(): Promise<void> {
@@ -368,27 +410,23 @@ export class StoreSession implements StoreLock {
 
   /** What the server says, as an error of ours. */
   failure(what: string, error: unknown): unknown {
-    // An SQLSTATE.
-    return /^[0-9A-Z]{5}$/.test(errnoOf(error) ?? '')
-      ? unavailable(this.#options.address, what, error)
-      : error
+    return failure(this.#options.address, what, error)
   }
-}
-
-/** The store was open, and its row is gone: it is never made anew in silence. */
-export function storeGone({ shown, name }: Address): CorruptStoreError {
-  return new CorruptStoreError(
-    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
-      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
-    { path: shown },
-  )
 }
 
 function rollBack(connection: Connection): void {
   if (connection.isOpen) connection.query({ text: 'rollback' }).catch(() => {})
 }
 
-/** Whether it is over in a moment, with another connection where this one is lost. */
+/** The time is up before it was an operation's turn in its own process. */
+function behindOthers(path: string, mode: LockMode, waitedMs: number): LockTimeoutError {
+  const message =
+    `no ${mode} lock of ${path} within ${Math.round(waitedMs)} ms: operations of this very process were before it. Nothing was ` +
+    'changed. Give it more time with timeoutMs.'
+  return new LockTimeoutError(message, { path, mode, waitedMs, holders: [] })
+}
+
+/** Whether another connection will do. */
 export function isPassing(error: unknown): boolean {
-  return error instanceof StoreUnavailableError || errnoOf(error) === QUERY_CANCELED
+  return error instanceof StoreUnavailableError
 }

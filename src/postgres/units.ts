@@ -1,6 +1,7 @@
 import { CorruptStoreError } from '../errors.ts'
 import type { Query, Row } from './connection.ts'
-import { type HeldPass, type Pass, READ, StoreSession, storeGone } from './store-session.ts'
+import { storeGone } from './rows.ts'
+import { type HeldPass, type Pass, READ, StoreSession } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
 /** The text is written anew when the units since are longer than it is, and than this. */
@@ -164,8 +165,7 @@ export class Units {
     if (units.some((unit, index) => unit.seq !== from + 1 + index) || seq !== from + units.length)
       return undefined
     if (image === undefined && seq > 0) throw this.#damaged('the text itself is gone')
-    // With another id, should this one be gone with a transaction that is undone, all is read once more.
-    this.#incarnation = news.incarnation ?? (await this.#incarnate())
+    this.#incarnation = news.incarnation ?? (await this.session.incarnate())
     if (isWhole || image !== this.#image) this.#began(image, news.imageLength)
     for (const unit of units) if (unit.seq > (image ?? 0)) this.#length += unit.changes.length
     this.#known = seq
@@ -179,13 +179,6 @@ export class Units {
     this.#image = image
     this.#length = 0
     this.#mostLength = Math.max(SMALLEST_LENGTH, length)
-  }
-
-  async #incarnate(): Promise<string> {
-    const [row] = await this.session.asking((reader) =>
-      reader.query({ text: 'select pslock.incarnate()::text' }),
-    )
-    return row?.[0] as string
   }
 
   /** Begins a pass to commit what was done without the lock. @returns whether nothing has changed since */
@@ -241,7 +234,7 @@ export class Units {
   /** Makes what was read survive a crash of the server. */
   async sync(): Promise<void> {
     const known = this.#known
-    await this.session.flush()
+    await this.session.flush(this.#incarnation)
     if (this.#known === known) this.#isUnflushed = false
   }
 

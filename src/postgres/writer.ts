@@ -1,6 +1,10 @@
 import { asError, StoreUnavailableError } from '../errors.ts'
 import { Connection, paused, type Row } from './connection.ts'
+import { TERMINATE } from './schema.ts'
 import type { Address } from './url.ts'
+
+/** So long a commit that nobody has taken the lock for waits for whoever holds it, in milliseconds. */
+const BRIEF_MS = 50
 
 /** How often it is asked whether the server has ended what it did for a connection that is lost. */
 const ENDED_MS = 10
@@ -69,7 +73,9 @@ export class Writer {
         { path: this.#address.shown, cause: error, isOutcomeUnknown: true },
       )
     }
-    return (this.#marks[change.generation] ?? 0) >= change.number
+    // A crash may have taken back what was there after an earlier loss.
+    const marks = this.#marks.slice(change.generation)
+    return marks.length > 0 && marks.every((mark) => mark >= change.number)
   }
 
   async end(): Promise<void> {
@@ -88,6 +94,7 @@ export class Writer {
     for (;;) {
       const connection = await Connection.open(this.#address, until - performance.now(), signal)
       try {
+        await connection.query({ text: `set lock_timeout = ${BRIEF_MS}` })
         if (before) this.#marks.push(await this.#markAfter(before, connection))
         this.#connection = connection
         return connection
@@ -101,10 +108,7 @@ export class Writer {
   /** The last number that is in, once the server does nothing more for the connection that was lost. */
   async #markAfter({ backend }: Connection, connection: Connection): Promise<number> {
     if (this.client === undefined) return 0
-    const ended = {
-      text: 'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start = $2',
-      values: [backend.pid, backend.startedAt],
-    }
+    const ended = { text: TERMINATE, values: [backend.pid, backend.startedAt] }
     while ((await connection.query(ended)).length > 0) await paused(ENDED_MS)
     const [row] = await connection.query({
       text: 'select number from pslock.client where id = $1',

@@ -60,6 +60,16 @@ export interface Engine {
   end(): void
 }
 
+/** Texts that a store keeps beside its records, and changes in one step with them. */
+export interface Notes {
+  /** As memory has it. */
+  get(name: string): string | undefined
+  /** In an exclusive operation. */
+  set(name: string, text: string): void
+  /** Makes what was committed so far survive power loss. */
+  flush(): Promise<void>
+}
+
 /**
  * Runs an operation, or one that is part of another (`savepoint`), in a scope of its owner. What it issued has ended
  * before it is undone, should it throw.

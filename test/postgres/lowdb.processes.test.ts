@@ -108,7 +108,8 @@ describe('lowdb on a server whose connections are cut', () => {
       )
       if (round % 5 === 0) await db.read()
     }
-    for (const peer of peers) assert.ok((peer.lastEvent as number) > 20, `only ${peer.lastEvent} went through`)
+    for (const peer of peers)
+      assert.ok((peer.lastEvent as number) > 20, `only ${peer.lastEvent} went through`)
     await Promise.all(peers.map((peer) => peer.kill()))
     await db.read()
     requireWhole(db.data)

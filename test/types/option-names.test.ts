@@ -12,7 +12,7 @@ import {
 } from '../../adapters/lowdb.ts'
 import { LockedNedb, nedbAdapter } from '../../adapters/nedb.ts'
 import { LockedDatastore, nedbPromisesAdapter } from '../../adapters/nedb-promises.ts'
-import { type ImageAdapter, LockedDb, LockTree, PsLock, throttle } from '../../src/index.ts'
+import { type ImageAdapter, LockedDb, LockTree, PgLock, PsLock, throttle } from '../../src/index.ts'
 import type { Shelf } from '../fixtures/locked-db-shelf.ts'
 
 /**
@@ -53,6 +53,20 @@ const calls = {
     lock.acquireSync({ timeout: 5 }),
     // @ts-expect-error
     lock.close({ remov: true }),
+  ],
+  PgLock: (lock: PgLock) => [
+    // @ts-expect-error
+    new PgLock('postgres://a/b#c', { timeout: 5 }),
+    // @ts-expect-error
+    new PgLock('postgres://a/b', { nam: 'c' }),
+    // @ts-expect-error
+    lock.exclusive(() => {}, { timeout: 5 }),
+    // @ts-expect-error
+    lock.shared(async ({ token }) => token),
+    // @ts-expect-error
+    lock.acquire({ mod: 'shared' }),
+    // @ts-expect-error
+    lock.tryAcquire({ timeoutMs: 5 }),
   ],
   LockTree: (tree: LockTree) => [
     // @ts-expect-error

@@ -21,6 +21,8 @@ type LockMembers =
 
 type HeldMembers = 'mode' | 'path' | 'run' | 'release' | typeof Symbol.dispose | typeof Symbol.asyncDispose
 
+type PgLockMembers = Exclude<LockMembers, `${string}Sync`>
+
 type TreeMembers = Exclude<LockMembers, `${string}Sync`>
 
 type StoreMembers =
@@ -51,6 +53,10 @@ describe('public members', () => {
       Same<keyof pslock.LockTree, TreeMembers>,
       Same<keyof typeof pslock.LockTree, 'prototype'>,
       Same<keyof pslock.HeldTreeLock, HeldMembers | 'name'>,
+      Same<keyof pslock.PgLock, PgLockMembers>,
+      Same<keyof typeof pslock.PgLock, 'prototype'>,
+      Same<keyof pslock.PgLockHold, 'path' | 'mode' | 'fencingToken' | 'signal'>,
+      Same<keyof pslock.PgHeldLock, keyof pslock.PgLockHold | 'run' | 'release' | typeof Symbol.asyncDispose>,
       Same<keyof pslock.LockedMembers, StoreMembers>,
       Same<keyof pslock.LockedSyncMembers, Exclude<StoreMembers, 'table'>>,
       Same<keyof lowdb.LockedLow, StoreMembers | LowMembers | 'checkpoint'>,
@@ -61,7 +67,7 @@ describe('public members', () => {
       Same<keyof typeof nedb.LockedNedb, 'prototype'>,
       Same<keyof typeof promises.LockedDatastore, 'prototype' | 'create'>,
       Same<keyof typeof pslock.LockedDb, never>,
-    ] = Array(16).fill(true) as never
+    ] = Array(20).fill(true) as never
     assert.ok(same.every(Boolean))
     // @ts-expect-error only `acquire` makes them
     type Constructed = InstanceType<typeof pslock.HeldLock>
@@ -77,12 +83,13 @@ describe('public members', () => {
       ...['acquire', 'acquireSync', 'close', 'exclusive', 'exclusiveSync', 'holders', 'path', 'shared'],
       ...['sharedSync', 'tryAcquire'],
     ])
+    assert.deepEqual(membersOf(new pslock.PgLock('postgres://a/b#c')), membersOf(tree))
     assert.deepEqual(membersOf(tree), [
       ...['acquire', 'close', 'exclusive', 'holders', 'path', 'shared', 'tryAcquire'],
     ])
     assert.deepEqual(membersOf(held), ['mode', 'path', 'release', 'run', 'signal'])
     held?.release()
-    for (const Class of [pslock.PsLock, pslock.LockTree, held?.constructor as object]) {
+    for (const Class of [pslock.PsLock, pslock.LockTree, pslock.PgLock, held?.constructor as object]) {
       assert.deepEqual(Object.getOwnPropertyNames(Class).sort(), ['length', 'name', 'prototype'])
     }
     const low = new lowdb.LockedLow(at('a.json'), {})

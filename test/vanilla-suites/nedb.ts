@@ -11,8 +11,9 @@ const require = createRequire(import.meta.url)
  * A test suite of NeDB.
  * @param suite the folder of the package whose tests run: a checkout of seald/nedb, or nedb 1.8
  * @param library the folder of the @seald-io/nedb that they run with, and that LockedNedb is based on
+ * @param server the url of an empty database: then every file of LockedNedb is a store there
  */
-export function nedbSuite(suite: string, library: string): RunSuite {
+export function nedbSuite(suite: string, library: string, server?: string): RunSuite {
   const tests = readdirSync(join(suite, 'test')).filter((name) => name.endsWith('.test.js'))
   return async (locked, folder) => {
     mkdirSync(join(folder, 'workspace'))
@@ -45,6 +46,7 @@ export function nedbSuite(suite: string, library: string): RunSuite {
             suite: realpathSync(suite),
             library: realpathSync(library),
             locked: locked ? pathToFileURL(join(ROOT, 'dist/nedb.js')).href : undefined,
+            server,
           }),
         },
         timeoutMs: 180_000,

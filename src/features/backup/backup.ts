@@ -40,17 +40,27 @@ import {
 
 /** Dump, restore, check and repair of data files of any format. */
 
-/** A data file, its lock, and what it must look like. */
-export interface StoreFile {
-  /** The real path. */
+/** What is dumped: a store, in a file or elsewhere, and what its file looks like. */
+export interface StoreContent {
+  /** The real path of the data file, or what is shown of another place. */
   readonly path: string
-  readonly lock: PsLock
-  readonly timeoutMs: number
   readonly format: FileFormat
-  /** Reads it under the shared lock. @throws StoreIoError where there is none */
+  /** Reads it, a file under the shared lock. @throws StoreIoError where there is none */
   read(): Promise<Snapshot>
   /** Called before a restore with the new content. @throws where the store could not load it */
   tryOn?(content: Source): Promise<void>
+}
+
+/** A data file, its lock, and what it must look like. */
+export interface StoreFile extends StoreContent {
+  readonly lock: PsLock
+  readonly timeoutMs: number
+}
+
+/** A store that is in no file. */
+export interface StoreElsewhere extends StoreContent {
+  /** Replaces all of it by the content of a file. Whatever happens, it is replaced entirely or not at all. */
+  replace(content: Source): Promise<void>
 }
 
 export interface DumpOptions {
@@ -69,7 +79,7 @@ export const DUMP_NAMES: OptionNames = optionNames<DumpOptions>({ overwrite: tru
  * @throws TypeError for the file itself, CorruptStoreError for one that is damaged, StoreIoError
  */
 export async function dump(
-  file: StoreFile,
+  file: StoreContent & { readonly lock?: PsLock },
   to: string,
   { overwrite = false }: DumpOptions = {},
 ): Promise<void> {
@@ -97,12 +107,14 @@ export async function dump(
  * `<file>.before-restore-<n>` until the new one is on the disk.
  * @throws TypeError for the file itself, CorruptStoreError for a dump that is damaged, StoreIoError
  */
-export async function restore(file: StoreFile, from: string): Promise<void> {
+export async function restore(file: StoreFile | StoreElsewhere, from: string): Promise<void> {
   const source = anotherFile(file, from, 'restore from')
   using read = await underItsLock(source, 'shared', () => readStore(source, file.format))
   const content = await wholeContent(source, 'restored', file.format, read.source, UNTERMINATED)
   file.format.requireRestorable?.(file.path)
   await file.tryOn?.(content)
+  // Awaited, for what is read is closed when this returns.
+  if ('replace' in file) return await file.replace(content)
   let aside: string | undefined
   let inode: number | undefined
   try {
@@ -148,7 +160,7 @@ function unfollowed(path: string): string {
 }
 
 function anotherFile(
-  { path, lock }: StoreFile,
+  { path, lock }: StoreContent & { readonly lock?: PsLock },
   other: string,
   what: string,
   absolute: (path: string) => string = canonicalPath,
@@ -156,7 +168,7 @@ function anotherFile(
   const target = absolute(requirePath(other, 'path'))
   const [own, its] = [lookAt(path), lookAt(target)]
   const isSame = own !== undefined && own.ino === its?.ino && own.dev === its.dev
-  if (isSame || target === path || target === lock.path) {
+  if (isSame || target === path || target === lock?.path) {
     throw new TypeError(`cannot ${what} the store's own file: path must name another one, got ${show(other)}`)
   }
   return target

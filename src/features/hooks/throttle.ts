@@ -75,6 +75,8 @@ export function throttle(options: ThrottleOptions): Hook {
   const shared = new Map<string, SharedRateLimiter>()
   const take = (event: HookEvent, limitMs: number) => {
     if (per === 'process') return own(limitMs)
+    if (event.lockPath === event.path)
+      throw new TypeError("throttle: per: 'store' is for a store in a file: on a server use per: 'process'")
     const limiter = shared.get(event.lockPath) ?? new SharedRateLimiter(event, pace)
     shared.set(event.lockPath, limiter)
     return limiter.take(limitMs, event.blocking)

@@ -35,13 +35,24 @@ const NONE: Schemas = { tables: {} }
 /** A thousand times the schemas of a large program. */
 const MOST_BYTES = 64 * 2 ** 20
 
+/** Where the schemas of a store's tables are. */
+export interface SchemaStore {
+  /** For messages. */
+  readonly path: string
+  /** The present schemas: the same object for as long as nobody has written. */
+  read(): Schemas
+  /** Only under the exclusive lock. */
+  write(schemas: Schemas): Promise<void>
+  close(): void
+}
+
 /**
  * The schemas of a store's tables, in `<data file>.schema`, replaced as a whole and synced, under the store's lock. It
  * cannot change in one step with the data. So a change is written here as pending first, then made in the data (which
  * can be done twice), then written here as done: whoever finds it pending under the lock knows of a crash, and does the
  * data step and what follows again.
  */
-export class SchemaFile {
+export class SchemaFile implements SchemaStore {
   readonly path: string
   readonly #file: TextFile
   #schemas: Schemas = NONE
@@ -110,29 +121,51 @@ export class SchemaFile {
   }
 }
 
-/** The tables of one store: their schemas, and how those change. `S` is what the callback of a transaction is given. */
-export class Tables<S> {
-  /** The data file. */
+/** What the tables of a store work with. `S` is what the callback of a transaction is given. */
+export interface TableParts<S> {
+  /** The data file, or what is shown of another place. */
+  readonly path: string
+  readonly queue: Pipeline
+  readonly storage: TableStorage<S>
+  readonly transactions: TransactionsOf<S>
+}
+
+/** The tables of one store: their schemas, and how those change. */
+export abstract class Tables<S> {
   readonly path: string
   readonly storage: TableStorage<S>
   readonly transactions: TransactionsOf<S>
-  readonly #lock: PsLock
+  abstract readonly schemas: SchemaStore
   readonly #queue: Pipeline
-  readonly schemas: SchemaFile
 
-  constructor(
-    { path, lock }: { readonly path: string; readonly lock: PsLock },
-    queue: Pipeline,
-    storage: TableStorage<S>,
-    transactions: TransactionsOf<S>,
-  ) {
+  constructor({ path, queue, storage, transactions }: TableParts<S>) {
     this.path = path
     this.storage = storage
     this.transactions = transactions
-    this.#lock = lock
     this.#queue = queue
-    this.schemas = new SchemaFile(path)
   }
+
+  /** Brings the schemas up to date; finishes what a crash left unfinished, and waits for what is about to be finished. */
+  abstract recover(): Promise<void>
+
+  /** Runs while nobody changes anything. */
+  abstract shared<T>(run: () => Promise<T>): Promise<T>
+
+  /**
+   * Changes a schema, and the records with it.
+   * @param decide what to do, from the present schema; undefined: nothing. It runs in a transaction.
+   * @throws TransactionError inside a transaction
+   */
+  abstract alter(
+    operation: string,
+    decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>,
+  ): Promise<void>
+
+  /** Makes data and schemas durable. */
+  abstract commit(): Promise<void>
+
+  /** Takes away what nobody needs. */
+  abstract cleanup(): Promise<void>
 
   /** Whether the caller runs inside a transaction or view of the store. */
   get isInside(): boolean {
@@ -148,17 +181,6 @@ export class Tables<S> {
     )
   }
 
-  /** Finishes what a crash left unfinished, and waits for what another process is about to finish. */
-  async recover(): Promise<void> {
-    if (this.isInside || !this.schemas.read().pending) return
-    await this.#locked(async () => {})
-  }
-
-  /** Runs while nobody changes anything. */
-  shared<T>(run: () => Promise<T>): Promise<T> {
-    return this.#lock.shared(run) as Promise<T>
-  }
-
   /** In a transaction: the tables, whose records are as these schemas say, also if a crash was found only now. */
   async present(tx: S): Promise<Schemas['tables']> {
     const schemas = this.schemas.read()
@@ -169,11 +191,66 @@ export class Tables<S> {
     return after(tables, pending)
   }
 
+  /** Copies of a table's records. @throws SchemaError where something else is there */
+  async records(tx: S, shape: Shape, id?: string): Promise<StoredRecord[]> {
+    const found = (await this.storage.read(tx, shape.table, id)) ?? []
+    if (Array.isArray(found) && found.every(isObject)) return cloneTree(found) as unknown as StoredRecord[]
+    throw shape.error('what the store has under this name is no list of records', { value: found })
+  }
+
   /**
-   * Changes a schema, and the records with it.
-   * @param decide what to do, from the present schema; undefined: nothing. It runs in a transaction.
-   * @throws TransactionError inside a transaction
+   * The data step of a change of a table. What was done already is not done again, so it may be repeated after a crash.
+   * @returns whether there was anything to do
+   * @throws SchemaError where a record cannot be made to fit
    */
+  async migrate(tx: S, { operation, table, from, to }: Pending): Promise<boolean> {
+    const { storage } = this
+    const had = await storage.read(tx, table)
+    if (!to || operation === 'override') {
+      await storage.drop(tx, table)
+      if (to) await storage.insert(tx, table, [])
+      return Array.isArray(had) ? had.length > 0 || !to : had !== undefined || to !== null
+    }
+    const shape = new Shape(this.path, table, to)
+    const dropped = Object.keys(from?.fields ?? {}).filter((name) => !Object.hasOwn(to.fields, name))
+    const records = await this.records(tx, shape)
+    if (had === undefined) await storage.insert(tx, table, [])
+    const fitting = records.map((record) => reshaped(record, shape, dropped))
+    const changed = fitting.filter((record, index) => record !== records[index])
+    if (records.every(({ _id }) => typeof _id === 'string')) {
+      if (changed.length > 0) await storage.replace(tx, table, changed)
+    } else {
+      // The store's own records from before there was a table: they have no ids to be replaced by.
+      await storage.drop(tx, table)
+      await storage.insert(tx, table, fitting)
+    }
+    return had === undefined || changed.length > 0
+  }
+}
+
+/**
+ * The tables of a store in a file. Its schemas are in a file of their own, which cannot change in one step with the data: see
+ * `SchemaFile`.
+ */
+export class FileTables<S> extends Tables<S> {
+  readonly schemas: SchemaFile
+  readonly #lock: PsLock
+
+  constructor(parts: TableParts<S>, lock: PsLock) {
+    super(parts)
+    this.#lock = lock
+    this.schemas = new SchemaFile(parts.path)
+  }
+
+  async recover(): Promise<void> {
+    if (this.isInside || !this.schemas.read().pending) return
+    await this.#locked(async () => {})
+  }
+
+  shared<T>(run: () => Promise<T>): Promise<T> {
+    return this.#lock.shared(run) as Promise<T>
+  }
+
   async alter(
     operation: string,
     decide: (tx: S, tables: Schemas['tables']) => Promise<Pending | undefined>,
@@ -248,42 +325,6 @@ export class Tables<S> {
     })
   }
 
-  /** Copies of a table's records. @throws SchemaError where something else is there */
-  async records(tx: S, shape: Shape, id?: string): Promise<StoredRecord[]> {
-    const found = (await this.storage.read(tx, shape.table, id)) ?? []
-    if (Array.isArray(found) && found.every(isObject)) return cloneTree(found) as unknown as StoredRecord[]
-    throw shape.error('what the store has under this name is no list of records', { value: found })
-  }
-
-  /**
-   * The data step of a change of a table. What was done already is not done again, so it may be repeated after a crash.
-   * @returns whether there was anything to do
-   * @throws SchemaError where a record cannot be made to fit
-   */
-  async migrate(tx: S, { operation, table, from, to }: Pending): Promise<boolean> {
-    const { storage } = this
-    const had = await storage.read(tx, table)
-    if (!to || operation === 'override') {
-      await storage.drop(tx, table)
-      if (to) await storage.insert(tx, table, [])
-      return Array.isArray(had) ? had.length > 0 || !to : had !== undefined || to !== null
-    }
-    const shape = new Shape(this.path, table, to)
-    const dropped = Object.keys(from?.fields ?? {}).filter((name) => !Object.hasOwn(to.fields, name))
-    const records = await this.records(tx, shape)
-    if (had === undefined) await storage.insert(tx, table, [])
-    const fitting = records.map((record) => reshaped(record, shape, dropped))
-    const changed = fitting.filter((record, index) => record !== records[index])
-    if (records.every(({ _id }) => typeof _id === 'string')) {
-      if (changed.length > 0) await storage.replace(tx, table, changed)
-    } else {
-      // The store's own records from before there was a table: they have no ids to be replaced by.
-      await storage.drop(tx, table)
-      await storage.insert(tx, table, fitting)
-    }
-    return had === undefined || changed.length > 0
-  }
-
   /** One exclusive hold over several transactions, with nothing unfinished at its beginning. */
   async #locked(run: () => Promise<void>): Promise<void> {
     // What waits for the store to be loaded must not do so under the lock, which loading needs.
@@ -323,7 +364,7 @@ async function syncFolderOf(path: string): Promise<void> {
 }
 
 /** The tables once the change is done. */
-function after(tables: Schemas['tables'], { table, to }: Pending): Record<string, TableSchema> {
+export function after(tables: Schemas['tables'], { table, to }: Pending): Record<string, TableSchema> {
   const { [table]: _, ...others } = tables
   return to ? { ...others, [table]: to } : others
 }

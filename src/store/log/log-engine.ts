@@ -1,9 +1,9 @@
 import type { LockMode } from '../../errors.ts'
 import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
-import type { Commit, Engine } from '../engine.ts'
+import type { Commit, Engine, Notes } from '../engine.ts'
 import { Pipeline } from '../pipeline.ts'
 import { callListener } from '../scope.ts'
-import type { Snapshot } from '../snapshot.ts'
+import type { Snapshot, Source } from '../snapshot.ts'
 import { type Transacting, transacting } from '../transaction.ts'
 import { WriteSet } from '../write-set.ts'
 import type { LogStorage } from './storage.ts'
@@ -120,6 +120,15 @@ export class LogEngine implements LogSession, Engine {
 
   snapshot(): Promise<Snapshot> {
     return this.#storage.snapshot()
+  }
+
+  get notes(): Notes | undefined {
+    return this.#storage.notes
+  }
+
+  /** See `LogStorage.replace`. */
+  get replace(): ((content: Source) => Promise<void>) | undefined {
+    return this.#storage.replace?.bind(this.#storage)
   }
 
   get endsTorn(): boolean {

@@ -1,7 +1,7 @@
 import type { LogMemory, StraightOperation } from '../adapter.ts'
-import type { Engine } from '../engine.ts'
+import type { Engine, Notes } from '../engine.ts'
 import type { Pipeline } from '../pipeline.ts'
-import type { Snapshot } from '../snapshot.ts'
+import type { Snapshot, Source } from '../snapshot.ts'
 import type { StoreLock } from '../store-lock.ts'
 import type { WriteSet } from '../write-set.ts'
 
@@ -53,6 +53,10 @@ export interface LogStorage
   compact(ifStale: boolean): Promise<void>
   /** Everything written so far. @throws StoreIoError */
   snapshot(): Promise<Snapshot>
+  /** What it keeps beside the records; left out where it keeps nothing. */
+  readonly notes?: Notes
+  /** Replaces all of it by the lines of a log. Left out where the content is in a file, which is replaced itself. */
+  replace?(content: Source): Promise<void>
   /** Ends when everything that was issued has ended, and nothing is open any more. */
   close(): Promise<void>
 }

@@ -1,0 +1,103 @@
+import type { LogMemory, RecordLine } from '../store/adapter.ts'
+import type { Segment } from '../store/write-set.ts'
+import type { Connection, Row } from './connection.ts'
+import { NOTE } from './rows.ts'
+
+const PUT = 'select * from pslock.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)'
+
+/** So much is sent as one statement at most: V8 has no texts above 512 MB, and the server no values above 1 GB. */
+const PIECE = { records: 20_000, chars: 32 * 2 ** 20 }
+
+/** What a commit changes: records, each with its line, or that it is gone. */
+export interface Changes {
+  readonly keys: string[]
+  readonly gone: boolean[]
+  readonly lines: string[]
+  /** Whether an index is among it. */
+  readonly isFence: boolean
+}
+
+/** A commit as `pslock.put` wants to know it. */
+export interface CommitOf {
+  /** The number of the store in the database. */
+  readonly store: number
+  readonly incarnation: string | undefined
+  /** All commits up to here are in memory. */
+  readonly known: number
+  readonly client: string | undefined
+  readonly number: number
+}
+
+/**
+ * The rows of all lines: of each record the last.
+ * @param notes what is to be kept beside the records, by its name
+ */
+export async function changesOf(
+  segments: readonly Segment[],
+  { coder, recordOf }: LogMemory,
+  notes: ReadonlyMap<string, string>,
+): Promise<Changes> {
+  const records = new Map<string, RecordLine & { line: string }>()
+  for (const { lines } of segments) {
+    for (const line of lines) {
+      const record = recordOf?.(coder ? await coder.decode(line) : line)
+      if (!record) throw new Error('the adapter does not say which record a line is of')
+      records.set(record.key, { ...record, line })
+    }
+  }
+  for (const [name, line] of notes)
+    records.set(NOTE + name, { key: NOTE + name, isGone: false, isIndex: false, line })
+  const all = [...records.values()]
+  return {
+    keys: all.map(({ key }) => key),
+    gone: all.map(({ isGone }) => isGone),
+    lines: all.map(({ line }) => line),
+    isFence: all.some(({ isIndex }) => isIndex),
+  }
+}
+
+/** The same in pieces of which each can be sent as one statement. Each is a commit of its own number. */
+export function piecesOf(changes: Changes): Changes[] {
+  const { keys, gone, lines, isFence } = changes
+  const pieces: Changes[] = []
+  for (let from = 0, to = 0; to < keys.length; from = to) {
+    for (let chars = 0; to < keys.length && to - from < PIECE.records && chars < PIECE.chars; to++)
+      chars += (lines[to] as string).length
+    if (from === 0 && to === keys.length) return [changes]
+    pieces.push({
+      keys: keys.slice(from, to),
+      gone: gone.slice(from, to),
+      lines: lines.slice(from, to),
+      isFence,
+    })
+  }
+  return pieces
+}
+
+/**
+ * Sends a commit in one piece.
+ * @param reads the numbers of the records that were read, which must not have changed; without it, under the lock, nothing has
+ */
+export async function put(
+  connection: Connection,
+  { store, incarnation, known, client, number }: CommitOf,
+  { keys, gone, lines, isFence }: Changes,
+  reads?: ReadonlyMap<string, number>,
+): Promise<Row> {
+  const read = reads ? [[...reads.keys()], [...reads.values()]] : [null, null]
+  const values = [store, incarnation, known, ...read, keys, gone, lines, isFence, client, number]
+  const [row] = await connection.query({ name: 'pslock.put', text: PUT, values })
+  return row as Row
+}
+
+/** Sends a commit under the lock. @returns what the last piece answers */
+export async function putAll(connection: Connection, commit: CommitOf, changes: Changes): Promise<Row> {
+  const pieces = piecesOf(changes)
+  if (pieces.length === 0) pieces.push(changes)
+  // Issued at once; each finds the store as the one before has left it.
+  const puts = pieces.map((piece, index) =>
+    put(connection, { ...commit, known: commit.known + index }, piece),
+  )
+  const answers = await Promise.all(puts)
+  return answers.find(([status]) => status !== '0') ?? (answers.at(-1) as Row)
+}

@@ -1,0 +1,72 @@
+import { once } from 'node:events'
+import { createConnection, createServer, type Server, type Socket } from 'node:net'
+
+/**
+ * What happens to the bytes: they go through; those of one direction vanish; or nobody takes them any more, as where the
+ * network is gone.
+ */
+export type NetworkMode = 'through' | 'lose-requests' | 'lose-answers' | 'black-hole'
+
+/** Stands between the clients and the server, and does what networks do. */
+export class FaultyNetwork {
+  mode: NetworkMode = 'through'
+  /** How many bytes of clients came since the last reset by the test. */
+  requested = 0
+  /** Once a client has sent this the answers are lost. */
+  loseAnswersAfter: string | undefined
+  readonly #server: Server
+  readonly #pairs = new Set<readonly [client: Socket, server: Socket]>()
+
+  static async to(url: string): Promise<FaultyNetwork> {
+    const { hostname, port } = new URL(url)
+    const network = new FaultyNetwork(hostname, Number(port))
+    await once(network.#server.listen(0, '127.0.0.1'), 'listening')
+    return network
+  }
+
+  private constructor(host: string, port: number) {
+    this.#server = createServer((client) => {
+      const server = createConnection(port, host)
+      const pair = [client, server] as const
+      this.#pairs.add(pair)
+      const end = () => {
+        this.#pairs.delete(pair)
+        client.destroy()
+        server.destroy()
+      }
+      for (const socket of pair) socket.on('error', end).on('close', end)
+      client.on('data', (bytes) => {
+        this.requested += bytes.length
+        const { loseAnswersAfter } = this
+        if (loseAnswersAfter !== undefined && bytes.includes(loseAnswersAfter)) this.mode = 'lose-answers'
+        if (this.mode === 'through' || this.mode === 'lose-answers') server.write(bytes)
+      })
+      server.on('data', (bytes) => {
+        if (this.mode === 'through' || this.mode === 'lose-requests') client.write(bytes)
+      })
+    })
+  }
+
+  /** The url by which it is reached. */
+  urlOf(url: string): string {
+    const through = new URL(url)
+    through.host = `127.0.0.1:${(this.#server.address() as { port: number }).port}`
+    return through.href
+  }
+
+  /** Cuts all connections: with an end, or as a machine answers that knows nothing of them (RST). Then all goes through. */
+  cut(how: 'end' | 'reset'): void {
+    this.mode = 'through'
+    for (const [client, server] of [...this.#pairs]) {
+      if (how === 'end') client.destroy()
+      else client.resetAndDestroy()
+      server.destroy()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#server.close()
+    this.cut('end')
+    await once(this.#server, 'close')
+  }
+}
