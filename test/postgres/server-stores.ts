@@ -1,4 +1,5 @@
-import { STORES, type StoreDefinition, type StorePlace } from '../fixtures/stores.ts'
+import { LockedLow } from '../../adapters/lowdb.ts'
+import { type Raw, STORES, type StoreDefinition, type StorePlace } from '../fixtures/stores.ts'
 import { type TestServer, usePostgres } from '../harness/postgres.ts'
 
 /** What the stores of the tests are named by: `postgres://…/database#name`. */
@@ -69,6 +70,20 @@ async function textOf(server: TestServer, path: string): Promise<string[][]> {
   })
 }
 
+type Tree = Record<string, Raw[]>
+
+const lowTables: NonNullable<StoreDefinition['tables']> = {
+  open: (url) => new LockedLow<object>({ url }, {}),
+  raw: async (tx, table) => (tx as { data: Tree }).data[table] ?? [],
+  vanilla: async (url, table) => {
+    const db = new LockedLow<Tree>({ url }, {})
+    await db.read()
+    const records = [...(db.data[table] ?? [])]
+    await db.close()
+    return records
+  },
+}
+
 /** Those whose content is one text. It may be in units, so that another store object is asked. */
 function textOnServer(kind: 'lowdb' | 'shelf'): StoreDefinition {
   const { open } = STORES.find(({ name }) => name === kind) as StoreDefinition
@@ -87,6 +102,7 @@ function textOnServer(kind: 'lowdb' | 'shelf'): StoreDefinition {
       const place = useServerStores()
       return { path: place.path, content: (path) => textOf(place.server(), path) }
     },
+    ...(kind === 'lowdb' && { tables: lowTables }),
   }
 }
 

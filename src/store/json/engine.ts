@@ -6,7 +6,7 @@ import { storeFailure } from '../../os/replace.ts'
 import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from '../../os/steps.ts'
 import type { BlockingTreeSession, Call, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { readFailure, untilUnsplit } from '../data-file.ts'
-import { type Commit, type Engine, notSynced } from '../engine.ts'
+import { type Commit, type Engine, type Notes, notSynced } from '../engine.ts'
 import type { Issued } from '../operation.ts'
 import { Pipeline } from '../pipeline.ts'
 import { Scope } from '../scope.ts'
@@ -292,7 +292,7 @@ export class JsonEngine implements TreeSession, Engine {
   }
 
   async run(operation: () => unknown): Promise<unknown> {
-    const undo = this.#tree.mark()
+    const undo = this.#marked()
     const { revision } = this
     const done: Done = { undo, change: undefined }
     this.#done.push(done)
@@ -303,6 +303,32 @@ export class JsonEngine implements TreeSession, Engine {
       this.revision = revision
       this.#undo([done])
       throw error
+    }
+  }
+
+  #marked(): () => void {
+    const undo = this.#tree.mark()
+    const undoNotes = this.#storage.notes?.mark()
+    if (!undoNotes) return undo
+    return () => {
+      undo()
+      undoNotes()
+    }
+  }
+
+  /** Texts beside the tree, where the storage keeps any. */
+  get notes(): Notes | undefined {
+    const { notes } = this.#storage
+    if (!notes) return undefined
+    return {
+      get: (name) => notes.get(name),
+      set: (name, text) => {
+        notes.set(name, text)
+        const done = this.#done.at(-1)
+        if (done) done.change ??= '[]'
+        this.revision++
+      },
+      flush: async () => await runSteps(this.#storage.sync(WAITING)),
     }
   }
 
