@@ -58,6 +58,7 @@ create table if not exists pslock.client (
   at timestamptz not null default now()
 ) with (fillfactor = 10);
 create unlogged table if not exists pslock.incarnation (one boolean primary key default true check (one), id uuid not null);
+create unlogged table if not exists pslock.pace (store int primary key, next float8 not null default 0) with (fillfactor = 10);
 create table if not exists pslock.lock (id int generated always as identity primary key, name text unique not null);
 create sequence if not exists pslock.client_id;
 create sequence if not exists pslock.token;
@@ -212,6 +213,24 @@ begin
   o_client := nextval('pslock.client_id');
   delete from pslock.client where at < now() - interval '7 days';
 end $open$;
+create or replace function pslock.turn(
+  p_store int, p_every float8, p_ahead float8, p_limit float8
+) returns float8 language plpgsql volatile as $turn$
+declare
+  v_next float8;
+  v_now float8;
+  v_wait float8;
+begin
+  insert into pslock.pace (store) values (p_store) on conflict do nothing;
+  select next into v_next from pslock.pace where store = p_store for update;
+  v_now := extract(epoch from clock_timestamp()) * 1000;
+  v_next := greatest(v_next, v_now);
+  v_wait := greatest(0, v_next - p_ahead - v_now);
+  if v_wait <= p_limit then
+    update pslock.pace set next = v_next + p_every where store = p_store;
+  end if;
+  return v_wait;
+end $turn$;
 create or replace function pslock.incarnate() returns uuid language sql volatile as $incarnate$
   insert into pslock.incarnation (id) values (gen_random_uuid()) on conflict do nothing;
   select id from pslock.incarnation;

@@ -2,7 +2,7 @@ import { ClosedError, errnoOf, type LockMode, LockTimeoutError, StoreUnavailable
 import { AnyHold } from '../lock/hold.ts'
 import { type AcquireOptions, joins } from '../lock/options.ts'
 import type { Operation } from '../store/operation.ts'
-import type { Asked, StoreHold, StoreLock } from '../store/store-lock.ts'
+import type { Asked, Pace, StoreHold, StoreLock } from '../store/store-lock.ts'
 import { Connection, failure, type Query, type Row, unavailable } from './connection.ts'
 import { storeHolders, timeoutError } from './pg-holders.ts'
 import { storeGone } from './rows.ts'
@@ -151,6 +151,17 @@ export class StoreSession implements StoreLock {
         if (!isPassing(error) || waitedMs >= timeoutMs) throw this.failure('lock', error)
       }
     }
+  }
+
+  /** As `takeTurn` in features/hooks/throttle.ts, by the server's clock. */
+  async takeTurn({ everyMs, aheadMs }: Pace, limitMs: number): Promise<number> {
+    // For JSON and for the server there is no larger number.
+    const limit = Math.min(limitMs, Number.MAX_SAFE_INTEGER)
+    const text = 'select pslock.turn($1, $2, $3, $4)'
+    const [row] = await this.asking((reader) =>
+      reader.query({ name: 'pslock.turn', text, values: [this.#id, everyMs, aheadMs, limit] }),
+    )
+    return Number(row?.[0])
   }
 
   within(): Promise<never> {

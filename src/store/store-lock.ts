@@ -31,6 +31,11 @@ export interface StoreLock {
     waitedBeforeMs?: number,
   ): Promise<StoreHold | undefined>
   /**
+   * Takes a turn among the writes of all processes, which come at this pace. Left out where that is counted in a file.
+   * @returns after how many milliseconds it comes; above the limit: none was taken
+   */
+  takeTurn?(pace: Pace, limitMs: number): Promise<number>
+  /**
    * Takes it inside a hold of the caller's own, and runs with it. It is free again before the promise settles.
    * @param outer what `asked` has given
    * @throws as `enter`, LockUpgradeError, LockLostError, and whatever `run` throws
@@ -44,6 +49,12 @@ export interface StoreLock {
 }
 
 /** What is known of a call before it waits: see `StoreLock.asked`. */
+/** How fast writes may come: one in so many milliseconds, and this much ahead of that after a quiet time. */
+export interface Pace {
+  readonly everyMs: number
+  readonly aheadMs: number
+}
+
 export interface Asked {
   readonly wait: WaitOptions
   /** The innermost one; undefined where there is none, and where the call is independent of it. */

@@ -71,6 +71,13 @@ export interface Hook {
 
 const HOOK_NAMES: OptionNames = optionNames<Hook>({ before: true, after: true })
 
+const locks = new WeakMap<HookEvent, StoreLock>()
+
+/** The lock of the store that an event is of. */
+export function lockOf(event: HookEvent): StoreLock | undefined {
+  return locks.get(event)
+}
+
 /** The hooks of one store object. What its methods are called for is said in `Observer`. */
 export class Hooks implements Observer {
   readonly #lock: StoreLock
@@ -201,7 +208,9 @@ export class Hooks implements Observer {
     const name = call?.name ?? (kind === 'view' ? 'view' : kind && 'transaction')
     const where = { path: this.#path, lockPath: this.#lock.path }
     const args = call?.args ?? []
-    return { name, args, mode, partOf: undefined, blocking: false, ...at, ...where, timeoutMs, signal }
+    const event = { name, args, mode, partOf: undefined, blocking: false, ...at, ...where, timeoutMs, signal }
+    locks.set(event, this.#lock)
+    return event
   }
 
   async #ask(hookCall: HookCall): Promise<void> {

@@ -16,7 +16,8 @@ import { readRange, writeAtSync } from '../../os/io.ts'
 import { openFile } from '../../os/open-files.ts'
 import { bootId, monotonicMs } from '../../os/processes.ts'
 import { enterToWrite } from '../../store/data-file.ts'
-import type { Hook, HookEvent } from './hooks.ts'
+import type { Pace } from '../../store/store-lock.ts'
+import { type Hook, type HookEvent, lockOf } from './hooks.ts'
 
 export interface ThrottleOptions {
   /** At most this many writes, and `burst` more, begin in any second. More than 0; it need not be a whole number. */
@@ -58,7 +59,7 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4))
  * a transaction counts once with everything in it. Inside a hold of one's own (`db.lock.exclusive`) nothing is delayed,
  * since that would keep everybody else out. Such a write counts for later ones, or is refused.
  *
- * It does not know of processes that do not use it. With `per: 'store'` a few bytes are kept in `<lock file>.throttle`.
+ * It does not know of processes that do not use it. With `per: 'store'` a few bytes are kept in `<lock file>.throttle`, or on the server.
  *
  * Operations reject with ThrottledError, with the reason of their signal and, with `per: 'store'`, with the errors of
  * `PsLock#exclusive` for the lock of those bytes.
@@ -75,8 +76,8 @@ export function throttle(options: ThrottleOptions): Hook {
   const shared = new Map<string, SharedRateLimiter>()
   const take = (event: HookEvent, limitMs: number) => {
     if (per === 'process') return own(limitMs)
-    if (event.lockPath === event.path)
-      throw new TypeError("throttle: per: 'store' is for a store in a file: on a server use per: 'process'")
+    const lock = lockOf(event)
+    if (lock?.takeTurn) return lock.takeTurn(pace, limitMs)
     const limiter = shared.get(event.lockPath) ?? new SharedRateLimiter(event, pace)
     shared.set(event.lockPath, limiter)
     return limiter.take(limitMs, event.blocking)
@@ -132,12 +133,6 @@ function checked(options: ThrottleOptions): { pace: Pace; maxDelayMs: number; pe
     maxDelayMs: durationMs(maxDelayMs, 'maxDelayMs', DEFAULTS.timeoutMs),
     per,
   }
-}
-
-/** How fast writes may come: one in so many milliseconds, and this much ahead of that after a quiet time. */
-export interface Pace {
-  readonly everyMs: number
-  readonly aheadMs: number
 }
 
 /**
