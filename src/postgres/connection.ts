@@ -86,6 +86,8 @@ export class Connection {
   readonly #client: Client
   #pending = 0
   #watch: NodeJS.Timeout | undefined
+  /** When the last of the answers that are under way must be there. */
+  #dueAt = 0
   #loss: StoreUnavailableError | undefined
   readonly #onLost = new Set<(error: StoreUnavailableError) => void>()
 
@@ -155,8 +157,13 @@ export class Connection {
    */
   async query({ text, values, name }: Query, waitMs = 0): Promise<Row[]> {
     if (this.#loss) throw this.#loss
-    if (this.#pending++ === 0) this.#client.ref()
-    this.#expectAnswer(waitMs)
+    if (this.#pending++ === 0) {
+      this.#client.ref()
+      this.#dueAt = 0
+    }
+    // The longest of those that are under way: they are answered in order.
+    this.#dueAt = Math.max(this.#dueAt, performance.now() + ANSWER_MS + waitMs)
+    this.#watch ??= this.#lookIn(ANSWER_MS)
     try {
       const result = await this.#client.query({ text, name, values, rowMode: 'array', types: TEXTS })
       return Array.isArray(result) ? (result.at(-1) as Result).rows : result.rows
@@ -164,10 +171,7 @@ export class Connection {
       if (isLoss(error)) this.#lost(error as Error)
       throw this.#loss ?? error
     } finally {
-      if (--this.#pending === 0) {
-        clearTimeout(this.#watch)
-        if (!this.#loss) this.#client.unref()
-      }
+      if (--this.#pending === 0 && !this.#loss) this.#client.unref()
     }
   }
 
@@ -198,19 +202,19 @@ export class Connection {
     this.#lost(cause)
   }
 
-  #expectAnswer(waitMs: number): void {
-    clearTimeout(this.#watch)
+  /** One timer for all queries, left running when there are none, costs nothing to a query. */
+  #lookIn(ms: number): NodeJS.Timeout {
     const { stream } = this.#client.connection
-    let seen = stream.bytesRead
+    const seen = stream.bytesRead
     const look = () => {
+      this.#watch = undefined
+      if (this.#pending === 0 || this.#loss) return
+      const leftMs = this.#dueAt - performance.now()
       // A large answer takes its time.
-      if (stream.bytesRead !== seen) {
-        seen = stream.bytesRead
-        this.#watch = setTimeout(look, ANSWER_MS)
-      } else this.#lost(new Error(`no answer for ${ANSWER_MS + waitMs} ms`))
+      if (leftMs > 0 || stream.bytesRead !== seen) this.#watch = this.#lookIn(Math.max(leftMs, ANSWER_MS))
+      else this.#lost(new Error('the answer does not come'))
     }
-    const inMs = ANSWER_MS + waitMs
-    this.#watch = inMs < 2 ** 31 ? setTimeout(look, inMs) : undefined
+    return setTimeout(look, Math.min(ms, 2 ** 31 - 1)).unref()
   }
 
   #lost(cause: Error): void {
@@ -280,7 +284,7 @@ const PASSING =
   /^(08...|57P0[1-5]|53300|25006|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOENT|ENOTFOUND|EAI_AGAIN)$/
 const LOST = /^(08...|57P0[1-5]|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/
 const WORDS =
-  /^(Connection terminated|timeout expired|Client has encountered a connection error|Client was closed|no answer)/
+  /^(Connection terminated|timeout expired|Client has encountered a connection error|Client was closed|the answer does not come|no answer)/
 
 /** Whether it may be otherwise in a moment. */
 function isPassing(error: unknown): boolean {

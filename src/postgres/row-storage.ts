@@ -33,6 +33,9 @@ const STEP = { isInternal: true, kind: 'transaction' } as const
 /** After a conflict the lock is taken first for so long: others write the same records. */
 const CONTENDED_MS = 50
 
+/** What goes through all rows of a store takes its time. */
+const LONG_MS = 600_000
+
 /** A process that has removed so many records, and more than are left, has the server forget them. */
 const FORGOTTEN_RECORDS = 5000
 
@@ -219,7 +222,9 @@ export class RowStorage implements LogStorage {
       return this.#committed(segments)
     } catch (error) {
       this.#undo(segments)
-      return { committed: 0, error: this.#session.failure('write', error) }
+      // It is known that it is not in: the store's own code can run again.
+      const isToRepeat = error instanceof StoreUnavailableError && !error.isOutcomeUnknown
+      return { committed: 0, isToRepeat, error: this.#session.failure('write', error) }
     }
   }
 
@@ -260,10 +265,10 @@ export class RowStorage implements LogStorage {
     const send = (number: number) => {
       const before: Promise<unknown>[] = []
       if (this.#isCleared) {
-        before.push(connection.query({ text: `select pslock.clear(${this.#id})` }))
+        before.push(connection.query({ text: `select pslock.clear(${this.#id})` }, LONG_MS))
         this.#known.clear()
       }
-      if (this.#isPurged) before.push(connection.query({ text: `select pslock.purge(${this.#id})` }))
+      if (this.#isPurged) before.push(connection.query({ text: `select pslock.purge(${this.#id})` }, LONG_MS))
       return [...before, putAll(connection, this.#commitOf(number), changes)] as const
     }
     try {

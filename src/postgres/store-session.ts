@@ -139,8 +139,12 @@ export class StoreSession implements StoreLock {
     const signals = [signal, giveUp].filter((one) => one !== undefined)
     for (;;) {
       for (const one of signals) one.throwIfAborted()
-      const leftMs = timeoutMs === 0 ? 0 : Math.max(1, timeoutMs - (performance.now() - since))
+      const leftMs = timeoutMs === 0 ? 0 : timeoutMs - (performance.now() - since)
+      // Its time has passed with attempts that were in vain.
+      if (leftMs <= 0 && timeoutMs > 0) throw await this.#timedOut(mode, performance.now() - since)
       const connection = await this.writer(leftMs, signals[0])
+      // It may have been called off meanwhile, of which nobody would hear any more.
+      for (const one of signals) one.throwIfAborted()
       try {
         return await this.#enterHeld(connection, leftMs, signals)
       } catch (error) {
