@@ -158,7 +158,12 @@ export class TestServer {
     return new TestServer({ url, port: Number(new URL(url).port || 5432) })
   }
 
-  static async start(bin: string, { password, settings }: ServerOptions): Promise<TestServer> {
+  /** @param of the server that the new one is to be a standby of */
+  static async start(
+    bin: string,
+    { password, settings }: ServerOptions,
+    of?: TestServer,
+  ): Promise<TestServer> {
     const folder = mkdtempSync(join(realpathSync(tmpdir()), 'pslock-test-pg-'))
     const user = unprivileged()
     if (user) await chown(folder, user.uid, user.gid)
@@ -167,7 +172,9 @@ export class TestServer {
       writeFileSync(join(folder, 'password'), password, { mode: 0o644 })
       auth.push(`--pwfile=${folder}/password`)
     }
-    const initdb = [join(bin, 'initdb'), ...auth, '-E', 'UTF8', '--locale=C', '-U', 'postgres', '--no-sync']
+    const initdb = of
+      ? [join(bin, 'pg_basebackup'), '-d', of.url, '-R', '-X', 'stream', '-c', 'fast', '--no-sync']
+      : [join(bin, 'initdb'), ...auth, '-E', 'UTF8', '--locale=C', '-U', 'postgres', '--no-sync']
     writeFileSync(join(folder, 'watchdog'), WATCHDOG)
     const watchdog = spawn('sh', [join(folder, 'watchdog'), folder, `of-${process.pid}`, ...initdb], {
       ...user,
@@ -332,6 +339,24 @@ export class TestServer {
     signalTo([...(await childrenOf(pid as number)), pid as number], 'SIGCONT')
   }
 
+  /** Another server that follows this one, until `promote`. It is to be removed by whoever asked for it. */
+  async standby(): Promise<TestServer> {
+    const standby = await TestServer.start(this.#programs, {}, this)
+    const end = performance.now() + READY_MS
+    while ((await this.sql('select state from pg_stat_replication')).flat().join() !== 'streaming') {
+      if (performance.now() > end)
+        throw new Error(`the standby does not follow:\n${standby.log().slice(-2000)}`)
+      await sleep(20)
+    }
+    return standby
+  }
+
+  /** A standby becomes a server of its own. */
+  async promote(): Promise<void> {
+    const [[isDone] = []] = await this.sql('select pg_promote()')
+    if (isDone !== 'true' && isDone !== 't') throw new Error(`it was not promoted: ${isDone}`)
+  }
+
   /** Ends it and removes its folder. */
   async remove(): Promise<void> {
     if (this.isOwn) return this.#end()
@@ -348,6 +373,13 @@ export class TestServer {
 
 async function gone(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+/** A server of one's own outside of tests. @throws where none is installed */
+export async function startServer(): Promise<TestServer> {
+  const bin = programs()
+  if (bin === undefined) throw new Error('no PostgreSQL here (initdb, postgres)')
+  return TestServer.start(bin, {})
 }
 
 let isSaid = false

@@ -15,6 +15,7 @@ export class FaultyNetwork {
   /** Once a client has sent this the answers are lost. */
   loseAnswersAfter: string | undefined
   readonly #server: Server
+  #target: { readonly host: string; readonly port: number }
   readonly #pairs = new Set<readonly [client: Socket, server: Socket]>()
 
   static async to(url: string): Promise<FaultyNetwork> {
@@ -25,8 +26,9 @@ export class FaultyNetwork {
   }
 
   private constructor(host: string, port: number) {
+    this.#target = { host, port }
     this.#server = createServer((client) => {
-      const server = createConnection(port, host)
+      const server = createConnection(this.#target)
       const pair = [client, server] as const
       this.#pairs.add(pair)
       const end = () => {
@@ -52,6 +54,12 @@ export class FaultyNetwork {
     const through = new URL(url)
     through.host = `127.0.0.1:${(this.#server.address() as { port: number }).port}`
     return through.href
+  }
+
+  /** From now on it leads to another server, as an address does that moves with the primary. */
+  leadTo(url: string): void {
+    const { hostname, port } = new URL(url)
+    this.#target = { host: hostname, port: Number(port) }
   }
 
   /** Cuts all connections: with an end, or as a machine answers that knows nothing of them (RST). Then all goes through. */
