@@ -27,10 +27,12 @@ function untimed(value: unknown): unknown {
 /**
  * Performs the steps on a new locked store and on the model: the outcomes are the same, memory equals the model after
  * each, and at the end so does what a new store object and the vanilla library read from the file.
+ * @param seenByVanilla where it is in no file
  */
 export async function requireLikeModel(
   steps: readonly Step[],
   options: LockedNedbOptions & { filename: string },
+  seenByVanilla: typeof vanillaState = vanillaState,
 ): Promise<State> {
   const seen = options.timestampData ? untimed : (value: unknown) => value
   const subject = await Subject.open(options)
@@ -44,10 +46,10 @@ export async function requireLikeModel(
   await subject.close()
   const fresh = await Subject.open(options)
   const { state } = fresh
-  await fresh.close()
+  await fresh.end()
   assert.deepEqual(seen(state), model.state, 'a new store object sees something else')
   assert.deepEqual(
-    await vanillaState(options.filename, options),
+    await seenByVanilla(options.filename, options),
     state,
     'the vanilla library sees something else',
   )

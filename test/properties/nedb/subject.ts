@@ -1,10 +1,14 @@
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { LockedNedb, type LockedNedbOptions } from '../../../adapters/nedb.ts'
 import { type Inside, type State, stateOf } from './model.ts'
 import type { Calls, Store } from './steps.ts'
 
-/** A locked store under test. */
+/** A locked store under test, in a file or, where the name of that is a url, on a server. */
 export class Subject implements Store {
   readonly #options: LockedNedbOptions & { filename: string }
+  readonly #dump: string
   #db!: LockedNedb
   #hasDump = false
 
@@ -16,6 +20,9 @@ export class Subject implements Store {
 
   private constructor(options: LockedNedbOptions & { filename: string }) {
     this.#options = options
+    this.#dump = isUrl(options.filename)
+      ? join(tmpdir(), `pslock-property-${process.pid}.dump`)
+      : `${options.filename}.dump`
   }
 
   get calls(): Calls {
@@ -49,13 +56,13 @@ export class Subject implements Store {
   }
 
   async dump(): Promise<void> {
-    await this.#db.dump(`${this.#options.filename}.dump`, { overwrite: true })
+    await this.#db.dump(this.#dump, { overwrite: true })
     this.#hasDump = true
   }
 
   async restore(): Promise<void> {
     if (!this.#hasDump) return
-    await this.#db.restore(`${this.#options.filename}.dump`)
+    await this.#db.restore(this.#dump)
     // Else an explicit load would bring back the indexes that this object was told to ensure since the dump.
     await this.reopen()
   }
@@ -64,8 +71,20 @@ export class Subject implements Store {
     return this.#db.close()
   }
 
+  /** For good. */
+  async end(): Promise<void> {
+    await this.close()
+    rmSync(this.#dump, { force: true })
+  }
+
   async #open(): Promise<void> {
-    this.#db = new LockedNedb({ ...this.#options, autoload: true })
+    const { filename, ...options } = this.#options
+    const place = isUrl(filename) ? { url: filename } : { filename }
+    this.#db = new LockedNedb({ ...place, ...options, autoload: true })
     await (this.#db as unknown as { autoloadPromise: Promise<void> }).autoloadPromise
   }
+}
+
+function isUrl(path: string): boolean {
+  return path.startsWith('postgres:')
 }
