@@ -33,7 +33,7 @@ export interface StoreOptions {
   readonly sliceMs?: number | undefined
 }
 
-export const STORE_NAMES: OptionNames = optionNames<StoreOptions>({
+const STORE_NAMES = optionNames<StoreOptions>({
   timeoutMs: true,
   durability: true,
   lockPath: true,
