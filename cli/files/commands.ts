@@ -7,6 +7,7 @@ import { failed } from '../base/failed.ts'
 import { print, writeOut } from '../base/output.ts'
 import { isServerUrl } from '../base/server-url.ts'
 import { KINDS, type Kind } from './kind.ts'
+import type { PgFlags } from './pg-tools.ts'
 import type { Report } from './report.ts'
 
 /** What the commands take. */
@@ -40,10 +41,14 @@ export function addFileCommands(root: Command): void {
     .description('write a consistent copy of a store, while others use it')
     .argument('<to>', 'the copy: a new file')
     .option('--overwrite', 'replace a file that is there already')
+    .option('--pg', 'all stores and locks of a database, by pg_dump')
     .addHelpText(
       'after',
       `${KIND_NOTE}
 ${SERVER_NOTE}
+
+--pg runs pg_dump -Fc -n pslock --no-unlogged-table-data: give postgres://host/database
+without a name. pg_dump must be as new as the server.
 
 The copy appears under its name when it is whole and on the disk, or not at all.
 
@@ -51,17 +56,23 @@ Exit codes: 0 done
   1    the store is damaged: see pslock check
 ${CODES}`,
     )
-    .action((file: string, to: string, flags: FileFlags & { overwrite?: true }) =>
-      end(flags, [file], async (run) => run.dump(file, to, flags)),
+    .action((file: string, to: string, flags: PgFlags & { pg?: true }) =>
+      end(flags, [file], async (run) => (flags.pg ? (await tools()).dump : run.dump)(file, to, flags)),
     )
 
   fileCommand(root, 'restore')
     .description('replace the content of a store by that of a dump, while others use it')
     .argument('<from>', 'the dump, or any other whole file of the same kind')
+    .option('--pg', 'all stores and locks of a database, by pg_restore, from what dump --pg or pg_dump wrote')
+    .option('--create', 'with --pg: into a new database of the name that it had (pg_restore --create)')
     .addHelpText(
       'after',
       `${KIND_NOTE}
 ${SERVER_NOTE}
+
+--pg runs pg_restore --clean --if-exists --no-owner --single-transaction: all that is
+in the schema pslock is replaced, or nothing where it fails. Processes that have a store
+open read it anew. Let nobody hold a PgLock meanwhile.
 
 The dump is looked at first. Processes that use the store see it at their next
 call. The old content is in <file>.before-restore-<n> until the new one is on the
@@ -71,8 +82,10 @@ Exit codes: 0 done
   1    the dump is damaged; nothing was touched
 ${CODES}`,
     )
-    .action((file: string, from: string, flags: FileFlags) =>
-      end(flags, [file], async (run) => run.restore(file, from, flags)),
+    .action((file: string, from: string, flags: PgFlags & { pg?: true }) =>
+      end(flags, [file], async (run) =>
+        (flags.pg ? (await tools()).restore : run.restore)(file, from, flags),
+      ),
     )
 
   fileCommand(root, 'check')
@@ -155,6 +168,8 @@ function withOptions(command: Command): Command {
     .addOption(lockPathOption())
     .option('--json', 'as one JSON object')
 }
+
+const tools = () => import('./pg-tools.ts')
 
 type Actions = typeof import('./server-actions.ts')
 
