@@ -33,11 +33,7 @@ function addressOf(url: string, instead: string): Address {
   return Address.of(url, ALL)
 }
 
-export async function dump(
-  url: string,
-  to: string,
-  { timeout, overwrite }: PgFlags,
-): Promise<Report> {
+export async function dump(url: string, to: string, { timeout, overwrite }: PgFlags): Promise<Report> {
   const address = addressOf(url, 'pslock dump postgres://host/database#name <to>')
   const target = resolve(to)
   if (!overwrite && existsSync(target)) throw new Error(`${to} is there already. To replace it: --overwrite`)

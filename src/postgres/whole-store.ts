@@ -257,7 +257,7 @@ export async function removeStore(address: Address, timeoutMs: number): Promise<
     )
     const lock = `select pg_advisory_xact_lock(${STORE_LOCKS}, ${found.id});`
     await connection.query({
-      text: `begin; ${lock} ${tables.join(' ')} delete from pslock.store where id = ${found.id}; commit`,
+      text: `begin; set local lock_timeout = ${Math.min(Math.ceil(timeoutMs), LONGEST_MS)}; ${lock} ${tables.join(' ')} delete from pslock.store where id = ${found.id}; commit`,
     })
   } catch (error) {
     throw failure(address, 'remove', error)
