@@ -308,7 +308,7 @@ export default defineConfig([
           { name: 'progress', test: /\/cli\/stress\/progress\.ts$|node_modules/ },
           {
             name: 'lab',
-            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed)/,
+            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
           },
         ],
       },

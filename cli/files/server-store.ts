@@ -164,6 +164,6 @@ export class ServerStore implements AsyncDisposable {
   }
 }
 
-export function formatOf(kind: ServerKind): FileFormat {
+function formatOf(kind: ServerKind): FileFormat {
   return kind === 'text' ? TEXT : FORMATS[kind satisfies Kind]
 }
