@@ -75,8 +75,8 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
   }
 
   /**
-   * Writes what is in the journal into the file, so that the unmodified library sees it, and removes the journal. Without
-   * a journal it does nothing.
+   * Writes what is in the journal into the file, so that the unmodified library sees it, and removes the journal. On a server
+   * it writes the text anew, which new processes begin with. Without a journal it does nothing.
    * @throws TransactionError inside an update or a transaction, StoreIoError, the errors of `PsLock#exclusive`
    */
   async checkpoint(): Promise<void> {

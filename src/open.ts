@@ -121,7 +121,9 @@ export function openTree<S extends object>(
       ? treeInFile(adapter.memory(store), tree, path, options)
       : treeOnServer(adapter.memory(store), tree, options)
   adapter.attach(store, engine)
-  const format = () => (tree.io ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
+  // On a server the store's own way to write is not asked.
+  const isUnread = tree.io !== undefined && options.url === undefined
+  const format = () => (isUnread ? unreadText(tree.name) : journaled(textFormat(tree.name, tree.parse), tree))
   const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
   return {
     session: engine,
@@ -211,7 +213,7 @@ interface Place {
 interface OpenEngine {
   readonly queue: Pipeline
   /** All of the store at one moment, read under the shared lock. @throws StoreIoError where there is no file */
-  snapshot?(): Promise<Snapshot>
+  readonly snapshot?: (() => Promise<Snapshot>) | undefined
   /** Makes memory equal to the file. */
   reload?(): Promise<void>
   /** Where the store is in no file: replaces all of it by the content of one. */

@@ -198,20 +198,18 @@ export function testStore(definition: StoreDefinition): void {
       })
     })
 
-    if (!definition.isOnServer) {
-      describe('copies of the file', () => {
-        it('a restore gives back what a dump has, to every process', async () => {
-          const store = await open()
-          const peer = await process([kind, path()])
-          await store.insert('a', 1)
-          await store.db.dump(inFolder('dump'))
-          await peer.call('set', 'a', 2)
-          assert.deepEqual(await all(await open(inFolder('dump'))), { a: 1 })
-          await store.db.restore(inFolder('dump'))
-          assert.deepEqual([await peer.call('get', 'a'), await store.get('a')], [1, 1])
-        })
+    describe('copies of the file', () => {
+      it('a restore gives back what a dump has, to every process', async () => {
+        const store = await open()
+        const peer = await process([kind, path()])
+        await store.insert('a', 1)
+        await store.db.dump(inFolder('dump'))
+        await peer.call('set', 'a', 2)
+        assert.deepEqual(await all(await open(inFolder('dump'))), { a: 1 })
+        await store.db.restore(inFolder('dump'))
+        assert.deepEqual([await peer.call('get', 'a'), await store.get('a')], [1, 1])
       })
-    }
+    })
 
     describe('the end', () => {
       it('after close() every call is a ClosedError, and the library by itself finds all of it', async () => {

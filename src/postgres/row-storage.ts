@@ -10,7 +10,7 @@ import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
 import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
 import type { Connection, Row } from './connection.ts'
-import { Rows } from './rows.ts'
+import { Rows, storeGone } from './rows.ts'
 import {
   DONE,
   GONE,
@@ -21,7 +21,6 @@ import {
   type Pass,
   READ,
   StoreSession,
-  storeGone,
 } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 

@@ -1,7 +1,6 @@
 import { CorruptStoreError } from '../errors.ts'
 import type { LineCoder, LogMemory } from '../store/adapter.ts'
 import type { Connection, Query, Row } from './connection.ts'
-import { storeGone } from './store-session.ts'
 import type { Address } from './url.ts'
 
 /** So many lines are given to memory at once while a store is loaded. */
@@ -187,4 +186,13 @@ async function decoded(lines: readonly string[], coder: LineCoder): Promise<stri
   const all: string[] = []
   for (const line of lines) all.push(await coder.decode(line))
   return all
+}
+
+/** The store was open, and its row is gone: it is never made anew in silence. */
+export function storeGone({ shown, name }: Address): CorruptStoreError {
+  return new CorruptStoreError(
+    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
+      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
+    { path: shown },
+  )
 }

@@ -148,7 +148,7 @@ end $purge$;`
 
 /**
  * One commit of a store that is one text, in a transaction that holds the lock: a change (\`p_changes\`), or the text as a whole
- * (\`p_image\`), or both, or (without \`p_advances\`) the text with all changes so far. Whoever knows the text before at least learns
+ * (\`p_image\`), or both, or (without \`p_advances\`) the text with all changes so far; and what is kept beside it (\`p_notes\`). Whoever knows the text before at least learns
  * the rest from the units, so those since that one are kept.
  *
  * What it answers is as with \`put\`: 0 done; 2 anything has changed; 3 there is no such store.
@@ -156,7 +156,7 @@ end $purge$;`
 const PUT_TEXT = `
 create or replace function pslock.put_text(
   p_store int, p_incarnation uuid, p_known bigint, p_changes text, p_image text, p_advances boolean,
-  p_client bigint, p_number bigint, out o_status int, out o_seq bigint
+  p_note_keys text[], p_notes text[], p_client bigint, p_number bigint, out o_status int, out o_seq bigint
 ) language plpgsql volatile as $put_text$
 #variable_conflict use_column
 declare
@@ -187,6 +187,11 @@ begin
     delete from pslock.unit where store = p_store and seq <= v_floor;
     insert into pslock.image (store, seq, text) values (p_store, o_seq, p_image)
       on conflict (store) do update set seq = excluded.seq, text = excluded.text;
+  end if;
+  if cardinality(p_note_keys) > 0 then
+    insert into pslock.doc (store, key, seq, line)
+      select p_store, u.key, o_seq, u.line from unnest(p_note_keys, p_notes) u(key, line)
+      on conflict (store, key) do update set seq = excluded.seq, line = excluded.line;
   end if;
   update pslock.store set seq = o_seq, floor = coalesce(v_floor, floor) where id = p_store;
   update pslock.client set number = p_number, at = now() where id = p_client;

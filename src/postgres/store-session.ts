@@ -1,19 +1,13 @@
-import {
-  ClosedError,
-  CorruptStoreError,
-  errnoOf,
-  type LockMode,
-  LockTimeoutError,
-  StoreUnavailableError,
-} from '../errors.ts'
+import { ClosedError, errnoOf, type LockMode, LockTimeoutError, StoreUnavailableError } from '../errors.ts'
 import { AnyHold } from '../lock/hold.ts'
 import { type AcquireOptions, joins } from '../lock/options.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Asked, Pace, StoreHold, StoreLock } from '../store/store-lock.ts'
 import { Connection, failure, type Query, type Row, unavailable } from './connection.ts'
 import { storeHolders, timeoutError } from './pg-holders.ts'
+import { storeGone } from './rows.ts'
 import { FLUSH, STORE_LOCKS, TERMINATE } from './schema.ts'
-import type { Address, OpenServerOptions } from './url.ts'
+import type { OpenServerOptions } from './url.ts'
 import { type Change, Writer } from './writer.ts'
 
 /** The longest wait that the server knows. */
@@ -349,7 +343,7 @@ export class StoreSession implements StoreLock {
 
   /**
    * As `commit`, of a pass that holds the lock: its queries, and the end of their transaction, are sent at once.
-   * @param send issues the queries; what the last of them answers begins with 0 where the change is made
+   * @param send issues the queries; what the last of them answers begins with DONE where the change is made
    */
   async commitHeld(
     pass: HeldPass,
@@ -429,15 +423,6 @@ export class StoreSession implements StoreLock {
   failure(what: string, error: unknown): unknown {
     return failure(this.#options.address, what, error)
   }
-}
-
-/** The store was open, and its row is gone: it is never made anew in silence. */
-export function storeGone({ shown, name }: Address): CorruptStoreError {
-  return new CorruptStoreError(
-    `${shown} is gone: its row in pslock.store was removed while it was open here, or the server lost it in a failover. ` +
-      `Nothing was changed. Restore it, or open ${JSON.stringify(name)} anew in a new process, which makes an empty store.`,
-    { path: shown },
-  )
 }
 
 function rollBack(connection: Connection): void {

@@ -7,6 +7,8 @@ import type { OpenServerOptions } from './url.ts'
 /** A text on a server that is replaced as a whole. */
 export class PgText implements TextStorage {
   readonly path: string
+  /** It is in no file. */
+  readonly file: undefined
   readonly lock: StoreSession
   readonly #units: Units
 

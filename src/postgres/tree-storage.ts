@@ -2,7 +2,7 @@ import { asError, CorruptStoreError, harmless } from '../errors.ts'
 import type { Steps } from '../os/steps.ts'
 import type { TreeFormat } from '../store/adapter.ts'
 import { apply, type Change } from '../store/json/journal/changes.ts'
-import type { Delta, Head, TreeStorage, Written } from '../store/json/storage.ts'
+import type { Delta, Head, TreeNotes, TreeStorage, Written } from '../store/json/storage.ts'
 import type { Tree } from '../store/json/values.ts'
 import { treeOf } from '../store/text/text.ts'
 import type { StoreSession } from './store-session.ts'
@@ -22,6 +22,19 @@ export class PgTree implements TreeStorage {
   readonly lock: StoreSession
   readonly #units: Units
   readonly #format: TreeFormat
+  /** Those that the present pass has changed. */
+  #notes = new Map<string, string>()
+
+  readonly notes: TreeNotes = {
+    get: (name) => this.#notes.get(name) ?? this.#units.notes.get(name),
+    set: (name, text) => void this.#notes.set(name, text),
+    mark: () => {
+      const before = new Map(this.#notes)
+      return () => {
+        this.#notes = before
+      }
+    },
+  }
 
   constructor(options: OpenServerOptions, format: TreeFormat) {
     this.#units = new Units(options)
@@ -43,6 +56,7 @@ export class PgTree implements TreeStorage {
   }
 
   *refresh(): Steps<Delta> {
+    this.#notes = new Map()
     const found: Found = yield this.#units.refresh()
     if (found.kind === 'none') return found
     const changes = found.units.flatMap((unit) => this.#changesIn(unit))
@@ -76,14 +90,15 @@ export class PgTree implements TreeStorage {
   /** All of the changes are one commit. */
   *write(changes: readonly string[], head: Head): Steps<Written> {
     const units = this.#units
+    const notes = this.#notes
     const isChange = changes.length > 0
     if (!isChange || this.isMissing) {
       const image = this.#imageOf(head)
-      return { done: changes.length, settle: yield units.commit({ image, isChange }) }
+      return { done: changes.length, settle: yield units.commit({ image, notes, isChange }) }
     }
     const all = joined(changes)
     const image = units.isOutgrownBy(all.length) ? this.#imageIfPossible(head) : undefined
-    return { done: changes.length, settle: yield units.commit({ changes: all, image, isChange }) }
+    return { done: changes.length, settle: yield units.commit({ changes: all, image, notes, isChange }) }
   }
 
   #imageOf({ text }: Head): string {

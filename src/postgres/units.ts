@@ -1,6 +1,7 @@
 import { CorruptStoreError } from '../errors.ts'
 import type { Query, Row } from './connection.ts'
-import { type HeldPass, type Pass, READ, StoreSession, storeGone } from './store-session.ts'
+import { NOTE, storeGone } from './rows.ts'
+import { type HeldPass, type Pass, READ, StoreSession } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
 /** The text is written anew when the units since are longer than it is, and than this. */
@@ -8,7 +9,7 @@ const SMALLEST_LENGTH = 64 * 1024
 
 /**
  * What somebody does not know who knows all up to $2, of the incarnation $3: in one statement, and so of one moment. First a
- * head, then the text as a whole, where it is needed, and units.
+ * head, then the text as a whole, where it is needed, units, and notes.
  */
 const LOOK = `
   with head as materialized (
@@ -25,9 +26,12 @@ const LOOK = `
   union all
   select 'unit', u.seq, u.changes, null, null, null, null
     from head, pslock.unit u
-    where u.store = $1::int and u.seq > case when head.anew then coalesce(head.image, 0) else $2::bigint end`
+    where u.store = $1::int and u.seq > case when head.anew then coalesce(head.image, 0) else $2::bigint end
+  union all
+  select 'note', d.seq, d.line, d.key, null, null, null
+    from head, pslock.doc d where d.store = $1::int and d.seq > case when head.anew then 0 else $2::bigint end`
 
-const PUT = 'select * from pslock.put_text($1, $2, $3, $4, $5, $6, $7, $8)'
+const PUT = 'select * from pslock.put_text($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)'
 
 /** Nothing is known. */
 const NOTHING = -1
@@ -40,6 +44,7 @@ export type Delta =
   | { readonly kind: 'whole'; readonly text: string | undefined; readonly units: readonly string[] }
 
 const NONE: Delta = { kind: 'none' }
+const NO_NOTES: ReadonlyMap<string, string> = new Map()
 
 /** What a look has found. */
 interface News {
@@ -56,12 +61,16 @@ interface News {
   readonly imageLength: number
   readonly text: string | undefined
   readonly units: readonly { readonly seq: number; readonly changes: string }[]
+  /** By name. */
+  readonly notes: readonly (readonly [name: string, text: string])[]
 }
 
 /** What a commit changes: how the text changes, or all of it, or both; neither: it is written with all changes so far. */
 interface Written {
   readonly changes?: string
   readonly image?: string | undefined
+  /** What is kept beside it, by name. */
+  readonly notes?: ReadonlyMap<string, string>
   /** Without it the content stays the same. */
   readonly isChange: boolean
 }
@@ -72,6 +81,8 @@ interface Written {
  */
 export class Units {
   readonly session: StoreSession
+  /** What is kept beside the text, by name. */
+  readonly notes: Map<string, string> = new Map()
   readonly #options: OpenServerOptions
   #id = 0
   /** All commits up to here are known. */
@@ -166,6 +177,8 @@ export class Units {
     if (image === undefined && seq > 0) throw this.#damaged('the text itself is gone')
     this.#incarnation = news.incarnation ?? (await this.session.incarnate())
     if (isWhole || image !== this.#image) this.#began(image, news.imageLength)
+    if (isWhole) this.notes.clear()
+    for (const [name, note] of news.notes) this.notes.set(name, note)
     for (const unit of units) if (unit.seq > (image ?? 0)) this.#length += unit.changes.length
     this.#known = seq
     this.#isUnflushed = this.session.isDurable && !news.isDurable
@@ -216,16 +229,20 @@ export class Units {
     }
   }
 
-  async #put({ connection }: HeldPass, { changes, image, isChange }: Written, number: number): Promise<Row> {
-    const values = [this.#id, this.#incarnation, this.#known, changes ?? null, image ?? null, isChange]
-    values.push(this.session.client, number)
+  async #put({ connection }: HeldPass, written: Written, number: number): Promise<Row> {
+    const { changes = null, image = null, notes = NO_NOTES, isChange } = written
+    const keys = [...notes.keys()].map((name) => NOTE + name)
+    const known = [this.#id, this.#incarnation, this.#known]
+    const content = [changes, image, isChange, keys, [...notes.values()]]
+    const values = [...known, ...content, this.session.client, number]
     const [row] = await connection.query({ name: 'pslock.put-text', text: PUT, values })
     return row as Row
   }
 
   /** It is known which number it has, also where the answer was lost: nobody else had the lock. */
-  #wrote({ changes, image, isChange }: Written): void {
+  #wrote({ changes, image, notes = NO_NOTES, isChange }: Written): void {
     if (isChange) this.#known++
+    for (const [name, note] of notes) this.notes.set(name, note)
     if (image !== undefined) this.#began(this.#known, image.length)
     else this.#length += changes?.length ?? 0
   }
@@ -263,6 +280,9 @@ function newsOf(rows: readonly Row[]): News | undefined {
     imageLength: Number(imageLength ?? 0),
     text: rows.find(([kind]) => kind === 'text')?.[2] ?? undefined,
     units: units.sort((a, b) => a.seq - b.seq),
+    notes: rows.flatMap(([kind, , note, key]) =>
+      kind === 'note' ? [[(key as string).slice(NOTE.length), note as string] as const] : [],
+    ),
   }
 }
 

@@ -102,6 +102,13 @@ export interface Snapshot extends Disposable {
   readonly mode: number
 }
 
+/** A text that is in no file. @param text undefined where there is none @throws StoreIoError */
+export function textSnapshot(path: string, text: string | undefined): Snapshot {
+  if (text !== undefined)
+    return { source: bytesSource(Buffer.from(text)), mode: 0o600, [Symbol.dispose]() {} }
+  throw new StoreIoError(`cannot read ${path}: nothing was written to it yet.`, { path })
+}
+
 /**
  * A file as it is now. Called under its lock.
  * @param endOf of a log, which is read later, without the lock: where what is complete ends. What is not complete yet is

@@ -375,6 +375,13 @@ async function gone(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
+/** A server of one's own outside of tests. @throws where none is installed */
+export async function startServer(): Promise<TestServer> {
+  const bin = programs()
+  if (bin === undefined) throw new Error('no PostgreSQL here (initdb, postgres)')
+  return TestServer.start(bin, {})
+}
+
 let isSaid = false
 
 function sayOnce(line: string): void {

@@ -285,3 +285,73 @@ describe('a store on a server, when things fail', () => {
     })
   })
 })
+
+describe('what a crash of the server takes back', () => {
+  // So nothing is on the disk by chance.
+  const server = usePostgres({
+    own: true,
+    settings: { wal_writer_delay: '10000ms', wal_writer_flush_after: '0', autovacuum: 'off' },
+  })
+
+  it('is forgotten by every memory, though others have used its number since', async () => {
+    const url = await server().database()
+    const open = (durability: 'process' | 'disk') =>
+      new LockedNedb<Doc>({ url, name: 'jobs', autoload: true, durability })
+    const [writer, reader, other] = [open('process'), open('process'), open('disk')]
+    let lost = 0
+    for (let round = 0; round < 3; round++) {
+      await other.insertAsync({ _id: `kept ${round}` })
+      await writer.insertAsync({ _id: `risked ${round}` })
+      await writer.updateAsync({ _id: `kept ${round}` }, { $set: { n: 1 } }, {})
+      assert.equal((await reader.findOneAsync({ _id: `kept ${round}` }))?.n, 1)
+      await server().kill9()
+      await server().start()
+      const [there] = await server().sql(
+        `select count(*) from pslock.doc where key like '%risked ${round}%'`,
+        url,
+      )
+      if (there?.[0] === '0') lost++
+      // As many commits as were lost, or more.
+      for (let i = 0; i <= round; i++) await other.insertAsync({ _id: `new ${round} ${i}` })
+      const rows = await rowsOf(server(), `${url}#jobs`)
+      const docs = rows.map(({ line }) => JSON.parse(line) as Doc)
+      const byId = (some: Doc[]) => [...some].sort((x, y) => (String(x._id) < String(y._id) ? -1 : 1))
+      for (const db of [writer, reader, other]) assert.deepEqual(byId(await db.findAsync({})), byId(docs))
+      // What is compared by the number of a record must not take the old one for the new.
+      await writer.updateAsync({ _id: `kept ${round}` }, { $inc: { n: 1 } }, {})
+      const expected = (docs.find(({ _id }) => _id === `kept ${round}`)?.n ?? 0) + 1
+      assert.equal((await other.findOneAsync({ _id: `kept ${round}` }))?.n, expected)
+    }
+    note(`${lost} of 3 crashes lost something`)
+    assert.ok(lost > 0, 'the crashes have lost nothing: it proves nothing')
+    await Promise.all([writer.close(), reader.close(), other.close()])
+  })
+
+  it('was never acknowledged by durability disk, nor shown by it', async () => {
+    const url = await server().database()
+    const db = new LockedNedb<Doc>({ url, name: 'jobs', autoload: true })
+    const risky = new LockedNedb<Doc>({ url, name: 'jobs', autoload: true, durability: 'process' })
+    for (let round = 0; round < 4; round++) {
+      await db.insertAsync({ n: round, kind: 'disk' })
+      await db.transaction((tx) => tx.insertAsync({ n: round, kind: 'transaction' }))
+      await risky.insertAsync({ _id: `seen ${round}` })
+      // By id, by a query, in a view: whoever was shown it finds it afterwards.
+      const seen = [
+        () => db.findOneAsync({ _id: `seen ${round}` }),
+        () => db.findOneAsync({ kind: { $exists: false }, _id: `seen ${round}` }),
+        () => db.view((tx) => tx.findOneAsync({ _id: `seen ${round}` })),
+        () => db.transaction((tx) => tx.findOneAsync({ _id: `seen ${round}` })),
+      ][round] as () => Promise<Doc | null>
+      assert.equal((await seen())?._id, `seen ${round}`)
+      await server().kill9()
+      await server().start()
+      const rows = (await rowsOf(server(), `${url}#jobs`)).map(({ line }) => JSON.parse(line) as Doc)
+      assert.equal(rows.filter(({ n }) => n === round).length, 2)
+      assert.ok(
+        rows.some(({ _id }) => _id === `seen ${round}`),
+        'what was shown is gone',
+      )
+    }
+    await Promise.all([db.close(), risky.close()])
+  })
+})

@@ -241,6 +241,55 @@ describe('lowdb on a server', () => {
     assert.deepEqual(fresh.data, db.data)
   })
 
+  it('has tables, whose schemas change in one commit with the records', async () => {
+    const [db, other] = [low(), low()]
+    const people = db.table<{ name: string; age: number }, 'age'>('people')
+    await people.create({ name: 'string', age: { type: 'number', default: 7 } })
+    await people.insert([{ name: 'Ada' }, { name: 'Bob', age: 20 }])
+    const seen = other.table<{ name: string; age: number; city: string }>('people')
+    assert.deepEqual(
+      (await seen.select()).map(({ name, age }) => [name, age]),
+      [
+        ['Ada', 7],
+        ['Bob', 20],
+      ],
+    )
+    await failing(() => seen.insert({ name: 7 } as never))
+    await seen.addField('city', { type: 'string', default: 'Rome' })
+    await people.insert({ name: 'Cid', age: 1 })
+    assert.deepEqual(
+      (await people.select()).map((person) => (person as { city?: string }).city),
+      ['Rome', 'Rome', 'Rome'],
+    )
+    await db.checkpoint()
+    const fresh = low()
+    assert.equal((await fresh.table<{ city: string }>('people').select({ city: 'Rome' })).length, 3)
+    await people.destroy()
+    assert.ok(!('people' in (await other.view((tx) => tx.data))))
+    await failing(() => seen.select())
+  })
+
+  it('a table that cannot be changed leaves records and schema as they were', async () => {
+    const db = low()
+    const people = db.table<{ name: string }>('people')
+    await people.create({ name: 'string' })
+    await people.insert({ name: 'Ada' })
+    const older = db.table<{ name: string; age: number }>('people')
+    await server().sql(
+      `create function refuse() returns trigger language plpgsql as 'begin raise exception ''no''; end';
+       create trigger refuse before update on pslock.doc for each row execute function refuse()`,
+      url,
+    )
+    await failing(() => older.addField('age', { type: 'number', default: 1 }))
+    await server().sql('drop trigger refuse on pslock.doc; drop function refuse', url)
+    for (const store of [db, low()]) {
+      const [ada] = await store.table<{ name: string }>('people').select()
+      assert.deepEqual(Object.keys(ada ?? {}).sort(), ['_id', '_version', 'name'])
+    }
+    await older.addField('age', { type: 'number', default: 1 })
+    assert.equal(((await people.select())[0] as { age?: number }).age, 1)
+  })
+
   it('waits for the lock for so long', async () => {
     const [db, other] = [low(), low({ timeoutMs: 150 })]
     await db.transaction(async () => {

@@ -1,4 +1,5 @@
-import { STORES, type StoreDefinition, type StorePlace } from '../fixtures/stores.ts'
+import { LockedLow } from '../../adapters/lowdb.ts'
+import { type Raw, STORES, type StoreDefinition, type StorePlace } from '../fixtures/stores.ts'
 import { type TestServer, usePostgres } from '../harness/postgres.ts'
 
 /** What the stores of the tests are named by: `postgres://…/database#name`. */
@@ -58,4 +59,56 @@ function onServer(kind: 'nedb' | 'nedb-promises'): StoreDefinition {
   }
 }
 
-export const SERVER_STORES: readonly StoreDefinition[] = [onServer('nedb'), onServer('nedb-promises')]
+/** The text of a store, and the units since, past all of our code. */
+async function textOf(server: TestServer, path: string): Promise<string[][]> {
+  const store = `(select id from pslock.store where name = '${nameOf(path).replaceAll("'", "''")}')`
+  const text = `select seq, text from pslock.image where store = ${store}
+    union all select seq, changes from pslock.unit where store = ${store} order by 1, 2`
+  return server.sql(text, path).catch((error) => {
+    if (error.code === '42P01') return []
+    throw error
+  })
+}
+
+type Tree = Record<string, Raw[]>
+
+const lowTables: NonNullable<StoreDefinition['tables']> = {
+  open: (url) => new LockedLow<object>({ url }, {}),
+  raw: async (tx, table) => (tx as { data: Tree }).data[table] ?? [],
+  vanilla: async (url, table) => {
+    const db = new LockedLow<Tree>({ url }, {})
+    await db.read()
+    const records = [...(db.data[table] ?? [])]
+    await db.close()
+    return records
+  },
+}
+
+/** Those whose content is one text. It may be in units, so that another store object is asked. */
+function textOnServer(kind: 'lowdb' | 'shelf'): StoreDefinition {
+  const { open } = STORES.find(({ name }) => name === kind) as StoreDefinition
+  return {
+    name: `${kind} on a server`,
+    kind,
+    open,
+    vanilla: async (path) => {
+      const store = await open(path)
+      const names = await store.names()
+      const all = await Promise.all(names.map(async (name) => [name, await store.get(name)]))
+      await store.close()
+      return Object.fromEntries(all)
+    },
+    server: () => {
+      const place = useServerStores()
+      return { path: place.path, content: (path) => textOf(place.server(), path) }
+    },
+    ...(kind === 'lowdb' && { tables: lowTables }),
+  }
+}
+
+export const SERVER_STORES: readonly StoreDefinition[] = [
+  onServer('nedb'),
+  onServer('nedb-promises'),
+  textOnServer('lowdb'),
+  textOnServer('shelf'),
+]

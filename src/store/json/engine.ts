@@ -6,10 +6,11 @@ import { storeFailure } from '../../os/replace.ts'
 import { BLOCKING, type FileCalls, runBlocking, runSteps, type Steps, WAITING } from '../../os/steps.ts'
 import type { BlockingTreeSession, Call, TreeFormat, TreeMemory, TreeSession } from '../adapter.ts'
 import { readFailure, untilUnsplit } from '../data-file.ts'
-import { type Commit, type Engine, notSynced } from '../engine.ts'
+import { type Commit, type Engine, type Notes, notSynced } from '../engine.ts'
 import type { Issued } from '../operation.ts'
 import { Pipeline } from '../pipeline.ts'
 import { Scope } from '../scope.ts'
+import { allOf, type Source, type Snapshot as StoreSnapshot, textSnapshot } from '../snapshot.ts'
 import type { StoreLock } from '../store-lock.ts'
 import type { TransactionOptions } from '../transaction.ts'
 import { BlockingCalls } from './blocking.ts'
@@ -68,7 +69,7 @@ export class JsonEngine implements TreeSession, Engine {
   /** Grows with every operation that changes something; what is undone is taken back. */
   revision = 0
   readonly #path: string
-  readonly #name: string
+  readonly #format: TreeFormat
   readonly #storage: TreeStorage
   readonly #tree: MemoryTree
   readonly #blocking: BlockingCalls | undefined
@@ -87,7 +88,7 @@ export class JsonEngine implements TreeSession, Engine {
   ) {
     const { path } = storage
     this.#path = path
-    this.#name = format.name
+    this.#format = format
     this.#storage = storage
     this.queue = new Pipeline(lock, this)
     if (storage.keepsJournal) this.#tree = new RecordedTree(path, memory, format, () => storage.isMissing)
@@ -110,6 +111,28 @@ export class JsonEngine implements TreeSession, Engine {
         ? `${this.#path}: a store whose calls are synchronous cannot be on a server, since a network cannot answer at once: use its asynchronous form`
         : `${this.#path}: a store whose calls are synchronous keeps no journal: leave out \`journal\`, or use its asynchronous form`,
     )
+  }
+
+  /** All of it, where it is in no file. */
+  get snapshot(): (() => Promise<StoreSnapshot>) | undefined {
+    if (this.#storage.file !== undefined) return undefined
+    return async () => {
+      const look = () => (this.#storage.isMissing ? undefined : this.#tree.text)
+      const text = await this.queue.push('shared', look, { isInternal: true, kind: 'transaction' })
+      return textSnapshot(this.#path, text)
+    }
+  }
+
+  /** Replaces all of it by the content of a file, where it is in none itself. */
+  get replace(): ((content: Source) => Promise<void>) | undefined {
+    if (this.#storage.file !== undefined) return undefined
+    return async (content) => {
+      const tree = this.#format.parse((await allOf(content)).toString())
+      const edit = (copy: WorkingCopy) => {
+        copy.tree = tree
+      }
+      await this.#update(edit, { isInternal: true })
+    }
   }
 
   /** Makes memory equal to the file, which was replaced. */
@@ -264,12 +287,12 @@ export class JsonEngine implements TreeSession, Engine {
       this.#tree.accept(yield* this.#storage.refresh(mode, calls))
     } catch (error) {
       this.#storage.forget()
-      throw this.#storage.file === undefined ? error : readFailure(this.#name, this.#path, error)
+      throw this.#storage.file === undefined ? error : readFailure(this.#format.name, this.#path, error)
     }
   }
 
   async run(operation: () => unknown): Promise<unknown> {
-    const undo = this.#tree.mark()
+    const undo = this.#marked()
     const { revision } = this
     const done: Done = { undo, change: undefined }
     this.#done.push(done)
@@ -280,6 +303,32 @@ export class JsonEngine implements TreeSession, Engine {
       this.revision = revision
       this.#undo([done])
       throw error
+    }
+  }
+
+  #marked(): () => void {
+    const undo = this.#tree.mark()
+    const undoNotes = this.#storage.notes?.mark()
+    if (!undoNotes) return undo
+    return () => {
+      undo()
+      undoNotes()
+    }
+  }
+
+  /** Texts beside the tree, where the storage keeps any. */
+  get notes(): Notes | undefined {
+    const { notes } = this.#storage
+    if (!notes) return undefined
+    return {
+      get: (name) => notes.get(name),
+      set: (name, text) => {
+        notes.set(name, text)
+        const done = this.#done.at(-1)
+        if (done) done.change ??= '[]'
+        this.revision++
+      },
+      flush: async () => await runSteps(this.#storage.sync(WAITING)),
     }
   }
 

@@ -1,5 +1,6 @@
 import type { LockMode } from '../../errors.ts'
 import type { FileCalls, Steps } from '../../os/steps.ts'
+import type { Notes } from '../engine.ts'
 import type { Change } from './journal/changes.ts'
 import type { Tree } from './values.ts'
 
@@ -24,6 +25,12 @@ export interface Written {
   readonly unsynced?: unknown
   /** What must still happen before anything resolves. By default `sync`, where the storage is not synced. */
   readonly settle?: (() => Promise<void>) | undefined
+}
+
+/** Texts that are kept beside a tree, and change in one step with it. */
+export interface TreeNotes extends Pick<Notes, 'get' | 'set'> {
+  /** @returns what undoes those that were set since */
+  mark(): () => void
 }
 
 /**
@@ -63,6 +70,8 @@ export interface TreeStorage {
   write(changes: readonly string[], head: Head, calls: FileCalls): Steps<Written>
   /** Makes what was read or written so far survive power loss. The lock need not be held. */
   sync(calls: FileCalls): Steps<void>
+  /** Left out where nothing is kept beside the tree. */
+  readonly notes?: TreeNotes
   /** The last act under the lock. */
   end(): void
   close(): Promise<void> | void

@@ -24,6 +24,10 @@ export class TextFileStorage implements TextStorage {
     this.#file = new TextFile(path, (text) => text === this.#text)
   }
 
+  get file(): string {
+    return this.path
+  }
+
   get isSynced(): boolean {
     return !this.#isDurable || this.#file.isSynced
   }

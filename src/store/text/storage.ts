@@ -6,6 +6,8 @@ import type { FileContent } from './text-file.ts'
 export interface TextStorage {
   /** For messages: the real path of the data file, or the name of whatever else the text is in. */
   readonly path: string
+  /** The data file; undefined where the text is in no file. */
+  readonly file: string | undefined
   readonly lock: StoreLock
   /** With durability 'disk': whether what was read or written last is known to be on the disk. */
   readonly isSynced: boolean

@@ -4,7 +4,7 @@ import type { Call, ImageAdapter } from '../adapter.ts'
 import { readFailure } from '../data-file.ts'
 import type { Commit, Engine } from '../engine.ts'
 import { Pipeline } from '../pipeline.ts'
-import { allOf, type Source } from '../snapshot.ts'
+import { allOf, type Snapshot, type Source, textSnapshot } from '../snapshot.ts'
 import { type Transacting, transacting } from '../transaction.ts'
 import type { TextStorage } from './storage.ts'
 
@@ -124,6 +124,27 @@ export class TextEngine<S extends object> implements Engine {
 
   async settle(): Promise<void> {
     if (!this.#storage.isSynced) await this.#storage.sync()
+  }
+
+  /** All of it, where it is in no file. */
+  get snapshot(): (() => Promise<Snapshot>) | undefined {
+    if (this.#storage.file !== undefined) return undefined
+    return async () => {
+      const text = await this.queue.push('shared', () => this.#text, {
+        kind: 'transaction',
+        isInternal: true,
+      })
+      return textSnapshot(this.#storage.path, text)
+    }
+  }
+
+  /** Replaces all of it by the content of a file, where it is in none itself. */
+  get replace(): ((content: Source) => Promise<void>) | undefined {
+    if (this.#storage.file !== undefined) return undefined
+    return async (content) => {
+      const text = (await allOf(content)).toString()
+      await this.queue.push('exclusive', () => this.#load(text), { isInternal: true })
+    }
   }
 
   /** Loads a text in an operation that is undone. @throws CorruptStoreError where the store cannot load it */

@@ -133,8 +133,8 @@ function valueAt(root: Tree, path: Path): unknown {
 
 function doesNotFit(path: string, [kind, at]: Change): CorruptStoreError {
   return new CorruptStoreError(
-    `the journal of ${path} has a change (${kind} ${JSON.stringify(at)}) that does not fit the data. Both files were left ` +
-      'as they are; restore a dump.',
+    `the journal of ${path} has a change (${kind} ${JSON.stringify(at)}) that does not fit the data. It was left ` +
+      'as it is; restore a dump.',
     { path },
   )
 }
