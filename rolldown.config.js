@@ -302,13 +302,13 @@ export default defineConfig([
         groups: [
           {
             name: 'base',
-            test: /\/cli\/(base\/|run\/|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed)\.ts$|node_modules\/picocolors\//,
+            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed)\.ts$|node_modules\/picocolors\//,
             priority: 2,
           },
           { name: 'progress', test: /\/cli\/stress\/progress\.ts$|node_modules/ },
           {
             name: 'lab',
-            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed)/,
+            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
           },
         ],
       },

@@ -1,13 +1,15 @@
 import type { Command } from 'commander'
+import { harmless } from '../src/errors.ts'
 import { lockPathOption, seconds } from './base/arguments.ts'
 import { EXIT } from './base/exit-codes.ts'
 import { failed } from './base/failed.ts'
 import { writeOut } from './base/output.ts'
 import { perform } from './base/program.ts'
+import { isServerUrl } from './base/server-url.ts'
 import { addCleanCommand } from './clean.ts'
 import { addFileCommands } from './files/commands.ts'
 import { addRunCommand } from './run.ts'
-import { status, statusText } from './status/status.ts'
+import { type Status, status, statusText } from './status/status.ts'
 import { watchStatus } from './status/watch.ts'
 import { addDemoCommand, addStressCommand } from './stress/command.ts'
 
@@ -19,8 +21,8 @@ function addEveryCommand(root: Command): void {
 
   root
     .command('status')
-    .description('who holds the lock of a file, and who waits for it')
-    .argument('<file>', 'the data file (or its lock file, ending in .lock)')
+    .description('who holds the lock of a file, or of a name on a server, and who waits for it')
+    .argument('<file>', 'the data file (or its lock file, ending in .lock), or postgres://host/database#name')
     .option(
       '--watch [seconds]',
       'again and again until Ctrl-C, every second unless given',
@@ -42,6 +44,9 @@ const STATUS_NOTES = `
 SINCE is how long it has held the lock, or waited; "-" is unknown. Of those who
 wait, and on macOS of those who hold, only users of pslock are seen.
 
+Of a name on a server, OF says which lock it is: that of the store of this name,
+or the PgLock. COMMAND is the name of the program's file.
+
 Exit codes: 0 free, 1 held, 2 wrong usage, 125 it cannot be looked at; with --watch
 0 at Ctrl-C`
 
@@ -52,14 +57,30 @@ interface StatusFlags {
   readonly lockPath?: string
 }
 
-async function runStatus(file: string, flags: StatusFlags): Promise<void> {
+async function runStatus(file: string, flags: StatusFlags, command: Command): Promise<void> {
+  if (isServerUrl(file)) return runServerStatus(file, flags, command)
+  await showStatus(() => status(file, flags.lockPath), flags)
+}
+
+async function runServerStatus(url: string, flags: StatusFlags, command: Command): Promise<void> {
+  if (flags.lockPath !== undefined) command.error('error: --lock-path is for files')
+  const { ServerStatus } = await import('./status/on-server.ts')
+  try {
+    await using found = new ServerStatus(url)
+    await showStatus(() => found.now(), flags)
+  } catch (error) {
+    command.error(`error: ${harmless((error as Error).message)}`)
+  }
+}
+
+async function showStatus(look: () => Promise<Status>, flags: StatusFlags): Promise<void> {
   try {
     if (flags.watch !== undefined) {
       const everyMs = flags.watch === true ? WATCH_EVERY_MS : flags.watch
-      await watchStatus(() => status(file, flags.lockPath), everyMs, flags.json ?? false)
+      await watchStatus(look, everyMs, flags.json ?? false)
       return
     }
-    const found = await status(file, flags.lockPath)
+    const found = await look()
     const columns = process.stdout.isTTY ? process.stdout.columns || 80 : undefined
     line(flags.json ? JSON.stringify(found, undefined, 2) : statusText(found, columns))
     process.exitCode = found.held ? EXIT.held : EXIT.free

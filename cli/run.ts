@@ -1,9 +1,13 @@
-import { type Command, Option } from 'commander'
+import { type Command, CommanderError, Option } from 'commander'
+import { harmless } from '../src/errors.ts'
 import { lockPathOption, seconds, wholeNumber } from './base/arguments.ts'
 import { EXIT } from './base/exit-codes.ts'
 import { failed } from './base/failed.ts'
+import { isServerUrl } from './base/server-url.ts'
+import type { Ending } from './run/command.ts'
 import { descriptorList, jobserver, notInherited } from './run/descriptors.ts'
 import { holdAndRun, LOCK_FD } from './run/hold-and-run.ts'
+import type { RunOptions } from './run/options.ts'
 import { endBy, isStartedByNohup } from './run/signals.ts'
 
 interface RunFlags {
@@ -44,9 +48,15 @@ to pslock.
 Programs that close what they inherit, as Node and Python do for those that they
 start, do not pass it on to their own children.
 
+postgres://host/database#name is the PgLock of that name, between machines. The
+password may be in PGPASSWORD or in ~/.pgpass. What the command starts is not inside
+this hold: it must not take the same lock again. If the connection is lost, so is the
+lock: that is said on stderr, and the command is sent SIGTERM within 5 s.
+
 Exit codes: the command's own, and
   128 + n  (in a shell) signal n ended the command, or the wait: 130 is Ctrl-C
   ${EXIT.conflict}       not free in time (see --conflict-exit-code)
+  ${EXIT.lost}       the lock on a server was lost, whatever the command ended with
   ${EXIT.failed}      the lock cannot be had at all
   126      the command cannot be executed
   127      the command was not found
@@ -56,9 +66,12 @@ Exit codes: the command's own, and
 export function addRunCommand(root: Command): void {
   root
     .command('run')
-    .description('hold the lock of a file while a command runs, like flock(1)')
+    .description('hold the lock of a file, or of a name on a server, while a command runs, like flock(1)')
     .usage('[options] <file> -- <command> [arguments...]')
-    .argument('<file>', 'the data file, or anything else to guard; it need not exist')
+    .argument(
+      '<file>',
+      'the data file, or anything else to guard; it need not exist. Or postgres://host/database#name',
+    )
     .argument('<command...>', 'the command and its arguments, behind "--"')
     .option('-s, --shared', 'together with other shared holders')
     .addOption(
@@ -93,7 +106,7 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
   const closed = notInherited(passFds)
   if (closed !== undefined) command.error(`error: descriptor ${closed} of --pass-fds is not open`)
   try {
-    const ending = await holdAndRun(file, words, {
+    const ending = await held(file, words, command, {
       mode: flags.shared ? 'shared' : 'exclusive',
       timeoutMs: flags.wait ? flags.timeout : 0,
       conflictExitCode: flags.conflictExitCode,
@@ -106,6 +119,22 @@ async function run(file: string, words: string[], flags: RunFlags, command: Comm
     if ('signal' in ending) endBy(ending.signal)
     else process.exitCode = ending.code
   } catch (error) {
+    if (error instanceof CommanderError) throw error
     failed(error)
+  }
+}
+
+/** Under the lock of a file, or that of a name on a server: what is needed for that is loaded only then. */
+async function held(file: string, words: string[], command: Command, options: RunOptions): Promise<Ending> {
+  if (!isServerUrl(file)) return holdAndRun(file, words, options)
+  if (options.lockPath !== undefined) command.error('error: --lock-path is for files')
+  if (!options.close)
+    command.error('error: --no-close is for files: a lock on a server is that of a connection')
+  const { holdOnServerAndRun } = await import('./run/on-server.ts')
+  try {
+    return await holdOnServerAndRun(file, words, options)
+  } catch (error) {
+    if (error instanceof TypeError) command.error(`error: ${harmless(error.message)}`)
+    throw error
   }
 }

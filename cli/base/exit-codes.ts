@@ -13,6 +13,8 @@ export const EXIT = {
   held: 1,
   /** Not free in time: EX_TEMPFAIL of sysexits.h, "try again later". */
   conflict: 75,
+  /** The lock was lost while the command ran: EX_UNAVAILABLE of sysexits.h. */
+  lost: 69,
   /** The command failed itself: as timeout(1), env(1) and nice(1) say it, apart from the codes of commands. */
   failed: 125,
   notExecutable: 126,

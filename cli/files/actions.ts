@@ -6,6 +6,7 @@ import {
   dump as dumpFile,
   repair as repairFile,
   restore as restoreFile,
+  type StoreContent,
   type StoreFile,
 } from '../../src/features/backup/backup.ts'
 import { PsLock } from '../../src/lock/lock.ts'
@@ -45,8 +46,32 @@ export async function repair(file: string, flags: FileFlags): Promise<Report> {
   return repairReport(file, mended, kept)
 }
 
+/** A file's content, under its name; whatever is there already must be empty, or is replaced. */
+export async function copy(
+  from: string,
+  to: string,
+  flags: FileFlags & { overwrite?: true },
+): Promise<Report> {
+  const overwrite = flags.overwrite ?? isEmpty(to)
+  await locked(from, from, flags, (store) => dumpFile(withoutSeal(store), to, { overwrite }))
+  const bytes = statSync(to).size
+  return { text: harmless(`${to}: ${bytes} bytes`), found: false, from, file: to, bytes }
+}
+
+/** A data file to go on with, and no dump. */
+export function withoutSeal<S extends StoreContent>(store: S): S {
+  const { seal: _, ...format } = store.format
+  return { ...store, format }
+}
+
+/** Whether there is a file of this name with nothing in it. */
+export function isEmpty(path: string): boolean {
+  const there = statSync(path, { throwIfNoEntry: false })
+  return there?.isFile() === true && there.size === 0
+}
+
 /** @param like the file whose content tells the kind; it must be there, so that no lock file is made for a typing error */
-async function locked<T>(
+export async function locked<T>(
   file: string,
   like: string,
   { store, timeout, lockPath }: FileFlags,
@@ -64,7 +89,7 @@ async function locked<T>(
 }
 
 /** @throws StoreIoError */
-function requireThere(path: string): void {
+export function requireThere(path: string): void {
   try {
     statSync(path)
   } catch (error) {

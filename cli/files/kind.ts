@@ -9,24 +9,30 @@ import { PIECE_BYTES, readNow } from '../../src/os/io.ts'
 export const KINDS = ['nedb', 'lowdb'] as const
 export type Kind = (typeof KINDS)[number]
 
-const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: lowdbFormat }
+/** What dump, restore and check must know of each. */
+export const FORMATS: Record<Kind, FileFormat> = { nedb: nedbFormat, lowdb: lowdbFormat }
 
 /**
  * What a file is said to be, or what it looks like: one with a line that is a record of NeDB's is NeDB's; one that begins
  * like JSON is lowdb's. Of an empty one its name tells: `.db` and `.nedb` are NeDB's, `.json`, or a journal beside it, lowdb's.
  * @throws where it looks like neither
  */
-export function formatOf(file: string, said: Kind | undefined): FileFormat {
+export function kindOf(file: string, said: Kind | undefined): Kind {
   const kind = said ?? look(file)
   if (kind === 'empty') {
     throw new Error(
       `${file} is empty, which a file of NeDB may be and one of lowdb may not: say which it is, by --store nedb or --store lowdb`,
     )
   }
-  if (kind) return FORMATS[kind]
+  if (kind) return kind
   throw new Error(
     `${file} looks neither like a file of NeDB nor like one of lowdb: say which it is, by --store nedb or --store lowdb`,
   )
+}
+
+/** Of this kind. @throws as `kindOf` */
+export function formatOf(file: string, said: Kind | undefined): FileFormat {
+  return FORMATS[kindOf(file, said)]
 }
 
 /** @throws where two files look like different kinds of stores, and nobody said what they are */

@@ -11,6 +11,10 @@ export interface Report {
   readonly findings?: readonly Finding[]
   readonly kept?: readonly string[]
   readonly bytes?: number
+  /** What was copied from. */
+  readonly from?: string
+  /** How many a store on a server has. */
+  readonly records?: number
 }
 
 export function checkReport(file: string, findings: readonly Finding[]): Report {

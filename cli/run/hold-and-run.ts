@@ -1,39 +1,17 @@
-import { type LockMode, LockTimeoutError, LockUnsupportedError } from '../../src/errors.ts'
+import { LockTimeoutError, LockUnsupportedError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { isInGitFolder } from '../base/git-folder.ts'
 import { print } from '../base/output.ts'
 import { type Ending, runCommand } from './command.ts'
 import { GroupWitness } from './group-witness.ts'
-import { heldBy, shortPath } from './held-by.ts'
+import { shortPath } from './held-by.ts'
+import { IGNORING_SIGHUP, NO_NOTICE, notFree, type RunOptions } from './options.ts'
 import { passOn } from './pass-on.ts'
 import { endBy, isFatal, onSignals, PASSED_ON, relay } from './signals.ts'
-import { type WaitingNotice, waitingNotice } from './waiting-notice.ts'
-
-export interface RunOptions {
-  readonly mode: LockMode
-  /** Longest wait for the lock; 0 does not wait, `Infinity` waits for ever. */
-  readonly timeoutMs: number
-  /** What it ends with when the lock was not free in time. */
-  readonly conflictExitCode: number
-  /** Whether SIGHUP is ignored, here and by the command. */
-  readonly nohup: boolean
-  /** Descriptors that the command gets besides stdin, stdout and stderr, under the same numbers. */
-  readonly passFds: readonly number[]
-  /** Where the lock file is, if not at its usual place. */
-  readonly lockPath: string | undefined
-  /** Whether the command has no descriptor of the lock: then it is free when the command itself has ended. */
-  readonly close: boolean
-  /** Neither says that it waits nor that it gave up; failures are still told. */
-  readonly quiet: boolean
-}
-
-const NO_NOTICE: WaitingNotice = { stop: () => {} }
+import { waitingNotice } from './waiting-notice.ts'
 
 /** The lock's own number in the command: above those that scripts use (`exec 3>log`, up to 9). */
 export const LOCK_FD = 10
-
-/** Node gives the command all signals back as they were; the shell leaves them so, but this one. */
-const IGNORING_SIGHUP = ['sh', '-c', `trap '' HUP; exec "$@"`, 'sh']
 
 /**
  * Holds the lock of a file while a command runs, and says how that ended. The lock is free when the command itself has
@@ -91,10 +69,4 @@ function requireNotGits(path: string): void {
       'there. Lock something outside, or put the lock file elsewhere by --lock-path.',
     { path },
   )
-}
-
-function notFree({ path, holders, waitedMs }: LockTimeoutError): string {
-  const who = heldBy(holders)
-  const when = waitedMs === 0 ? 'is not free' : `was not free within ${(waitedMs / 1000).toFixed(1)} s`
-  return `${shortPath(path)} ${when}${who === undefined ? '' : `: ${who}`}`
 }

@@ -1,17 +1,23 @@
 import { statSync } from 'node:fs'
 import { harmless, type LockHolder } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/lock.ts'
+import { isServerUrl } from '../base/server-url.ts'
 import { table } from '../base/table.ts'
 import { age, cut, cutFront } from '../base/terminal-text.ts'
 
-/** Who holds the lock of a file and who waits for it. */
+/** Who holds the lock of a file, or a name on a server, and who waits for it. */
 export interface Status {
   readonly lock: string
-  /** Whether the file that was asked about exists; it need not, to be locked. */
+  /** Whether what was asked about exists; it need not, to be locked. */
   readonly exists: boolean
   readonly held: boolean
-  readonly holders: readonly LockHolder[]
+  /** Of which library the store on the server is. */
+  readonly store?: string | undefined
+  readonly holders: readonly Holder[]
 }
+
+/** On a server also where it is, and whether it has the lock of the store of this name or the PgLock. */
+type Holder = LockHolder & { readonly of?: 'store' | 'lock'; readonly host?: string | undefined }
 
 /**
  * Looks without locking, and without creating a lock file where there is none.
@@ -33,6 +39,7 @@ function isThere(path: string): boolean {
 }
 
 const HEADER = ['PID', 'COMMAND', 'MODE', 'STATE', 'SINCE']
+const HEADER_ON_SERVER = ['PID', 'COMMAND', 'HOST', 'OF', ...HEADER.slice(2)]
 const COMMAND = 1
 /** A command is not cut below this, however narrow the terminal. */
 const LEAST_COMMAND_COLUMNS = 8
@@ -45,10 +52,11 @@ export function statusText(
   { lock, exists, held, holders }: Status,
   columns: number = Number.POSITIVE_INFINITY,
 ): string {
-  const verdict = `: ${held ? 'held' : 'free'}${exists ? '' : ' (no such file)'}`
+  const isOnServer = isServerUrl(lock)
+  const verdict = `: ${held ? 'held' : 'free'}${exists ? '' : ` (no such ${isOnServer ? 'store or lock' : 'file'})`}`
   const head = cutFront(harmless(lock), columns - verdict.length) + verdict
   if (holders.length === 0) return head
-  const rows = [HEADER, ...holders.map(row)]
+  const rows = isOnServer ? [HEADER_ON_SERVER, ...holders.map(rowOnServer)] : [HEADER, ...holders.map(row)]
   const others = table(rows.map((cells) => cells.with(COMMAND, '-'.padEnd(LEAST_COMMAND_COLUMNS))))
   const room = columns - Math.max(...others.split('\n').map((line) => line.length)) + LEAST_COMMAND_COLUMNS
   const fitting = rows.map((cells) =>
@@ -66,4 +74,8 @@ function row({ pid, command, mode, state, stopped, sinceMs }: LockHolder): strin
     stopped ? `${state}, stopped` : state,
     sinceMs === undefined ? '-' : age(sinceMs),
   ]
+}
+
+function rowOnServer(holder: Holder): string[] {
+  return row(holder).toSpliced(COMMAND + 1, 0, harmless(holder.host ?? '-'), holder.of ?? '-')
 }

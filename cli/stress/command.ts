@@ -33,6 +33,9 @@ export interface StressFlags
   readonly report?: string
 }
 
+/** How many processes work on a server, unless it is said. */
+const PROCS_ON_SERVER = 10
+
 export function addStressCommand(root: Command): void {
   root
     .command('stress')
@@ -44,7 +47,11 @@ export function addStressCommand(root: Command): void {
         'all kinds of trouble, for 20 s or for an hour; options override it',
       ).choices(Object.keys(PROFILES)),
     )
-    .option('--procs <n>', 'processes', wholeNumber(1, 1000), DEFAULTS.procs)
+    .option(
+      '--url <url>',
+      'on a server (PostgreSQL) instead of a file: that of a database, without a name (NeDB)',
+    )
+    .option('--procs <n>', 'processes; on a server 10', wholeNumber(1, 1000), DEFAULTS.procs)
     .option('--ops <n>', 'operations of each process', wholeNumber(1), DEFAULTS.ops)
     .option(
       '--seconds <n>',
@@ -105,6 +112,10 @@ export function addStressCommand(root: Command): void {
 }
 
 const EXIT_CODES = `
+With --url it makes a store of its own in the database, and removes it (not with
+--keep). What is about a file is left out: the control without a lock, compactions, copies
+of the file. The server itself is left alone.
+
 Exit codes: 0 clean, 1 losses or errors found (with --unlocked they are expected), 2 wrong usage,
 3 not enough contention to prove anything (not with --unlocked or one process), 130 Ctrl-C (the
 verdict is then on what was done so far), 125 it failed itself: the store is not installed,
@@ -114,10 +125,12 @@ Enough contention is 0.25 hand-overs between processes per operation; with --thi
 min(20, ops / 4) turns for every process that was not killed.`
 
 async function runStress(given: StressFlags, command: Command): Promise<void> {
-  const options = optionsOf(given, command)
+  const options = { ...optionsOf(given, command), url: await ownUrl(given, command) }
   const missing = missingPackage(options.store)
   if (missing !== undefined) return failed(new Error(missingText(options.store, missing)))
   const path = given.report === undefined ? undefined : await reportPathFor(given.report, command)
+  if (options.url !== undefined && path !== undefined)
+    print('pslock: there is no control without a lock on a server, where only pslock keeps a store\n')
   const [{ stress }, { report }, { progressDisplay }] = await Promise.all([
     import('./stress.ts'),
     import('./report.ts'),
@@ -136,6 +149,16 @@ async function runStress(given: StressFlags, command: Command): Promise<void> {
   }
 }
 
+/** Of a store of its own in the database. */
+async function ownUrl({ url }: StressFlags, command: Command): Promise<string | undefined> {
+  if (url === undefined) return undefined
+  try {
+    return (await import('./server.ts')).ownStore(url)
+  } catch (error) {
+    return command.error(`error: ${(error as Error).message}`)
+  }
+}
+
 /** The profile's options, overridden by those that were given. */
 function optionsOf(given: StressFlags, command: Command): StressOptions {
   const wasGiven = (name: string) => command.getOptionValueSource(name) === 'cli'
@@ -145,7 +168,10 @@ function optionsOf(given: StressFlags, command: Command): StressOptions {
     if (wasGiven('seconds')) command.error('error: give either --ops or --seconds, not both')
     delete chosen.seconds
   }
-  const flags = { ...given, ...chosen } as StressFlags
+  const isOnServer = given.url !== undefined
+  // Each has two connections, and a server 100 of them.
+  const procs = isOnServer && !given.profile && !wasGiven('procs') ? PROCS_ON_SERVER : given.procs
+  const flags = { ...given, procs, ...chosen } as StressFlags
   refuse(command, flags, wasGiven)
   const { unlocked, store } = flags
   return {
@@ -160,9 +186,9 @@ function optionsOf(given: StressFlags, command: Command): StressOptions {
       killsPerSecond: typeof flags.kill === 'number' ? 0 : flags.kill.perSecond,
       stopsPerSecond: flags.stop,
       // What a profile asks for, and this store or the control does not have, is left out.
-      compactionsPerSecond: unlocked || store === 'lowdb' ? 0 : flags.compact,
+      compactionsPerSecond: unlocked || isOnServer || store === 'lowdb' ? 0 : flags.compact,
       dumpsPerSecond: unlocked ? 0 : flags.dump,
-      copiesPerSecond: unlocked ? 0 : flags.vanillaOpen,
+      copiesPerSecond: unlocked || isOnServer ? 0 : flags.vanillaOpen,
       slow: unlocked ? 0 : Math.min(flags.slow, flags.procs),
       block: flags.block,
       clockJump: flags.clockJump,
@@ -184,6 +210,19 @@ function refuse(command: Command, flags: StressFlags, wasGiven: (name: string) =
   }
   if (flags.store === 'lowdb' && wasGiven('compact')) {
     command.error('error: the file of lowdb has nothing that --compact could compact')
+  }
+  for (const [name, flag] of [
+    ['unlocked', '--unlocked'],
+    ['compact', '--compact'],
+    ['vanillaOpen', '--vanilla-open'],
+    ['slice', '--slice'],
+  ] as const) {
+    if (flags.url !== undefined && wasGiven(name)) {
+      command.error(`error: ${flag} is about a file: it cannot be had together with --url`)
+    }
+  }
+  if (flags.url !== undefined && flags.store === 'lowdb') {
+    command.error('error: on a server there are nedb and nedb-promises to put under stress')
   }
   for (const [name, flag] of [
     ['compact', '--compact'],

@@ -33,6 +33,8 @@ export async function withControl(
   signal: AbortSignal,
 ): Promise<Compared<StressRun>> {
   if (options.unlocked) return { locked: undefined, control: run }
+  // Of a server there is none: the unmodified library has no store there.
+  if (options.url !== undefined) return { locked: run, control: undefined }
   const display = progressDisplay(`${options.store} unlocked, for the report`)
   try {
     return { locked: run, control: await stress(controlOf(options), display.show, signal) }

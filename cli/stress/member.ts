@@ -5,7 +5,7 @@ import { holdsPath } from './chaos/lock-log.ts'
 import type { History } from './history.ts'
 import { readLedger } from './ledger.ts'
 import { LedgerTail } from './ledger-tail.ts'
-import type { StressOptions } from './options.ts'
+import { type StressOptions, URL_VARIABLE } from './options.ts'
 import type { Order, Report, WorkerOptions } from './worker.ts'
 
 type State =
@@ -25,6 +25,7 @@ type State =
 export class Member {
   readonly worker: number
   readonly #started: WorkerOptions
+  readonly #url: string | undefined
   readonly #tail: LedgerTail
   readonly #stderr: string
   readonly #changed: () => void
@@ -41,8 +42,10 @@ export class Member {
     this.worker = worker
     this.#changed = changed
     this.#stderr = `${path}.stderr-${worker}`
+    const { url, ...others } = options
+    this.#url = url
     this.#started = {
-      ...options,
+      ...others,
       worker,
       path,
       ledger: `${path}.ledger-${worker}`,
@@ -60,6 +63,7 @@ export class Member {
     const stderr = openSync(this.#stderr, 'a')
     const child = fork(WORKER, [JSON.stringify(this.#started)], {
       stdio: ['ignore', 'ignore', stderr, 'ipc'],
+      ...(this.#url === undefined ? {} : { env: { ...process.env, [URL_VARIABLE]: this.#url } }),
       // The compiled worker needs nothing of ours; a TypeScript one needs the loader we run under.
       execArgv: WORKER.endsWith('.ts') ? process.execArgv : [],
     })

@@ -6,6 +6,8 @@ export type StoreName = (typeof STORES)[number]
 
 export interface StressOptions {
   readonly store: StoreName
+  /** Of the store, where it is on a server. There may be a password in it: it is neither shown nor given as an argument. */
+  readonly url?: string | undefined
   /** How many processes. */
   readonly procs: number
   /** Operations of each process; with `seconds` there is no limit (`Infinity`). */
@@ -43,3 +45,6 @@ export const DEFAULTS: Readonly<Pick<StressOptions, Defaulted>> = Object.freeze(
   durability: 'process',
   stallMs: 60_000,
 })
+
+/** By which a worker is told the `url`: everybody can see the arguments of a process. */
+export const URL_VARIABLE = 'PSLOCK_STRESS_URL'

@@ -43,17 +43,20 @@ export function report({ verdict, record }: StressRun): string {
     ...(verdict.findings.length === 0 ? [] : ['', ...findings(verdict)]),
     '',
     `seed ${verdict.seed}: ${repeatCommand(verdict)}`,
-    ...(verdict.kept === undefined ? [] : [`kept in ${verdict.kept}`]),
+    ...(verdict.kept === undefined
+      ? []
+      : [`kept in ${verdict.kept}${verdict.server === undefined ? '' : ` and ${verdict.server}`}`]),
     conclusion(verdict),
   ].join('\n')
 }
 
 function headline(verdict: Verdict): string {
-  const { store, mode, procs, acknowledged, planned, elapsedMs, opsPerSecond, workers, refused } = verdict
+  const { store, mode, server, procs, acknowledged, planned, elapsedMs, opsPerSecond, workers, refused } =
+    verdict
   const killed = workers.killed > 0 && !verdict.interrupted ? `, ${workers.killed} killed` : ''
   const failed = workers.failed > 0 ? `, ${workers.failed} broken` : ''
   return (
-    `${pc.bold(store)}, ${mode}: ${procs} processes${killed}${failed}, ${grouped(acknowledged)} of ` +
+    `${pc.bold(store)}, ${mode}${server === undefined ? '' : ` on ${server}`}: ${procs} processes${killed}${failed}, ${grouped(acknowledged)} of ` +
     `${grouped(planned)} operations acknowledged in ${duration(elapsedMs)} (${figure(opsPerSecond)}/s); rightly ` +
     `refused: ${refused.taken} taken keys, ${refused.staleWrite} stale writes`
   )
@@ -119,7 +122,8 @@ function findings({ findings: first, found }: Verdict): string[] {
 
 /** The seed repeats the plan of operations and of the trouble; how the processes interleave is up to the system. */
 export function repeatCommand(verdict: Verdict): string {
-  const { store, procs, ops, seconds, seed, mode, thinkMs, sliceMs, durability, kill, chaos } = verdict
+  const { store, server, procs, ops, seconds, seed, mode, thinkMs, sliceMs, durability, kill, chaos } =
+    verdict
   const rate = (flag: string, perSecond: number) => (perSecond === 0 ? [] : [`--${flag} ${perSecond}/s`])
   const count = (flag: string, value: number) => (value === 0 ? [] : [`--${flag} ${value}`])
   const flags = [
@@ -136,6 +140,7 @@ export function repeatCommand(verdict: Verdict): string {
     ...count('slow', chaos.slow),
     ...count('block', chaos.block),
     ...(chaos.clockJump ? ['--clock-jump'] : []),
+    ...(server === undefined ? [] : [`--url ${server.replace(/#.*$/, '')}`]),
     ...(mode === 'control' ? ['--unlocked'] : []),
   ]
   return `pslock stress ${flags.join(' ')}`

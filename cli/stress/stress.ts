@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { mend } from './checks/copies.ts'
+import { dumpTo, mend } from './checks/copies.ts'
 import { readContent } from './contents/read.ts'
 import { type OnProgress, runCrew } from './crew.ts'
 import type { StressOptions } from './options.ts'
@@ -30,12 +30,28 @@ export async function stress(
     const run = await runCrew(path, options, onProgress, signal)
     onProgress({ phase: 'checking', done: 0, total: 1, live: 0 })
     const killed = run.histories.some(({ ended, restarts = 0 }) => ended !== 'finished' || restarts > 0)
-    const refusal = killed && !options.unlocked ? await mend(path, options) : undefined
+    const refusal = await afterwards(path, options, killed)
     const content = await readContent(options.store, path)
+    const server = options.url === undefined ? undefined : (await import('./server.ts')).shownUrl(options.url)
     const kept = options.keep ? folder : undefined
-    const { verdict, findings } = await judge(options, run, { content, refusal, kept })
+    const { verdict, findings } = await judge(options, run, { content, refusal, kept, server })
     return { verdict, record: runRecord(path, run, findings) }
   } finally {
+    if (!options.keep && options.url !== undefined)
+      await (await import('./server.ts')).removeOwnStore(options.url)
     if (!options.keep) rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/**
+ * Makes a file of the store for the vanilla library, as any process of pslock would find it.
+ * @returns why that was refused
+ */
+async function afterwards(
+  path: string,
+  options: StressOptions,
+  killed: boolean,
+): Promise<string | undefined> {
+  if (options.url !== undefined) return dumpTo(path, options)
+  return killed && !options.unlocked ? mend(path, options) : undefined
 }

@@ -18,6 +18,8 @@ export interface Verdict extends Measures {
   readonly store: StressOptions['store']
   /** `control`: the vanilla library without a lock. */
   readonly mode: 'locked' | 'control'
+  /** Where the store was, if on a server. */
+  readonly server?: string | undefined
   readonly seed: number
   readonly procs: number
   /** Undefined with `seconds`: as many as there was time for. */
@@ -67,6 +69,8 @@ export interface Remains {
   readonly refusal: string | undefined
   /** Where the data and the ledgers are, if they were not removed. */
   readonly kept: string | undefined
+  /** Where the store was, if on a server. */
+  readonly server?: string | undefined
 }
 
 /** So many findings are told in full; of each kind so many at least. */
@@ -77,11 +81,11 @@ const TOLD_OF_A_KIND = 3
 export async function judge(
   options: StressOptions,
   run: CrewRun,
-  { content, refusal, kept }: Remains,
+  { content, refusal, kept, server }: Remains,
 ): Promise<{ verdict: Verdict; findings: readonly Finding[] }> {
   const { histories, disturbances, interrupted } = run
-  // A compaction writes the file in an order of its own.
-  const isSorted = options.unlocked || options.chaos.compactionsPerSecond > 0
+  // A compaction writes the file in an order of its own, and so does a dump of rows.
+  const isSorted = options.unlocked || options.url !== undefined || options.chaos.compactionsPerSecond > 0
   const findings = check(histories, isSorted ? { ...content, trail: undefined } : content)
   if (refusal !== undefined) {
     findings.add({ kind: 'errors', message: `pslock cannot open the file again: ${refusal}` })
@@ -96,6 +100,7 @@ export async function judge(
   const verdict: Verdict = {
     store: options.store,
     mode: options.unlocked ? 'control' : 'locked',
+    server,
     seed: options.seed,
     procs: options.procs,
     ops: options.seconds === undefined ? options.ops : undefined,

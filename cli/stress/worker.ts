@@ -3,7 +3,7 @@ import { noteHolds } from './chaos/lock-log.ts'
 import { beginBlocking, beginJumping, slowness } from './chaos/troubled.ts'
 import { Ledger, now, readLedger } from './ledger.ts'
 import { ABSENT, type Answer, isChore, type Operation } from './operation.ts'
-import type { StressOptions } from './options.ts'
+import { type StressOptions, URL_VARIABLE } from './options.ts'
 import { operationsOf, thinkTimes } from './plan.ts'
 import { openSubject } from './stores/open.ts'
 import type { Subject } from './stores/subject.ts'
@@ -165,7 +165,8 @@ class Orders {
 /** JSON has no `Infinity`. */
 function given(): WorkerOptions {
   const options = JSON.parse(process.argv[2] ?? '{}') as WorkerOptions
-  return { ...options, ops: options.ops ?? Number.POSITIVE_INFINITY }
+  const { [URL_VARIABLE]: url } = process.env
+  return { ...options, url, ops: options.ops ?? Number.POSITIVE_INFINITY }
 }
 
 function orphaned(): void {

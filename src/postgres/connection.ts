@@ -72,6 +72,9 @@ interface Result {
   readonly rows: Row[]
 }
 
+/** What a connection knows of its server. */
+type Facts = Pick<Connection, 'backend' | 'hasTables' | 'version'>
+
 /** Every value as the text that the server sends. */
 const TEXTS = { getTypeParser: () => (value: string) => value }
 
@@ -83,6 +86,10 @@ export class Connection {
   readonly address: Address
   /** The process of the server that serves this connection, and when that began. */
   readonly backend: { readonly pid: number; readonly startedAt: string }
+  /** Whether pslock has its tables in the database. */
+  readonly hasTables: boolean
+  /** The number of its version, such as 150004. */
+  readonly version: number
   readonly #client: Client
   #pending = 0
   #watch: NodeJS.Timeout | undefined
@@ -91,10 +98,12 @@ export class Connection {
   #loss: StoreUnavailableError | undefined
   readonly #onLost = new Set<(error: StoreUnavailableError) => void>()
 
-  private constructor(address: Address, client: Client, backend: Connection['backend']) {
+  private constructor(address: Address, client: Client, facts: Facts) {
     this.address = address
     this.#client = client
-    this.backend = backend
+    this.backend = facts.backend
+    this.hasTables = facts.hasTables
+    this.version = facts.version
     client.on('error', (error) => this.#lost(error))
     client.on('end', () => this.#lost(new Error('Connection terminated')))
     client.unref()
@@ -105,13 +114,28 @@ export class Connection {
    * @param timeoutMs for how long
    * @throws StoreUnavailableError; LockUnsupportedError for a server or a pooler that cannot be used; the reason of the signal
    */
-  static async open(address: Address, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+  static open(address: Address, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+    return Connection.#opened(address, timeoutMs, true, signal)
+  }
+
+  /** As `open`, for whoever only looks: it makes no tables, see `hasTables`. */
+  static visit(address: Address, timeoutMs: number): Promise<Connection> {
+    return Connection.#opened(address, timeoutMs, false)
+  }
+
+  static async #opened(
+    address: Address,
+    timeoutMs: number,
+    makesTables: boolean,
+    signal?: AbortSignal,
+  ): Promise<Connection> {
     const until = performance.now() + timeoutMs
     for (let pauseMs = RETRY_MS.from; ; pauseMs = Math.min(pauseMs * RETRY_MS.factor, RETRY_MS.to)) {
       signal?.throwIfAborted()
       const leftMs = until - performance.now()
       try {
-        return await connected(address, Math.max(CONNECT_MS.least, Math.min(leftMs, CONNECT_MS.most)))
+        const withinMs = Math.max(CONNECT_MS.least, Math.min(leftMs, CONNECT_MS.most))
+        return await connected(address, withinMs, makesTables)
       } catch (error) {
         const waitMs = pauseMs * (0.5 + Math.random())
         if (!isPassing(error) || performance.now() + waitMs > until)
@@ -122,7 +146,7 @@ export class Connection {
   }
 
   /** For the one that has just been made: see `open`. */
-  static async begin(address: Address, client: Client): Promise<Connection> {
+  static async begin(address: Address, client: Client, makesTables: boolean): Promise<Connection> {
     const name = applicationName().replaceAll("'", "''")
     await client.query(`${SETTINGS} set application_name = '${name}'`)
     const { rows } = (await client.query({
@@ -137,8 +161,12 @@ export class Connection {
     // After a failover this may be the one that was the primary: it comes back as such, or the name leads elsewhere soon.
     if (isStandby === 'true')
       throw Object.assign(new Error('the server is a standby, which cannot be written to'), { code: '57P03' })
-    if (tables === null) await client.query(SCHEMA)
-    return new Connection(address, client, { pid: Number(pid), startedAt: String(startedAt) })
+    if (tables === null && makesTables) await client.query(SCHEMA)
+    return new Connection(address, client, {
+      backend: { pid: Number(pid), startedAt: String(startedAt) },
+      hasTables: tables !== null || makesTables,
+      version: Number(version),
+    })
   }
 
   get isOpen(): boolean {
@@ -228,7 +256,7 @@ export class Connection {
   }
 }
 
-async function connected(address: Address, timeoutMs: number): Promise<Connection> {
+async function connected(address: Address, timeoutMs: number, makesTables: boolean): Promise<Connection> {
   const { Client } = loadPg(address)
   const client = new Client({
     connectionString: address.secretUrl,
@@ -241,7 +269,7 @@ async function connected(address: Address, timeoutMs: number): Promise<Connectio
   client.on('error', () => {})
   try {
     await client.connect()
-    return await Connection.begin(address, client)
+    return await Connection.begin(address, client, makesTables)
   } catch (error) {
     client.connection.stream.destroy()
     throw error

@@ -6,6 +6,7 @@ import { readContent } from '../contents/read.ts'
 import { type Finding, Findings } from '../findings.ts'
 import { type History, isInDoubt } from '../history.ts'
 import type { Entry } from '../ledger.ts'
+import type { Operation } from '../operation.ts'
 import type { StressOptions } from '../options.ts'
 import { openSubject } from '../stores/open.ts'
 import { checkContent } from './check.ts'
@@ -91,10 +92,19 @@ async function isOfAKill(path: string, { store, chaos, kill }: StressOptions): P
  * Opens a file as any process of pslock would after a kill, which cuts off what was not finished.
  * @returns why that was refused
  */
-export async function mend(path: string, options: StressOptions): Promise<string | undefined> {
+export function mend(path: string, options: StressOptions): Promise<string | undefined> {
+  return once(path, options, { kind: 'readCount' })
+}
+
+/** Makes a file of a store that is on a server. @returns why that was refused */
+export function dumpTo(path: string, options: StressOptions): Promise<string | undefined> {
+  return once(path, options, { kind: 'dump', to: path })
+}
+
+async function once(path: string, options: StressOptions, operation: Operation): Promise<string | undefined> {
   try {
     const subject = await openSubject(options.store, { ...options, path, worker: options.procs })
-    await subject.perform({ kind: 'readCount' })
+    await subject.perform(operation)
     await subject.close()
     return undefined
   } catch (error) {

@@ -2,12 +2,12 @@ import { createRequire } from 'node:module'
 import type Vanilla from 'nedb-promises'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { documentSubject } from './documents.ts'
-import { logOptions, type Subject, type SubjectOptions } from './subject.ts'
+import { placeOf, type Subject, type SubjectOptions } from './subject.ts'
 
 export async function open(options: SubjectOptions): Promise<Subject> {
   const db = options.unlocked
     ? vanilla().create({ filename: options.path })
-    : LockedDatastore.create({ filename: options.path, ...logOptions(options) })
+    : LockedDatastore.create(placeOf(options))
   await db.load()
   await db.ensureIndex({ fieldName: 'key', unique: true, sparse: true })
   return documentSubject(

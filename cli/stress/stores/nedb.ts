@@ -2,12 +2,12 @@ import { createRequire } from 'node:module'
 import type Vanilla from '@seald-io/nedb'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { documentSubject } from './documents.ts'
-import { logOptions, type Subject, type SubjectOptions } from './subject.ts'
+import { placeOf, type Subject, type SubjectOptions } from './subject.ts'
 
 export async function open(options: SubjectOptions): Promise<Subject> {
   const db = options.unlocked
     ? new (vanilla())({ filename: options.path })
-    : new LockedNedb({ filename: options.path, autoload: true, ...logOptions(options) })
+    : new LockedNedb({ ...placeOf(options), autoload: true })
   await (options.unlocked ? db.loadDatabaseAsync() : db.autoloadPromise)
   await db.ensureIndexAsync({ fieldName: 'key', unique: true, sparse: true })
   return documentSubject(

@@ -5,6 +5,8 @@ import type { Answer, Operation } from '../operation.ts'
 /** Where the data is, and how a worker opens it. */
 export interface SubjectOptions {
   readonly path: string
+  /** Of the store on a server, instead of the path. */
+  readonly url?: string | undefined
   readonly worker: number
   /** The vanilla library, without any lock. */
   readonly unlocked: boolean
@@ -56,8 +58,16 @@ export function slowly(store: object): Subject['slowly'] {
     ('transaction' in store ? (store as Locked).transaction(run) : run()) as ReturnType<typeof run>
 }
 
+/** Where a store of lines is, and how it is opened. */
+export function placeOf(
+  options: SubjectOptions,
+): { url: string; durability: 'process' | 'disk' } | ({ filename: string } & ReturnType<typeof logOptions>) {
+  const { url, path, durability } = options
+  return url === undefined ? { filename: path, ...logOptions(options) } : { url, durability }
+}
+
 /** The same, of a store whose file is compacted: where no worker is told to, the order of what is in the file is judged. */
-export function logOptions(options: SubjectOptions): ReturnType<typeof lockOptions> & {
+function logOptions(options: SubjectOptions): ReturnType<typeof lockOptions> & {
   compaction: 'auto' | 'manual'
 } {
   const compaction = options.chaos.compactionsPerSecond > 0 ? 'auto' : 'manual'

@@ -136,6 +136,15 @@ export async function restore(file: StoreFile | StoreElsewhere, from: string): P
   }
 }
 
+/**
+ * Replaces a store that is in no file by what another one has.
+ * @throws CorruptStoreError where that is damaged, and whatever `from.read` and `to.replace` throw
+ */
+export async function copy(from: StoreContent, to: StoreElsewhere): Promise<void> {
+  using read = await from.read()
+  await to.replace(await wholeContent(from.path, 'copied', from.format, read.source, OF_A_CRASH))
+}
+
 /** The copy of the old content is needed unless that is still in place. */
 function removeIfUnneeded(aside: string, path: string, inode: number | undefined): void {
   try {

@@ -1,0 +1,267 @@
+import {
+  CorruptStoreError,
+  errnoOf,
+  type LockTimeoutError,
+  StoreIoError,
+  StoreUnavailableError,
+} from '../errors.ts'
+import { Connection, failure, type Row } from './connection.ts'
+import { storeHolders, timeoutError } from './pg-holders.ts'
+import { NOTE } from './rows.ts'
+import { FLUSH, STORE_LOCKS } from './schema.ts'
+import { DONE, LOCK_NOT_AVAILABLE } from './store-session.ts'
+import { requireStorable } from './units.ts'
+import type { Address } from './url.ts'
+
+/** A store on a server as a whole, for whoever does not open it: found, read at one moment, replaced in one transaction, removed. */
+
+/** So many records are read, or written, at once. */
+const AT_ONCE = 5000
+
+/** The longest wait that the server knows. */
+const LONGEST_MS = 2 ** 31 - 1
+
+export interface FoundStore {
+  readonly id: number
+  /** `log`, `tree` or `image`. */
+  readonly kind: string
+  readonly isEmpty: boolean
+  readonly records: number
+}
+
+const OWN = `not gone and not starts_with(key, '${NOTE}')`
+
+/** @returns undefined where there is no store of this name; nothing is made */
+export async function findStore(connection: Connection, name: string): Promise<FoundStore | undefined> {
+  if (!connection.hasTables) return undefined
+  const text = `select id::text, kind, (select count(*) from pslock.doc where store = s.id and ${OWN})::text,
+      exists (select from pslock.image where store = s.id)::text
+    from pslock.store s where name = $1`
+  const [row] = await connection.query({ text, values: [name] })
+  if (!row) return undefined
+  const [id, kind, records, hasText] = row
+  const isEmpty = records === '0' && hasText !== 'true'
+  return { id: Number(id), kind: String(kind), isEmpty, records: Number(records) }
+}
+
+/** A record: its key, and its line. */
+export type KeyedLine = readonly [key: string, line: string]
+
+/**
+ * All records of a log store as they are at one moment, some thousands at a time, by key. What is read survives a crash of the
+ * server when it has ended.
+ */
+export async function* linesIn(
+  connection: Connection,
+  id: number,
+): AsyncGenerator<KeyedLine[], void, undefined> {
+  const select = `select key, line from pslock.doc where store = ${id} and ${OWN} order by key`
+  yield* inOneMoment(connection, async function* () {
+    await connection.query({ text: `declare pslock_lines no scroll cursor for ${select}` })
+    for (;;) {
+      const rows = await connection.query({ text: `fetch ${AT_ONCE} from pslock_lines` })
+      if (rows.length === 0) return
+      yield rows as unknown as KeyedLine[]
+    }
+  })
+}
+
+/** The text of a store and what was changed of it since, as JSON; undefined where there is none. */
+export async function textIn(
+  connection: Connection,
+  id: number,
+): Promise<{ readonly text: string; readonly changes: readonly string[] } | undefined> {
+  const text = `select m.seq, m.text, (select seq from pslock.store where id = m.store)::text from pslock.image m where store = ${id}`
+  const units = `select u.seq, u.changes from pslock.unit u join pslock.image m on m.store = u.store and u.seq > m.seq
+    where u.store = ${id} order by u.seq`
+  for await (const found of inOneMoment(connection, async function* () {
+    const [[image], changes] = [await connection.query({ text }), await connection.query({ text: units })]
+    yield { image, changes }
+  })) {
+    if (!found.image) return undefined
+    const [at, content, last] = found.image
+    const isWhole = found.changes.every(([seq], index) => Number(seq) === Number(at) + 1 + index)
+    if (!isWhole || Number(last) !== Number(at) + found.changes.length) {
+      throw new CorruptStoreError(
+        `${connection.address.shown} is damaged: rows of it were removed from pslock.unit by something else. Restore a dump.`,
+        { path: connection.address.shown },
+      )
+    }
+    return { text: content as string, changes: found.changes.map(([, unit]) => unit as string) }
+  }
+  return undefined
+}
+
+async function* inOneMoment<T>(
+  connection: Connection,
+  read: () => AsyncGenerator<T, void, undefined>,
+): AsyncGenerator<T, void, undefined> {
+  try {
+    await connection.query({ text: 'begin isolation level repeatable read read only' })
+    yield* read()
+  } catch (error) {
+    throw failure(connection.address, 'read', error)
+  } finally {
+    if (connection.isOpen) await connection.query({ text: 'rollback' })
+  }
+  await connection.query(FLUSH).catch((error) => {
+    throw failure(connection.address, 'read', error)
+  })
+}
+
+export interface Replacing {
+  readonly address: Address
+  readonly kind: string
+  /** Whether a store that has content may be replaced. */
+  readonly overwrite: boolean
+  /** Whether there must be a store of this name already. */
+  readonly mustExist?: boolean
+  /** How long to wait for the lock, and for the server. */
+  readonly timeoutMs: number
+}
+
+/** What a store is replaced by. */
+export type NewContent =
+  | { readonly lines: Iterable<KeyedLine>; readonly progress?: (written: number) => void }
+  | { readonly text: string }
+
+/**
+ * Replaces all of a store, which is made where there is none, in one transaction: whatever happens, it is replaced entirely or not
+ * at all. Everybody who has it open sees it at the next call.
+ * @throws StoreIoError where it has content and must not be replaced; LockTimeoutError, StoreUnavailableError
+ */
+export async function replaceStore(how: Replacing, content: NewContent): Promise<void> {
+  const { address, timeoutMs } = how
+  if ('text' in content) requireStorable(address.shown, content.text)
+  const connection = await Connection.open(address, timeoutMs)
+  try {
+    // By itself: everybody would wait for a transaction that does it.
+    await connection.query({ text: 'select pslock.incarnate()' })
+    await replaced(connection, how, content)
+  } catch (error) {
+    if (connection.isOpen) await connection.query({ text: 'rollback' }).catch(() => {})
+    throw failure(address, 'write', error)
+  } finally {
+    await connection.end()
+  }
+}
+
+async function replaced(connection: Connection, how: Replacing, content: NewContent): Promise<void> {
+  const { address } = how
+  const { id, client } = await entered(connection, how)
+  if ('text' in content) {
+    const values = [id, content.text, client]
+    const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
+      pslock.put_text(s.id, i.id, s.seq, null, $2, true, $3, 1) p where s.id = $1`
+    requireDone(address, await connection.query({ text, values }))
+  } else {
+    await connection.query({ text: 'select pslock.clear($1)', values: [id] })
+    let written = 0
+    let batch: KeyedLine[] = []
+    const write = async () => {
+      if (batch.length === 0) return
+      const values = [
+        id,
+        batch.map(([key]) => key),
+        batch.map(() => false),
+        batch.map(([, line]) => line),
+        client,
+      ]
+      const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
+        pslock.put(s.id, i.id, s.seq, null, null, $2, $3, $4, true, $5, 1) p where s.id = $1`
+      requireDone(address, await connection.query({ text, values }))
+      written += batch.length
+      content.progress?.(written)
+      batch = []
+    }
+    for (const line of content.lines) {
+      batch.push(line)
+      if (batch.length === AT_ONCE) await write()
+    }
+    await write()
+  }
+  await connection.query({ text: 'delete from pslock.client where id = $1', values: [client] })
+  try {
+    await Promise.all([connection.query({ text: 'commit' }), connection.query(FLUSH)])
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error
+    throw new StoreUnavailableError(
+      `${error.message} Whether the store was replaced before that is unknown.`,
+      {
+        path: address.shown,
+        cause: error,
+        isOutcomeUnknown: true,
+      },
+    )
+  }
+}
+
+function requireDone({ shown }: Address, [row]: Row[]): void {
+  if (row?.[0] === DONE) return
+  throw new StoreUnavailableError(
+    `the server of ${shown} has restarted meanwhile. Nothing was changed; try again.`,
+    {
+      path: shown,
+    },
+  )
+}
+
+/** Begins the transaction, and takes the lock of the store in it. */
+async function entered(
+  connection: Connection,
+  { address, kind, overwrite, mustExist = false, timeoutMs }: Replacing,
+): Promise<{ id: number; client: string }> {
+  const since = performance.now()
+  const refuse = (why: string): never => {
+    throw new StoreIoError(`${address.shown} ${why}. Nothing was changed.`, { path: address.shown })
+  }
+  try {
+    // For the server 0 is for ever.
+    const lockMs = timeoutMs > LONGEST_MS ? 0 : Math.max(1, Math.ceil(timeoutMs))
+    await connection.query({ text: `begin; set local lock_timeout = ${lockMs}` })
+    const there = await findStore(connection, address.name)
+    if (mustExist && !there) refuse('is not there: no store of this name is in the database')
+    const open = {
+      text: 'select o_id, o_kind, o_client from pslock.open($1, $2)',
+      values: [address.name, kind],
+    }
+    const [[id, found, client] = []] = await connection.query(open, timeoutMs)
+    if (found !== kind) refuse(`is a store of another kind: ${found}, not ${kind}`)
+    await connection.query({ text: `select pg_advisory_xact_lock(${STORE_LOCKS}, ${id})` }, timeoutMs)
+    if (!overwrite && !(await findStore(connection, address.name))?.isEmpty)
+      refuse('has content already. To replace it: --overwrite')
+    return { id: Number(id), client: client as string }
+  } catch (error) {
+    if (errnoOf(error) !== LOCK_NOT_AVAILABLE) throw error
+    throw await timeUp(address, performance.now() - since)
+  }
+}
+
+async function timeUp(address: Address, waitedMs: number): Promise<LockTimeoutError> {
+  const holders = async () => {
+    const connection = await Connection.visit(address, 0)
+    const found = await storeHolders(address, connection).finally(() => connection.end())
+    return found.filter(({ state }) => state === 'holding')
+  }
+  return timeoutError(address, 'exclusive', waitedMs, holders())
+}
+
+/** Removes a store with all that it has. Whoever has it open is told so at the next call. @throws as `replaceStore` */
+export async function removeStore(address: Address, timeoutMs: number): Promise<void> {
+  const connection = await Connection.visit(address, timeoutMs)
+  try {
+    const found = await findStore(connection, address.name)
+    if (!found) return
+    const tables = ['doc', 'unit', 'image', 'pace'].map(
+      (name) => `delete from pslock.${name} where store = ${found.id};`,
+    )
+    const lock = `select pg_advisory_xact_lock(${STORE_LOCKS}, ${found.id});`
+    await connection.query({
+      text: `begin; set local lock_timeout = ${Math.min(Math.ceil(timeoutMs), LONGEST_MS)}; ${lock} ${tables.join(' ')} delete from pslock.store where id = ${found.id}; commit`,
+    })
+  } catch (error) {
+    throw failure(address, 'remove', error)
+  } finally {
+    await connection.end()
+  }
+}
