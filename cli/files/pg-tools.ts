@@ -9,6 +9,7 @@ import { closeLocked } from '../../src/os/flock.ts'
 import { replaceFile, secretTemp } from '../../src/os/replace.ts'
 import { Address } from '../../src/postgres/url.ts'
 import { keptNumbers, renewNumbers, serverVersion } from '../../src/postgres/whole-database.ts'
+import { harmlessLines, print } from '../base/output.ts'
 import type { FileFlags } from './commands.ts'
 import { Progress } from './progress.ts'
 import type { Report } from './report.ts'
@@ -19,6 +20,9 @@ export interface PgFlags extends FileFlags {
   readonly overwrite?: true
   readonly create?: true
 }
+
+/** How often a restore is tried that meets others who write. */
+const TRIES = 10
 
 /** Stands for the name in messages: these are about all of them. */
 const ALL = 'pslock'
@@ -70,10 +74,29 @@ export async function restore(url: string, from: string, { timeout, create }: Pg
   const args = ['--no-owner', '--exit-on-error', '--no-password', `--dbname=${databaseOf(address)}`]
   // In one transaction, so that nothing is changed where it fails; no database is made in one.
   args.push(...(create ? ['--create'] : ['--clean', '--if-exists', '--single-transaction']), resolve(from))
-  await endOf('pg_restore', start('pg_restore', args, address, ['ignore', 'inherit', 'inherit']))
+  await restored(address, args)
   if (before) await renewNumbers(address, timeout, before)
   const shown = address.shown.replace(/#.*$/, '')
   return { text: `${shown}: restored`, found: false, file: shown, from }
+}
+
+/** Again where it was in the way of somebody who writes just then, and they in its way: nothing was changed. */
+async function restored(address: Address, args: readonly string[]): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const child = start('pg_restore', args, address, ['ignore', 'inherit', 'pipe'])
+    let words = ''
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      words += text
+    })
+    try {
+      return await endOf('pg_restore', child, 'close')
+    } catch (error) {
+      if (/deadlock detected/.test(words) && tries < TRIES) words = ''
+      else throw error
+    } finally {
+      print(harmlessLines(words))
+    }
+  }
 }
 
 /** For libpq, to which a name with `=` would be a list of options. */
@@ -141,8 +164,8 @@ function notStarted(program: string, error: unknown): unknown {
   )
 }
 
-async function endOf(program: string, child: ChildProcess): Promise<void> {
-  const [code, signal] = await once(child, 'exit').catch((error) => {
+async function endOf(program: string, child: ChildProcess, event: 'exit' | 'close' = 'exit'): Promise<void> {
+  const [code, signal] = await once(child, event).catch((error) => {
     throw notStarted(program, error)
   })
   if (code === 0) return
