@@ -14,10 +14,10 @@ describe('a user without rights of its own', () => {
   let own = ''
   before(async () => {
     url = await server().database()
-    await server().sql(`create role ${ROLE} login`)
+    await server().sql(`create role ${ROLE} login password 'only for tests'`)
     const as = new URL(url)
     as.username = ROLE
-    as.password = 'of no use here'
+    as.password = 'only for tests'
     own = as.href
   })
   it('is told what is missing, and needs no more than the documentation says', async () => {
