@@ -84,7 +84,7 @@ async function withStore<T>(
     throw new TypeError('--lock-path is for files: a store on a server has no lock file')
   using progress = new Progress(title)
   await using store = await ServerStore.at(url, { timeoutMs: timeout, progress })
-  progress.at('looking')
+  progress.at('reading')
   return await run(store, progress)
 }
 

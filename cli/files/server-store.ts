@@ -6,7 +6,13 @@ import { type FileFormat, type Finding, finding } from '../../src/features/backu
 import { textFormat } from '../../src/features/backup/json-format.ts'
 import { Connection } from '../../src/postgres/connection.ts'
 import { Address } from '../../src/postgres/url.ts'
-import { type FoundStore, findStore, linesIn, replaceStore, textIn } from '../../src/postgres/whole-store.ts'
+import {
+  type FoundStore,
+  findStore,
+  readLines,
+  readText,
+  replaceStore,
+} from '../../src/postgres/whole-store.ts'
 import { apply, type Change } from '../../src/store/json/journal/changes.ts'
 import { scanFile } from '../../src/store/log/scan.ts'
 import { allOf, bytesSource, type Snapshot, type Source } from '../../src/store/snapshot.ts'
@@ -71,12 +77,12 @@ export class ServerStore implements AsyncDisposable {
   }
 
   /** For `dump`, `restore` and `copy`. @param kind of what it is replaced by */
-  content(kind: ServerKind, overwrite: boolean, mustExist = false): StoreElsewhere {
+  content(kind: ServerKind, overwrite: boolean): StoreElsewhere {
     return {
       path: this.path,
       format: formatOf(kind),
       read: () => this.read(),
-      replace: (content) => this.#replace(content, kind, { overwrite, mustExist }),
+      replace: (content) => this.#replace(content, kind, overwrite),
     }
   }
 
@@ -86,19 +92,20 @@ export class ServerStore implements AsyncDisposable {
     const pieces: Buffer[] = []
     if (this.kind === 'nedb') {
       let read = 0
-      for await (const rows of linesIn(this.#connection, id)) {
+      await readLines(this.#connection, id, (rows) => {
         for (const [key, line] of rows) take(key, line)
         pieces.push(Buffer.from(rows.map(([, line]) => `${line.replace(/[\r\n]/g, ' ')}\n`).join('')))
         read += rows.length
         this.#options.progress.at('records read', read, records)
-      }
+      })
     } else pieces.push(Buffer.from(await this.#text(id)))
+    this.#options.progress.at('looking at what was read')
     return { source: bytesSource(Buffer.concat(pieces)), mode: 0o600, [Symbol.dispose]() {} }
   }
 
   async #text(id: number): Promise<string> {
     const { path } = this
-    const found = await textIn(this.#connection, id)
+    const found = await readText(this.#connection, id)
     if (!found) throw new StoreIoError(`${path} is empty: nothing was written into it yet`, { path })
     if (found.changes.length === 0) return found.text
     try {
@@ -138,13 +145,9 @@ export class ServerStore implements AsyncDisposable {
     return findings
   }
 
-  async #replace(
-    content: Source,
-    kind: ServerKind,
-    how: { overwrite: boolean; mustExist: boolean },
-  ): Promise<void> {
+  async #replace(content: Source, kind: ServerKind, overwrite: boolean): Promise<void> {
     const { progress, timeoutMs } = this.#options
-    const replacing = { address: this.address, kind: ON_SERVER[kind], timeoutMs, ...how }
+    const replacing = { address: this.address, kind: ON_SERVER[kind], timeoutMs, overwrite }
     if (kind !== 'nedb') {
       progress.at('writing')
       return replaceStore(replacing, { text: (await allOf(content)).toString() })

@@ -48,65 +48,64 @@ export async function findStore(connection: Connection, name: string): Promise<F
 export type KeyedLine = readonly [key: string, line: string]
 
 /**
- * All records of a log store as they are at one moment, some thousands at a time, by key. What is read survives a crash of the
- * server when it has ended.
+ * Reads all records of a log store as they are at one moment, by key, some thousands at a time. What was read survives a crash of
+ * the server then.
  */
-export async function* linesIn(
+export function readLines(
   connection: Connection,
   id: number,
-): AsyncGenerator<KeyedLine[], void, undefined> {
+  take: (lines: readonly KeyedLine[]) => void,
+): Promise<void> {
   const select = `select key, line from pslock.doc where store = ${id} and ${OWN} order by key`
-  yield* inOneMoment(connection, async function* () {
+  return inOneMoment(connection, async () => {
     await connection.query({ text: `declare pslock_lines no scroll cursor for ${select}` })
     for (;;) {
       const rows = await connection.query({ text: `fetch ${AT_ONCE} from pslock_lines` })
       if (rows.length === 0) return
-      yield rows as unknown as KeyedLine[]
+      take(rows as unknown as KeyedLine[])
     }
   })
 }
 
-/** The text of a store and what was changed of it since, as JSON; undefined where there is none. */
-export async function textIn(
+/**
+ * The text of a store and what was changed of it since, as JSON; undefined where there is none.
+ * @throws CorruptStoreError
+ */
+export async function readText(
   connection: Connection,
   id: number,
 ): Promise<{ readonly text: string; readonly changes: readonly string[] } | undefined> {
   const text = `select m.seq, m.text, (select seq from pslock.store where id = m.store)::text from pslock.image m where store = ${id}`
-  const units = `select u.seq, u.changes from pslock.unit u join pslock.image m on m.store = u.store and u.seq > m.seq
+  const after = `select u.seq, u.changes from pslock.unit u join pslock.image m on m.store = u.store and u.seq > m.seq
     where u.store = ${id} order by u.seq`
-  for await (const found of inOneMoment(connection, async function* () {
-    const [[image], changes] = [await connection.query({ text }), await connection.query({ text: units })]
-    yield { image, changes }
-  })) {
-    if (!found.image) return undefined
-    const [at, content, last] = found.image
-    const isWhole = found.changes.every(([seq], index) => Number(seq) === Number(at) + 1 + index)
-    if (!isWhole || Number(last) !== Number(at) + found.changes.length) {
-      throw new CorruptStoreError(
-        `${connection.address.shown} is damaged: rows of it were removed from pslock.unit by something else. Restore a dump.`,
-        { path: connection.address.shown },
-      )
-    }
-    return { text: content as string, changes: found.changes.map(([, unit]) => unit as string) }
+  const [[image], units] = await inOneMoment(connection, () =>
+    Promise.all([connection.query({ text }), connection.query({ text: after })]),
+  )
+  if (!image) return undefined
+  const [at, content, last] = image
+  const isWhole = units.every(([seq], index) => Number(seq) === Number(at) + 1 + index)
+  if (!isWhole || Number(last) !== Number(at) + units.length) {
+    const { shown } = connection.address
+    throw new CorruptStoreError(
+      `${shown} is damaged: rows of it were removed from pslock.unit by something else. Restore a dump.`,
+      { path: shown },
+    )
   }
-  return undefined
+  return { text: content as string, changes: units.map(([, unit]) => unit as string) }
 }
 
-async function* inOneMoment<T>(
-  connection: Connection,
-  read: () => AsyncGenerator<T, void, undefined>,
-): AsyncGenerator<T, void, undefined> {
+/** In a transaction to which nothing changes. @throws StoreUnavailableError, StoreIoError */
+async function inOneMoment<T>(connection: Connection, read: () => Promise<T>): Promise<T> {
   try {
     await connection.query({ text: 'begin isolation level repeatable read read only' })
-    yield* read()
+    const found = await read()
+    await connection.query({ text: 'commit' })
+    await connection.query(FLUSH)
+    return found
   } catch (error) {
+    if (connection.isOpen) await connection.query({ text: 'rollback' }).catch(() => {})
     throw failure(connection.address, 'read', error)
-  } finally {
-    if (connection.isOpen) await connection.query({ text: 'rollback' })
   }
-  await connection.query(FLUSH).catch((error) => {
-    throw failure(connection.address, 'read', error)
-  })
 }
 
 export interface Replacing {
@@ -114,8 +113,6 @@ export interface Replacing {
   readonly kind: string
   /** Whether a store that has content may be replaced. */
   readonly overwrite: boolean
-  /** Whether there must be a store of this name already. */
-  readonly mustExist?: boolean
   /** How long to wait for the lock, and for the server. */
   readonly timeoutMs: number
 }
@@ -152,7 +149,7 @@ async function replaced(connection: Connection, how: Replacing, content: NewCont
   if ('text' in content) {
     const values = [id, content.text, client]
     const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
-      pslock.put_text(s.id, i.id, s.seq, null, $2, true, $3, 1) p where s.id = $1`
+      pslock.put_text(s.id, i.id, s.seq, null, $2, true, null, null, $3, 1) p where s.id = $1`
     requireDone(address, await connection.query({ text, values }))
   } else {
     await connection.query({ text: 'select pslock.clear($1)', values: [id] })
@@ -209,7 +206,7 @@ function requireDone({ shown }: Address, [row]: Row[]): void {
 /** Begins the transaction, and takes the lock of the store in it. */
 async function entered(
   connection: Connection,
-  { address, kind, overwrite, mustExist = false, timeoutMs }: Replacing,
+  { address, kind, overwrite, timeoutMs }: Replacing,
 ): Promise<{ id: number; client: string }> {
   const since = performance.now()
   const refuse = (why: string): never => {
@@ -219,8 +216,6 @@ async function entered(
     // For the server 0 is for ever.
     const lockMs = timeoutMs > LONGEST_MS ? 0 : Math.max(1, Math.ceil(timeoutMs))
     await connection.query({ text: `begin; set local lock_timeout = ${lockMs}` })
-    const there = await findStore(connection, address.name)
-    if (mustExist && !there) refuse('is not there: no store of this name is in the database')
     const open = {
       text: 'select o_id, o_kind, o_client from pslock.open($1, $2)',
       values: [address.name, kind],

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LockedLow } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
-import { killWhatIsLeft, pslock, startPslock } from '../cli/run-pslock.ts'
+import { killWhatIsLeft, PSLOCK, pslock, start, startPslock } from '../cli/run-pslock.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { usePostgres } from '../harness/postgres.ts'
 
@@ -293,5 +293,12 @@ describe('pslock and a server with a password', () => {
     )
     for (const { stdout, stderr } of outcomes) assert.doesNotMatch(stdout + stderr, /tops3cret/)
     assert.match(outcomes[3]!.stderr, /password/)
+    const env = { PGPASSWORD: 'tops3cret' }
+    const bare = url.replace(':tops3cret', '')
+    assert.equal((await start(process.execPath, [PSLOCK, 'check', bare], { env }).outcome).code, 0)
+    assert.equal(
+      (await start(process.execPath, [PSLOCK, 'run', bare, '--', 'true'], { env }).outcome).code,
+      0,
+    )
   })
 })
