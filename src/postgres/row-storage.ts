@@ -5,7 +5,7 @@ import { scanFile } from '../store/log/scan.ts'
 import type { LogStorage, StorageParts } from '../store/log/storage.ts'
 import type { Operation } from '../store/operation.ts'
 import type { Pipeline } from '../store/pipeline.ts'
-import { callListener } from '../store/scope.ts'
+import { callListener, Scope } from '../store/scope.ts'
 import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
 import type { Segment, WriteSet } from '../store/write-set.ts'
 import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
@@ -24,7 +24,7 @@ import {
 } from './store-session.ts'
 import type { OpenServerOptions } from './url.ts'
 
-/** Thrown by an operation on one record that only the general path can do. */
+/** Thrown by an operation on one record that only the general path can do, where the lock is not held. */
 const GENERAL = Symbol('general')
 
 /** It is a part of what hooks are told of as a whole. */
@@ -61,6 +61,8 @@ export class RowStorage implements LogStorage {
   #queue!: Pipeline
   #isPrepared = false
   #contendedUntil = 0
+  /** The next pass that writes takes the lock. */
+  #mustHold = false
   #lookedAt = Number.NEGATIVE_INFINITY
   /** How many records this process has removed since it has last had them forgotten. */
   #removed = 0
@@ -119,7 +121,12 @@ export class RowStorage implements LogStorage {
     if (operation.prepare?.() === false) return undefined
     const run = () => {
       const line = operation.line()
-      if (line === null) throw GENERAL
+      // In its place: what was issued after it comes after it.
+      if (line === null && this.#pass.kind === 'held') return new Scope(this.#queue, 'exclusive').run(general)
+      if (line === null) {
+        this.#mustHold = true
+        throw GENERAL
+      }
       if (operation.key !== undefined) this.#read(operation.key)
       if (line !== undefined) {
         this.#writeSet.append([line])
@@ -127,16 +134,13 @@ export class RowStorage implements LogStorage {
       }
       return operation.apply()
     }
-    const done = this.#queue.push('exclusive', run, { isBlind: () => true, isSelfContained: true })
-    return done.catch((error) => {
-      if (error === GENERAL) return general()
-      throw error
-    }) as Promise<T>
+    return this.#queue.push('exclusive', run, { isBlind: () => true, isSelfContained: true }) as Promise<T>
   }
 
   /** It says which records it reads, the lock is not fought for, and memory can be worked on. */
   #isKeyed(head: Operation): boolean {
-    if (head.isBlind?.() !== true || !this.#isPrepared || this.#known.mustReload) return false
+    if (this.#mustHold || head.isBlind?.() !== true || !this.#isPrepared || this.#known.mustReload)
+      return false
     return performance.now() >= this.#contendedUntil
   }
 
@@ -186,6 +190,7 @@ export class RowStorage implements LogStorage {
 
   #begin(pass: Pass): Pass {
     this.#pass = pass
+    if (pass.kind === 'held') this.#mustHold = false
     this.#reads.clear()
     this.#notes.clear()
     this.#isCleared = false
@@ -230,6 +235,7 @@ export class RowStorage implements LogStorage {
 
   /** Nobody holds the lock: it is done where the records that were read are still the same, and else run again under it. */
   async #commitKeyed(segments: readonly Segment[], changes: Changes): Promise<Commit> {
+    if (this.#mustHold) return this.#again(segments)
     // New ones, with ids that were drawn at random, must not be there.
     for (const key of changes.keys) this.#read(key)
     if (this.#reads.size === 0) return this.#committed(segments)
@@ -254,6 +260,7 @@ export class RowStorage implements LogStorage {
   /** Under the lock. */
   #again(segments: readonly Segment[]): Commit {
     this.#undo(segments)
+    this.#mustHold = true
     this.#contendedUntil = performance.now() + CONTENDED_MS
     return { committed: 0, isToRepeat: true }
   }

@@ -61,7 +61,7 @@ export class Address {
 }
 
 /** Whether a text is the URL of a database of PostgreSQL. */
-export function isPostgresUrl(text: unknown): text is string {
+function isPostgresUrl(text: unknown): text is string {
   return typeof text === 'string' && /^postgres(?:ql)?:\/\//i.test(text)
 }
 

@@ -49,16 +49,16 @@ export interface StoreLock {
 }
 
 /** What is known of a call before it waits: see `StoreLock.asked`. */
-/** How fast writes may come: one in so many milliseconds, and this much ahead of that after a quiet time. */
-export interface Pace {
-  readonly everyMs: number
-  readonly aheadMs: number
-}
-
 export interface Asked {
   readonly wait: WaitOptions
   /** The innermost one; undefined where there is none, and where the call is independent of it. */
   readonly outer: StoreHold | undefined
+}
+
+/** How fast writes may come: one in so many milliseconds, and this much ahead of that after a quiet time. */
+export interface Pace {
+  readonly everyMs: number
+  readonly aheadMs: number
 }
 
 /** A hold of the lock of a store. */
