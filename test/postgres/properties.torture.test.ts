@@ -62,11 +62,7 @@ describe('a NeDB store on a server', () => {
     this.timeout(10 * 60_000)
     let cases = 0
     await holds(
-      fc.array(
-        // To do: calls of one tick are not yet done in the order in which they were issued.
-        step.filter(([name]) => name !== 'together'),
-        { minLength: 1, maxLength: 20 },
-      ),
+      fc.array(step, { minLength: 1, maxLength: 20 }),
       async (steps) => void (await requireLikeModel(steps, { filename: place.path(`${++cases}`) }, stateAt)),
       { name: 'NeDB on a server, sequences of calls', runs: 60, script },
     )
