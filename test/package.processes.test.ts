@@ -54,7 +54,7 @@ describe('the package', () => {
     const costly = () => ${JSON.stringify(COSTLY)}.filter((name) => process.moduleLoadList.includes('NativeModule ' + name))
   `
 
-  it('is small: 80 files and 950 KB at most', () => {
+  it('is small: 80 files and 1 MB at most', () => {
     const [packed] = JSON.parse(
       execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
         cwd: ROOT,
@@ -62,7 +62,7 @@ describe('the package', () => {
       }),
     ) as [{ entryCount: number; unpackedSize: number }]
     assert.ok(packed.entryCount <= 80, `${packed.entryCount} files`)
-    assert.ok(packed.unpackedSize <= 950_000, `${packed.unpackedSize} bytes`)
+    assert.ok(packed.unpackedSize <= 1_000_000, `${packed.unpackedSize} bytes`)
   })
 
   it('has no install script, and neither has what it installs', () => {
