@@ -27,6 +27,9 @@ import type { OpenServerOptions } from './url.ts'
 /** Thrown by an operation on one record that only the general path can do, where the lock is not held. */
 const GENERAL = Symbol('general')
 
+/** Where the server has undone a transaction for want of a lock: a deadlock, a wait that was too long. */
+const ROLLED_BACK = /^(40P01|40001|55P03)$/
+
 /** It is a part of what hooks are told of as a whole. */
 const STEP = { isInternal: true, kind: 'transaction' } as const
 
@@ -228,7 +231,8 @@ export class RowStorage implements LogStorage {
     } catch (error) {
       this.#undo(segments)
       // It is known that it is not in: the store's own code can run again.
-      const isToRepeat = error instanceof StoreUnavailableError && !error.isOutcomeUnknown
+      const isUnavailable = error instanceof StoreUnavailableError && !error.isOutcomeUnknown
+      const isToRepeat = isUnavailable || ROLLED_BACK.test(errnoOf(error) ?? '')
       return { committed: 0, isToRepeat, error: this.#session.failure('write', error) }
     }
   }

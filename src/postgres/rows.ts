@@ -6,17 +6,20 @@ import type { Address } from './url.ts'
 /** So many lines are given to memory at once while a store is loaded. */
 const LOADED_AT_ONCE = 1000
 
-/** What was committed since the caller last looked: a head, and records, in one statement and so of one moment. */
+/**
+ * What was committed since the caller last looked: a head, and records, in one statement and so of one moment. After a database was
+ * restored the number may be that of another store, but not the name.
+ */
 const LOOK = `
   select null, s.seq, s.floor::text, i.id::text, (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
-    from pslock.store s left join pslock.incarnation i on true where s.id = $1
+    from pslock.store s left join pslock.incarnation i on true where s.id = $1 and s.name = $3
   union all
   select key, seq, gone::text, line, null from pslock.doc where store = $1 and seq > $2`
 
 /** Everything. The number of the store is written out: how many of the rows are its own decides how they are found. */
 const loadOf = (id: number) => `
   select null, s.seq, s.floor::text, i.id::text, (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
-    from pslock.store s left join pslock.incarnation i on true where s.id = ${id}
+    from pslock.store s left join pslock.incarnation i on true where s.id = ${id} and s.name = $1
   union all
   select key, seq, 'false', line, null from pslock.doc where store = ${id} and not gone`
 
@@ -70,7 +73,7 @@ export class Rows {
   }
 
   get look(): Query {
-    return { name: 'pslock.look', text: LOOK, values: [this.#id, this.known] }
+    return { name: 'pslock.look', text: LOOK, values: [this.#id, this.known, this.#address.name] }
   }
 
   /** @throws CorruptStoreError where there is no such store any more */
@@ -134,7 +137,7 @@ export class Rows {
     this.mustReload = true
     const [, rows] = await Promise.all([
       connection.query({ text: 'set enable_seqscan = on' }),
-      connection.query({ text: loadOf(this.#id) }),
+      connection.query({ text: loadOf(this.#id), values: [this.#address.name] }),
       connection.query({ text: 'set enable_seqscan = off' }),
     ])
     const { incarnation, seq, records: all } = this.newsOf(rows)
