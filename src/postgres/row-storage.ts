@@ -123,6 +123,8 @@ export class RowStorage implements LogStorage {
     if (!this.#isPrepared || this.#memory.coder || !this.#queue.isPlain) return undefined
     if (operation.prepare?.() === false) return undefined
     const run = () => {
+      // First: also what it fails with is only right where the record is still the same.
+      if (operation.key !== undefined) this.#read(operation.key)
       const line = operation.line()
       // In its place: what was issued after it comes after it.
       if (line === null && this.#pass.kind === 'held') return new Scope(this.#queue, 'exclusive').run(general)
@@ -130,7 +132,6 @@ export class RowStorage implements LogStorage {
         this.#mustHold = true
         throw GENERAL
       }
-      if (operation.key !== undefined) this.#read(operation.key)
       if (line !== undefined) {
         this.#writeSet.append([line])
         this.#writeSet.onUndo(() => operation.undo())

@@ -224,6 +224,24 @@ describe('a store on a server', () => {
       assert.deepEqual(idsOf(await all(db)), ['long', 'young'])
     })
 
+    it('what fails on what one process has seen, and is right by now, is done', async () => {
+      const db = await open()
+      const [peer] = (await peers(1)) as [Peer]
+      await peer.call('insertAsync', { _id: 'a', n: 'no number' })
+      assert.equal(await db.countAsync({}), 1)
+      await peer.call('updateAsync', { _id: 'a' }, { $set: { n: 1 } }, {})
+      await db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+      assert.deepEqual(await all(db), [{ _id: 'a', n: 2 }])
+      await peer.call('removeAsync', { _id: 'a' }, {})
+      assert.equal(
+        ((await db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})) as { numAffected: number }).numAffected,
+        0,
+      )
+      await peer.call('insertAsync', { _id: 'a', n: 7 })
+      await db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+      assert.deepEqual(await all(db), [{ _id: 'a', n: 8 }])
+    })
+
     it('indexes are made and removed for all of them', async () => {
       const db = await open()
       const [one, two] = (await peers(2)) as [Peer, Peer]
