@@ -227,6 +227,9 @@ describe('a store on a server', () => {
     it('what fails on what one process has seen, and is right by now, is done', async () => {
       const db = await open()
       const [peer] = (await peers(1)) as [Peer]
+      // It has what it needs to write without the lock.
+      await db.insertAsync({ _id: 'b' })
+      await db.removeAsync({ _id: 'b' }, {})
       await peer.call('insertAsync', { _id: 'a', n: 'no number' })
       assert.equal(await db.countAsync({}), 1)
       await peer.call('updateAsync', { _id: 'a' }, { $set: { n: 1 } }, {})
