@@ -34,8 +34,8 @@ import type {
   TreeMemory,
   TreeSession,
 } from './store/adapter.ts'
+import { FileStoreLock } from './store/data-file.ts'
 import type { Notes } from './store/engine.ts'
-import { FileStoreLock } from './store/file-store-lock.ts'
 import { JsonEngine } from './store/json/engine.ts'
 import { JournaledFile } from './store/json/journaled-file.ts'
 import { FileStorage } from './store/log/file-storage.ts'

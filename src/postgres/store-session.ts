@@ -93,7 +93,7 @@ export class StoreSession implements StoreLock {
   #opening: Promise<void> | undefined
   /** What the lock was taken for, until a pass begins with it. */
   #entered: Pass | undefined
-  isClosing = false
+  #isClosing = false
 
   constructor(options: OpenServerOptions, kind: Kind) {
     this.#options = options
@@ -113,8 +113,12 @@ export class StoreSession implements StoreLock {
 
   // --- StoreLock ---
 
+  isClosing(): boolean {
+    return this.#isClosing
+  }
+
   asked(mode: LockMode, options: AcquireOptions = {}): Asked {
-    if (this.isClosing) throw new ClosedError(`${this.path} was closed`, { path: this.path })
+    if (this.#isClosing) throw new ClosedError(`${this.path} was closed`, { path: this.path })
     const { signal, timeoutMs = this.#options.timeoutMs } = options
     joins(options)
     if (signal?.aborted) throw signal.reason
@@ -419,7 +423,7 @@ export class StoreSession implements StoreLock {
   }
 
   async close(): Promise<void> {
-    this.isClosing = true
+    this.#isClosing = true
     await Promise.all([this.#writer.end(), this.#reader?.end()])
   }
 

@@ -51,6 +51,10 @@ export class PgTree implements TreeStorage {
     return this.#units.hasUnits
   }
 
+  get isDurable(): boolean {
+    return this.lock.isDurable
+  }
+
   get isSynced(): boolean {
     return this.#units.isSynced
   }

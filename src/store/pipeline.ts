@@ -223,7 +223,7 @@ export class Pipeline {
    * nobody is to be told, and the event loop need not turn. What is queued comes first, in any case.
    */
   get isClear(): boolean {
-    return this.isQuiet && !this.lock.isClosing && !mustTurn()
+    return this.isQuiet && !this.lock.isClosing() && !mustTurn()
   }
 
   /** The same, whether the event loop need turn or not, and whether the lock is being closed, which whoever takes it is told. */
@@ -368,7 +368,7 @@ export class Pipeline {
 
   #canGoWithout({ signal }: Operation): boolean {
     // What waits for a pass of this process has no end of its own: it may wait for itself.
-    if (this.#passes.isRunning || this.lock.isClosing || signal?.aborted) return false
+    if (this.#passes.isRunning || this.lock.isClosing() || signal?.aborted) return false
     return this.#engine.refreshUnlocked !== undefined
   }
 

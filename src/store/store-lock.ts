@@ -8,7 +8,7 @@ export interface StoreLock {
   /** For messages: the lock file, or whatever it is that is locked. */
   readonly path: string
   /** Whether it was closed, or is being closed: nothing new is begun. */
-  readonly isClosing: boolean
+  isClosing(): boolean
   /**
    * How a call with these options waits, and the caller's own hold of this lock that it is part of.
    * @throws ClosedError, TypeError for a wrong option, the reason of a signal that is aborted

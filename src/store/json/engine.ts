@@ -413,7 +413,8 @@ export class JsonEngine implements TreeSession, Engine {
   /** With durability 'disk' nothing resolves, reads included, before everything it saw is on the disk. */
   #committed(committed: number, settle?: () => Promise<void>): Commit {
     if (settle) return { committed, settle }
-    return this.#storage.isSynced ? { committed } : { committed, settle: () => this.settle() }
+    const { isDurable } = this.#storage
+    return isDurable && !this.#storage.isSynced ? { committed, settle: () => this.settle() } : { committed }
   }
 
   async settle(): Promise<void> {

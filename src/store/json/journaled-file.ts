@@ -46,7 +46,7 @@ export class JournaledFile implements TreeStorage {
   readonly path: string
   readonly keepsJournal: boolean
   readonly #format: TreeFormat
-  readonly #durable: boolean
+  readonly isDurable: boolean
   readonly #timeoutMs: number
   readonly #base: TextFile
   /** Made when there is a journal. */
@@ -76,7 +76,7 @@ export class JournaledFile implements TreeStorage {
   ) {
     this.path = path
     this.#format = format
-    this.#durable = options.durable
+    this.isDurable = options.durable
     this.keepsJournal = options.keepsJournal
     this.#timeoutMs = options.timeoutMs
     this.#base = new TextFile(path, (text) =>
@@ -98,13 +98,13 @@ export class JournaledFile implements TreeStorage {
   }
 
   get isSynced(): boolean {
-    return !this.#durable || (this.#base.isSynced && (!this.hasJournal || this.#journal.isSynced))
+    return !this.isDurable || (this.#base.isSynced && (!this.hasJournal || this.#journal.isSynced))
   }
 
   /** An fsync has failed, so whoever has the exclusive lock writes the file anew. */
   get mustRewrite(): boolean {
     if (this.#format.io || this.isMissing) return false
-    return this.#isDistrusted || (this.#durable && this.#base.isUnsyncable)
+    return this.#isDistrusted || (this.isDurable && this.#base.isUnsyncable)
   }
 
   /**
@@ -191,7 +191,7 @@ export class JournaledFile implements TreeStorage {
   }
 
   get #journal(): LogFile {
-    this.#log ??= new LogFile(journalOf(this.path), 0o600, this.#durable || !this.keepsJournal)
+    this.#log ??= new LogFile(journalOf(this.path), 0o600, this.isDurable || !this.keepsJournal)
     return this.#log
   }
 
@@ -265,7 +265,7 @@ export class JournaledFile implements TreeStorage {
         text = treeText(tree, this.path, this.#format)
         yield* this.#replace({ text, tree }, calls)
       }
-    } else if (this.#durable) yield* this.sync(calls)
+    } else if (this.isDurable) yield* this.sync(calls)
     return { kind: 'tree', tree, text }
   }
 
@@ -403,7 +403,7 @@ export class JournaledFile implements TreeStorage {
       if (bytes < unit.length) throw storeFailure(journalOf(this.path), 'write', error)
       yield calls.isBlocking ? log.syncBlocking() : log.syncNow()
     }
-    yield* this.#base.replace(text, this.#durable || isJournaled, calls)
+    yield* this.#base.replace(text, this.isDurable || isJournaled, calls)
     this.#know(text, isJournaled)
     this.#isLoaded = true
     this.#hasAppended = false

@@ -54,6 +54,8 @@ export interface TreeStorage {
   readonly endsWithCheckpoint: boolean
   /** Whether what was written may be lost: an exclusive batch, even an empty one, writes it anew, before anybody is shown it. */
   readonly mustRewrite: boolean
+  /** Whether the durability is 'disk'. */
+  readonly isDurable: boolean
   /** With durability 'disk': whether all that was read or written last is known to be on the disk. */
   readonly isSynced: boolean
   /** Looks for what is new. @throws CorruptStoreError, StaleWriteError, what the place itself fails with */

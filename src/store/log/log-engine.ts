@@ -1,5 +1,5 @@
 import type { LockMode } from '../../errors.ts'
-import type { LineCoder, LogMemory, LogSession, OperationTraits, StraightOperation } from '../adapter.ts'
+import type { LineCoder, LogMemory, LogSession, OperationTraits } from '../adapter.ts'
 import type { Commit, Engine, Notes } from '../engine.ts'
 import { Pipeline } from '../pipeline.ts'
 import { callListener } from '../scope.ts'
@@ -20,6 +20,8 @@ export class LogEngine implements LogSession, Engine {
   readonly queue: Pipeline
   readonly transact: Transacting<void>['transact']
   readonly look: Transacting<void>['look']
+  readonly straight: LogSession['straight']
+  readonly straightLook: LogSession['straightLook']
   readonly #storage: LogStorage
   readonly #writeSet = new WriteSet(() => this.distrustMemory())
   readonly #attach: () => LogMemory
@@ -30,6 +32,8 @@ export class LogEngine implements LogSession, Engine {
     this.path = storage.path
     this.file = storage.file
     this.timeoutMs = storage.timeoutMs
+    this.straight = storage.straight.bind(storage)
+    this.straightLook = storage.straightLook.bind(storage)
     this.queue = new Pipeline(storage.lock, this)
     const { transact, look } = transacting(this.queue)
     this.transact = transact
@@ -70,14 +74,6 @@ export class LogEngine implements LogSession, Engine {
   #afterRewrite<T>(look: () => Promise<T>): Promise<T> {
     if (!this.#storage.mustRewrite || this.queue.isInside()) return look()
     return this.queue.push('exclusive', () => {}, { isInternal: true }).then(look)
-  }
-
-  straight<T>(operation: StraightOperation<T>, general: () => Promise<T>): Promise<T> | undefined {
-    return this.#storage.straight(operation, general)
-  }
-
-  straightLook<T>(look: () => T): { readonly value: T } | undefined {
-    return this.#storage.straightLook(look)
   }
 
   append(lines: readonly string[]): Promise<void> | void {
