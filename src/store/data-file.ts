@@ -256,7 +256,7 @@ export class DataFile {
  * Why the lock of a store cannot be taken to write: where no lock file can be made, and the data cannot be written either,
  * the latter, for a lock file in another place would not help.
  */
-export function lockFailure(path: string, error: unknown): unknown {
+function lockFailure(path: string, error: unknown): unknown {
   const refusal = isReadOnlyFolder(error) ? writeRefusal(path) : undefined
   if (refusal === undefined) return error
   const advice = 'Reading works all the same, without a lock file: use view() where a transaction only reads.'
