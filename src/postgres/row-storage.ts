@@ -17,7 +17,6 @@ import {
   type HeldPass,
   isPassing,
   LOCK_NOT_AVAILABLE,
-  LOOK_FIRST,
   type Pass,
   READ,
   StoreSession,
@@ -254,7 +253,6 @@ export class RowStorage implements LogStorage {
       if (answer?.[0] === GONE) throw storeGone(this.#options.address)
       if (answer === undefined || answer[0] === DONE) return this.#done(segments, pieces, answer, settle)
       settle?.().catch(() => {})
-      if (answer[0] === LOOK_FIRST) await this.#look()
     } catch (error) {
       const isOver = error instanceof StoreUnavailableError && error.isOutcomeUnknown
       if (isOver || !(isPassing(error) || errnoOf(error) === LOCK_NOT_AVAILABLE)) throw error
@@ -262,7 +260,10 @@ export class RowStorage implements LogStorage {
     return this.#again(segments)
   }
 
-  /** Under the lock. */
+  /**
+   * Under the lock, where it looks first. Not before: what is undone here would take the place of what a look has found, and pass
+   * for it.
+   */
   #again(segments: readonly Segment[]): Commit {
     this.#undo(segments)
     this.#mustHold = true

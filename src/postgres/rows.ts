@@ -141,6 +141,11 @@ export class Rows {
       connection.query({ text: 'set enable_seqscan = off' }),
     ])
     const { incarnation, seq, records: all } = this.newsOf(rows)
+    if (incarnation === null) {
+      // Then once more: what was read before it has a name may be gone with another crash.
+      await incarnate()
+      return this.#load(connection, incarnate)
+    }
     this.notes.clear()
     const records = this.#takeNotes(all)
     const loading = this.#memory.load?.()
@@ -153,7 +158,7 @@ export class Rows {
     this.#versions.clear()
     for (const [key, version] of all) this.#versions.set(key as string, Number(version))
     this.known = seq
-    this.incarnation = incarnation ?? (await incarnate())
+    this.incarnation = incarnation
     this.mustReload = false
   }
 

@@ -60,7 +60,6 @@ create table if not exists pslock.client (
 create unlogged table if not exists pslock.incarnation (one boolean primary key default true check (one), id uuid not null);
 create unlogged table if not exists pslock.pace (store int primary key, next float8 not null default 0) with (fillfactor = 10);
 create table if not exists pslock.lock (id int generated always as identity primary key, name text unique not null);
-create sequence if not exists pslock.client_id;
 create sequence if not exists pslock.token;
 create table if not exists pslock.version (one boolean primary key default true check (one), number int not null);
 insert into pslock.version (number) values (1) on conflict do nothing;`
@@ -200,7 +199,10 @@ begin
   end if;
 end $put_text$;`
 
-/** The store of a name, made where there is none, and who this process is among its clients. */
+/**
+ * The store of a name, made where there is none, and who this process is among its clients: a number that nobody else has. Of a sequence
+ * it could come again, which goes back in a crash, and when a standby takes over that is behind.
+ */
 const OPEN = `
 create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text, out o_client bigint)
 language plpgsql volatile as $open$
@@ -210,7 +212,7 @@ begin
     insert into pslock.store (name, kind) values (p_name, p_kind) on conflict do nothing;
     select id, kind into o_id, o_kind from pslock.store where name = p_name;
   end if;
-  o_client := nextval('pslock.client_id');
+  o_client := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
   delete from pslock.client where at < now() - interval '7 days';
 end $open$;
 create or replace function pslock.turn(

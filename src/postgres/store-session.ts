@@ -36,7 +36,6 @@ export const READ: Pass = { kind: 'read' }
 
 /** What a commit answers first, see `pslock.put`. */
 export const DONE = '0'
-export const LOOK_FIRST = '2'
 export const GONE = '3'
 
 /** What a kind of store says of itself. */

@@ -168,6 +168,11 @@ export class Units {
   /** @returns undefined where all of it must be read */
   async #take(news: News | undefined): Promise<Delta | undefined> {
     if (!news) throw storeGone(this.#options.address)
+    if (news.incarnation === null) {
+      // What was read before it has a name may be gone with another crash.
+      await this.session.incarnate()
+      return undefined
+    }
     const { seq, isWhole, image, text } = news
     const units = isWhole ? news.units : news.units.filter((unit) => unit.seq > this.#known)
     const from = isWhole ? (image ?? 0) : this.#known
@@ -175,7 +180,7 @@ export class Units {
     if (units.some((unit, index) => unit.seq !== from + 1 + index) || seq !== from + units.length)
       return undefined
     if (image === undefined && seq > 0) throw this.#damaged('the text itself is gone')
-    this.#incarnation = news.incarnation ?? (await this.session.incarnate())
+    this.#incarnation = news.incarnation
     if (isWhole || image !== this.#image) this.#began(image, news.imageLength)
     if (isWhole) this.notes.clear()
     for (const [name, note] of news.notes) this.notes.set(name, note)

@@ -3,7 +3,7 @@ import type { Address } from './url.ts'
 
 /** What must not go back when all tables of pslock are replaced by those of a dump. */
 export interface KeptNumbers {
-  /** Sequences with what they have given last: of stores, locks, clients and fencing tokens. */
+  /** Sequences with what they have given last: of stores, locks and fencing tokens. */
   readonly sequences: readonly Row[]
   /** The locks with their ids, by which they are held. */
   readonly locks: readonly Row[]

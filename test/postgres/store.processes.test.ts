@@ -245,6 +245,25 @@ describe('a store on a server', () => {
       assert.deepEqual(await all(db), [{ _id: 'a', n: 8 }])
     })
 
+    // The commit says that it must look first. What is undone for that must not take the place of what the look has found.
+    const lookFirst: { [why: string]: (peer: Peer) => Promise<unknown> } = {
+      'has made an index': (peer) => peer.call('ensureIndexAsync', { fieldName: 'mail' }),
+      'has lost its last commits': () => place.server().sql('truncate pslock.incarnation', url()),
+    }
+    for (const [why, change] of Object.entries(lookFirst)) {
+      it(`counts on what others have written where somebody, or the server, ${why}`, async () => {
+        const db = await open()
+        const [peer] = (await peers(1)) as [Peer]
+        await db.insertAsync({ _id: 'a', n: 0 })
+        await db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+        await change(peer)
+        await peer.call('updateAsync', { _id: 'a' }, { $set: { n: 100 } }, {})
+        await db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+        assert.deepEqual(await all(db), [{ _id: 'a', n: 101 }])
+        assert.deepEqual(await peer.call('findAsync', {}), [{ _id: 'a', n: 101 }])
+      })
+    }
+
     it('indexes are made and removed for all of them', async () => {
       const db = await open()
       const [one, two] = (await peers(2)) as [Peer, Peer]
