@@ -103,7 +103,10 @@ export class Rows {
     const isContinued =
       !this.mustReload && incarnation === this.incarnation && seq >= this.known && floor <= this.known
     if (!isContinued) return this.#load(connection, incarnate)
-    if (records.length === 0) return
+    if (records.length === 0) {
+      this.known = seq
+      return
+    }
     this.mustReload = true
     this.#require(this.#memory.apply(await this.#linesOf(this.#takeNotes(records)), false))
     for (const [key, version, isGone] of records)

@@ -3,7 +3,7 @@ import { type Raw, STORES, type StoreDefinition, type StorePlace } from '../fixt
 import { type TestServer, usePostgres } from '../harness/postgres.ts'
 
 /** What the stores of the tests are named by: `postgres://…/database#name`. */
-function nameOf(path: string): string {
+export function nameOf(path: string): string {
   return decodeURIComponent(new URL(path).hash.slice(1))
 }
 
