@@ -211,8 +211,11 @@ export class RowStorage implements LogStorage {
 
   async #take(rows: Row[], connection: Connection): Promise<void> {
     const news = this.#known.newsOf(rows)
+    const isNew = !this.#known.isFresh(news)
     await this.#known.take(news, connection, () => this.#session.incarnate())
-    this.#isUnflushed = this.#session.isDurable && !news.isDurable
+    // Where nothing is new it is as before: a flush is written down too, and readers would flush each other's flushes for ever.
+    if (isNew) this.#isUnflushed = this.#session.isDurable && !news.isDurable
+    else if (news.isDurable) this.#isUnflushed = false
   }
 
   async isFresh(): Promise<boolean> {
@@ -309,8 +312,13 @@ export class RowStorage implements LogStorage {
     this.#forgetIfMany(pieces)
     for (const [name, text] of this.#notes) this.#known.notes.set(name, text)
     this.#writeSet.written(segments)
-    // What it has seen of others survives with it.
-    return settledBy(segments, settle)
+    // What it has seen of others survives with it. Where that is not known, whoever reads it sees to it.
+    const settled = async () => {
+      this.#isUnflushed = true
+      await settle?.()
+      this.#isUnflushed = false
+    }
+    return settledBy(segments, settle && settled)
   }
 
   #forgetIfMany(pieces: readonly Changes[]): void {

@@ -186,7 +186,9 @@ export class Units {
     for (const [name, note] of news.notes) this.notes.set(name, note)
     for (const unit of units) if (unit.seq > (image ?? 0)) this.#length += unit.changes.length
     this.#known = seq
-    this.#isUnflushed = this.session.isDurable && !news.isDurable
+    // As for rows: where nothing is new it is as before.
+    if (isWhole || units.length > 0) this.#isUnflushed = this.session.isDurable && !news.isDurable
+    else if (news.isDurable) this.#isUnflushed = false
     const changes = units.map((unit) => unit.changes)
     if (isWhole) return { kind: 'whole', text, units: changes }
     return units.length === 0 ? NONE : { kind: 'units', units: changes }
