@@ -7,7 +7,7 @@ import { GroupWitness } from './group-witness.ts'
 import { shortPath } from './held-by.ts'
 import { IGNORING_SIGHUP, NO_NOTICE, notFree, type RunOptions } from './options.ts'
 import { passOn } from './pass-on.ts'
-import { endBy, isFatal, onSignals, PASSED_ON, relay } from './signals.ts'
+import { PASSED_ON, receiveSignals } from './signals.ts'
 import { waitingNotice } from './waiting-notice.ts'
 
 /** The lock's own number in the command: above those that scripts use (`exec 3>log`, up to 9). */
@@ -27,15 +27,7 @@ export async function holdAndRun(
   await using lock = new PsLock(file, { lockPath })
   requireNotGits(lock.path)
   const notice = options.quiet ? NO_NOTICE : waitingNotice(lock)
-  let receive = (signal: NodeJS.Signals) => {
-    if (!isFatal(signal)) return
-    // Whatever we wait for, or have just got, the kernel takes back.
-    notice.stop()
-    endBy(signal)
-  }
-  onSignals((signal) => {
-    if (signal !== 'SIGHUP' || !options.nohup) receive(signal)
-  })
+  const passSignalsTo = receiveSignals(options, notice.stop)
   try {
     using _held = await lock.acquire({ mode, timeoutMs }).finally(notice.stop)
     using passedOn = passOn(lock, options.mode)
@@ -45,9 +37,7 @@ export async function holdAndRun(
     const program = options.nohup ? [...IGNORING_SIGHUP, ...words] : words
     using witness = new GroupWitness(PASSED_ON)
     await witness.isReady
-    return await runCommand(program, { environment, descriptors }, (child) => {
-      receive = (signal) => void relay(child, signal, witness)
-    })
+    return await runCommand(program, { environment, descriptors }, (child) => passSignalsTo(child, witness))
   } catch (error) {
     if (!(error instanceof LockTimeoutError)) throw error
     if (!options.quiet) print(`pslock: ${notFree(error)}\n`)

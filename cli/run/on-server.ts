@@ -5,7 +5,7 @@ import { print } from '../base/output.ts'
 import { type Ending, runCommand } from './command.ts'
 import { GroupWitness } from './group-witness.ts'
 import { IGNORING_SIGHUP, NO_NOTICE, notFree, type RunOptions } from './options.ts'
-import { endBy, isFatal, onSignals, PASSED_ON, relay } from './signals.ts'
+import { PASSED_ON, receiveSignals } from './signals.ts'
 import { waitingNotice } from './waiting-notice.ts'
 
 /** As in the file's case, see hold-and-run.ts; but a lock on a server can be lost. */
@@ -24,14 +24,7 @@ export async function holdOnServerAndRun(
   const { mode, timeoutMs, quiet } = options
   await using lock = new PgLock(url)
   const notice = quiet ? NO_NOTICE : waitingNotice(lock)
-  let receive = (signal: NodeJS.Signals) => {
-    if (!isFatal(signal)) return
-    notice.stop()
-    endBy(signal)
-  }
-  onSignals((signal) => {
-    if (signal !== 'SIGHUP' || !options.nohup) receive(signal)
-  })
+  const passSignalsTo = receiveSignals(options, notice.stop)
   try {
     const held = await lock.acquire({ mode, timeoutMs }).finally(notice.stop)
     const program = options.nohup ? [...IGNORING_SIGHUP, ...words] : words
@@ -44,7 +37,7 @@ export async function holdOnServerAndRun(
       isTold = true
     }
     const ending = await runCommand(program, { environment: {}, descriptors }, (child) => {
-      receive = (signal) => void relay(child, signal, witness)
+      passSignalsTo(child, witness)
       const end = () => {
         lost(held.signal.reason)
         print('pslock: the command is sent SIGTERM\n')

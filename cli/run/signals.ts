@@ -41,14 +41,29 @@ const DUMPS_CORE: ReadonlySet<string> = new Set([
   'SIGSYS',
 ])
 
-/** From now on these signals do not end this process: they call `receive`. */
-export function onSignals(receive: (signal: NodeJS.Signals) => void): void {
-  for (const signal of PASSED_ON) process.on(signal, receive)
-}
-
-/** Whether a signal ends a process that does nothing about it. */
-export function isFatal(signal: NodeJS.Signals): boolean {
-  return !HARMLESS.has(signal)
+/**
+ * From now on these signals do not end this process: until there is a command they end its wait, then they are passed on.
+ * @param stopWaiting called before such an end
+ * @returns tells which command it is
+ */
+export function receiveSignals(
+  { nohup }: { readonly nohup: boolean },
+  stopWaiting: () => void,
+): (child: ChildProcess, witness: GroupWitness) => void {
+  let receive = (signal: NodeJS.Signals) => {
+    if (HARMLESS.has(signal)) return
+    // Whatever we wait for, or have just got, is taken back.
+    stopWaiting()
+    endBy(signal)
+  }
+  for (const one of PASSED_ON) {
+    process.on(one, (signal) => {
+      if (signal !== 'SIGHUP' || !nohup) receive(signal)
+    })
+  }
+  return (child, witness) => {
+    receive = (signal) => void relay(child, signal, witness)
+  }
 }
 
 /**
@@ -56,11 +71,7 @@ export function isFatal(signal: NodeJS.Signals): boolean {
  * impatience (they give up cleaning up), so what the terminal sends to its foreground is not sent twice, nor what was sent
  * to our whole group.
  */
-export async function relay(
-  child: ChildProcess,
-  signal: NodeJS.Signals,
-  witness: GroupWitness,
-): Promise<void> {
+async function relay(child: ChildProcess, signal: NodeJS.Signals, witness: GroupWitness): Promise<void> {
   if (FROM_THE_TERMINAL.has(signal) && isInForeground()) return
   if (await witness.hasSeen(signal)) return
   child.kill(signal)

@@ -2,7 +2,7 @@ import type { LockTimeoutError, TreeLockMode } from '../errors.ts'
 import { mustTurn } from '../lock/local-queue.ts'
 import { replacedAgainAndAgain } from '../os/flock.ts'
 import { monotonicMs } from '../os/processes.ts'
-import { turn } from '../os/steps.ts'
+import { pause, turn } from '../os/steps.ts'
 import { Claim, NodeLocks } from './node-locks.ts'
 import { intention, type TreeRequest } from './request.ts'
 import { timeoutError, upgradeError } from './tree-holders.ts'
@@ -220,18 +220,4 @@ export function askOnce(request: TreeRequest): NodeLocks | undefined {
     if (!granted) acquisition.abandon()
   }
   return granted
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      clearTimeout(timer)
-      reject(signal?.reason)
-    }
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', abort)
-      resolve()
-    }, ms)
-    signal?.addEventListener('abort', abort, { once: true })
-  })
 }

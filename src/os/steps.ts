@@ -87,3 +87,18 @@ export async function turn(signal?: AbortSignal): Promise<void> {
   // Signals of other libraries may have no throwIfAborted.
   if (signal?.aborted) throw signal.reason
 }
+
+/** @throws the reason of the signal */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    signal?.addEventListener('abort', abort, { once: true })
+  })
+}

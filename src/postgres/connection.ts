@@ -1,5 +1,6 @@
 import { asError, errnoOf, LockUnsupportedError, StoreIoError, StoreUnavailableError } from '../errors.ts'
 import { requireLate } from '../os/modules.ts'
+import { pause } from '../os/steps.ts'
 import { SCHEMA } from './schema.ts'
 import { type Address, applicationName } from './url.ts'
 
@@ -138,9 +139,10 @@ export class Connection {
         return await connected(address, withinMs, makesTables)
       } catch (error) {
         const waitMs = pauseMs * (0.5 + Math.random())
+        if (error instanceof LockUnsupportedError) throw error
         if (!isPassing(error) || performance.now() + waitMs > until)
           throw unavailable(address, 'reach', error)
-        await paused(waitMs, signal)
+        await pause(waitMs, signal)
       }
     }
   }
@@ -324,9 +326,9 @@ function isLoss(error: unknown): boolean {
   return LOST.test(errnoOf(error) ?? '') || WORDS.test(asError(error).message)
 }
 
-/** What is thrown where a server cannot be used now. Errors of ours are given back as they are. */
+/** What is thrown where a server cannot be used now. One that says so already is given back as it is. */
 export function unavailable(address: Address, what: string, cause: unknown): StoreUnavailableError {
-  if (cause instanceof StoreUnavailableError || cause instanceof LockUnsupportedError) return cause as never
+  if (cause instanceof StoreUnavailableError) return cause
   const advice = adviceFor(errnoOf(cause) ?? '')
   return new StoreUnavailableError(`cannot ${what} ${address.shown}: ${asError(cause).message}. ${advice}`, {
     path: address.shown,
@@ -366,19 +368,4 @@ function adviceFor(code: string): string {
   if (code === '53300')
     return 'The server has no connection left: raise max_connections, or use fewer processes.'
   return 'Look whether the server runs and can be reached from here.'
-}
-
-/** @throws the reason of the signal */
-export function paused(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      clearTimeout(timer)
-      reject(signal?.reason)
-    }
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', abort)
-      resolve()
-    }, ms)
-    signal?.addEventListener('abort', abort, { once: true })
-  })
 }

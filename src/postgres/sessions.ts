@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from '../errors.ts'
+import { LockUnsupportedError, StoreUnavailableError } from '../errors.ts'
 import { Connection, type Query, type Row, unavailable } from './connection.ts'
 import type { Address } from './url.ts'
 
@@ -143,6 +143,7 @@ export async function withSession<T>(
 
 /** An error of a connection that may have been made for another name. */
 export function about(address: Address, what: string, error: unknown): unknown {
+  if (error instanceof LockUnsupportedError) return error
   const isOurs = error instanceof StoreUnavailableError
   return isOurs && error.path === address.shown
     ? error

@@ -1,5 +1,6 @@
 import { asError, StoreUnavailableError } from '../errors.ts'
-import { Connection, paused, type Row } from './connection.ts'
+import { pause } from '../os/steps.ts'
+import { Connection, type Row } from './connection.ts'
 import { TERMINATE } from './schema.ts'
 import type { Address } from './url.ts'
 
@@ -109,7 +110,7 @@ export class Writer {
   async #markAfter({ backend }: Connection, connection: Connection): Promise<number> {
     if (this.client === undefined) return 0
     const ended = { text: TERMINATE, values: [backend.pid, backend.startedAt] }
-    while ((await connection.query(ended)).length > 0) await paused(ENDED_MS)
+    while ((await connection.query(ended)).length > 0) await pause(ENDED_MS)
     const [row] = await connection.query({
       text: 'select number from pslock.client where id = $1',
       values: [this.client],

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
 import { PsLock } from '../../src/lock/lock.ts'
 import { fixture } from '../fixtures/code.ts'
+import { exitOf } from '../fixtures/exit.ts'
 import { useFolder } from '../fixtures/folder.ts'
 
 const SCRIPT = fixture('exit-script')
@@ -11,28 +10,8 @@ const SCRIPT = fixture('exit-script')
 describe('clean exit', () => {
   const at = useFolder()
 
-  interface End {
-    code: number | null
-    signal: NodeJS.Signals | null
-    tookMs: number
-    output: string
-  }
-
-  async function run(state: string, end: string, kill?: NodeJS.Signals): Promise<End> {
-    const child = fork(SCRIPT, [state, end, at('data')], { stdio: ['ignore', 'pipe', 'ignore', 'ipc'] })
-    let output = ''
-    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      output += text
-    })
-    const closed = once(child, 'close')
-    const late = setTimeout(() => child.kill('SIGKILL'), 20_000)
-    await once(child, 'message')
-    const ready = performance.now()
-    if (kill) child.kill(kill)
-    const [code, signal] = await closed
-    clearTimeout(late)
-    return { code, signal, tookMs: performance.now() - ready, output }
-  }
+  const run = (state: string, end: string, kill?: NodeJS.Signals) =>
+    exitOf(SCRIPT, [state, end, at('data')], kill)
 
   const PROMPT_MS = 3000
   const states = ['idle', 'held', 'inside', 'waiting', 'waiting-50'] as const

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LockTimeoutError } from '../../src/errors.ts'
 import { PgLock } from '../../src/postgres/pg-lock.ts'
 import { fixture } from '../fixtures/code.ts'
+import { exitOf } from '../fixtures/exit.ts'
 import { staysPending, until, useFolder } from '../fixtures/folder.ts'
 import type { PgLockCommands } from '../fixtures/pg-lock-worker.ts'
 import { usePeers } from '../harness/peer.ts'
@@ -189,25 +188,7 @@ describe('PgLock between processes', () => {
   })
 
   describe('clean exit', () => {
-    async function run(
-      state: string,
-      end: string,
-    ): Promise<{ code: number | null; tookMs: number; output: string }> {
-      const child = fork(fixture('pg-exit-script'), [state, end, url], {
-        stdio: ['ignore', 'pipe', 'ignore', 'ipc'],
-      })
-      let output = ''
-      child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-        output += text
-      })
-      const closed = once(child, 'close')
-      const late = setTimeout(() => child.kill('SIGKILL'), 20_000)
-      await once(child, 'message')
-      const ready = performance.now()
-      const [code] = await closed
-      clearTimeout(late)
-      return { code, tookMs: performance.now() - ready, output: output.trim() }
-    }
+    const run = (state: string, end: string) => exitOf(fixture('pg-exit-script'), [state, end, url])
 
     for (const [state, end, code] of [
       ['unused', 'natural', 0],
@@ -237,7 +218,7 @@ describe('PgLock between processes', () => {
       const held = await lock.acquire()
       setTimeout(() => void held.release(), 1200)
       const ended = await run('waiting', 'natural')
-      assert.deepEqual([ended.code, ended.output], [0, 'granted'])
+      assert.deepEqual([ended.code, ended.output.trim()], [0, 'granted'])
       await lock.close()
     })
   })

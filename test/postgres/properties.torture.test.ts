@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { LockedNedb } from '../../adapters/nedb.ts'
 import { readNedb } from '../../cli/stress/contents/nedb.ts'
 import { Findings } from '../../cli/stress/findings.ts'
 import { Ledger, readLedger } from '../../cli/stress/ledger.ts'
 import { checkLinearizability } from '../../cli/stress/linearizability/check.ts'
 import { planOf } from '../../cli/stress/plan.ts'
-import { documentSubject } from '../../cli/stress/stores/documents.ts'
+import { open as openSubject } from '../../cli/stress/stores/nedb.ts'
 import type { Subject } from '../../cli/stress/stores/subject.ts'
 import { useFolder } from '../fixtures/folder.ts'
 import { newSeed, note } from '../fixtures/random.ts'
@@ -17,34 +16,17 @@ import { requireLikeModel, script, vanillaState } from '../properties/nedb/seque
 import { holds } from '../properties/runs.ts'
 import { rowsOf, useServerStores } from './server-stores.ts'
 
-/** A worker of the stress test, as cli/stress/stores/nedb.ts has it. */
-async function subjectOn(path: string, worker: number): Promise<Subject> {
-  const db = new LockedNedb({ url: path, autoload: true })
-  await db.ensureIndexAsync({ fieldName: 'key', unique: true, sparse: true })
-  return documentSubject(
-    {
-      insert: (docs) => db.insertAsync(docs as Record<string, unknown>),
-      update: async (query, change) => (await db.updateAsync(query, change, {})).numAffected,
-      increment: async (_id) => {
-        const how = { upsert: true, returnUpdatedDocs: true } as const
-        const { affectedDocuments } = await db.updateAsync({ _id }, { $inc: { value: 1 } }, how)
-        return Number((affectedDocuments as Record<string, unknown> | null)?.value)
-      },
-      remove: (query) => db.removeAsync(query, {}),
-      find: (query) => db.findAsync(query),
-      findOne: (query) => db.findOneAsync(query),
-      count: (query) => db.countAsync(query),
-      set: (_id, value) => db.updateAsync({ _id }, { $set: { value } }, { upsert: true }),
-      compact: () => db.compactDatafileAsync(),
-      close: () => db.close(),
-    },
-    {
-      path,
-      worker,
-      database: db,
-    },
-  )
-}
+/** A worker of the stress test. */
+const subjectOn = (url: string, worker: number): Promise<Subject> =>
+  openSubject({
+    path: url,
+    url,
+    worker,
+    unlocked: false,
+    sliceMs: undefined,
+    durability: 'disk',
+    chaos: { compactionsPerSecond: 0 },
+  })
 
 describe('a NeDB store on a server', () => {
   const place = useServerStores()
