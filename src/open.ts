@@ -82,7 +82,6 @@ export function openLog<S extends object>(
 ): Opened<LogSession> {
   const opened = options.url === undefined ? openLogOptions(path, options) : openServerOptions('log', options)
   const storage = 'address' in opened ? new RowStorage(opened) : new FileStorage(opened)
-  const place = 'address' in opened ? { path: storage.path, timeoutMs: opened.timeoutMs } : opened
   const log = new LogEngine(storage, (session) => adapter.attach(store, session))
   const memory = log.start()
   const coder = async () => {
@@ -94,7 +93,7 @@ export function openLog<S extends object>(
     session: log,
     members(self) {
       const verbs = transactions(adapter.transacting?.(store, log) ?? log, () => self as S)
-      return membersOf(place, log, format, verbs, adapter.rows)
+      return membersOf(opened, log, format, verbs, adapter.rows)
     },
   }
 }
@@ -162,8 +161,7 @@ function treeInFile(
 function treeOnServer(memory: TreeMemory, tree: TreeFormat, options: TreeOptions): TreePlace {
   const opened = openServerOptions('tree', options)
   const storage = new PgTree(opened, tree)
-  const place = { path: storage.path, timeoutMs: opened.timeoutMs }
-  return { engine: new JsonEngine(storage, storage.lock, memory, tree), place }
+  return { engine: new JsonEngine(storage, storage.lock, memory, tree), place: opened }
 }
 
 const KINDS: readonly MethodKind[] = ['write', 'read', 'free']
@@ -188,7 +186,6 @@ export function openText<S extends object>(
   }
   const opened = options.url === undefined ? openOptions(path, options) : openServerOptions('image', options)
   const storage = 'address' in opened ? new PgText(opened) : new TextFileStorage(opened)
-  const place = 'address' in opened ? { path: storage.path, timeoutMs: opened.timeoutMs } : opened
   const text = new TextEngine(store, adapter, storage)
   // What its texts look like is known to the store alone, which is asked in `tryOn`.
   const format = () => textFormat(adapter.name, () => {})
@@ -196,7 +193,7 @@ export function openText<S extends object>(
     session: text,
     members(self) {
       const verbs = transactions(text.transacting, () => self as S)
-      return membersOf(place, text, format, verbs, adapter.rows)
+      return membersOf(opened, text, format, verbs, adapter.rows)
     },
   }
 }

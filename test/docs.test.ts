@@ -52,6 +52,7 @@ describe('the documentation', () => {
       'docs/decisions/waiting.md': ['waiting'],
       'docs/performance.md': ['startup', 'speed'],
       'docs/reliability.md': ['figures'],
+      'docs/server.md': ['postgres'],
       'docs/ways-to-load.md': ['matrix'],
     }
     for (const [page, names] of Object.entries(written)) {

@@ -83,7 +83,7 @@ export class RowStorage implements LogStorage {
 
   constructor(options: OpenServerOptions) {
     this.#options = options
-    this.path = options.address.shown
+    this.path = options.path
     this.timeoutMs = options.timeoutMs
     this.#session = new StoreSession(options, {
       opened: (id) => {

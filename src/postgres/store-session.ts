@@ -97,7 +97,7 @@ export class StoreSession implements StoreLock {
   constructor(options: OpenServerOptions, kind: Kind) {
     this.#options = options
     this.#kind = kind
-    this.path = options.address.shown
+    this.path = options.path
     this.#writer = new Writer(options.address)
   }
 

@@ -111,6 +111,8 @@ export function readApplicationName(
 /** The checked options of a store on a server. */
 export interface OpenServerOptions {
   readonly address: Address
+  /** What is shown of it. */
+  readonly path: string
   /** Of which family its adapter is: one store is not opened as two kinds. */
   readonly kind: string
   readonly timeoutMs: number
@@ -122,8 +124,10 @@ export interface OpenServerOptions {
 export function openServerOptions(kind: string, options: StoreOptions & ServerOptions): OpenServerOptions {
   const { durability = 'disk', timeoutMs, staleMs, url, name } = options
   requireOneOf(durability, 'durability', ['process', 'disk'])
+  const address = Address.of(url, name)
   return {
-    address: Address.of(url, name),
+    address,
+    path: address.shown,
     kind,
     timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
     durability,
