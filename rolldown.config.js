@@ -61,7 +61,7 @@ const coreEntry = {
 const LATE = [
   { name: 'lock-tree', test: /\/src\/(lock-tree\/(?!lock-tree)|os\/range-lock\.ts)/ },
   { name: 'tree', test: /\/src\/store\/json\/(?!values\.)/ },
-  { name: 'postgres', test: /\/src\/postgres\/(?!pg-lock\.)/ },
+  { name: 'postgres', test: /\/src\/postgres\/(?!lock\/pg-lock\.)/ },
   { name: 'tables', test: /\/src\/features\/(tables|backup)\// },
   {
     name: 'stores',

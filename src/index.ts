@@ -56,8 +56,8 @@ export type {
   Transactions,
   ViewOf,
 } from './members.ts'
-export type { PgHeldLock, PgLockHold } from './postgres/pg-hold.ts'
-export { PgLock, type PgLockOptions } from './postgres/pg-lock.ts'
+export type { PgHeldLock, PgLockHold } from './postgres/lock/pg-hold.ts'
+export { PgLock, type PgLockOptions } from './postgres/lock/pg-lock.ts'
 export type {
   Adapter,
   Call,

@@ -19,10 +19,10 @@ import { FileTables, type Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
-import { RowStorage } from './postgres/row-storage.ts'
-import { PgText } from './postgres/text-storage.ts'
-import { PgTree } from './postgres/tree-storage.ts'
-import { openServerOptions } from './postgres/url.ts'
+import { openServerOptions } from './postgres/server/url.ts'
+import { RowStorage } from './postgres/store/row-storage.ts'
+import { PgText } from './postgres/store/text-storage.ts'
+import { PgTree } from './postgres/store/tree-storage.ts'
 import type {
   ImageAdapter,
   LogAdapter,

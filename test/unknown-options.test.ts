@@ -16,7 +16,7 @@ import { throttle } from '../src/features/hooks/throttle.ts'
 import { PsLock } from '../src/lock/lock.ts'
 import { LockTree } from '../src/lock-tree/lock-tree.ts'
 import { LockedDb } from '../src/locked-db.ts'
-import { PgLock } from '../src/postgres/pg-lock.ts'
+import { PgLock } from '../src/postgres/lock/pg-lock.ts'
 import type { ImageAdapter } from '../src/store/adapter.ts'
 import { useFolder } from './fixtures/folder.ts'
 

@@ -1,5 +1,5 @@
 import { optionNames, requireKnown, show } from '../../src/arguments.ts'
-import { Address } from '../../src/postgres/url.ts'
+import { Address } from '../../src/postgres/server/url.ts'
 import { isOnServer, LOG_NAMES, type LogOptions } from '../../src/store/options.ts'
 import type { DatastoreOptions } from './vanilla.cjs'
 

@@ -4,15 +4,15 @@ import { CorruptStoreError, StoreIoError } from '../../src/errors.ts'
 import type { StoreElsewhere } from '../../src/features/backup/backup.ts'
 import { type FileFormat, type Finding, finding } from '../../src/features/backup/format.ts'
 import { textFormat } from '../../src/features/backup/json-format.ts'
-import { Connection } from '../../src/postgres/connection.ts'
-import { Address } from '../../src/postgres/url.ts'
+import { Connection } from '../../src/postgres/server/connection.ts'
+import { Address } from '../../src/postgres/server/url.ts'
 import {
   type FoundStore,
   findStore,
   readLines,
   readText,
   replaceStore,
-} from '../../src/postgres/whole-store.ts'
+} from '../../src/postgres/whole/whole-store.ts'
 import { apply, type Change } from '../../src/store/json/journal/changes.ts'
 import { scanFile } from '../../src/store/log/scan.ts'
 import { allOf, bytesSource, type Snapshot, type Source } from '../../src/store/snapshot.ts'

@@ -1,5 +1,5 @@
 import { LockLostError, LockTimeoutError } from '../../src/errors.ts'
-import { PgLock } from '../../src/postgres/pg-lock.ts'
+import { PgLock } from '../../src/postgres/lock/pg-lock.ts'
 import { EXIT } from '../base/exit-codes.ts'
 import { print } from '../base/output.ts'
 import { type Ending, runCommand } from './command.ts'

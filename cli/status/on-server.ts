@@ -1,5 +1,5 @@
-import { Look } from '../../src/postgres/look.ts'
-import { Address } from '../../src/postgres/url.ts'
+import { Address } from '../../src/postgres/server/url.ts'
+import { Look } from '../../src/postgres/whole/look.ts'
 import type { Status } from './status.ts'
 
 /** How long a server that is away is waited for. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { Address } from '../../src/postgres/url.ts'
-import { removeStore } from '../../src/postgres/whole-store.ts'
+import { Address } from '../../src/postgres/server/url.ts'
+import { removeStore } from '../../src/postgres/whole/whole-store.ts'
 
 /** How long a server that is away, or the lock of a killed worker, is waited for. */
 const TIMEOUT_MS = 30_000

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { LockedNedb } from '../../adapters/nedb.ts'
-import { PgLock } from '../../src/postgres/pg-lock.ts'
+import { PgLock } from '../../src/postgres/lock/pg-lock.ts'
 import { killWhatIsLeft, pslock, startPslock } from '../cli/run-pslock.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { usePostgres } from '../harness/postgres.ts'

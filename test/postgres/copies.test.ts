@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { PgLock } from '../../src/postgres/pg-lock.ts'
+import { PgLock } from '../../src/postgres/lock/pg-lock.ts'
 import { CODE, codeFile, ROOT } from '../fixtures/code.ts'
 import { usePostgres } from '../harness/postgres.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LockLostError } from '../../src/errors.ts'
-import { PgLock } from '../../src/postgres/pg-lock.ts'
+import { PgLock } from '../../src/postgres/lock/pg-lock.ts'
 import { staysPending, until } from '../fixtures/folder.ts'
 import type { PgLockCommands } from '../fixtures/pg-lock-worker.ts'
 import { usePeers } from '../harness/peer.ts'

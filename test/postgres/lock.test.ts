@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ClosedError, LockDeadlockError, LockTimeoutError, LockUpgradeError } from '../../src/errors.ts'
 import type { LockEvent } from '../../src/lock/hold.ts'
 import { PsLock } from '../../src/lock/lock.ts'
-import { PgLock } from '../../src/postgres/pg-lock.ts'
+import { PgLock } from '../../src/postgres/lock/pg-lock.ts'
 import { newGate, staysPending, until } from '../fixtures/folder.ts'
 import { usePostgres } from '../harness/postgres.ts'
 

@@ -6,14 +6,14 @@ import {
   requireKnown,
   requireOneOf,
   requireSignal,
-} from '../arguments.ts'
-import { ClosedError, type LockMode, type PgLockHolder } from '../errors.ts'
-import { Uses } from '../lock/hold.ts'
-import { ACQUIRE_NAMES, type AcquireOptions, DEFAULTS, HAND_OUT_NAMES, joins } from '../lock/options.ts'
+} from '../../arguments.ts'
+import { ClosedError, type LockMode, type PgLockHolder } from '../../errors.ts'
+import { Uses } from '../../lock/hold.ts'
+import { ACQUIRE_NAMES, type AcquireOptions, DEFAULTS, HAND_OUT_NAMES, joins } from '../../lock/options.ts'
+import { Address } from '../server/url.ts'
 import { holders, type PgWait, takeLock, takeNested, tryLock } from './acquisition.ts'
 import { enclosing, handedOut, type PgHeldLock, type PgHold, type PgLockHold } from './pg-hold.ts'
 import { leaveSessions, useSessions } from './sessions.ts'
-import { Address } from './url.ts'
 
 export interface PgLockOptions {
   /**

@@ -1,6 +1,6 @@
-import type { PgLockHolder } from '../errors.ts'
-import { LocalQueue } from '../lock/local-queue.ts'
-import type { Address } from './url.ts'
+import type { PgLockHolder } from '../../errors.ts'
+import { LocalQueue } from '../../lock/local-queue.ts'
+import type { Address } from '../server/url.ts'
 
 /** What this thread knows of one lock: of its tasks only the first waits at the server, so that it needs one connection. */
 export interface LocalLock {

@@ -1,12 +1,18 @@
-import { requireFunction } from '../arguments.ts'
-import { ClosedError, LockLostError, type LockMode, LockUpgradeError, type PsLockError } from '../errors.ts'
-import { AnyHold, channels, outsideHolds, publish, shared } from '../lock/hold.ts'
-import { LocalQueue } from '../lock/local-queue.ts'
+import { requireFunction } from '../../arguments.ts'
+import {
+  ClosedError,
+  LockLostError,
+  type LockMode,
+  LockUpgradeError,
+  type PsLockError,
+} from '../../errors.ts'
+import { AnyHold, channels, outsideHolds, publish, shared } from '../../lock/hold.ts'
+import { LocalQueue } from '../../lock/local-queue.ts'
+import { NAMED_LOCKS } from '../server/schema.ts'
+import type { Address } from '../server/url.ts'
 import { leaveLocalLock, localLockOf } from './local-lock.ts'
 import { heldFor } from './pg-holders.ts'
-import { NAMED_LOCKS } from './schema.ts'
 import { ANSWER_MS, giveSession, type Session } from './sessions.ts'
-import type { Address } from './url.ts'
 
 /** How often a holder asks whether its connection is still there. With `ANSWER_MS` it knows within 5 s. */
 const HEARTBEAT_MS = 2000

@@ -1,13 +1,13 @@
-import { asError, CorruptStoreError, harmless } from '../errors.ts'
-import type { Steps } from '../os/steps.ts'
-import type { TreeFormat } from '../store/adapter.ts'
-import { apply, type Change } from '../store/json/journal/changes.ts'
-import type { Delta, Head, TreeNotes, TreeStorage, Written } from '../store/json/storage.ts'
-import type { Tree } from '../store/json/values.ts'
-import { treeOf } from '../store/text/text.ts'
+import { asError, CorruptStoreError, harmless } from '../../errors.ts'
+import type { Steps } from '../../os/steps.ts'
+import type { TreeFormat } from '../../store/adapter.ts'
+import { apply, type Change } from '../../store/json/journal/changes.ts'
+import type { Delta, Head, TreeNotes, TreeStorage, Written } from '../../store/json/storage.ts'
+import type { Tree } from '../../store/json/values.ts'
+import { treeOf } from '../../store/text/text.ts'
+import type { OpenServerOptions } from '../server/url.ts'
 import type { StoreSession } from './store-session.ts'
 import { type Delta as Found, requireStorable, Units } from './units.ts'
-import type { OpenServerOptions } from './url.ts'
 
 /** A tree on a server: its text and, in units, what was changed since that was written. */
 export class PgTree implements TreeStorage {

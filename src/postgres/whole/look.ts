@@ -1,8 +1,8 @@
-import type { PgLockHolder } from '../errors.ts'
-import { Connection, failure } from './connection.ts'
-import { holdersOf, storeHolders } from './pg-holders.ts'
-import { Session } from './sessions.ts'
-import type { Address } from './url.ts'
+import type { PgLockHolder } from '../../errors.ts'
+import { holdersOf, storeHolders } from '../lock/pg-holders.ts'
+import { Session } from '../lock/sessions.ts'
+import { Connection, failure } from '../server/connection.ts'
+import type { Address } from '../server/url.ts'
 
 /** What has a name on a server, and who is there. */
 export interface Looked {

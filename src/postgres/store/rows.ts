@@ -1,7 +1,7 @@
-import { CorruptStoreError } from '../errors.ts'
-import type { LineCoder, LogMemory } from '../store/adapter.ts'
-import type { Connection, Query, Row } from './connection.ts'
-import type { Address } from './url.ts'
+import { CorruptStoreError } from '../../errors.ts'
+import type { LineCoder, LogMemory } from '../../store/adapter.ts'
+import type { Connection, Query, Row } from '../server/connection.ts'
+import type { Address } from '../server/url.ts'
 
 /** So many lines are given to memory at once while a store is loaded. */
 const LOADED_AT_ONCE = 1000

@@ -4,14 +4,14 @@ import {
   type LockTimeoutError,
   StoreIoError,
   StoreUnavailableError,
-} from '../errors.ts'
-import { Connection, failure, type Row } from './connection.ts'
-import { storeHolders, timeoutError } from './pg-holders.ts'
-import { NOTE } from './rows.ts'
-import { FLUSH, STORE_LOCKS } from './schema.ts'
-import { DONE, LOCK_NOT_AVAILABLE } from './store-session.ts'
-import { requireStorable } from './units.ts'
-import type { Address } from './url.ts'
+} from '../../errors.ts'
+import { storeHolders, timeoutError } from '../lock/pg-holders.ts'
+import { Connection, failure, type Row } from '../server/connection.ts'
+import { FLUSH, STORE_LOCKS } from '../server/schema.ts'
+import type { Address } from '../server/url.ts'
+import { NOTE } from '../store/rows.ts'
+import { DONE, LOCK_NOT_AVAILABLE } from '../store/store-session.ts'
+import { requireStorable } from '../store/units.ts'
 
 /** A store on a server as a whole, for whoever does not open it: found, read at one moment, replaced in one transaction, removed. */
 

@@ -1,8 +1,8 @@
-import { CorruptStoreError } from '../errors.ts'
-import type { Query, Row } from './connection.ts'
+import { CorruptStoreError } from '../../errors.ts'
+import type { Query, Row } from '../server/connection.ts'
+import type { OpenServerOptions } from '../server/url.ts'
 import { NOTE, storeGone } from './rows.ts'
 import { type HeldPass, type Pass, READ, StoreSession } from './store-session.ts'
-import type { OpenServerOptions } from './url.ts'
 
 /** The text is written anew when the units since are longer than it is, and than this. */
 const SMALLEST_LENGTH = 64 * 1024

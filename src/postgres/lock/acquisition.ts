@@ -1,11 +1,12 @@
-import { errnoOf, type LockMode, type PgLockHolder } from '../errors.ts'
-import { channels, type EventKind, publish } from '../lock/hold.ts'
-import type { LocalQueue } from '../lock/local-queue.ts'
-import type { Row } from './connection.ts'
+import { errnoOf, type LockMode, type PgLockHolder } from '../../errors.ts'
+import { channels, type EventKind, publish } from '../../lock/hold.ts'
+import type { LocalQueue } from '../../lock/local-queue.ts'
+import type { Row } from '../server/connection.ts'
+import { NAMED_LOCKS } from '../server/schema.ts'
+import type { Address } from '../server/url.ts'
 import { type LocalLock, leaveLocalLock, localLockOf, localLocks } from './local-lock.ts'
 import { type Grant, PgHold, requireNoUpgrade } from './pg-hold.ts'
 import { GRANT_MARK, holdersOf, timeoutError } from './pg-holders.ts'
-import { NAMED_LOCKS } from './schema.ts'
 import {
   ANSWER_MS,
   about,
@@ -15,7 +16,6 @@ import {
   takeSession,
   withSession,
 } from './sessions.ts'
-import type { Address } from './url.ts'
 
 /** So long it is tried to reach the server for what comes after a wait. */
 const CONNECT_MS = 3000

@@ -1,6 +1,6 @@
-import { LockUnsupportedError, StoreUnavailableError } from '../errors.ts'
-import { Connection, type Query, type Row, unavailable } from './connection.ts'
-import type { Address } from './url.ts'
+import { LockUnsupportedError, StoreUnavailableError } from '../../errors.ts'
+import { Connection, type Query, type Row, unavailable } from '../server/connection.ts'
+import type { Address } from '../server/url.ts'
 
 /** So long an answer may take that waits for nothing. A hold must be told within 5 s that its server is gone. */
 export const ANSWER_MS = 2500

@@ -1,6 +1,6 @@
-import { asError, errnoOf, LockUnsupportedError, StoreIoError, StoreUnavailableError } from '../errors.ts'
-import { requireLate } from '../os/modules.ts'
-import { pause } from '../os/steps.ts'
+import { asError, errnoOf, LockUnsupportedError, StoreIoError, StoreUnavailableError } from '../../errors.ts'
+import { requireLate } from '../../os/modules.ts'
+import { pause } from '../../os/steps.ts'
 import { SCHEMA } from './schema.ts'
 import { type Address, applicationName } from './url.ts'
 

@@ -1,5 +1,5 @@
-import { Connection, failure, type Row } from './connection.ts'
-import type { Address } from './url.ts'
+import { Connection, failure, type Row } from '../server/connection.ts'
+import type { Address } from '../server/url.ts'
 
 /** What must not go back when all tables of pslock are replaced by those of a dump. */
 export interface KeptNumbers {

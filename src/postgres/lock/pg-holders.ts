@@ -1,10 +1,10 @@
-import { type LockMode, LockTimeoutError, type PgLockHolder } from '../errors.ts'
-import { acquisitionOf } from '../lock/registry.ts'
-import type { Connection, Row } from './connection.ts'
+import { type LockMode, LockTimeoutError, type PgLockHolder } from '../../errors.ts'
+import { acquisitionOf } from '../../lock/registry.ts'
+import type { Connection, Row } from '../server/connection.ts'
+import { NAMED_LOCKS, STORE_LOCKS } from '../server/schema.ts'
+import { type Address, applicationName, readApplicationName } from '../server/url.ts'
 import { type LocalLock, localLocks } from './local-lock.ts'
-import { NAMED_LOCKS, STORE_LOCKS } from './schema.ts'
 import type { Session } from './sessions.ts'
-import { type Address, applicationName, readApplicationName } from './url.ts'
 
 /** The comment that the statement of a grant has in it. A heartbeat says for how long the lock was held before. */
 export const GRANT_MARK = 'pslock: a grant'

@@ -1,6 +1,6 @@
-import type { LogMemory, RecordLine } from '../store/adapter.ts'
-import type { Segment } from '../store/write-set.ts'
-import type { Connection, Row } from './connection.ts'
+import type { LogMemory, RecordLine } from '../../store/adapter.ts'
+import type { Segment } from '../../store/write-set.ts'
+import type { Connection, Row } from '../server/connection.ts'
 import { NOTE } from './rows.ts'
 
 const PUT = 'select * from pslock.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)'

@@ -1,9 +1,9 @@
 import { hostname } from 'node:os'
 import { basename } from 'node:path'
-import { durationMs, requireOneOf, show } from '../arguments.ts'
-import { harmless } from '../errors.ts'
-import { DEFAULTS } from '../lock/options.ts'
-import type { Durability, ServerOptions, StoreOptions } from '../store/options.ts'
+import { durationMs, requireOneOf, show } from '../../arguments.ts'
+import { harmless } from '../../errors.ts'
+import { DEFAULTS } from '../../lock/options.ts'
+import type { Durability, ServerOptions, StoreOptions } from '../../store/options.ts'
 
 /** Longer names would not fit into every message and every listing. In characters. */
 const LONGEST_NAME = 200

@@ -1,8 +1,8 @@
-import type { TextStorage } from '../store/text/storage.ts'
-import type { FileContent } from '../store/text/text-file.ts'
+import type { TextStorage } from '../../store/text/storage.ts'
+import type { FileContent } from '../../store/text/text-file.ts'
+import type { OpenServerOptions } from '../server/url.ts'
 import type { StoreSession } from './store-session.ts'
 import { requireStorable, Units } from './units.ts'
-import type { OpenServerOptions } from './url.ts'
 
 /** A text on a server that is replaced as a whole. */
 export class PgText implements TextStorage {

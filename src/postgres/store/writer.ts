@@ -1,8 +1,8 @@
-import { asError, StoreUnavailableError } from '../errors.ts'
-import { pause } from '../os/steps.ts'
-import { Connection, type Row } from './connection.ts'
-import { TERMINATE } from './schema.ts'
-import type { Address } from './url.ts'
+import { asError, StoreUnavailableError } from '../../errors.ts'
+import { pause } from '../../os/steps.ts'
+import { Connection, type Row } from '../server/connection.ts'
+import { TERMINATE } from '../server/schema.ts'
+import type { Address } from '../server/url.ts'
 
 /** So long a commit that nobody has taken the lock for waits for whoever holds it, in milliseconds. */
 const BRIEF_MS = 50

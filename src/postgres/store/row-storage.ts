@@ -1,15 +1,16 @@
-import { errnoOf, StoreUnavailableError } from '../errors.ts'
-import type { LogMemory, StraightOperation } from '../store/adapter.ts'
-import { type Commit, type Notes, removalInTransaction } from '../store/engine.ts'
-import { scanFile } from '../store/log/scan.ts'
-import type { LogStorage, StorageParts } from '../store/log/storage.ts'
-import type { Operation } from '../store/operation.ts'
-import type { Pipeline } from '../store/pipeline.ts'
-import { callListener, Scope } from '../store/scope.ts'
-import { bytesSource, type Snapshot, type Source } from '../store/snapshot.ts'
-import type { Segment, WriteSet } from '../store/write-set.ts'
+import { errnoOf, StoreUnavailableError } from '../../errors.ts'
+import type { LogMemory, StraightOperation } from '../../store/adapter.ts'
+import { type Commit, type Notes, removalInTransaction } from '../../store/engine.ts'
+import { scanFile } from '../../store/log/scan.ts'
+import type { LogStorage, StorageParts } from '../../store/log/storage.ts'
+import type { Operation } from '../../store/operation.ts'
+import type { Pipeline } from '../../store/pipeline.ts'
+import { callListener, Scope } from '../../store/scope.ts'
+import { bytesSource, type Snapshot, type Source } from '../../store/snapshot.ts'
+import type { Segment, WriteSet } from '../../store/write-set.ts'
+import type { Connection, Row } from '../server/connection.ts'
+import type { OpenServerOptions } from '../server/url.ts'
 import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
-import type { Connection, Row } from './connection.ts'
 import { Rows, storeGone } from './rows.ts'
 import {
   DONE,
@@ -21,7 +22,6 @@ import {
   READ,
   StoreSession,
 } from './store-session.ts'
-import type { OpenServerOptions } from './url.ts'
 
 /** Thrown by an operation on one record that only the general path can do, where the lock is not held. */
 const GENERAL = Symbol('general')
