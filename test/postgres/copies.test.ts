@@ -19,7 +19,7 @@ describe('PgLock: two copies of the package in one process', () => {
     copy = mkdtempSync(join(cache, 'pslock-copy-'))
     cpSync(join(CODE, 'src'), join(copy, 'src'), { recursive: true })
     writeFileSync(join(copy, 'package.json'), '{ "type": "module" }')
-    const path = join(copy, relative(CODE, codeFile('src/postgres/pg-lock')))
+    const path = join(copy, relative(CODE, codeFile('src/postgres/lock/pg-lock')))
     const Other: typeof PgLock = (await import(pathToFileURL(path).href)).PgLock
     assert.notEqual(Other, PgLock)
     const url = await server().database()
