@@ -231,8 +231,7 @@ describe('a store on a server, when things fail', () => {
       it(`${what}: it is in, so it resolves, and once`, async () => {
         const db = new LockedNedb<Doc>({ url: network.urlOf(url), name: 'jobs', autoload: true })
         const isHeld = /transaction|matches/.test(what)
-        const seq = async () =>
-          Number((await server().sql(`select seq from pslock.store where name = 'jobs'`, url))[0]?.[0])
+        const seq = async () => Number((await server().sql('select max(seq) from pslock.doc', url))[0]?.[0])
         try {
           await db.insertAsync({ _id: 'n', n: 0, kind: 'counter' })
           const control = new LockedNedb<Doc>({ inMemoryOnly: true })

@@ -2,8 +2,8 @@
 export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
-/** Processes that are at work have looked since then. */
-const KEPT_COMMITS = 1000
+/** Processes that are at work have heard of those before. */
+const KEPT_REMOVALS = 1000
 
 /**
  * Makes everything that was committed before it survive a crash: its own commit waits for the disk. It answers in which incarnation
@@ -21,8 +21,9 @@ export const TERMINATE: string =
 
 /**
  * The tables of pslock in a database, and the functions that change them. All of a store's records are rows of `doc`, each with
- * the number of the commit that wrote it last: what is newer than what a process knows is read by that number. A record that
- * is removed stays as a row without content (`gone`) until everybody can be expected to know.
+ * the number of the transaction that wrote it last. A process remembers the snapshot of the server in which it has looked; what
+ * is new since then are the rows of transactions that were not over in it. A record that is removed stays as a row without
+ * content (`gone`) until everybody can be expected to know.
  *
  * A line is text and not `jsonb`, which refuses \u0000 and lone surrogates, sorts the members and writes numbers anew.
  */
@@ -36,9 +37,9 @@ create table if not exists pslock.store (
   fence bigint not null default 0,
   floor bigint not null default 0
 ) with (fillfactor = 10);
-comment on column pslock.store.seq is 'number of the last commit';
-comment on column pslock.store.fence is 'last commit that changed an index or replaced everything: who knows less looks first';
-comment on column pslock.store.floor is 'removed records and units up to here are purged: who knows less reads everything';
+comment on column pslock.store.seq is 'of a text: the number of its last commit';
+comment on column pslock.store.fence is 'how often an index was changed, or everything replaced: who knows another number looks first';
+comment on column pslock.store.floor is 'removed records (by transaction) and units (by commit) up to here are purged: who knows less reads everything';
 create table if not exists pslock.doc (
   store int not null,
   key text collate "C" not null,
@@ -47,6 +48,7 @@ create table if not exists pslock.doc (
   line text not null,
   primary key (store, key)
 );
+comment on column pslock.doc.seq is 'the transaction that wrote it; of what is beside a text: the commit';
 create index if not exists doc_seq on pslock.doc (store, seq);
 create table if not exists pslock.unit (store int, seq bigint, changes text not null, primary key (store, seq));
 create table if not exists pslock.image (store int primary key, seq bigint not null, text text not null);
@@ -65,62 +67,83 @@ create table if not exists pslock.version (one boolean primary key default true 
 insert into pslock.version (number) values (1) on conflict do nothing;`
 
 /**
- * One commit of a store, in one round trip. Volatile and in PL/pgSQL, so that each of its statements sees what was committed
- * before the lock was granted.
+ * One commit of a store of records, in one round trip. Volatile and in PL/pgSQL, so that each of its statements sees what was
+ * committed before the lock was granted. Such commits share the lock, and meet at the rows that they change; whoever is in a
+ * transaction of its own has it alone (\`p_reads\` null).
  *
- * What it answers: 0 done; 1 a record that was read has changed (\`p_reads\` null: anything has); 2 the caller must look first:
+ * What was read is compared by its transactions (\`p_versions\`, 0: there is none). It begins with what is written, in the same order.
+ *
+ * What it answers: 0 done; 1 a record that was read has changed, which can also be the error 40001; 2 the caller must look first:
  * an index has changed, everything was replaced, or the server has lost its last commits in a crash; 3 there is no such store.
  */
 const PUT = `
 create or replace function pslock.put(
-  p_store int, p_incarnation uuid, p_known bigint, p_reads text[], p_versions bigint[],
+  p_store int, p_incarnation uuid, p_fence bigint, p_reads text[], p_versions bigint[],
   p_keys text[], p_gone boolean[], p_lines text[], p_fences boolean,
   p_client bigint, p_number bigint, out o_status int, out o_seq bigint
 ) language plpgsql volatile as $put$
 #variable_conflict use_column
 declare
+  v_writes int := cardinality(p_keys);
   v_fence bigint;
   v_is_same boolean;
-  v_now bigint;
+  v_count int;
 begin
-  perform pg_advisory_xact_lock(${STORE_LOCKS}, p_store);
-  select s.seq, s.fence, i.id = p_incarnation into o_seq, v_fence, v_is_same
+  if p_reads is not null then
+    perform pg_advisory_xact_lock_shared(${STORE_LOCKS}, p_store);
+  end if;
+  select s.fence, i.id = p_incarnation into v_fence, v_is_same
     from pslock.store s left join pslock.incarnation i on true where s.id = p_store;
-  if o_seq is null then
+  if v_fence is null then
     o_status := 3;
     return;
   end if;
-  if p_known < v_fence or v_is_same is not true then
+  if v_is_same is not true or p_reads is not null and p_fence <> v_fence then
     o_status := 2;
     return;
   end if;
-  if p_reads is null then
-    if o_seq <> p_known then
-      o_status := 1;
+  o_status := 1;
+  if cardinality(p_reads) = 1 and v_writes = 1 then
+    o_seq := pg_current_xact_id()::text::bigint;
+    if p_versions[1] = 0 then
+      insert into pslock.doc (store, key, seq, gone, line) values (p_store, p_keys[1], o_seq, p_gone[1], p_lines[1])
+        on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line where doc.gone;
+    else
+      update pslock.doc set seq = o_seq, gone = p_gone[1], line = p_lines[1]
+        where store = p_store and key = p_keys[1] and seq = p_versions[1] and not gone;
+    end if;
+    if not found then
       return;
     end if;
   else
-    for i in 1 .. cardinality(p_reads) loop
-      select seq into v_now from pslock.doc where store = p_store and key = p_reads[i] and not gone;
-      if coalesce(v_now, 0) <> p_versions[i] then
-        o_status := 1;
-        return;
+    if exists (
+      with found as materialized (
+        select key, seq from pslock.doc where store = p_store and key = any(p_reads) and not gone order by key for update
+      )
+      select from unnest(p_reads, p_versions) r(key, version) left join found f on f.key = r.key
+        where coalesce(f.seq, 0) <> r.version
+    ) then
+      return;
+    end if;
+    if v_writes > 0 then
+      o_seq := pg_current_xact_id()::text::bigint;
+      insert into pslock.doc (store, key, seq, gone, line)
+        select p_store, u.key, coalesce(nullif(u.version, 0), o_seq), u.gone, u.line
+          from unnest(p_keys, p_gone, p_lines, p_versions[1 : v_writes]) u(key, gone, line, version) order by u.key
+        on conflict (store, key) do update set seq = o_seq, gone = excluded.gone, line = excluded.line
+          where p_reads is null or doc.gone or doc.seq = excluded.seq;
+      get diagnostics v_count = row_count;
+      if v_count < v_writes then
+        raise serialization_failure using message = 'a record that was not there has been inserted';
       end if;
-    end loop;
+    end if;
   end if;
   o_status := 0;
-  if cardinality(p_keys) = 0 then
+  if v_writes = 0 then
     return;
   end if;
-  o_seq := o_seq + 1;
-  update pslock.store set seq = o_seq, fence = case when p_fences then o_seq else fence end where id = p_store;
-  if cardinality(p_keys) = 1 then
-    insert into pslock.doc (store, key, seq, gone, line) values (p_store, p_keys[1], o_seq, p_gone[1], p_lines[1])
-      on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
-  else
-    insert into pslock.doc (store, key, seq, gone, line)
-      select p_store, u.key, o_seq, u.gone, u.line from unnest(p_keys, p_gone, p_lines) u(key, gone, line)
-      on conflict (store, key) do update set seq = excluded.seq, gone = excluded.gone, line = excluded.line;
+  if p_fences then
+    update pslock.store set fence = fence + 1 where id = p_store;
   end if;
   update pslock.client set number = p_number, at = now() where id = p_client;
   if not found then
@@ -130,18 +153,23 @@ end $put$;`
 
 /**
  * `clear` empties a store, but for what is kept beside its records: whoever knew it reads everything anew. `purge` forgets
- * which records were removed, but for the last commits: whoever has not heard of them reads everything anew. Both in a transaction that holds the lock.
+ * which records were removed, but for the last ones: whoever has not heard of them reads everything anew. Both in a transaction
+ * that has the lock alone.
  */
 const REPLACE = `
-create or replace function pslock.clear(p_store int) returns bigint language sql volatile as $clear$
+create or replace function pslock.clear(p_store int) returns void language sql volatile as $clear$
   delete from pslock.doc where store = p_store and not starts_with(key, '$$note ');
-  update pslock.store set seq = seq + 1, fence = seq + 1, floor = seq + 1 where id = p_store returning seq;
+  update pslock.store set fence = fence + 1, floor = pg_current_xact_id()::text::bigint where id = p_store;
 $clear$;
 create or replace function pslock.purge(p_store int) returns void language plpgsql volatile as $purge$
 declare
   v_floor bigint;
 begin
-  update pslock.store set floor = greatest(floor, seq - ${KEPT_COMMITS}) where id = p_store returning floor into v_floor;
+  select seq into v_floor from pslock.doc where store = p_store and gone order by seq desc offset ${KEPT_REMOVALS} limit 1;
+  if v_floor is null then
+    return;
+  end if;
+  update pslock.store set floor = greatest(floor, v_floor) where id = p_store;
   delete from pslock.doc where store = p_store and gone and seq <= v_floor;
 end $purge$;`
 
@@ -214,6 +242,13 @@ begin
   end if;
   o_client := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
   delete from pslock.client where at < now() - interval '7 days';
+  -- It comes from another server, whose transactions have higher numbers.
+  if o_kind = 'log' and exists (
+    select from pslock.doc where store = o_id and seq >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  ) then
+    delete from pslock.incarnation;
+    perform pslock.incarnate();
+  end if;
 end $open$;
 create or replace function pslock.turn(
   p_store int, p_every float8, p_ahead float8, p_limit float8
@@ -233,10 +268,19 @@ begin
   end if;
   return v_wait;
 end $turn$;
-create or replace function pslock.incarnate() returns uuid language sql volatile as $incarnate$
+create or replace function pslock.incarnate() returns uuid language plpgsql volatile as $incarnate$
+declare
+  v_next bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+begin
   insert into pslock.incarnation (id) values (gen_random_uuid()) on conflict do nothing;
-  select id from pslock.incarnation;
-$incarnate$;`
+  if found then
+    -- What a dump has brought from another server, whose transactions have higher numbers.
+    update pslock.store set floor = 0 where kind = 'log' and floor >= v_next;
+    update pslock.doc d set seq = pg_current_xact_id()::text::bigint from pslock.store s
+      where s.kind = 'log' and d.store = s.id and d.seq >= v_next;
+  end if;
+  return (select id from pslock.incarnation);
+end $incarnate$;`
 
 /** Makes it all, as one query, and so one transaction. Several processes may come with it at the same time. */
 export const SCHEMA: string = `

@@ -22,8 +22,8 @@ export interface CommitOf {
   /** The number of the store in the database. */
   readonly store: number
   readonly incarnation: string | undefined
-  /** All commits up to here are in memory. */
-  readonly known: number
+  /** How often an index was changed that this process knows of, or everything replaced. */
+  readonly fence: number
   readonly client: string | undefined
   readonly number: number
 }
@@ -56,7 +56,7 @@ export async function changesOf(
   }
 }
 
-/** The same in pieces of which each can be sent as one statement. Each is a commit of its own number. */
+/** The same in pieces of which each can be sent as one statement. */
 export function piecesOf(changes: Changes): Changes[] {
   const { keys, gone, lines, isFence } = changes
   const pieces: Changes[] = []
@@ -76,16 +76,22 @@ export function piecesOf(changes: Changes): Changes[] {
 
 /**
  * Sends a commit in one piece.
- * @param reads the numbers of the records that were read, which must not have changed; without it, under the lock, nothing has
+ * @param reads the numbers of the records that were read, which must not have changed, all that are written among them; without
+ *   it the lock is held by whoever sends it
  */
 export async function put(
   connection: Connection,
-  { store, incarnation, known, client, number }: CommitOf,
+  { store, incarnation, fence, client, number }: CommitOf,
   { keys, gone, lines, isFence }: Changes,
   reads?: ReadonlyMap<string, number>,
 ): Promise<Row> {
-  const read = reads ? [[...reads.keys()], [...reads.values()]] : [null, null]
-  const values = [store, incarnation, known, ...read, keys, gone, lines, isFence, client, number]
+  let [read, versions]: [string[] | null, number[] | null] = [null, null]
+  if (reads) {
+    // Those that are written come first.
+    read = reads.size === keys.length ? keys : [...new Set([...keys, ...reads.keys()])]
+    versions = read.map((key) => reads.get(key) as number)
+  }
+  const values = [store, incarnation, fence, read, versions, keys, gone, lines, isFence, client, number]
   const [row] = await connection.query({ name: 'pslock.put', text: PUT, values })
   return row as Row
 }
@@ -94,10 +100,6 @@ export async function put(
 export async function putAll(connection: Connection, commit: CommitOf, changes: Changes): Promise<Row> {
   const pieces = piecesOf(changes)
   if (pieces.length === 0) pieces.push(changes)
-  // Issued at once; each finds the store as the one before has left it.
-  const puts = pieces.map((piece, index) =>
-    put(connection, { ...commit, known: commit.known + index }, piece),
-  )
-  const answers = await Promise.all(puts)
+  const answers = await Promise.all(pieces.map((piece) => put(connection, commit, piece)))
   return answers.find(([status]) => status !== '0') ?? (answers.at(-1) as Row)
 }

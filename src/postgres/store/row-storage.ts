@@ -12,16 +12,7 @@ import type { Connection, Row } from '../server/connection.ts'
 import type { OpenServerOptions } from '../server/url.ts'
 import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
 import { Rows, storeGone } from './rows.ts'
-import {
-  DONE,
-  GONE,
-  type HeldPass,
-  isPassing,
-  LOCK_NOT_AVAILABLE,
-  type Pass,
-  READ,
-  StoreSession,
-} from './store-session.ts'
+import { DONE, GONE, type HeldPass, isPassing, type Pass, READ, StoreSession } from './store-session.ts'
 
 /** Thrown by an operation on one record that only the general path can do, where the lock is not held. */
 const GENERAL = Symbol('general')
@@ -70,8 +61,12 @@ export class RowStorage implements LogStorage {
   #removed = 0
   /** Whether what memory has could be taken back by a crash of the server. */
   #isUnflushed = false
+  /** How often a look has found something. */
+  #finds = 0
   // Of the present pass:
   #pass: Pass = READ
+  /** Others have written since the one before. */
+  #isContended = false
   /** The records that its operations have asked for, with the numbers that memory has of them. */
   readonly #reads = new Map<string, number>()
   /** What is to be kept beside the records, by its name. */
@@ -216,6 +211,8 @@ export class RowStorage implements LogStorage {
     // Where nothing is new it is as before: a flush is written down too, and readers would flush each other's flushes for ever.
     if (isNew) this.#isUnflushed = this.#session.isDurable && !news.isDurable
     else if (news.isDurable) this.#isUnflushed = false
+    if (isNew) this.#finds++
+    this.#isContended = isNew
   }
 
   async isFresh(): Promise<boolean> {
@@ -235,7 +232,7 @@ export class RowStorage implements LogStorage {
       this.#undo(segments)
       // It is known that it is not in: the store's own code can run again.
       const isUnavailable = error instanceof StoreUnavailableError && !error.isOutcomeUnknown
-      const isToRepeat = isUnavailable || ROLLED_BACK.test(errnoOf(error) ?? '')
+      const isToRepeat = isUnavailable || isRolledBack(error)
       return { committed: 0, isToRepeat, error: this.#session.failure('write', error) }
     }
   }
@@ -250,15 +247,19 @@ export class RowStorage implements LogStorage {
     if (pieces.length > 1) return this.#again(segments)
     try {
       const connection = await this.#session.writer(this.timeoutMs)
-      const { answer, settle } = await this.#session.commit(connection, (number) =>
-        put(connection, this.#commitOf(number), changes, this.#reads),
+      const { answer, settle } = await this.#session.commit(
+        connection,
+        (number) => put(connection, this.#commitOf(number), changes, this.#reads),
+        // Of what was only read others have written the last, and perhaps not to the disk yet.
+        changes.keys.length === 0,
       )
       if (answer?.[0] === GONE) throw storeGone(this.#options.address)
-      if (answer === undefined || answer[0] === DONE) return this.#done(segments, pieces, answer, settle)
+      if (answer === undefined || answer[0] === DONE)
+        return this.#done(segments, pieces, answer, settle, false)
       settle?.().catch(() => {})
     } catch (error) {
       const isOver = error instanceof StoreUnavailableError && error.isOutcomeUnknown
-      if (isOver || !(isPassing(error) || errnoOf(error) === LOCK_NOT_AVAILABLE)) throw error
+      if (isOver || !(isPassing(error) || isRolledBack(error))) throw error
     }
     return this.#again(segments)
   }
@@ -288,8 +289,8 @@ export class RowStorage implements LogStorage {
       return [...before, putAll(connection, this.#commitOf(number), changes)] as const
     }
     try {
-      const { answer, settle } = await this.#session.commitHeld(pass, send)
-      return this.#done(segments, piecesOf(changes), answer, settle)
+      const { answer, settle } = await this.#session.commitHeld(pass, this.#isContended, send)
+      return this.#done(segments, piecesOf(changes), answer, settle, true)
     } catch (error) {
       if (this.#isCleared) this.distrustMemory()
       throw error
@@ -297,8 +298,8 @@ export class RowStorage implements LogStorage {
   }
 
   #commitOf(number: number): CommitOf {
-    const { incarnation, known } = this.#known
-    return { store: this.#id, incarnation, known, client: this.#session.client, number }
+    const { incarnation, fence } = this.#known
+    return { store: this.#id, incarnation, fence, client: this.#session.client, number }
   }
 
   /** @param answer undefined: what memory has of it is known without its number, which comes with the next look */
@@ -307,12 +308,14 @@ export class RowStorage implements LogStorage {
     pieces: readonly Changes[],
     answer: Row | undefined,
     settle: (() => Promise<void>) | undefined,
+    isAlone: boolean,
   ): Commit {
-    if (answer && pieces.length > 0) this.#known.wrote(Number(answer[1]), pieces)
+    if (answer && pieces.length > 0) this.#known.wrote(Number(answer[1]), pieces, isAlone)
     this.#forgetIfMany(pieces)
     for (const [name, text] of this.#notes) this.#known.notes.set(name, text)
     this.#writeSet.written(segments)
     // What it has seen of others survives with it. Where that is not known, whoever reads it sees to it.
+    if (!settle) this.#isUnflushed = false
     const settled = async () => {
       this.#isUnflushed = true
       await settle?.()
@@ -338,9 +341,9 @@ export class RowStorage implements LogStorage {
   /** What others have committed can be seen before it survives a crash: what tells of it must not. */
   async settle(): Promise<void> {
     if (!this.#isUnflushed) return
-    const { known, incarnation } = this.#known
-    await this.#session.flush(incarnation)
-    if (this.#known.known === known) this.#isUnflushed = false
+    const finds = this.#finds
+    await this.#session.flush(this.#known.incarnation)
+    if (this.#finds === finds) this.#isUnflushed = false
   }
 
   #undo(segments: readonly Segment[]): void {
@@ -416,6 +419,11 @@ export class RowStorage implements LogStorage {
     await this.#session.close()
     this.distrustMemory()
   }
+}
+
+/** Whether the server has undone it because of what others did meanwhile. */
+function isRolledBack(error: unknown): boolean {
+  return ROLLED_BACK.test(errnoOf(error) ?? '')
 }
 
 function settledBy(segments: readonly Segment[], settled: (() => Promise<void>) | undefined): Commit {

@@ -2,38 +2,52 @@ import { CorruptStoreError } from '../../errors.ts'
 import type { LineCoder, LogMemory } from '../../store/adapter.ts'
 import type { Connection, Query, Row } from '../server/connection.ts'
 import type { Address } from '../server/url.ts'
+import type { Changes } from './changes.ts'
 
 /** So many lines are given to memory at once while a store is loaded. */
 const LOADED_AT_ONCE = 1000
 
+const HEAD = `select null, pg_current_snapshot()::text, s.fence::text, s.floor::text, i.id::text,
+    (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
+  from pslock.store s left join pslock.incarnation i on true where s.id =`
+
 /**
- * What was committed since the caller last looked: a head, and records, in one statement and so of one moment. After a database was
+ * What was committed since the caller last looked: a head, and records, in one statement and so of one snapshot. After a database was
  * restored the number may be that of another store, but not the name.
  */
-const LOOK = `
-  select null, s.seq, s.floor::text, i.id::text, (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
-    from pslock.store s left join pslock.incarnation i on true where s.id = $1 and s.name = $3
+const LOOK = `${HEAD} $1 and s.name = $4
   union all
-  select key, seq, gone::text, line, null from pslock.doc where store = $1 and seq > $2`
+  select key, seq::text, gone::text, line, null, null from pslock.doc where store = $1 and seq >= $2
+  union all
+  select key, seq::text, gone::text, line, null, null from pslock.doc where store = $1 and seq = any($3)`
 
 /** Everything. The number of the store is written out: how many of the rows are its own decides how they are found. */
-const loadOf = (id: number) => `
-  select null, s.seq, s.floor::text, i.id::text, (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
-    from pslock.store s left join pslock.incarnation i on true where s.id = ${id} and s.name = $1
+const loadOf = (id: number) => `${HEAD} ${id} and s.name = $1
   union all
-  select key, seq, 'false', line, null from pslock.doc where store = ${id} and not gone`
+  select key, seq::text, 'false', line, null, null from pslock.doc where store = ${id} and not gone`
+
+/** Which transactions were over at a moment: those below \`next\`, but for the ones that were \`open\`. As numbers of the server. */
+interface Moment {
+  readonly next: number
+  readonly open: readonly number[]
+}
+
+/** Before everything. */
+const NEVER: Moment = { next: 0, open: [] }
 
 /** What a look has found. */
 export interface News {
-  /** The number of the last commit. */
-  readonly seq: number
-  /** What is removed up to here is not told any more. */
+  /** When that was. */
+  readonly moment: Moment
+  /** How often an index was changed, or everything replaced. */
+  readonly fence: number
+  /** What was removed by transactions up to here is not told any more. */
   readonly floor: number
   /** Changes when the server may have lost its last commits; null: it is to be named anew. */
   readonly incarnation: string | null
   /** Whether all of it survives a crash of the server. */
   readonly isDurable: boolean
-  /** Key, number of the commit, whether it is gone, line. */
+  /** Key, number of the transaction, whether it is gone, line. */
   readonly records: readonly Row[]
 }
 
@@ -46,12 +60,13 @@ export class Rows {
   readonly #memory: LogMemory
   /** The number of the store in the database. */
   readonly #id: number
-  /** By key, the commit that wrote it last. What is not here does not exist. */
+  /** By key, the transaction that wrote it last. What is not here does not exist. */
   readonly #versions = new Map<string, number>()
   /** What is kept beside the records, by its name. */
   readonly notes: Map<string, string> = new Map()
-  /** All commits up to here are in memory. */
-  known = -1
+  /** All that was over then is in memory. */
+  #known: Moment = NEVER
+  fence = 0
   incarnation: string | undefined
   /** Memory may be something else: everything is read at the next look. */
   mustReload = true
@@ -62,7 +77,7 @@ export class Rows {
     this.#memory = memory
   }
 
-  /** The commit that this process knows to have written a record last; 0 where there is no such record. */
+  /** The transaction that this process knows to have written a record last; 0 where there is no such record. */
   versionOf(key: string): number {
     return this.#versions.get(key) ?? 0
   }
@@ -73,7 +88,8 @@ export class Rows {
   }
 
   get look(): Query {
-    return { name: 'pslock.look', text: LOOK, values: [this.#id, this.known, this.#address.name] }
+    const { next, open } = this.#known
+    return { name: 'pslock.look', text: LOOK, values: [this.#id, next, open, this.#address.name] }
   }
 
   /** @throws CorruptStoreError where there is no such store any more */
@@ -82,14 +98,29 @@ export class Rows {
     const at = rows[0]?.[0] === null ? 0 : rows.findIndex(([key]) => key === null)
     const head = rows[at]
     if (!head) throw storeGone(this.#address)
-    const records = rows.toSpliced(at, 1)
-    const [, seq, floor, incarnation = null, isDurable] = head
-    return { seq: Number(seq), floor: Number(floor), incarnation, isDurable: isDurable === 'true', records }
+    const [, snapshot, fence, floor, incarnation = null, isDurable] = head
+    return {
+      moment: momentOf(snapshot as string),
+      fence: Number(fence),
+      floor: Number(floor),
+      incarnation,
+      isDurable: isDurable === 'true',
+      records: rows.length === 1 ? [] : rows.filter((row, index) => index !== at && !this.#knows(row)),
+    }
+  }
+
+  /** What this process has written itself comes with its next look, too. */
+  #knows([key, version, isGone]: Row): boolean {
+    return this.versionOf(key as string) === (isGone === 'true' ? 0 : Number(version))
   }
 
   /** Whether memory is what the store has. */
-  isFresh({ seq, incarnation, floor }: News): boolean {
-    return !this.mustReload && incarnation === this.incarnation && seq === this.known && floor <= this.known
+  isFresh(news: News): boolean {
+    return this.#isContinued(news) && news.records.length === 0
+  }
+
+  #isContinued({ incarnation, floor, moment }: News): boolean {
+    return !this.mustReload && incarnation === this.incarnation && !isOverSince(this.#known, moment, floor)
   }
 
   /**
@@ -99,41 +130,36 @@ export class Rows {
    * @throws CorruptStoreError
    */
   async take(news: News, connection: Connection, incarnate: () => Promise<string>): Promise<void> {
-    const { incarnation, seq, floor, records } = news
-    const isContinued =
-      !this.mustReload && incarnation === this.incarnation && seq >= this.known && floor <= this.known
-    if (!isContinued) return this.#load(connection, incarnate)
-    if (records.length === 0) {
-      this.known = seq
-      return
+    if (!this.#isContinued(news)) return this.#load(connection, incarnate)
+    const { records } = news
+    if (records.length > 0) {
+      this.mustReload = true
+      this.#require(this.#memory.apply(await this.#linesOf(this.#takeNotes(records)), false))
+      for (const [key, version, isGone] of records)
+        this.#number(key as string, Number(version), isGone === 'true')
+      this.mustReload = false
     }
-    this.mustReload = true
-    this.#require(this.#memory.apply(await this.#linesOf(this.#takeNotes(records)), false))
-    for (const [key, version, isGone] of records)
-      this.#number(key as string, Number(version), isGone === 'true')
-    this.known = seq
-    this.mustReload = false
+    this.#known = news.moment
+    this.fence = news.fence
   }
 
   /**
    * What this process has written itself.
-   * @param last the number of the last of these commits, which follow one another
+   * @param version the number of the transaction
+   * @param isAlone it had the lock alone, and has looked under it: so all before is known
    */
-  wrote(
-    last: number,
-    commits: readonly { readonly keys: readonly string[]; readonly gone: readonly boolean[] }[],
-  ): void {
-    const first = last - commits.length + 1
-    for (const [at, { keys, gone }] of commits.entries())
-      for (const [index, key] of keys.entries()) this.#number(key, first + at, gone[index] as boolean)
-    // Else somebody else's are between, and come with the next look.
-    if (first === this.known + 1) this.known = last
+  wrote(version: number, changes: readonly Changes[], isAlone: boolean): void {
+    for (const { keys, gone, isFence } of changes) {
+      for (const [index, key] of keys.entries()) this.#number(key, version, gone[index] as boolean)
+      if (isFence) this.fence++
+    }
+    if (isAlone) this.#known = { next: version + 1, open: [] }
   }
 
   /** This process removes everything, in the commit that comes next. */
   clear(): void {
     this.#versions.clear()
-    this.known++
+    this.fence++
   }
 
   async #load(connection: Connection, incarnate: () => Promise<string>): Promise<void> {
@@ -143,7 +169,9 @@ export class Rows {
       connection.query({ text: loadOf(this.#id), values: [this.#address.name] }),
       connection.query({ text: 'set enable_seqscan = off' }),
     ])
-    const { incarnation, seq, records: all } = this.newsOf(rows)
+    // What is known by now is of no use.
+    this.#versions.clear()
+    const { incarnation, moment, fence, records: all } = this.newsOf(rows)
     if (incarnation === null) {
       // Then once more: what was read before it has a name may be gone with another crash.
       await incarnate()
@@ -158,9 +186,9 @@ export class Rows {
       this.#require(loading ? loading.add(lines) : this.#memory.apply(lines, false))
     }
     await loading?.finish()
-    this.#versions.clear()
     for (const [key, version] of all) this.#versions.set(key as string, Number(version))
-    this.known = seq
+    this.#known = moment
+    this.fence = fence
     this.incarnation = incarnation
     this.mustReload = false
   }
@@ -191,6 +219,18 @@ export class Rows {
       { path: this.#address.shown },
     )
   }
+}
+
+/** @param snapshot as the server writes it: the first that is open, the next one, and all that are open */
+function momentOf(snapshot: string): Moment {
+  const [, next, open] = snapshot.split(':')
+  return { next: Number(next), open: open ? open.split(',').map(Number) : [] }
+}
+
+/** Whether any transaction up to a number was over at a moment, but not at one before. */
+function isOverSince(before: Moment, { open }: Moment, upTo: number): boolean {
+  if (before.next <= upTo) return true
+  return before.open.some((number) => number <= upTo && !open.includes(number))
 }
 
 async function decoded(lines: readonly string[], coder: LineCoder): Promise<string[]> {

@@ -98,7 +98,7 @@ export class StoreSession implements StoreLock {
     this.#options = options
     this.#kind = kind
     this.path = options.path
-    this.#writer = new Writer(options.address)
+    this.#writer = new Writer(options.address, this.isDurable)
   }
 
   get isDurable(): boolean {
@@ -325,9 +325,14 @@ export class StoreSession implements StoreLock {
    * Sends a commit, and learns what became of it even where the connection is lost on the way: so nothing is done twice, and
    * nothing that is done is said to have failed.
    * @param send issues its queries, all of them before it first waits
+   * @param flushes it is not on the disk when it is answered, and neither is what it has seen: that is to be seen to behind it
    * @throws StoreUnavailableError where it is not in, or where that cannot be known (`isOutcomeUnknown`)
    */
-  async commit(connection: Connection, send: (number: number) => Promise<Row>): Promise<Committed> {
+  async commit(
+    connection: Connection,
+    send: (number: number) => Promise<Row>,
+    flushes: boolean,
+  ): Promise<Committed> {
     // A transaction that was begun on a connection which is lost by now has ended with it.
     if (connection !== this.#writer.openNow)
       throw unavailable(this.#options.address, 'reach', new Error('the connection was lost'))
@@ -335,7 +340,7 @@ export class StoreSession implements StoreLock {
     const { sending, flushing } = connection.inOneGo(() => ({
       sending: send(change.number),
       // Right behind it: when that is done the lock is free already, so that many wait for the disk together.
-      flushing: this.isDurable ? connection.query(FLUSH) : undefined,
+      flushing: flushes && this.isDurable ? connection.query(FLUSH) : undefined,
     }))
     flushing?.catch(() => {})
     try {
@@ -350,22 +355,26 @@ export class StoreSession implements StoreLock {
 
   /**
    * As `commit`, of a pass that holds the lock: its queries, and the end of their transaction, are sent at once.
+   * @param isContended others want the lock, too: they do not wait for the disk
    * @param send issues the queries; what the last of them answers begins with DONE where the change is made
    */
   async commitHeld(
     pass: HeldPass,
+    isContended: boolean,
     send: (number: number) => readonly [...before: Promise<unknown>[], put: Promise<Row>],
   ): Promise<Committed> {
     const { connection } = pass
-    const { answer, settle } = await this.commit(connection, async (number) => {
+    const sendAll = async (number: number) => {
       const sent = send(number)
-      const committing = connection.query({ text: 'commit' })
+      const text = isContended ? 'set local synchronous_commit = off; commit' : 'commit'
+      const committing = connection.query({ text })
       pass.isOpen = false
       // All have ended before any of them is thrown: what comes after the first that fails fails, too.
       const ended = await Promise.allSettled([...sent, committing])
       for (const end of ended) if (end.status === 'rejected') throw end.reason
       return sent.at(-1) as Promise<Row>
-    })
+    }
+    const { answer, settle } = await this.commit(connection, sendAll, isContended)
     if (answer === undefined || answer[0] === DONE) return { answer, settle }
     settle?.().catch(() => {})
     if (answer[0] === GONE) throw storeGone(this.#options.address)

@@ -87,6 +87,8 @@ export class Units {
   #id = 0
   /** All commits up to here are known. */
   #known = NOTHING
+  /** Others have written since this process has last looked. */
+  #isContended = false
   #incarnation: string | undefined
   #image: number | undefined
   /** How long all units since the image are together. */
@@ -189,6 +191,7 @@ export class Units {
     // As for rows: where nothing is new it is as before.
     if (isWhole || units.length > 0) this.#isUnflushed = this.session.isDurable && !news.isDurable
     else if (news.isDurable) this.#isUnflushed = false
+    this.#isContended = !isWhole && units.length > 0
     const changes = units.map((unit) => unit.changes)
     if (isWhole) return { kind: 'whole', text, units: changes }
     return units.length === 0 ? NONE : { kind: 'units', units: changes }
@@ -228,7 +231,8 @@ export class Units {
     const pass = this.#pass
     try {
       if (pass.kind !== 'held') throw new Error(`the lock of ${this.path} is not held`)
-      const { settle } = await this.session.commitHeld(pass, (number) => [this.#put(pass, written, number)])
+      const send = (number: number) => [this.#put(pass, written, number)] as const
+      const { settle } = await this.session.commitHeld(pass, this.#isContended, send)
       this.#wrote(written)
       return settle
     } catch (error) {

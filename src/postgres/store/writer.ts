@@ -22,6 +22,7 @@ export interface Change {
  */
 export class Writer {
   readonly #address: Address
+  readonly #settings: string
   /** Who this process is among the store's clients; null before the store is open. */
   client: string | undefined
   #connection: Connection | undefined
@@ -30,8 +31,10 @@ export class Writer {
   /** The last number that was in when the connection was made anew, for each connection that was lost. */
   readonly #marks: number[] = []
 
-  constructor(address: Address) {
+  /** @param isDurable its commits are on the disk when the server answers, unless they say otherwise */
+  constructor(address: Address, isDurable: boolean) {
     this.#address = address
+    this.#settings = `set lock_timeout = ${BRIEF_MS}; set synchronous_commit = ${isDurable ? 'on' : 'off'}`
   }
 
   /** How many connections were made before the present one. A change remembers it. */
@@ -95,7 +98,7 @@ export class Writer {
     for (;;) {
       const connection = await Connection.open(this.#address, until - performance.now(), signal)
       try {
-        await connection.query({ text: `set lock_timeout = ${BRIEF_MS}` })
+        await connection.query({ text: this.#settings })
         if (before) this.#marks.push(await this.#markAfter(before, connection))
         this.#connection = connection
         return connection

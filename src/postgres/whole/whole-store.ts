@@ -165,7 +165,7 @@ async function replaced(connection: Connection, how: Replacing, content: NewCont
         client,
       ]
       const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
-        pslock.put(s.id, i.id, s.seq, null, null, $2, $3, $4, true, $5, 1) p where s.id = $1`
+        pslock.put(s.id, i.id, s.fence, null, null, $2, $3, $4, true, $5, 1) p where s.id = $1`
       requireDone(address, await connection.query({ text, values }))
       written += batch.length
       content.progress?.(written)

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
+import { keyOf } from '../../adapters/nedb/record-lines.ts'
+import { LockedNedb, type LockedNedbOptions } from '../../adapters/nedb.ts'
+import { LockTimeoutError } from '../../src/index.ts'
+import { failing } from '../fixtures/lowdb-tools.ts'
+import { newSeed, note, random } from '../fixtures/random.ts'
+import { nameOf, useServerStores } from './server-stores.ts'
+
+type Doc = { _id: string; n: number }
+
+/** Commits of different records do not wait for each other, so that they end in another order than they began. */
+describe('a store on a server, while commits of others are under way', () => {
+  const place = useServerStores()
+  const opened: { close(): Promise<void> }[] = []
+  const raws: Client[] = []
+  afterEach(async () => {
+    await Promise.allSettled(raws.splice(0).map((raw) => raw.end()))
+    await Promise.allSettled(opened.splice(0).map((store) => store.close()))
+  })
+
+  const url = () => place.path('jobs')
+  const open = async (options: LockedNedbOptions = {}): Promise<LockedNedb<Doc>> => {
+    const db = new LockedNedb<Doc>({ url: url(), autoload: true, ...options })
+    opened.push(db)
+    await db.autoloadPromise
+    return db
+  }
+  const connected = async () => {
+    const raw = new Client({ connectionString: url().split('#')[0] as string })
+    raws.push(raw)
+    await raw.connect()
+    return raw
+  }
+
+  /** A commit as a process sends it, in a transaction that goes on. @param version of the record before; 0: there is none */
+  async function begun(doc: Doc, version: string | number = 0): Promise<Client> {
+    const raw = await connected()
+    await raw.query('begin')
+    const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
+      pslock.put(s.id, i.id, s.fence, $2, $3, $2, '{false}', $4, false, $5, 1) p where s.name = $1`
+    const values = [nameOf(url()), [keyOf(doc._id)], [version], [JSON.stringify(doc)], raws.length]
+    assert.equal((await raw.query(text, values)).rows[0].o_status, 0)
+    return raw
+  }
+  const versionOf = async (id: string) => {
+    const text = `select d.seq from pslock.doc d join pslock.store s on s.id = d.store where s.name = '${nameOf(url())}' and key = '${keyOf(id)}'`
+    return Number((await place.server().sql(text, url()))[0]?.[0])
+  }
+  const ids = async (db: LockedNedb<Doc>) => (await db.findAsync({})).map(({ _id }) => _id).sort()
+
+  it('hears of them as soon as they are in, however much came in before', async () => {
+    const [one, other] = [await open(), await open()]
+    await one.insertAsync({ _id: 'a', n: 0 })
+    assert.deepEqual(await ids(other), ['a'])
+    const late = await begun({ _id: 'late', n: 1 })
+    const later = await begun({ _id: 'later', n: 2 })
+    await one.insertAsync({ _id: 'b', n: 0 })
+    for (const db of [one, other]) assert.deepEqual(await ids(db), ['a', 'b'])
+    await later.query('commit')
+    await one.insertAsync({ _id: 'c', n: 0 })
+    for (const db of [one, other]) assert.deepEqual(await ids(db), ['a', 'b', 'c', 'later'])
+    await late.query('commit')
+    for (const db of [one, other]) assert.deepEqual(await ids(db), ['a', 'b', 'c', 'late', 'later'])
+  })
+
+  it('counts on the one that is in first where both write the same record', async () => {
+    const db = await open()
+    await db.insertAsync({ _id: 'a', n: 0 })
+    const other = await begun({ _id: 'a', n: 10 }, await versionOf('a'))
+    const counted = db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+    await sleep(20)
+    await other.query('commit')
+    await counted
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', n: 11 }])
+
+    const inserting = await begun({ _id: 'b', n: 1 })
+    const twice = failing(() => db.insertAsync({ _id: 'b', n: 2 }))
+    await sleep(20)
+    await inserting.query('commit')
+    assert.equal((await twice).errorType, 'uniqueViolated')
+
+    const given = await begun({ _id: 'c', n: 1 })
+    const instead = db.insertAsync({ _id: 'c', n: 2 })
+    await sleep(20)
+    await given.query('rollback')
+    await instead
+    assert.deepEqual((await db.findAsync({})).map(({ n }) => n).sort(), [1, 11, 2])
+  })
+
+  it('a transaction waits for them, and says who they are', async () => {
+    const db = await open({ timeoutMs: 300 })
+    await db.insertAsync({ _id: 'a', n: 0 })
+    const other = await begun({ _id: 'b', n: 1 })
+    const count = () => db.transaction((tx) => tx.countAsync({}))
+    const error = await failing(count)
+    assert.ok(error instanceof LockTimeoutError && error.holders.length > 0, String(error))
+    const counting = count()
+    await sleep(50)
+    await other.query('commit')
+    assert.equal(await counting, 2)
+  })
+
+  it('forgets what was removed while a foreign transaction is open', async () => {
+    const [db, other] = [await open(), await open()]
+    await db.insertAsync(Array.from({ length: 1200 }, (_, n) => ({ _id: String(n), n })))
+    assert.equal(await other.countAsync({}), 1200)
+    const foreign = await connected()
+    await foreign.query('create table elsewhere (n int); begin; insert into elsewhere values (1)')
+    await db.removeAsync({ n: { $gt: 0 } }, { multi: true })
+    await db.compactDatafileAsync()
+    for (const one of [db, other]) assert.deepEqual(await ids(one), ['0'])
+    await other.insertAsync({ _id: 'x', n: 0 })
+    await foreign.query('commit')
+    for (const one of [db, other]) assert.deepEqual(await ids(one), ['0', 'x'])
+  })
+
+  it('commits of several records of several processes, in any order, lose nothing', async function () {
+    this.timeout(60_000)
+    const next = random(newSeed())
+    const keys = Array.from({ length: 8 }, (_, i) => `k${i}`)
+    const stores = await Promise.all(Array.from({ length: 6 }, () => open({ timeoutMs: 30_000 })))
+    await (stores[0] as LockedNedb<Doc>).insertAsync(keys.map((_id) => ({ _id, n: 0 })))
+    const expected = new Map(keys.map((key) => [key, 0]))
+    let [refused, inserted, several] = [0, 0, 0]
+    await Promise.all(
+      stores.map(async (db) => {
+        for (let round = 0; round < 25; round++) {
+          const some = keys.filter(() => next() < 0.4).sort(() => next() - 0.5)
+          const fresh = `new ${round}`
+          if (some.length > 1) several++
+          await Promise.all([
+            ...some.map(async (_id) => {
+              await db.updateAsync({ _id }, { $inc: { n: 1 } }, {})
+              expected.set(_id, (expected.get(_id) as number) + 1)
+            }),
+            db.insertAsync({ _id: fresh, n: -1 }).then(
+              () => inserted++,
+              (error) => {
+                assert.equal(error.errorType, 'uniqueViolated')
+                refused++
+              },
+            ),
+          ])
+          if (next() < 0.5) await sleep(next() * 60)
+        }
+      }),
+    )
+    note(`${several} commits of several records, ${refused} ids that another was first with`)
+    assert.ok(several > 50 && refused > 20)
+    assert.equal(inserted, 25)
+    for (const db of stores) {
+      const found = await db.findAsync({ n: { $gte: 0 } })
+      assert.deepEqual(new Map(found.map(({ _id, n }) => [_id, n] as const).sort()), expected)
+      assert.equal(await db.countAsync({}), keys.length + 25)
+    }
+  })
+
+  it('what comes from a server with higher numbers is numbered anew, and counted on', async () => {
+    const db = await open()
+    await db.insertAsync([
+      { _id: 'a', n: 1 },
+      { _id: 'b', n: 1 },
+    ])
+    await db.removeAsync({ _id: 'b' }, {})
+    await db.close()
+    // As pg_restore brings it, into a database where nobody has reset the incarnation.
+    const at = `(select id from pslock.store where name = '${nameOf(url())}')`
+    await place.server().sql(
+      `update pslock.doc set seq = seq + 1e9 where store = ${at};
+       update pslock.store set floor = 999999999 where id = ${at}`,
+      url(),
+    )
+    const [one, other] = [await open(), await open()]
+    assert.ok((await versionOf('a')) < 1e9)
+    for (let i = 0; i < 3; i++)
+      for (const store of [one, other]) await store.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+    await one.insertAsync({ _id: 'b', n: 2 })
+    for (const store of [one, other]) assert.deepEqual(await ids(store), ['a', 'b'])
+    assert.equal((await other.findOneAsync({ _id: 'a' }))?.n, 7)
+  })
+})
