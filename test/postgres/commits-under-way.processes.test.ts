@@ -35,12 +35,22 @@ describe('a store on a server, while commits of others are under way', () => {
   }
 
   /** A commit as a process sends it, in a transaction that goes on. @param version of the record before; 0: there is none */
-  async function begun(doc: Doc, version: string | number = 0): Promise<Client> {
+  async function begun(
+    doc: Partial<Doc> & { _id: string; $$deleted?: true },
+    version: string | number = 0,
+  ): Promise<Client> {
     const raw = await connected()
     await raw.query('begin')
     const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
-      pslock.put(s.id, i.id, s.fence, $2, $3, $2, '{false}', $4, false, $5, 1) p where s.name = $1`
-    const values = [nameOf(url()), [keyOf(doc._id)], [version], [JSON.stringify(doc)], raws.length]
+      pslock.put(s.id, i.id, s.fence, $2, $3, $2, array[$6::boolean], $4, false, $5, 1) p where s.name = $1`
+    const values = [
+      nameOf(url()),
+      [keyOf(doc._id)],
+      [version],
+      [JSON.stringify(doc)],
+      raws.length,
+      doc.$$deleted === true,
+    ]
     assert.equal((await raw.query(text, values)).rows[0].o_status, 0)
     return raw
   }
@@ -65,29 +75,56 @@ describe('a store on a server, while commits of others are under way', () => {
     for (const db of [one, other]) assert.deepEqual(await ids(db), ['a', 'b', 'c', 'late', 'later'])
   })
 
-  it('counts on the one that is in first where both write the same record', async () => {
-    const db = await open()
-    await db.insertAsync({ _id: 'a', n: 0 })
-    const other = await begun({ _id: 'a', n: 10 }, await versionOf('a'))
-    const counted = db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
-    await sleep(20)
-    await other.query('commit')
-    await counted
-    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', n: 11 }])
+  // One record by itself goes another way than several.
+  for (const others of [0, 2]) {
+    it(`counts on what is in first where both write the same record${others ? ', and others' : ''}`, async () => {
+      const db = await open()
+      await db.insertAsync({ _id: 'a', n: 0 })
+      const call = (run: () => Promise<unknown>) => {
+        const beside = Array.from({ length: others }, (_, i) => db.insertAsync({ _id: `${i}`, n: -1 }))
+        return Promise.all([run(), ...beside])
+      }
+      const forget = async () => {
+        await db.removeAsync({ n: -1 }, { multi: true })
+        // After a conflict the lock is taken first for a while.
+        await sleep(70)
+      }
+      const other = await begun({ _id: 'a', n: 10 }, await versionOf('a'))
+      const counted = call(() => db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {}))
+      await sleep(20)
+      await other.query('commit')
+      await counted
+      assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 11)
 
-    const inserting = await begun({ _id: 'b', n: 1 })
-    const twice = failing(() => db.insertAsync({ _id: 'b', n: 2 }))
-    await sleep(20)
-    await inserting.query('commit')
-    assert.equal((await twice).errorType, 'uniqueViolated')
+      await forget()
+      const removing = await begun({ _id: 'a', $$deleted: true }, await versionOf('a'))
+      const replaced = call(() => db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, { upsert: true }))
+      await sleep(20)
+      await removing.query('commit')
+      await replaced
+      assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 1)
 
-    const given = await begun({ _id: 'c', n: 1 })
-    const instead = db.insertAsync({ _id: 'c', n: 2 })
-    await sleep(20)
-    await given.query('rollback')
-    await instead
-    assert.deepEqual((await db.findAsync({})).map(({ n }) => n).sort(), [1, 11, 2])
-  })
+      await forget()
+      const inserting = await begun({ _id: 'b', n: 1 })
+      const twice = failing(() => call(() => db.insertAsync({ _id: 'b', n: 2 })))
+      await sleep(20)
+      await inserting.query('commit')
+      assert.equal((await twice).errorType, 'uniqueViolated')
+
+      await forget()
+      const given = await begun({ _id: 'c', n: 1 })
+      const instead = call(() => db.insertAsync({ _id: 'c', n: 2 }))
+      await sleep(20)
+      await given.query('rollback')
+      await instead
+      await forget()
+      assert.deepEqual((await db.findAsync({})).map(({ _id, n }) => `${_id} ${n}`).sort(), [
+        'a 1',
+        'b 1',
+        'c 2',
+      ])
+    })
+  }
 
   it('a transaction waits for them, and says who they are', async () => {
     const db = await open({ timeoutMs: 300 })

@@ -117,11 +117,9 @@ begin
     end if;
   else
     if exists (
-      with found as materialized (
-        select key, seq from pslock.doc where store = p_store and key = any(p_reads) and not gone order by key for update
-      )
-      select from unnest(p_reads, p_versions) r(key, version) left join found f on f.key = r.key
-        where coalesce(f.seq, 0) <> r.version
+      select from unnest(p_reads, p_versions) r(key, version)
+        left join pslock.doc d on d.store = p_store and d.key = r.key and not d.gone
+        where coalesce(d.seq, 0) <> r.version
     ) then
       return;
     end if;
@@ -131,10 +129,10 @@ begin
         select p_store, u.key, coalesce(nullif(u.version, 0), o_seq), u.gone, u.line
           from unnest(p_keys, p_gone, p_lines, p_versions[1 : v_writes]) u(key, gone, line, version) order by u.key
         on conflict (store, key) do update set seq = o_seq, gone = excluded.gone, line = excluded.line
-          where p_reads is null or doc.gone or doc.seq = excluded.seq;
+          where p_reads is null or doc.seq = excluded.seq or doc.gone and excluded.seq = o_seq;
       get diagnostics v_count = row_count;
       if v_count < v_writes then
-        raise serialization_failure using message = 'a record that was not there has been inserted';
+        raise serialization_failure using message = 'a record has changed';
       end if;
     end if;
   end if;
@@ -242,12 +240,11 @@ begin
   end if;
   o_client := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
   delete from pslock.client where at < now() - interval '7 days';
-  -- It comes from another server, whose transactions have higher numbers.
+  -- What comes from another server, whose transactions have higher numbers, gets new ones with the incarnation.
   if o_kind = 'log' and exists (
     select from pslock.doc where store = o_id and seq >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
   ) then
     delete from pslock.incarnation;
-    perform pslock.incarnate();
   end if;
 end $open$;
 create or replace function pslock.turn(
