@@ -81,7 +81,8 @@ describe('a store on a server, while commits of others are under way', () => {
       const db = await open()
       await db.insertAsync({ _id: 'a', n: 0 })
       const call = (run: () => Promise<unknown>) => {
-        const beside = Array.from({ length: others }, (_, i) => db.insertAsync({ _id: `${i}`, n: -1 }))
+        // The first of them goes by itself, what is issued meanwhile together.
+        const beside = Array.from({ length: others }, (_, i) => db.insertAsync({ _id: `beside ${i}`, n: -1 }))
         return Promise.all([run(), ...beside])
       }
       const forget = async () => {
@@ -98,11 +99,17 @@ describe('a store on a server, while commits of others are under way', () => {
 
       await forget()
       const removing = await begun({ _id: 'a', $$deleted: true }, await versionOf('a'))
-      const replaced = call(() => db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, { upsert: true }))
+      const inVain = call(() => db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {}))
       await sleep(20)
       await removing.query('commit')
-      await replaced
-      assert.equal((await db.findOneAsync({ _id: 'a' }))?.n, 1)
+      await inVain
+      assert.equal(await db.findOneAsync({ _id: 'a' }), null)
+
+      // What finds nothing writes nothing, and is compared as well.
+      await forget()
+      await (await begun({ _id: 'd', n: 1 })).query('commit')
+      await call(() => db.updateAsync({ _id: 'd' }, { $inc: { n: 1 } }, {}))
+      assert.equal((await db.findOneAsync({ _id: 'd' }))?.n, 2)
 
       await forget()
       const inserting = await begun({ _id: 'b', n: 1 })
@@ -119,9 +126,9 @@ describe('a store on a server, while commits of others are under way', () => {
       await instead
       await forget()
       assert.deepEqual((await db.findAsync({})).map(({ _id, n }) => `${_id} ${n}`).sort(), [
-        'a 1',
         'b 1',
         'c 2',
+        'd 2',
       ])
     })
   }
