@@ -3,9 +3,11 @@ import { duration, figure } from '../../base/table.ts'
 import { FINDING_KINDS } from '../findings.ts'
 import { MEANING, repeatCommand, trials } from '../report.ts'
 import type { Verdict } from '../verdict.ts'
+import { words } from '../words.ts'
 import { clock } from './clock.ts'
 import { type Html, html } from './html.ts'
 import { type Compared, grouped, total } from './verdict-words.ts'
+import { whySlower } from './why-slower.ts'
 
 /** Two numbers that say it all, and the table of the terminal. */
 export function comparison(compared: Compared<Verdict>): Html {
@@ -15,6 +17,7 @@ export function comparison(compared: Compared<Verdict>): Html {
 ${locked && card('With pslock', 'locked', locked)}
 ${control ? card('Without a lock (control)', 'control', control) : noControl}
 </div>
+${whySlower(compared)}
 ${verdictTable(compared)}
 ${locked?.floor?.reached === false ? html`<p class="small">${tooIdle(locked.floor)}</p>` : undefined}
 <details><summary>How it was run, and how to run it again</summary>
@@ -45,15 +48,17 @@ function verdictTable({ locked, control }: Compared<Verdict>): Html {
 <caption>What is wrong in the file, judged with the vanilla library; and what the work cost</caption>
 <thead><tr><th scope="col"></th>${names.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
 <tbody>${FINDING_KINDS.map((kind) =>
-    row(kind, MEANING[kind], ({ found }) =>
+    row(words(kind), MEANING[kind], ({ found }) =>
       found[kind] === 0 ? '0' : html`<strong class="bad">${grouped(found[kind])}</strong>`,
     ),
   )}
 ${row('operations per second', undefined, ({ opsPerSecond }) => figure(opsPerSecond))}
-${row('wait, p50 / p99 / longest', undefined, ({ latencyMs: { all } }) =>
-  [all?.p50 ?? 0, all?.p99 ?? 0, all?.max ?? 0].map(duration).join(' / '),
+${row(
+  'wait: half / 99 of 100 / longest',
+  'half of the operations took no longer than the first',
+  ({ latencyMs: { all } }) => [all?.p50 ?? 0, all?.p99 ?? 0, all?.max ?? 0].map(duration).join(' / '),
 )}
-${row('hand-overs between processes, per operation', undefined, (one) => one.handoversPerOperation.toFixed(2))}
+${row('hand-overs per operation', 'how often the next one was of another process: near 1 all compete', (one) => one.handoversPerOperation.toFixed(2))}
 ${row('fairness', 'fewest over most operations of a process, at half time', (one) => one.fairness.toFixed(2))}
 </tbody>
 </table>`

@@ -3,6 +3,7 @@
   const { Chart } = globalThis
   const drawings = JSON.parse(document.getElementById('drawings').textContent)
   const dark = matchMedia('(prefers-color-scheme: dark)')
+  const isOnPaper = () => document.documentElement.classList.contains('paper')
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
 
   /** Milliseconds as people read them; the same as in the terminal. */
@@ -25,19 +26,20 @@
   })
 
   const charts = {
-    throughput: ({ points, untilMs, most }, main) => ({
+    throughput: ({ points, endMs, untilMs, most }, main) => ({
       type: 'line',
       data: {
         datasets: [
           {
             label: 'operations per second',
-            data: points,
+            // What is between the steps nobody has counted: no curve.
+            data: [...points, { x: endMs, y: points.at(-1).y }, { x: endMs, y: 0 }],
             borderColor: main,
             backgroundColor: `${main}2e`,
             borderWidth: 2,
-            pointRadius: points.length === 1 ? 3 : 0,
+            pointRadius: 0,
             pointHitRadius: 12,
-            cubicInterpolationMode: 'monotone',
+            stepped: 'before',
             fill: 'origin',
           },
         ],
@@ -46,7 +48,7 @@
         parsing: false,
         plugins: {
           legend: { display: false },
-          tooltip: { callbacks: { title: ([{ parsed }]) => `at ${duration(Math.round(parsed.x))}` } },
+          tooltip: { callbacks: { title: ([{ parsed }]) => `from ${duration(Math.round(parsed.x))} on` } },
         },
         scales: {
           x: timeScale(0, untilMs, 'time'),
@@ -88,7 +90,7 @@
         parsing: false,
         plugins: {
           legend: {
-            labels: { usePointStyle: false, filter: ({ datasetIndex }) => datasetIndex > 0 },
+            labels: { filter: ({ datasetIndex }) => datasetIndex > 0 },
             onClick: () => {},
           },
           tooltip: {
@@ -124,7 +126,7 @@
       const looks = {
         stopped: ['stopped (SIGSTOP)', 'stop', 0.95],
         waiting: ['waiting', 'waiting', 0.4],
-        shared: ['holds it, shared', 'shared', 0.85],
+        shared: ['holds it, shared', 'shared', 0.6],
         exclusive: ['holds it, exclusive', 'exclusive', 0.85],
         operation: ['in an operation', 'control', 0.7],
       }
@@ -194,7 +196,7 @@
       }
     },
 
-    fairness: ({ workers, early, late }, main) => ({
+    fairness: ({ workers, early, late, most }, main) => ({
       type: 'bar',
       data: {
         labels: workers,
@@ -215,6 +217,7 @@
           y: {
             stacked: true,
             min: 0,
+            max: most,
             grid: grid(),
             ticks: ticks({ precision: 0 }),
             title: title('operations'),
@@ -222,6 +225,21 @@
         },
       },
     }),
+  }
+
+  /** The legend shows a line as a line, with its dashes. */
+  function legendItems(chart) {
+    return Chart.defaults.plugins.legend.labels.generateLabels(chart).map((item) => {
+      const { borderDash, borderWidth, borderColor } = chart.data.datasets[item.datasetIndex]
+      if (borderDash === undefined) return item
+      return {
+        ...item,
+        pointStyle: 'line',
+        lineDash: borderDash,
+        lineWidth: borderWidth,
+        strokeStyle: borderColor,
+      }
+    })
   }
 
   function draw(canvas) {
@@ -236,6 +254,7 @@
         animation: false,
         responsive: true,
         maintainAspectRatio: false,
+        ...(isOnPaper() && { devicePixelRatio: 3 }),
         ...options,
         plugins: {
           ...plugins,
@@ -245,7 +264,8 @@
             labels: {
               color: colour('ink'),
               usePointStyle: true,
-              pointStyleWidth: 22,
+              pointStyleWidth: 28,
+              generateLabels: legendItems,
               boxHeight: 8,
               ...legend?.labels,
             },
@@ -264,4 +284,18 @@
   }
   dark.addEventListener('change', drawAll)
   drawAll()
+
+  // On paper nothing can be opened, nor drawn again for another width.
+  let opened = []
+  addEventListener('beforeprint', () => {
+    opened = [...document.querySelectorAll('details:not([open])')]
+    for (const details of opened) details.open = true
+    document.documentElement.classList.add('paper')
+    drawAll()
+  })
+  addEventListener('afterprint', () => {
+    for (const details of opened) details.open = false
+    document.documentElement.classList.remove('paper')
+    drawAll()
+  })
 })()
