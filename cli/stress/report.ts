@@ -15,7 +15,7 @@ export const MEANING: Record<FindingKind, string> = {
   torn: 'in part',
   outOfOrder: 'ahead of what had ended before it began',
   unexpected: 'nobody wrote it',
-  unreadable: 'the vanilla library refuses the file',
+  unreadable: 'the unmodified library refuses the file',
   stale: 'reads that missed what was acknowledged',
   notLinearizable: 'answers that no order in time explains',
   errors: 'operations rejected, workers broken',

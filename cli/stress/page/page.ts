@@ -7,7 +7,7 @@ import { LINKS } from './links.ts'
 import { losses } from './losses.ts'
 import type { Drawing, Plot } from './plot.ts'
 import { plotRows } from './plots.ts'
-import { type Compared, headline, sentences } from './verdict-words.ts'
+import { type Compared, headline, LIBRARY, sentences } from './verdict-words.ts'
 
 /**
  * The report as one page that needs nothing else: script, style and data are in it, and it may ask the network for
@@ -66,7 +66,7 @@ function store(
   const rows = plotRows(runs)
   return html`
 <section>
-${isOneOfSeveral ? html`<h2>${runs[0]?.verdict.store}</h2>` : undefined}
+${isOneOfSeveral ? html`<h2>${runs[0] && LIBRARY[runs[0].verdict.store]}</h2>` : undefined}
 <p class="lead">${sentences(verdicts)}</p>
 ${comparison(verdicts)}
 ${locked && losses(locked, 'locked')}
