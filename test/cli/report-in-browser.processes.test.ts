@@ -227,19 +227,19 @@ describe('the report in a browser', () => {
       folded: document.querySelectorAll('details:not([open])').length,
       widths: [...new Set([...document.querySelectorAll('canvas')].map(({ clientWidth }) => clientWidth))],
       main: getComputedStyle(document.documentElement).getPropertyValue('--locked').trim(),
-      first: ${CANVASES}[0].colours,
     })`
     interface State {
       readonly folded: number
       readonly widths: readonly number[]
       readonly main: string
-      readonly first: Canvas['colours']
     }
     const before = await opened.evaluate<State>(state)
     assert.ok(before.folded > 5, `${before.folded} are folded`)
-    await opened.evaluate(`addEventListener('beforeprint', () => { globalThis.printed = ${state} })`)
+    await opened.evaluate(
+      `addEventListener('beforeprint', () => { globalThis.printed = { ...${state}, first: ${CANVASES}[0].colours } })`,
+    )
     await opened.pdf({ format: 'A4' })
-    const printed = await opened.evaluate<State>('printed')
+    const printed = await opened.evaluate<State & { first: Canvas['colours'] }>('printed')
     assert.equal(printed.folded, 0)
     assert.deepEqual(printed.widths, [300])
     assert.notEqual(printed.main, dark)
