@@ -6,6 +6,7 @@ import type { StressRun } from './stress.ts'
 import type { Verdict } from './verdict.ts'
 import { waitLine } from './wait-line.ts'
 import { waitsOf } from './waits.ts'
+import { words } from './words.ts'
 
 /** What each kind of finding means, in the words of the table. */
 export const MEANING: Record<FindingKind, string> = {
@@ -14,7 +15,7 @@ export const MEANING: Record<FindingKind, string> = {
   torn: 'in part',
   outOfOrder: 'ahead of what had ended before it began',
   unexpected: 'nobody wrote it',
-  unreadable: 'the vanilla library refuses the file',
+  unreadable: 'the unmodified library refuses the file',
   stale: 'reads that missed what was acknowledged',
   notLinearizable: 'answers that no order in time explains',
   errors: 'operations rejected, workers broken',
@@ -28,7 +29,7 @@ export function report({ verdict, record }: StressRun): string {
     '',
     table(
       Object.entries(verdict.found).map(([kind, count]) => [
-        kind,
+        words(kind),
         count === 0 ? '0' : pc.red(grouped(count)),
         pc.dim(MEANING[kind as FindingKind]),
       ]),
@@ -88,7 +89,7 @@ export function trials({
 
 function latencyTable({ latencyMs }: Verdict): string {
   const rows = Object.entries(latencyMs).map(([kind, { count, p50, p99, max }]) => [
-    kind,
+    words(kind),
     grouped(count),
     ...[p50, p99, max].map(figure),
   ])
@@ -114,8 +115,10 @@ function findings({ findings: first, found }: Verdict): string[] {
   return [
     `the first of ${grouped(total)} findings:`,
     ...first.map(({ kind, worker, operation, message }) => {
-      const where = operation ? ` (worker ${worker}, operation ${operation.index}: ${operation.kind})` : ''
-      return `  ${pc.red(kind)}${where} ${message}`
+      const where = operation
+        ? ` (worker ${worker}, operation ${operation.index}: ${words(operation.kind)})`
+        : ''
+      return `  ${pc.red(words(kind))}${where} ${message}`
     }),
   ]
 }

@@ -68,9 +68,9 @@ describe('the linearizability of a stress run', () => {
       [
         'compareAndSet',
         { said: 'done', value: 1 },
-        /register-0: it saw what had been overwritten.*compareAndSet from 5 to 6 done true.*worker 1/s,
+        /register-0: it saw what had been overwritten.*compare and set from 5 to 6 done true.*worker 1/s,
       ],
-      ['insertKey', { said: 'done' }, /unique-0: no order.*compareAndSet from -1 to 7 done true/s],
+      ['insertKey', { said: 'done' }, /unique-0: no order.*compare and set from -1 to 7 done true/s],
       [
         'readKey',
         { said: 'done', value: -1 },

@@ -154,6 +154,115 @@ describe('the report in a browser', () => {
     await opened.close()
   })
 
+  it('draws what was counted in steps, and invents nothing between them', async () => {
+    const ends = [...Array<number>(8).fill(1), ...Array<number>(40).fill(50), ...Array<number>(8).fill(99)]
+    const locked = madeUpRun({ workers: [{ operations: ends.map((toMs) => [toMs, toMs] as const) }] })
+    const opened = await open(page([{ locked, control: undefined }], 'here'))
+    const main = await colour(opened, 'locked')
+    // Of each column the highest pixel of the line: with steps it is at a few heights only.
+    const heights = await opened.evaluate<number[]>(`(() => {
+      const canvas = document.querySelector('canvas')
+      const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+      const isLine = (at) => '#' + [0, 1, 2].map((i) => data[at + i].toString(16).padStart(2, '0')).join('') === '${main}'
+      const tops = Array.from({ length: width }, (_, x) =>
+        Array.from({ length: height }, (_, y) => y).find((y) => isLine(4 * (y * width + x))))
+      return [...new Set(tops.filter((top) => top !== undefined))]
+    })()`)
+    assert.ok(heights.length >= 2 && heights.length <= 6, `the line is at ${heights.join(', ')}`)
+    await opened.close()
+  })
+
+  it('has lines in the legend, dashed as those in the plot', async () => {
+    const opened = await open(page([real], 'here'))
+    // Of each entry: how many rows of pixels its sample has, and in how many pieces it is.
+    const samples = await opened.evaluate<{ text: string; rows: number; pieces: number }[]>(`(() => {
+      const canvas = document.querySelectorAll('canvas')[2]
+      const { legend } = Chart.getChart(canvas)
+      return legend.legendItems.map(({ text }, index) => {
+        const { left, top, height } = legend.legendHitBoxes[index]
+        const { data } = canvas.getContext('2d').getImageData(Math.round(left), Math.round(top), 28, Math.round(height))
+        const isPainted = (x, y) => data[4 * (y * 28 + x) + 3] > 60
+        const xs = Array.from({ length: 28 }, (_, x) => x)
+        const ys = Array.from({ length: Math.round(height) }, (_, y) => y)
+        const columns = xs.map((x) => ys.some((y) => isPainted(x, y)))
+        return {
+          text,
+          rows: ys.filter((y) => xs.some((x) => isPainted(x, y))).length,
+          pieces: columns.filter((is, x) => is && !columns[x - 1]).length,
+        }
+      })
+    })()`)
+    assert.deepEqual(
+      samples.map(({ text }) => text.replace(/ [\d.]+ \S+$/, '')),
+      ['half within', '99 of 100 within', 'longest'],
+    )
+    for (const { text, rows } of samples) assert.ok(rows >= 1 && rows <= 3, `${text}: ${rows} rows of pixels`)
+    const [solid = 0, dashed = 0, dotted = 0] = samples.map(({ pieces }) => pieces)
+    assert.ok(solid === 1 && dashed >= 2 && dotted > dashed, `${solid}, ${dashed} and ${dotted} pieces`)
+    await opened.close()
+  })
+
+  it('hides nothing in a box of its own', async () => {
+    const findings = Array.from({ length: 120 }, (_, index): Finding => {
+      return { kind: 'lost', message: `record ${index} was acknowledged and is not in the file any more` }
+    })
+    const control = madeUpRun({ mode: 'control', workers: inTurns(2, 50), findings })
+    const opened = await open(
+      page([{ locked: madeUpRun({ workers: inTurns(2, 50) }), control }], 'here'),
+      400,
+    )
+    await opened.evaluate(`for (const details of document.querySelectorAll('details')) details.open = true`)
+    const cut = await opened.evaluate<string[]>(`[...document.querySelectorAll('main *')]
+      .filter((element) => element.clientHeight > 0 && element.scrollHeight > element.clientHeight + 1)
+      .filter((element) => getComputedStyle(element).overflowY !== 'visible')
+      .map((element) => element.outerHTML.slice(0, 80))`)
+    assert.deepEqual(cut, [])
+    await opened.close()
+  })
+
+  it('is printed in light colours, with everything opened, and is itself again afterwards', async () => {
+    const opened = await open(page([real], 'here'), 400, 'dark')
+    const dark = await colour(opened, 'locked')
+    const state = `({
+      folded: document.querySelectorAll('details:not([open])').length,
+      widths: [...new Set([...document.querySelectorAll('canvas')].map(({ clientWidth }) => clientWidth))],
+      main: getComputedStyle(document.documentElement).getPropertyValue('--locked').trim(),
+    })`
+    interface State {
+      readonly folded: number
+      readonly widths: readonly number[]
+      readonly main: string
+    }
+    const before = await opened.evaluate<State>(state)
+    assert.ok(before.folded > 5, `${before.folded} are folded`)
+    await opened.evaluate(
+      `addEventListener('beforeprint', () => { globalThis.printed = { ...${state}, first: ${CANVASES}[0].colours } })`,
+    )
+    await opened.pdf({ format: 'A4' })
+    const printed = await opened.evaluate<State & { first: Canvas['colours'] }>('printed')
+    assert.equal(printed.folded, 0)
+    assert.deepEqual(printed.widths, [300])
+    assert.notEqual(printed.main, dark)
+    assert.ok((printed.first[printed.main] ?? 0) > 20 && !printed.first[dark], JSON.stringify(printed.first))
+    const after = await opened.evaluate<State>(state)
+    assert.deepEqual([after.folded, after.widths, after.main], [before.folded, before.widths, dark])
+    await opened.emulateMedia({ media: 'print', colorScheme: 'dark' })
+    const paper = await opened.evaluate<unknown>(`({
+      background: getComputedStyle(document.body).backgroundColor,
+      ink: getComputedStyle(document.body).color,
+      whole: ['.plot', '.card', 'tr'].map((name) => getComputedStyle(document.querySelector(name)).breakInside),
+      overflow: getComputedStyle(document.querySelector('.numbers')).overflowX,
+    })`)
+    assert.deepEqual(paper, {
+      background: 'rgb(255, 255, 255)',
+      ink: 'rgb(27, 36, 48)',
+      whole: ['avoid', 'avoid', 'avoid'],
+      overflow: 'visible',
+    })
+    assert.deepEqual(complaints, [])
+    await opened.close()
+  })
+
   it('takes what was found for text, and does without what is not there', async () => {
     const message = `</script><script>alert(1)</script><img src="//example.org/x" onerror="alert(2)">`
     const findings: Finding[] = [{ kind: 'lost', message }]

@@ -2,6 +2,7 @@ import type { Content } from '../contents/content.ts'
 import { Findings } from '../findings.ts'
 import type { History } from '../history.ts'
 import { isExpected } from '../operation.ts'
+import { words } from '../words.ts'
 import { checkClaims } from './claims.ts'
 import { checkSeen, checkTotals } from './counters.ts'
 import { checkOrder } from './order.ts'
@@ -39,7 +40,7 @@ function checkAnswers({ worker, entries, ended, reason }: History, findings: Fin
       findings.add({ kind: 'torn', ...finding, message: 'read a record that is not whole' })
     } else {
       const message = answer.said === 'error' ? answer.message : `was answered "${answer.said}"`
-      findings.add({ kind: 'errors', ...finding, message: `${operation.kind}: ${message}` })
+      findings.add({ kind: 'errors', ...finding, message: `${words(operation.kind)}: ${message}` })
     }
   }
   if (ended === 'failed') {

@@ -1,6 +1,7 @@
 import type { Content } from '../contents/content.ts'
 import type { Findings } from '../findings.ts'
 import type { History } from '../history.ts'
+import { words } from '../words.ts'
 import { type Contradiction, counterContradiction } from './counter.ts'
 import { type KeyHistories, keyHistories } from './key-histories.ts'
 import type { KeyOperation } from './key-operation.ts'
@@ -58,5 +59,5 @@ function sentence({ worker, index, act, start, end }: KeyOperation<unknown>, beg
   const ms = (at: number) => (Number.isFinite(at) ? `${((at - begin) / 1e6).toFixed(3)} ms` : 'the end')
   const { kind, ...rest } = act as { kind: string }
   const values = Object.entries(rest).map(([name, value]) => `${name} ${value}`)
-  return `${who}: ${[kind, ...values].join(' ')}, from ${ms(start)} to ${ms(end)}`
+  return `${who}: ${[words(kind), ...values].join(' ')}, from ${ms(start)} to ${ms(end)}`
 }

@@ -2,25 +2,26 @@ import type { WorkerRecord } from '../run-record.ts'
 import type { StressRun } from '../stress.ts'
 import type { Plot } from './plot.ts'
 
-/** Operations of each worker, in the first half of the time and in the second, when the quick ones may be done. */
-export function fairnessPlot({ verdict, record: { workers } }: StressRun): Plot {
+/**
+ * Operations of each worker, in the first half of the time and in the second, when the quick ones may be done.
+ * @param most the end of the scale, in operations
+ */
+export function fairnessPlot({ verdict, record: { workers } }: StressRun, most: number): Plot {
   const halfTimeMs = halfTime(workers)
   const counted = workers.map(({ worker, ended, restarts, operations }) => {
-    const ends = operations.flatMap(({ toMs, said }) =>
-      toMs === undefined || said === 'error' ? [] : [toMs],
-    )
+    const ends = answeredAt(operations)
     const early = ends.filter((toMs) => toMs <= halfTimeMs).length
     return { worker, ended, restarts, early, late: ends.length - early }
   })
   // Who was killed for good has not had its share, and cannot tell whether it would have had.
   const alive = counted.filter(({ ended }) => ended !== 'killed').map(({ early }) => early)
   const fewest = alive.reduce((least, count) => Math.min(least, count), alive[0] ?? 0)
-  const most = alive.reduce((greatest, count) => Math.max(greatest, count), 0)
+  const greatest = alive.reduce((sofar, count) => Math.max(sofar, count), 0)
   return {
     finding:
-      most === 0
+      greatest === 0
         ? 'No process had done anything by half time.'
-        : `By half time every process had done between ${fewest} and ${most} operations: fairness ${verdict.fairness.toFixed(2)}, where 1 is equal shares.`,
+        : `By half time every process had done between ${fewest} and ${greatest} operations: fairness ${verdict.fairness.toFixed(2)}, where 1 is equal shares.`,
     drawing: counted.every(({ early, late }) => early + late === 0)
       ? undefined
       : {
@@ -28,6 +29,7 @@ export function fairnessPlot({ verdict, record: { workers } }: StressRun): Plot 
           workers: counted.map(({ worker }) => String(worker)),
           early: counted.map(({ early }) => early),
           late: counted.map(({ late }) => late),
+          most,
         },
     table: {
       head: ['process', 'by half time', 'after it', 'ended', 'restarts'],
@@ -36,6 +38,11 @@ export function fairnessPlot({ verdict, record: { workers } }: StressRun): Plot 
       ),
     },
   }
+}
+
+/** When a worker's operations were answered. */
+export function answeredAt(operations: WorkerRecord['operations']): number[] {
+  return operations.flatMap(({ toMs, said }) => (toMs === undefined || said === 'error' ? [] : [toMs]))
 }
 
 /** As the verdict has it: between the first call that was answered and the last answer. */

@@ -7,9 +7,9 @@ export class Html {
   }
 }
 
-type Part = string | number | Html | readonly Html[] | undefined
+type Part = string | number | Html | readonly Html[] | false | undefined
 
-/** A piece of a page. What is put in is text, unless it is `Html`; undefined is nothing. */
+/** A piece of a page. What is put in is text, unless it is `Html`; undefined and false are nothing. */
 export function html(pieces: TemplateStringsArray, ...parts: readonly Part[]): Html {
   return new Html(pieces.reduce((sofar, piece, index) => sofar + written(parts[index - 1]) + piece))
 }
@@ -20,7 +20,7 @@ export function json(data: unknown): Html {
 }
 
 function written(part: Part): string {
-  if (part === undefined) return ''
+  if (part === undefined || part === false) return ''
   if (part instanceof Html) return part.text
   if (typeof part === 'object') return part.map(({ text }) => text).join('')
   return String(part).replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)

@@ -12,11 +12,15 @@ interface Bar extends Span {
   readonly what: BarKind
 }
 
-/** Who waited for the lock and who had it; in a run without a lock, who was in the middle of an operation. */
-export function lanesPlot({ verdict, record }: StressRun): Plot {
+/**
+ * Who waited for the lock and who had it; in a run without a lock, who was in the middle of an operation.
+ * @param lengthMs how much time the plot shows, however short the run was
+ */
+export function lanesPlot(run: StressRun, lengthMs: number): Plot {
+  const { verdict, record } = run
   const isControl = verdict.mode === 'control'
-  const bars = record.workers.flatMap((worker) => (isControl ? operationBars : holdBars)(worker, record))
-  const [fromMs, untilMs] = window(bars, record)
+  const bars = workBars(run)
+  const [fromMs, untilMs] = window(record, lengthMs)
   const isInside = (start: number, end: number) => end >= fromMs && start <= untilMs
   const inside = [...bars, ...stopBars(record)].filter((bar) => isInside(bar.fromMs, bar.toMs))
   const killed = record.disturbances.filter(({ what, atMs }) => what === 'kill' && isInside(atMs, atMs))
@@ -55,7 +59,7 @@ export function lanesPlot({ verdict, record }: StressRun): Plot {
             kind: 'lanes',
             lanes: seen.map(String),
             fromMs,
-            untilMs,
+            untilMs: fromMs + lengthMs,
             bars: kinds
               .map((what) => ({
                 what,
@@ -92,6 +96,12 @@ export function lanesPlot({ verdict, record }: StressRun): Plot {
       }),
     },
   }
+}
+
+/** What each worker did, in the order of the workers. */
+export function workBars({ verdict, record }: StressRun): Bar[] {
+  const barsOf = verdict.mode === 'control' ? operationBars : holdBars
+  return record.workers.flatMap((worker) => barsOf(worker, record))
 }
 
 function part(fromMs: number, untilMs: number, elapsedMs: number): string {

@@ -3,10 +3,11 @@ import type { Verdict } from '../verdict.ts'
 import { asset, chartLibrary } from './assets.ts'
 import { comparison } from './comparison.ts'
 import { Html, html, json } from './html.ts'
+import { LINKS } from './links.ts'
 import { losses } from './losses.ts'
 import type { Drawing, Plot } from './plot.ts'
 import { plotRows } from './plots.ts'
-import { type Compared, headline, sentences } from './verdict-words.ts'
+import { type Compared, headline, LIBRARY, sentences } from './verdict-words.ts'
 
 /**
  * The report as one page that needs nothing else: script, style and data are in it, and it may ask the network for
@@ -34,11 +35,11 @@ ${new Html(asset('page.css'))}
 </head>
 <body>
 <main>
-<p class="small">pslock stress</p>
+<nav class="small"><a href="${LINKS.project}">pslock</a> stress <a href="${LINKS.reading}">How to read this page</a></nav>
 <h1 class="${tone}">${text}</h1>
 ${stores}
 </main>
-<footer>${madeOn}</footer>
+<footer>${madeOn} <a href="${LINKS.reading}">How to read this page</a> · <a href="${LINKS.project}">The project</a></footer>
 <script type="application/json" id="drawings">${json(drawings)}</script>
 <script>
 ${new Html(chartLibrary())}
@@ -65,7 +66,7 @@ function store(
   const rows = plotRows(runs)
   return html`
 <section>
-${isOneOfSeveral ? html`<h2>${runs[0]?.verdict.store}</h2>` : undefined}
+${isOneOfSeveral ? html`<h2>${runs[0] && LIBRARY[runs[0].verdict.store]}</h2>` : undefined}
 <p class="lead">${sentences(verdicts)}</p>
 ${comparison(verdicts)}
 ${locked && losses(locked, 'locked')}

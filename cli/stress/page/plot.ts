@@ -16,9 +16,12 @@ export interface NumberTable {
 export type Drawing =
   | {
       readonly kind: 'throughput'
+      /** Where each step begins, and its height. */
       readonly points: readonly Point[]
+      /** Where the last step ends. */
+      readonly endMs: number
+      /** The ends of the scales: two plots that are side by side have the same. */
       readonly untilMs: number
-      /** The end of the scale: two plots that are side by side have the same. */
       readonly most: number
     }
   | {
@@ -33,6 +36,7 @@ export type Drawing =
       readonly kind: 'lanes'
       readonly lanes: readonly string[]
       readonly fromMs: number
+      /** The end of the scale: two plots that are side by side show as much time. */
       readonly untilMs: number
       readonly bars: readonly { readonly what: BarKind; readonly spans: readonly Span[] }[]
       readonly kills: readonly { readonly lane: string; readonly ms: number }[]
@@ -42,6 +46,7 @@ export type Drawing =
       readonly workers: readonly string[]
       readonly early: readonly number[]
       readonly late: readonly number[]
+      readonly most: number
     }
 
 export interface Point {

@@ -43,17 +43,20 @@ export function grouped(count: number): string {
   return count.toLocaleString('en-US')
 }
 
-const STORE = { nedb: 'NeDB', 'nedb-promises': 'NeDB', lowdb: 'lowdb' } as const
+/** The libraries, as their authors write them. */
+export const LIBRARY = { nedb: 'NeDB', 'nedb-promises': 'nedb-promises', lowdb: 'lowdb' } as const
+
+const FILE_OF = { ...LIBRARY, 'nedb-promises': LIBRARY.nedb } as const
 
 function ofLocked(verdict: Verdict): string {
   const { procs, acknowledged, store } = verdict
   const among = trouble(verdict)
   const work =
     `With pslock, ${count(procs, 'process', 'processes')} did ${count(acknowledged, 'operation', 'operations')} ` +
-    `on one ${STORE[store]} file${among === '' ? '' : ` through ${among}`}, and`
+    `on one ${FILE_OF[store]} file${among === '' ? '' : ` through ${among}`}, and`
   const wrong = total(verdict)
   return wrong === 0
-    ? `${work} the vanilla library finds all that was acknowledged in it.`
+    ? `${work} the unmodified library finds all that was acknowledged in it.`
     : `${work} ${count(wrong, 'thing is', 'things are')} wrong with it.`
 }
 

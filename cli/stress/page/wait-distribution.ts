@@ -41,9 +41,9 @@ export function waitPlot({ verdict }: StressRun, waits: Histogram, most: number)
             bounds: waits.bounds,
             shares: inSteps,
             marks: [
-              { name: 'p50', ms: p50 },
-              { name: 'p99', ms: p99 },
-              { name: 'max', ms: max },
+              { name: 'half within', ms: p50 },
+              { name: '99 of 100 within', ms: p99 },
+              { name: 'longest', ms: max },
             ],
             most,
           },

@@ -3,6 +3,7 @@
   const { Chart } = globalThis
   const drawings = JSON.parse(document.getElementById('drawings').textContent)
   const dark = matchMedia('(prefers-color-scheme: dark)')
+  const isOnPaper = () => document.documentElement.classList.contains('paper')
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
 
   /** Milliseconds as people read them; the same as in the terminal. */
@@ -25,19 +26,20 @@
   })
 
   const charts = {
-    throughput: ({ points, untilMs, most }, main) => ({
+    throughput: ({ points, endMs, untilMs, most }, main) => ({
       type: 'line',
       data: {
         datasets: [
           {
             label: 'operations per second',
-            data: points,
+            // What is between the steps nobody has counted: no curve.
+            data: [...points, { x: endMs, y: points.at(-1).y }, { x: endMs, y: 0 }],
             borderColor: main,
             backgroundColor: `${main}2e`,
             borderWidth: 2,
-            pointRadius: points.length === 1 ? 3 : 0,
+            pointRadius: 0,
             pointHitRadius: 12,
-            cubicInterpolationMode: 'monotone',
+            stepped: 'before',
             fill: 'origin',
           },
         ],
@@ -46,11 +48,17 @@
         parsing: false,
         plugins: {
           legend: { display: false },
-          tooltip: { callbacks: { title: ([{ parsed }]) => `at ${duration(Math.round(parsed.x))}` } },
+          tooltip: { callbacks: { title: ([{ parsed }]) => `from ${duration(Math.round(parsed.x))} on` } },
         },
         scales: {
           x: timeScale(0, untilMs, 'time'),
-          y: { min: 0, max: most, grid: grid(), ticks: ticks(), title: title('operations per second') },
+          y: {
+            min: 0,
+            max: most,
+            grid: grid(),
+            ticks: ticks({ includeBounds: false }),
+            title: title('operations per second'),
+          },
         },
       },
     }),
@@ -88,7 +96,7 @@
         parsing: false,
         plugins: {
           legend: {
-            labels: { usePointStyle: false, filter: ({ datasetIndex }) => datasetIndex > 0 },
+            labels: { filter: ({ datasetIndex }) => datasetIndex > 0 },
             onClick: () => {},
           },
           tooltip: {
@@ -115,7 +123,13 @@
               autoSkip: false,
             }),
           },
-          y: { min: 0, max: most, grid: grid(), ticks: ticks(), title: title('% of the operations') },
+          y: {
+            min: 0,
+            max: most,
+            grid: grid(),
+            ticks: ticks({ includeBounds: false }),
+            title: title('% of the operations'),
+          },
         },
       },
     }),
@@ -124,7 +138,7 @@
       const looks = {
         stopped: ['stopped (SIGSTOP)', 'stop', 0.95],
         waiting: ['waiting', 'waiting', 0.4],
-        shared: ['holds it, shared', 'shared', 0.85],
+        shared: ['holds it, shared', 'shared', 0.6],
         exclusive: ['holds it, exclusive', 'exclusive', 0.85],
         operation: ['in an operation', 'control', 0.7],
       }
@@ -194,7 +208,7 @@
       }
     },
 
-    fairness: ({ workers, early, late }, main) => ({
+    fairness: ({ workers, early, late, most }, main) => ({
       type: 'bar',
       data: {
         labels: workers,
@@ -215,13 +229,29 @@
           y: {
             stacked: true,
             min: 0,
+            max: most,
             grid: grid(),
-            ticks: ticks({ precision: 0 }),
+            ticks: ticks({ precision: 0, includeBounds: false }),
             title: title('operations'),
           },
         },
       },
     }),
+  }
+
+  /** The legend shows a line as a line, with its dashes. */
+  function legendItems(chart) {
+    return Chart.defaults.plugins.legend.labels.generateLabels(chart).map((item) => {
+      const { borderDash, borderWidth, borderColor } = chart.data.datasets[item.datasetIndex]
+      if (borderDash === undefined) return item
+      return {
+        ...item,
+        pointStyle: 'line',
+        lineDash: borderDash,
+        lineWidth: borderWidth,
+        strokeStyle: borderColor,
+      }
+    })
   }
 
   function draw(canvas) {
@@ -236,6 +266,7 @@
         animation: false,
         responsive: true,
         maintainAspectRatio: false,
+        ...(isOnPaper() && { devicePixelRatio: 3 }),
         ...options,
         plugins: {
           ...plugins,
@@ -245,7 +276,8 @@
             labels: {
               color: colour('ink'),
               usePointStyle: true,
-              pointStyleWidth: 22,
+              pointStyleWidth: 28,
+              generateLabels: legendItems,
               boxHeight: 8,
               ...legend?.labels,
             },
@@ -264,4 +296,18 @@
   }
   dark.addEventListener('change', drawAll)
   drawAll()
+
+  // On paper nothing can be opened, nor drawn again for another width.
+  let opened = []
+  addEventListener('beforeprint', () => {
+    opened = [...document.querySelectorAll('details:not([open])')]
+    for (const details of opened) details.open = true
+    document.documentElement.classList.add('paper')
+    drawAll()
+  })
+  addEventListener('afterprint', () => {
+    for (const details of opened) details.open = false
+    document.documentElement.classList.remove('paper')
+    drawAll()
+  })
 })()
