@@ -59,3 +59,8 @@ export function startPslock(...args: string[]): Running {
 export function pslock(...args: string[]): Promise<Outcome> {
   return startPslock(...args).outcome
 }
+
+/** What was printed for people but for the progress, which comes with whatever takes over a second. */
+export function withoutProgress(stderr: string): string {
+  return stderr.replaceAll(/^pslock: (copying|checking|dumping|restoring|repairing): .*\n/gm, '')
+}

@@ -18,8 +18,8 @@ export const LOCK_NOT_AVAILABLE = '55P03'
 
 /**
  * How the operations of a pass are kept apart from those of others. `held`: the lock is held meanwhile, in a transaction of the
- * server. `keyed`: nobody holds anything; the commit compares the numbers of the records that were read. `read`: there is
- * nothing to commit.
+ * server. `keyed`: nobody holds anything; the commit, which shares the lock with others of its kind, compares the numbers of the
+ * records that were read. `read`: there is nothing to commit.
  */
 export type Pass = { readonly kind: 'read' | 'keyed' } | HeldPass
 
