@@ -83,8 +83,8 @@ function programs(): string | undefined {
   return folders.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')))
 }
 
-/** The server refuses to run as root. */
-function unprivileged(): { uid: number; gid: number } | undefined {
+/** Who servers are started as, which refuse to run as root. */
+export function unprivileged(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined
   const lines = readFileSync('/etc/passwd', 'utf8').split('\n')
   const line = ['postgres', 'nobody']

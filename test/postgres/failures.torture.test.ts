@@ -289,7 +289,7 @@ describe('what a crash of the server takes back', () => {
   // So nothing is on the disk by chance.
   const server = usePostgres({
     own: true,
-    settings: { wal_writer_delay: '10000ms', wal_writer_flush_after: '0', autovacuum: 'off' },
+    settings: { wal_writer_delay: '10000ms', wal_writer_flush_after: '1GB', autovacuum: 'off' },
   })
 
   it('is forgotten by every memory, though others have used its number since', async () => {
