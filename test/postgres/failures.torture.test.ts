@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { LockedNedb } from '../../adapters/nedb.ts'
+import { StoreUnavailableError } from '../../src/index.ts'
 import { fixture } from '../fixtures/code.ts'
 import { until } from '../fixtures/folder.ts'
+import { failing } from '../fixtures/lowdb-tools.ts'
 import { newSeed, note, random } from '../fixtures/random.ts'
 import type { ServerWorkerCommands, Told } from '../fixtures/server-worker.ts'
 import { PeerProcess } from '../harness/peer.ts'
@@ -15,8 +17,8 @@ type Doc = { _id?: string; by?: string; n?: number; kind?: string }
 type Worker = PeerProcess<ServerWorkerCommands>
 
 const WORKERS = 5
-/** So often each of the events. */
-const TIMES = 3
+/** So often each of the events; more with `PSLOCK_TEST_TIMES`. */
+const TIMES = Number(process.env.PSLOCK_TEST_TIMES ?? 3)
 
 /** What came of the calls of one process. */
 class Tally {
@@ -263,6 +265,40 @@ describe('a store on a server, when things fail', () => {
         }
       })
     }
+
+    it('of which nobody can say whether it is in says so, when its time is up; memory is right afterwards', async () => {
+      const db = new LockedNedb<Doc>({
+        url: network.urlOf(url),
+        name: 'jobs',
+        autoload: true,
+        timeoutMs: 1500,
+      })
+      const stored = async () =>
+        (await rowsOf(server(), `${url}#jobs`))
+          .map(({ line }) => JSON.parse(line) as Doc)
+          .find(({ _id }) => _id === 'n')?.n
+      await db.insertAsync({ _id: 'n', n: 0, kind: 'counter' })
+      for (const mode of ['lose-answers', 'lose-requests'] as const) {
+        const isIn = mode === 'lose-answers'
+        // Its connection is open again.
+        await db.insertAsync({ kind: 'other' })
+        const [{ n: before } = { n: undefined }] = await db.findAsync({ _id: 'n' })
+        network.mode = mode
+        network.requested = 0
+        const failed = failing(() => db.updateAsync({ _id: 'n' }, { $inc: { n: 1 } }, {}))
+        if (isIn) await until('it is in', async () => (await stored()) !== before)
+        else await until('it was sent', () => network.requested > 0)
+        network.cut('reset')
+        network.leadTo('postgres://127.0.0.1:1')
+        const error = await failed
+        assert.ok(error instanceof StoreUnavailableError && error.isOutcomeUnknown, inspect(error))
+        assert.match(error.message, /whether it is in the store is unknown/)
+        network.leadTo(url)
+        const after = Number(before) + Number(isIn)
+        assert.equal((await db.findOneAsync({ _id: 'n' }))?.n, after)
+      }
+      await db.close()
+    })
 
     it('an operation whose request was lost is done once, or has failed and is not there', async () => {
       const db = new LockedNedb<Doc>({ url: network.urlOf(url), name: 'jobs', autoload: true })
