@@ -46,7 +46,8 @@ create table if not exists pslock.doc (
   seq bigint not null,
   gone boolean not null default false,
   line text not null,
-  primary key (store, key)
+  -- Not (store, key): of two indexes that begin alike the server takes the wrong one for what is new, and reads all records.
+  primary key (key, store)
 );
 comment on column pslock.doc.seq is 'the transaction that wrote it; of what is beside a text: the commit';
 create index if not exists doc_seq on pslock.doc (store, seq);
