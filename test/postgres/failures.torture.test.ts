@@ -75,7 +75,7 @@ describe('a store on a server, when things fail', () => {
     ).map(([pid]) => Number(pid))
 
   it('nothing acknowledged is lost, nothing is there twice, and every memory is what is there', async function () {
-    this.timeout(180_000)
+    this.timeout(TIMES * 60_000)
     const seed = newSeed()
     const next = random(seed)
     const started = performance.now()
