@@ -422,5 +422,5 @@ export interface StagedDocument {
 interface StagedTree<S> {
   readonly kind: 'tree'
   read(tx: S): unknown
-  write(tx: S, tree: unknown): void
+  write(tx: S, tree: unknown): unknown
 }

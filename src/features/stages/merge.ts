@@ -50,7 +50,7 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
       putAt(root, path, Number(theirs) + 1)
       continue
     }
-    const merged = whole || !hasPlace(root, path) ? undefined : valueOf(base, mine, theirs)
+    const merged = whole || !hasPlace(root, path) ? undefined : mergedValue(base, mine, theirs)
     if (merged) {
       putAt(root, path, cloneTree(merged.value), behind)
       continue
@@ -66,7 +66,7 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
 }
 
 /** What a value becomes; undefined: it is a conflict. */
-function valueOf(base: unknown, mine: unknown, theirs: unknown): { readonly value: unknown } | undefined {
+function mergedValue(base: unknown, mine: unknown, theirs: unknown): { readonly value: unknown } | undefined {
   if (equalTrees(theirs, base)) return { value: mine }
   if (theirs === undefined && mine === undefined) return { value: undefined }
   if (!Array.isArray(base) || !Array.isArray(mine) || !Array.isArray(theirs)) return undefined

@@ -125,7 +125,8 @@ export class StageRecords implements LogMemory {
     const line = lineOf(record ?? { $$deleted: true, _id: id })
     this.#session.onUndo(() => this.#take(before ?? lineOf({ $$deleted: true, _id: id })))
     this.#take(line)
-    this.#session.append([line])
+    // Without hooks that it would wait for.
+    void this.#session.append([line])
   }
 
   /** @returns whether it is a record */

@@ -48,7 +48,7 @@ export class Subject<S> {
   async #write(tx: S, theirs: Root, root: Root): Promise<void> {
     const staging = this.#staging
     if (staging.kind === 'tree') {
-      if (!equalTrees(theirs, root)) staging.write(tx, cloneTree((root as { data?: unknown }).data))
+      if (!equalTrees(theirs, root)) await staging.write(tx, cloneTree((root as { data?: unknown }).data))
       return
     }
     const [before, after] = [theirs as Map<Id, unknown>, root as Map<Id, unknown>]
