@@ -235,13 +235,13 @@ const input = {
   tsconfig: 'tsconfig.build.json',
   transform: { target: 'node20.19' },
 }
-/** Names stay, for stack traces that people send. */
+/** The names of functions and classes stay, for stack traces that people send. */
 const output = {
   dir: 'dist',
   comments: false,
   minify: {
     compress: { keepNames: { function: true, class: true } },
-    mangle: { toplevel: false, keepNames: true },
+    mangle: { toplevel: true, keepNames: true },
     codegen: { removeWhitespace: true },
   },
 }
