@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { requireBoolean, requireFunction, requireKnown, requireObject, show } from './arguments.ts'
-import { StoreIoError, TransactionError } from './errors.ts'
+import { ClosedError, StoreIoError, TransactionError } from './errors.ts'
 import {
   DUMP_NAMES,
   dump,
@@ -251,6 +251,7 @@ function membersOf<S>(
   let hooks: Hooks | undefined
   let tables: Tables<S> | undefined
   let stages: Stages<S> | undefined
+  let isClosed = false
   const tablesOf = () => {
     if (!verbs || !storage)
       throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
@@ -264,6 +265,7 @@ function membersOf<S>(
     if (stages) return stages
     if (!verbs || !storage || !staging)
       throw new TypeError(`the adapter of ${path} does not declare how edits are staged (rows and staging)`)
+    if (isClosed) throw new ClosedError(`${path} is closed, and so are its stages.`, { path })
     const parts = { path, staging, rows: storage, transactions: verbs, tables: tablesOf() }
     stages = new Stages({ ...parts, ...stageStorage(options) })
     return stages
@@ -289,6 +291,7 @@ function membersOf<S>(
       queue.requireOutside('close')
       engine.requireOutside?.('close')
       if (lock) lockInternals.requireNotInside(lock)
+      isClosed = true
       try {
         await engine.close()
       } finally {

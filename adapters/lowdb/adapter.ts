@@ -13,7 +13,7 @@ import type {
   TreeMemory,
   TreeSession,
 } from '../../src/store/adapter.ts'
-import { cloneTree, getOwn, isObject, type TreeObject } from '../../src/store/json/values.ts'
+import { cloneTree, getOwn, isObject, patch, type TreeObject } from '../../src/store/json/values.ts'
 import {
   isOnServer,
   type ServerOptions,
@@ -107,7 +107,9 @@ const adapter: TreeAdapter<AnyLow, LowReads> = {
     kind: 'tree',
     read: ({ data }) => data,
     write: (low, tree) => {
-      low.data = tree
+      // In place: a journal then gets only what is another now.
+      const patched = patch(low.data, tree)
+      if (patched !== low.data) low.data = patched
     },
     edits: { update: ({ data }, edit: Edit) => edit(data) },
     looks: { read: ({ data }) => cloneTree(data) },

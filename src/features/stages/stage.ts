@@ -75,7 +75,10 @@ export interface Stage<S> {
    * @returns the value of `run`
    */
   edit<T>(run: (tx: S) => T): Promise<Awaited<T>>
-  /** Looks at the present state with the edits on top; where both have changed the same, the edits are shown. */
+  /**
+   * Looks at the present state with the edits on top; where both have changed the same, the edits are shown.
+   * @throws TransactionError for a write inside
+   */
   view<T>(run: (tx: S) => T): Promise<Awaited<T>>
   /** Takes back the last edits. @returns how many */
   undo(count?: number): Promise<number>
@@ -166,7 +169,8 @@ class StoreStage<S> implements Stage<S> {
         return new Edits(now ? records.edits(now._id, now.done).map(({ edit }) => edit) : [])
       })
       await subject.apply(tx, edits)
-      return run(tx)
+      // A look: what it would write is refused.
+      return transactions.view(run)
     }) as Promise<Awaited<T>>
   }
 

@@ -6,7 +6,7 @@ import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { ConflictError, LockedDb } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { Shelf, shelfAdapter } from '../../fixtures/locked-db-shelf.ts'
-import { Vanilla } from '../../fixtures/nedb-tools.ts'
+import { Vanilla, warnings } from '../../fixtures/nedb-tools.ts'
 
 interface Doc {
   _id: string
@@ -24,6 +24,7 @@ const conflictsOf = (commit: Promise<void>) =>
 
 describe('stages of NeDB', () => {
   const at = useFolder()
+  warnings()
   let db: LockedNedb<Doc>
   const open = () => new LockedNedb<Doc>({ filename: at('store'), autoload: true })
   beforeEach(() => {
@@ -240,6 +241,25 @@ describe('stages of NeDB', () => {
     await assert.rejects(stage.commit({ resolve: () => 'yours' as never }), TypeError)
   })
 
+  it('a look cannot write', async () => {
+    const stage = await db.stage('s')
+    await stage.insert({ _id: 'a', n: 1 })
+    const write = (tx: LockedNedb<Doc>) => tx.insertAsync({ _id: 'b', n: 1 })
+    await assert.rejects(stage.view(write), { code: 'PSLOCK_TRANSACTION' })
+    assert.equal(await stage.view((tx) => tx.countAsync({})), 1)
+  })
+
+  it('a closed store has none', async () => {
+    const other = open()
+    await other.close()
+    await assert.rejects(other.stage('s'), { code: 'PSLOCK_CLOSED' })
+    const stage = await db.stage('s')
+    await db.close()
+    await assert.rejects(stage.insert({ _id: 'a' }), { code: 'PSLOCK_CLOSED' })
+    await assert.rejects(db.stage('s'), { code: 'PSLOCK_CLOSED' })
+    db = open()
+  })
+
   it('a damaged line of the stages is passed over, and the store is not', async () => {
     const stage = await db.stage('s')
     for (let n = 0; n < 20; n++) await stage.insert({ _id: `doc ${n}` })
@@ -389,5 +409,24 @@ describe('stages of lowdb', () => {
       data.posts[1500]!.title = 'mine'
     })
     assert.ok(readFileSync(at('store.stages')).length < 1000)
+  })
+
+  it('with a journal the commit writes only what it changes; references to the data stay', async () => {
+    await db.update((data) => {
+      for (let id = 10; id < 3000; id++) data.posts.push({ id, title: 'x'.repeat(100) })
+    })
+    await db.close()
+    const journaled = new LockedLow<Tree>(at('store'), { posts: [], words: [] }, { journal: true })
+    await journaled.read()
+    const { posts } = journaled.data
+    const stage = await journaled.stage('s')
+    await stage.update((data) => {
+      data.posts[1500]!.title = 'mine'
+      data.words.push('c')
+    })
+    await stage.commit()
+    assert.ok(readFileSync(at('store.journal')).length < 2000)
+    assert.equal(posts[1500]?.title, 'mine')
+    await journaled.close()
   })
 })

@@ -178,6 +178,10 @@ export function testStages({ name, open }: StagedKind, at: () => string): void {
       assert.deepEqual(await stage.all(), present)
       assert.equal(await stage.redo(9), 3)
       assert.deepEqual(await stage.all(), { apple: { ...apple, price: 2 } })
+      await stage.undo(2)
+      await stage.set('apple', { price: 9 })
+      assert.deepEqual([await stage.redo(9), (await stage.edits()).length], [0, 2])
+      assert.deepEqual(await stage.all(), { ...present, apple: { ...apple, price: 9 } })
     })
 
     it('the slower of two tabs is told, and changes nothing', async () => {
