@@ -1,7 +1,7 @@
 // Makes dist/ but its types (those are rollup.config.js's part).
 //
 //   core.cjs                          all of src/, once: CommonJS, so that Jest and `require` can have it
-//   lock-tree, tree, postgres, tables, stores   parts of it that it loads late
+//   lock-tree, tree, postgres, tables, stages, stores   parts of it that it loads late
 //   index, nedb, nedb-promises .cjs   the entries in CommonJS, on core.cjs
 //   index, nedb, nedb-promises .js    the same in ES modules: the names of the .cjs beside
 //   lowdb.cjs, lowdb.js               on core.cjs too, but each by itself: lowdb is ES modules only, which Jest cannot require
@@ -63,6 +63,7 @@ const LATE = [
   { name: 'tree', test: /\/src\/store\/json\/(?!values\.)/ },
   { name: 'postgres', test: /\/src\/postgres\/(?!lock\/pg-lock\.)/ },
   { name: 'tables', test: /\/src\/features\/(tables|backup)\// },
+  { name: 'stages', test: /\/src\/features\/stages\// },
   {
     name: 'stores',
     test: /\/src\/(features\/hooks\/(?!throttle\.)|store\/(log\/|text\/|(?!adapter|data-file|options|patience|read-|transaction)[\w-]+\.ts))/,
@@ -234,13 +235,13 @@ const input = {
   tsconfig: 'tsconfig.build.json',
   transform: { target: 'node20.19' },
 }
-/** Names stay, for stack traces that people send. */
+/** The names of functions and classes stay, for stack traces that people send. */
 const output = {
   dir: 'dist',
   comments: false,
   minify: {
     compress: { keepNames: { function: true, class: true } },
-    mangle: { toplevel: false, keepNames: true },
+    mangle: { toplevel: true, keepNames: true },
     codegen: { removeWhitespace: true },
   },
 }
