@@ -10,7 +10,7 @@
 //
 // So there is one copy of the lock in a process, however many ways lead to it.
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { defineConfig } from 'rolldown'
 
 const ROOT = import.meta.dirname
@@ -134,6 +134,12 @@ const onEveryCommand = {
   resolveId: (id) => (id === './every-command.ts' ? { id: './every-command.js', external: true } : undefined),
 }
 
+/** For the command line: a process of the web demo, which has it by itself. */
+const onInserter = {
+  name: 'on-inserter',
+  resolveId: (id) => (id === './inserter.ts' ? { id: './inserter.js', external: true } : undefined),
+}
+
 /**
  * ES modules without what Node does to import something that is none. Of its own modules it reads all that they export,
  * which loads their promises, streams and WebCrypto (`node:fs` alone: 3 ms). CommonJS it searches for names before it
@@ -217,13 +223,21 @@ function chartNotice() {
   return notice
 }
 
-/** The report page's script and style, as they are. */
+/** The scripts and styles of the report page and of the web demo, as they are. */
 const pageFiles = {
   name: 'page-files',
   generateBundle() {
-    for (const fileName of ['draw.js', 'page.css']) {
-      const source = readFileSync(resolve(ROOT, 'cli/stress/page/browser', fileName), 'utf8')
-      this.emitFile({ type: 'asset', fileName, source })
+    for (const path of [
+      'cli/stress/page/browser/draw.js',
+      'cli/stress/page/browser/page.css',
+      'cli/demo/browser/web.js',
+      'cli/demo/browser/web.css',
+    ]) {
+      this.emitFile({
+        type: 'asset',
+        fileName: basename(path),
+        source: readFileSync(resolve(ROOT, path), 'utf8'),
+      })
     }
   },
 }
@@ -286,14 +300,14 @@ export default defineConfig([
   {
     ...input,
     // Each of many processes loads it, and none of them needs the commands.
-    input: { worker: 'cli/stress/worker.ts' },
+    input: { worker: 'cli/stress/worker.ts', inserter: 'cli/demo/inserter.ts' },
     plugins: [onCore('..'), onAdapters, plainImports],
     output: { ...esm, dir: 'dist/cli', chunkFileNames: 'worker-[name].js' },
   },
   {
     ...input,
     input: { 'every-command': 'cli/every-command.ts' },
-    plugins: [onCore('..'), onAdapters, onCommander, plainImports, licencesWith('commander')],
+    plugins: [onCore('..'), onAdapters, onCommander, onInserter, plainImports, licencesWith('commander')],
     output: {
       ...esm,
       dir: 'dist/cli',
