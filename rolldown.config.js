@@ -12,6 +12,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { defineConfig } from 'rolldown'
+import { minifySync } from 'rolldown/utils'
 
 const ROOT = import.meta.dirname
 const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
@@ -223,7 +224,26 @@ function chartNotice() {
   return notice
 }
 
-/** The scripts and styles of the report page and of the web demo, as they are. */
+/** Of cli-progress only what is used: one bar, of text without emoji, whose table is as large as the bar. */
+const smallProgress = {
+  name: 'small-progress',
+  resolveId: (id) => (id === 'cli-progress' || id === 'emoji-regex' ? `\0${id}` : undefined),
+  load: (id) =>
+    ({
+      '\0cli-progress': `export { default as SingleBar } from 'cli-progress/lib/single-bar.js'`,
+      '\0emoji-regex': 'module.exports = () => /(?!)/g',
+    })[id],
+}
+
+/** A style sheet without comments and indentation. */
+function smallCss(text) {
+  return text
+    .replace(/\/\*[\s\S]*?\*\//g, '')
+    .replace(/\n\s*/g, '')
+    .replace(/\s*([{}:;,>])\s+/g, '$1')
+}
+
+/** The scripts and styles of the report page and of the web demo. */
 const pageFiles = {
   name: 'page-files',
   generateBundle() {
@@ -233,11 +253,9 @@ const pageFiles = {
       'cli/demo/browser/web.js',
       'cli/demo/browser/web.css',
     ]) {
-      this.emitFile({
-        type: 'asset',
-        fileName: basename(path),
-        source: readFileSync(resolve(ROOT, path), 'utf8'),
-      })
+      const text = readFileSync(resolve(ROOT, path), 'utf8')
+      const source = path.endsWith('.js') ? minifySync(path, text).code : smallCss(text)
+      this.emitFile({ type: 'asset', fileName: basename(path), source })
     }
   },
 }
@@ -300,14 +318,29 @@ export default defineConfig([
   {
     ...input,
     // Each of many processes loads it, and none of them needs the commands.
-    input: { worker: 'cli/stress/worker.ts', inserter: 'cli/demo/inserter.ts' },
+    input: { worker: 'cli/stress/worker.ts' },
     plugins: [onCore('..'), onAdapters, plainImports],
     output: { ...esm, dir: 'dist/cli', chunkFileNames: 'worker-[name].js' },
   },
   {
     ...input,
+    input: { inserter: 'cli/demo/inserter.ts' },
+    plugins: [onCore('..'), onAdapters, plainImports],
+    output: { ...esm, dir: 'dist/cli' },
+  },
+  {
+    ...input,
     input: { 'every-command': 'cli/every-command.ts' },
-    plugins: [onCore('..'), onAdapters, onCommander, onInserter, plainImports, licencesWith('commander')],
+    preserveEntrySignatures: 'allow-extension',
+    plugins: [
+      onCore('..'),
+      onAdapters,
+      onCommander,
+      onInserter,
+      smallProgress,
+      plainImports,
+      licencesWith('commander'),
+    ],
     output: {
       ...esm,
       dir: 'dist/cli',
@@ -316,13 +349,14 @@ export default defineConfig([
         groups: [
           {
             name: 'base',
-            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed)\.ts$|node_modules\/picocolors\//,
+            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed|demo\/knobs)\.ts$|node_modules\/picocolors\//,
             priority: 2,
           },
+          { name: 'pages', test: /\/cli\/stress\/page\/(assets|html)\.ts$|taggedTemplateLiteral/ },
           { name: 'progress', test: /\/cli\/stress\/progress\.ts$|node_modules/ },
           {
             name: 'lab',
-            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
+            test: /\/cli\/stress\/(?!worker|stores\/(?!documents|subject|vanilla)|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
           },
         ],
       },

@@ -1,7 +1,7 @@
 import { asset } from '../stress/page/assets.ts'
 import { Html, html, json } from '../stress/page/html.ts'
 import { BOUNDS, DEFAULT_KNOBS } from './knobs.ts'
-import { hasSqlite } from './ways.ts'
+import { hasSqlite } from './sqlite.ts'
 
 const WAYS = [
   ['pslock', 'With pslock', 'NeDB, with a lock between the processes'],

@@ -8,7 +8,7 @@ import { chartLibrary } from '../stress/page/assets.ts'
 import { type Knobs, knobsOf } from './knobs.ts'
 import { demoPage } from './page.ts'
 import { forked, Run, SIGNALS, type SignalName } from './run.ts'
-import { hasSqlite } from './ways.ts'
+import { hasSqlite } from './sqlite.ts'
 
 /** How often the page is told what there is to see. */
 const TELL_EVERY_MS = 250

@@ -1,11 +1,10 @@
 import { copyFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { PsLock } from '../../src/lock/lock.ts'
-import { vanilla } from '../stress/stores/nedb.ts'
+import { vanilla } from '../stress/stores/vanilla.ts'
 import type { Knobs, Way } from './knobs.ts'
+import { sqlite } from './sqlite.ts'
 
 /** A store that records are inserted into. */
 export interface Records {
@@ -97,38 +96,4 @@ const OPENERS: Record<Way, (file: string, options: RecordsOptions) => Promise<Re
       close: async () => database.close(),
     }
   },
-}
-
-/** As much of better-sqlite3 as is used. */
-interface Sqlite {
-  new (
-    file: string,
-    options: { readonly timeout?: number; readonly readonly?: boolean },
-  ): {
-    pragma(text: string): unknown
-    exec(text: string): void
-    prepare(text: string): { run(...values: unknown[]): void; get(): { found: number } }
-    close(): void
-  }
-}
-
-/** Of the project that the demo is started in, or of the one that pslock is installed in. It is no dependency of ours. */
-function sqliteFile(): string | undefined {
-  for (const from of [join(process.cwd(), 'package.json'), import.meta.url]) {
-    try {
-      return createRequire(from).resolve('better-sqlite3')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
-    }
-  }
-  return undefined
-}
-
-export const hasSqlite = (): boolean => sqliteFile() !== undefined
-
-function sqlite(): Sqlite {
-  const file = sqliteFile()
-  if (file === undefined)
-    throw new Error('better-sqlite3 is not installed in this folder: npm install better-sqlite3')
-  return createRequire(import.meta.url)(file)
 }
