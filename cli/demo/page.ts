@@ -4,9 +4,9 @@ import { BOUNDS, DEFAULT_KNOBS } from './knobs.ts'
 import { hasSqlite } from './sqlite.ts'
 
 const WAYS = [
-  ['pslock', 'With pslock', 'NeDB, with a lock between the processes'],
-  ['none', 'No lock', 'NeDB as it is'],
-  ['sqlite', 'SQLite', 'better-sqlite3'],
+  ['pslock', 'With pslock', 'NeDB, with a lock between processes'],
+  ['none', 'No lock', 'NeDB alone, as it is'],
+  ['sqlite', 'SQLite', 'a database with locks of its own'],
 ] as const
 
 const KNOBS = [

@@ -63,7 +63,6 @@ const SITE_LEAVES_MS = 2000
 
 interface Member {
   readonly child: ChildProcess
-  readonly name: string
   readonly ended: Promise<void>
   ready: boolean
   stopped: boolean
@@ -79,13 +78,15 @@ export class Run {
   readonly #announce: (pid: number, ended: boolean) => void
   readonly #members = new Map<number, Member>()
   readonly #requests = new Map<number, (told: { ms: number; error?: string | undefined }) => void>()
-  #inserters: Member[] = []
+  readonly #inserters: Member[] = []
   #site: Member | undefined
   #lastRequest = 0
   #phase: Snapshot['phase'] = 'starting'
   #begunAt: number | undefined
   #elapsedMs = 0
   #result: Result | undefined
+  /** What it does by itself: it starts, or counts. */
+  #task: Promise<void> = Promise.resolve()
   #isEnded = false
   #isClosed = false
 
@@ -102,23 +103,12 @@ export class Run {
     mkdirSync(talliesOf(this.file))
   }
 
-  /** Starts the web site, which makes the file, then the others; all of them begin at the same moment. */
-  async start(): Promise<void> {
-    const options = this.knobs
-    this.#site = this.#launch('web site', { role: 'site', file: this.file, options })
-    await this.#ready([this.#site])
-    if (this.#isEnded) return
-    this.#inserters = Array.from({ length: options.processes }, (_, index) =>
-      this.#launch(`process ${index + 1}`, {
-        role: 'inserter',
-        file: this.file,
-        options: { ...options, compacts: index === 0 },
-      }),
-    )
-    await this.#ready(this.#inserters)
-    this.#begunAt = performance.now()
-    this.#phase = 'running'
-    for (const { child } of this.#inserters) send(child, { go: true })
+  /**
+   * Starts the web site, which makes the file, and then the others, one after the other: without a lock two cannot even
+   * open the file at once. All of them begin at the same moment.
+   */
+  start(): void {
+    this.#task = this.#start()
   }
 
   /** What there is to see, now. Also notices that all have ended, and has the records counted. */
@@ -133,7 +123,7 @@ export class Run {
     const isOver = this.#inserters.every(({ over }) => over !== undefined) && !areAtWork
     if (this.#phase === 'running') {
       this.#elapsedMs = performance.now() - (this.#begunAt ?? performance.now())
-      if (isOver) void this.#count()
+      if (isOver) this.#task = this.#count()
     }
     const { id, knobs, file } = this
     return {
@@ -181,7 +171,21 @@ export class Run {
   async close(): Promise<void> {
     this.#isClosed = true
     this.end()
+    await this.#task
     await Promise.all([...this.#members.values()].map(({ ended }) => ended))
+  }
+
+  async #start(): Promise<void> {
+    const { file, knobs } = this
+    this.#site = await this.#launchReady({ role: 'site', file, options: knobs })
+    for (let index = 0; index < knobs.processes && !this.#isEnded; index++) {
+      const options = { ...knobs, compacts: index === 0 }
+      this.#inserters.push(await this.#launchReady({ role: 'inserter', file, options }))
+    }
+    if (this.#isEnded) return
+    this.#begunAt = performance.now()
+    this.#phase = 'running'
+    for (const { child } of this.#inserters) send(child, { go: true })
   }
 
   async #count(): Promise<void> {
@@ -195,7 +199,7 @@ export class Run {
     }
     const expected = readTallies(talliesOf(this.file)).reduce((sum, { done }) => sum + done, 0)
     let found: number | undefined
-    const counter = this.#launch('', { role: 'counter', file: this.file, options: this.knobs }, (told) => {
+    const counter = this.#launch({ role: 'counter', file: this.file, options: this.knobs }, (told) => {
       if ('found' in told) found = told.found
     })
     await counter.ended
@@ -203,13 +207,20 @@ export class Run {
     this.#phase = 'done'
   }
 
-  #launch(name: string, role: Role, onTold: (told: Told) => void = () => {}): Member {
+  /** Until it is ready, or has ended. */
+  async #launchReady(role: Role): Promise<Member> {
+    const member = this.#launch(role)
+    await Promise.race([new Promise((told) => member.child.once('message', told)), member.ended])
+    return member
+  }
+
+  #launch(role: Role, onTold: (told: Told) => void = () => {}): Member {
     const child = forked(role)
     let end = () => {}
     const ended = new Promise<void>((resolve) => {
       end = resolve
     })
-    const member: Member = { child, name, ended, ready: false, stopped: false }
+    const member: Member = { child, ended, ready: false, stopped: false }
     child.on('message', (told: Told) => {
       onTold(told)
       if ('ready' in told) member.ready = true
@@ -236,15 +247,6 @@ export class Run {
     return member
   }
 
-  /** Until each of them is ready, or has ended. */
-  async #ready(members: readonly Member[]): Promise<void> {
-    await Promise.all(
-      members.map(({ child, ended }) =>
-        Promise.race([new Promise((told) => child.once('message', told)), ended]),
-      ),
-    )
-  }
-
   async #rows(tallies: readonly Tally[]): Promise<Row[]> {
     const hasLock = this.knobs.way === 'pslock' && this.#phase === 'running'
     const holders = hasLock ? (await status(this.file)).holders : []
@@ -264,13 +266,14 @@ export class Run {
         error: member?.error ?? tally?.error,
       }
     }
-    const own = [this.#site, ...this.#inserters].filter((member) => member !== undefined)
+    const names = ['web site', ...Array.from({ length: this.knobs.processes }, (_, index) => nameOf(index))]
     return [
-      ...own.map((member) => {
-        const pid = member.child.pid ?? 0
+      ...names.map((name, index) => {
+        const member = index === 0 ? this.#site : this.#inserters[index - 1]
+        const pid = member?.child.pid ?? 0
         return rowOf(
           pid,
-          member.name,
+          name,
           member,
           tallies.find((tally) => tally.pid === pid),
         )
@@ -280,6 +283,10 @@ export class Run {
         .map((tally) => rowOf(tally.pid, 'from a terminal', undefined, tally)),
     ]
   }
+}
+
+function nameOf(index: number): string {
+  return `process ${index + 1}`
 }
 
 function stateOf(

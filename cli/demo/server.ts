@@ -130,6 +130,7 @@ export class DemoServer {
       `script-src 'self' 'nonce-${nonce}'`,
       `style-src 'nonce-${nonce}'`,
       "connect-src 'self'",
+      'img-src data:',
       "frame-ancestors 'none'",
       "base-uri 'none'",
     ]
@@ -151,7 +152,7 @@ export class DemoServer {
       if (this.#isClosed) throw new Refused(503, 'The server is ending.')
       const run = make()
       this.#run = run
-      void run.start()
+      run.start()
       return run.id
     })
     this.#beginning = begun.catch(() => {})
