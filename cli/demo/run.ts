@@ -35,8 +35,10 @@ export interface Row {
 }
 
 export interface Result {
-  /** What the processes have been told is in. */
+  /** How many records the processes have tried to insert. */
   readonly expected: number
+  /** Of how many they have been told that they are in. */
+  readonly acknowledged: number
   /** What the library without pslock finds. */
   readonly found?: number | undefined
   /** Why it finds nothing. */
@@ -197,13 +199,15 @@ export class Run {
       site.child.kill('SIGKILL')
       await site.ended
     }
-    const expected = readTallies(talliesOf(this.file)).reduce((sum, { done }) => sum + done, 0)
+    const tallies = readTallies(talliesOf(this.file))
+    const acknowledged = tallies.reduce((sum, { done }) => sum + done, 0)
+    const expected = tallies.reduce((sum, { failed }) => sum + failed, acknowledged)
     let found: number | undefined
     const counter = this.#launch({ role: 'counter', file: this.file, options: this.knobs }, (told) => {
       if ('found' in told) found = told.found
     })
     await counter.ended
-    this.#result = { expected, found, error: counter.error }
+    this.#result = { expected, acknowledged, found, error: counter.error }
     this.#phase = 'done'
   }
 

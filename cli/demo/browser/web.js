@@ -288,11 +288,7 @@
         at('command'),
         `pslock demo --insert '${now.file}' --way ${now.knobs.way} --num ${now.knobs.num} --delay ${now.knobs.delayMs} --sleep ${now.knobs.sleepMs} --timeout ${now.knobs.timeoutMs}`,
       )
-    showVerdict(now, failed)
-  }
-
-  function showVerdict(now, failed) {
-    showResult(...verdictOf(now, failed))
+    showResult(...verdictOf(now))
   }
 
   function showResult(tone, title, words) {
@@ -303,7 +299,7 @@
 
   const COMPACTION = ' Half way process 1 compacts the file, which otherwise only grows.'
 
-  function verdictOf(now, failed) {
+  function verdictOf(now) {
     if (now === undefined) return ['', 'Ready', 'Press Start. It takes a few seconds.']
     if (now.phase === 'starting') return ['', 'Starting', '']
     if (now.phase === 'running') {
@@ -312,24 +308,25 @@
     }
     if (now.phase === 'counting')
       return ['', 'Counting', 'The library opens a copy of the file, without pslock.']
-    const { expected, found, error } = now.result
+    const { expected, acknowledged, found, error } = now.result
     if (error) return ['bad', '✗ The file cannot be read', error]
     const title = `expected ${whole(expected)}, found ${whole(found)}`
-    const gaveUp = failed > 0 ? ` ${whole(failed)} were given up, and their programs know it.` : ''
-    if (found < expected)
-      return [
-        'bad',
-        `✗ ${title}`,
-        `${whole(expected - found)} records are lost, and no program was told.${now.knobs.way === 'none' ? ' Process 1 compacted the file half way, and wrote only the records that it knew of.' : ''}${gaveUp}`,
-      ]
-    const more =
-      found > expected
-        ? ` ${found - expected} more: in the file, but the process was killed before it was told.`
-        : ''
+    const refused = expected - acknowledged
+    const gaveUp = refused > 0 ? ` ${whole(refused)} were refused, and their programs know it.` : ''
+    const lost = acknowledged - found
+    if (lost > 0) {
+      const why =
+        now.knobs.way === 'none'
+          ? ' Process 1 compacted the file half way, and wrote only the records that it knew of.'
+          : ''
+      return ['bad', `✗ ${title}`, `${whole(lost)} records are lost, and no program was told.${why}${gaveUp}`]
+    }
+    const more = lost < 0 ? ` ${-lost} more: in the file, but its process was killed before it was told.` : ''
+    const finder = now.knobs.way === 'sqlite' ? '' : ' They are counted without pslock.'
     return [
-      'good',
-      `✓ ${title}`,
-      `Nothing is lost: the library without pslock finds every record that was acknowledged.${more}${gaveUp}`,
+      refused > 0 ? 'unsure' : 'good',
+      `${refused > 0 ? '△' : '✓'} ${title}`,
+      `No record that was acknowledged is lost.${finder}${gaveUp}${more}`,
     ]
   }
 
