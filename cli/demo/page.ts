@@ -4,7 +4,7 @@ import { BOUNDS, DEFAULT_KNOBS } from './knobs.ts'
 import { hasSqlite } from './sqlite.ts'
 
 const WAYS = [
-  ['pslock', 'With pslock', 'NeDB, with a lock between processes'],
+  ['pslock', 'With pslock', 'NeDB with a lock'],
   ['none', 'No lock', 'NeDB alone, as it is'],
   ['sqlite', 'SQLite', 'a database with locks of its own'],
 ] as const
@@ -72,13 +72,13 @@ ${KNOBS.map(
 <p>It inserts into the same file, one record for each request.</p>
 <button type="button" id="post" disabled><code>POST /records</code></button>
 <label class="visitors"><input type="checkbox" id="visitors" checked> two visitors a second</label>
-<p class="answer"><span>last answer</span><strong id="answer"></strong><small id="answer-text"></small></p>
+<p class="answer"><span>last answer</span><strong id="answer">–</strong><small id="answer-text"></small></p>
 </section>
 </div>
 
 <section class="card"><h2>Processes</h2>
 <div class="processes"><table>
-<thead><tr><th scope="col">process</th><th scope="col">state</th><th scope="col">inserted</th><th scope="col">a second</th><th scope="col">failed</th><th scope="col">longest wait</th><th scope="col"><span class="hidden">signals</span></th></tr></thead>
+<thead><tr>${['process', 'state', 'inserted', 'a second', 'failed', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col"><span class="hidden">signals</span></th></tr></thead>
 <tbody id="rows"></tbody>
 </table></div>
 <p id="last-error" class="small"></p>

@@ -14,6 +14,8 @@
     return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
   }
 
+  const waits = (ms) => (ms === 0 ? '–' : duration(ms))
+
   const ask = async (path, body = {}) => {
     const headers = { 'Content-Type': 'application/json' }
     const response = await fetch(path, { method: 'POST', headers, body: JSON.stringify(body) })
@@ -220,7 +222,7 @@
     text(cells[2], num === undefined ? whole(done) : `${whole(done)} of ${whole(num)}`)
     text(cells[3], whole(perSecond))
     text(cells[4], whole(failed))
-    text(cells[5], duration(longestMs))
+    text(cells[5], waits(longestMs))
     const isOver = !own || state === 'ended' || state === 'killed' || state === 'failed'
     for (const [index, button] of buttons.entries()) {
       button.disabled = isOver || (index === 1 && state === 'stopped') || (index === 2 && state !== 'stopped')
@@ -274,7 +276,7 @@
     text(at('done'), now ? whole(done) : '–')
     at('progress').value = planned > 0 ? Math.min(1, done / planned) : 0
     text(at('failed'), now ? whole(failed) : '–')
-    text(at('longest'), now ? duration(Math.max(0, ...now.rows.map(({ longestMs }) => longestMs))) : '–')
+    text(at('longest'), waits(Math.max(0, ...(now?.rows ?? []).map(({ longestMs }) => longestMs))))
     const site = now?.rows[0]
     at('post').disabled = !(
       now?.phase === 'running' &&
