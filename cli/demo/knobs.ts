@@ -47,7 +47,7 @@ export type NumberKnob = keyof typeof BOUNDS
 export function knobsOf(asked: unknown): Knobs {
   if (typeof asked !== 'object' || asked === null || Array.isArray(asked))
     throw new RangeError('The knobs must be an object.')
-  const unknown = Object.keys(asked).find((name) => !(name in DEFAULT_KNOBS))
+  const unknown = Object.keys(asked).find((name) => !Object.hasOwn(DEFAULT_KNOBS, name))
   if (unknown !== undefined) throw new RangeError(`There is no knob ${JSON.stringify(unknown.slice(0, 40))}.`)
   const knobs = { ...DEFAULT_KNOBS, ...asked }
   for (const [name, [least, most]] of Object.entries(BOUNDS)) {
