@@ -11,7 +11,7 @@ const DONE_MS = 60_000
 const waitFor = (page: Page, condition: string) => until(condition, () => page.evaluate(condition), DONE_MS)
 
 /** In the page: what the parts of it take up, from the top; whatever moves or grows is another number. */
-const LAYOUT = `[...document.querySelectorAll('#form, #result, .figures > *, .live > *, main > .card, #rows tr')].map((part) => {
+const LAYOUT = `[...document.querySelectorAll('#form, #result, .figures > *, .live > *, main > .card, #rows tr > *')].map((part) => {
   const { x, y, width, height } = part.getBoundingClientRect()
   return [part.id || part.className || part.tagName, x, y + scrollY, width, height].join(' ')
 })`

@@ -171,7 +171,7 @@
     killed: '✗',
     failed: '✗',
   }
-  const WORDS = { holding: 'has the lock', ended: 'done' }
+  const WORDS = { ended: 'done' }
   const SIGNALS = ['kill', 'stop', 'continue']
   const FOREIGN = 'from a terminal'
 
