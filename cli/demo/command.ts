@@ -48,7 +48,7 @@ export function addDemoCommand(root: Command): void {
 }
 
 const DEMO_NOTES = `
---web and --insert print what to do next. The page says how to call --insert.
+--web prints an address to open in a browser. The page there says how to call --insert.
 
 Exit codes: 0 the locked runs are clean, 1 they are not, 2 wrong usage, 3 too little contention to say so,
 125 no store is installed, it failed itself, or the report could not be written, 130 Ctrl-C.
