@@ -10,8 +10,9 @@
 //
 // So there is one copy of the lock in a process, however many ways lead to it.
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { defineConfig } from 'rolldown'
+import { minifySync } from 'rolldown/utils'
 
 const ROOT = import.meta.dirname
 const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
@@ -135,6 +136,12 @@ const onEveryCommand = {
   resolveId: (id) => (id === './every-command.ts' ? { id: './every-command.js', external: true } : undefined),
 }
 
+/** For the command line: a process of the web demo, which has it by itself. */
+const onInserter = {
+  name: 'on-inserter',
+  resolveId: (id) => (id === './inserter.ts' ? { id: './inserter.js', external: true } : undefined),
+}
+
 /**
  * ES modules without what Node does to import something that is none. Of its own modules it reads all that they export,
  * which loads their promises, streams and WebCrypto (`node:fs` alone: 3 ms). CommonJS it searches for names before it
@@ -218,13 +225,38 @@ function chartNotice() {
   return notice
 }
 
-/** The report page's script and style, as they are. */
+/** Of cli-progress only what is used: one bar, of text without emoji, whose table is as large as the bar. */
+const smallProgress = {
+  name: 'small-progress',
+  resolveId: (id) => (id === 'cli-progress' || id === 'emoji-regex' ? `\0${id}` : undefined),
+  load: (id) =>
+    ({
+      '\0cli-progress': `export { default as SingleBar } from 'cli-progress/lib/single-bar.js'`,
+      '\0emoji-regex': 'module.exports = () => /(?!)/g',
+    })[id],
+}
+
+/** A style sheet without comments and indentation. */
+function smallCss(text) {
+  return text
+    .replace(/\/\*[\s\S]*?\*\//g, '')
+    .replace(/\n\s*/g, '')
+    .replace(/\s*([{}:;,>])\s+/g, '$1')
+}
+
+/** The scripts and styles of the report page and of the web demo. */
 const pageFiles = {
   name: 'page-files',
   generateBundle() {
-    for (const fileName of ['draw.js', 'page.css']) {
-      const source = readFileSync(resolve(ROOT, 'cli/stress/page/browser', fileName), 'utf8')
-      this.emitFile({ type: 'asset', fileName, source })
+    for (const path of [
+      'cli/stress/page/browser/draw.js',
+      'cli/stress/page/browser/page.css',
+      'cli/demo/browser/web.js',
+      'cli/demo/browser/web.css',
+    ]) {
+      const text = readFileSync(resolve(ROOT, path), 'utf8')
+      const source = path.endsWith('.js') ? minifySync(path, text).code : smallCss(text)
+      this.emitFile({ type: 'asset', fileName: basename(path), source })
     }
   },
 }
@@ -293,8 +325,23 @@ export default defineConfig([
   },
   {
     ...input,
+    input: { inserter: 'cli/demo/inserter.ts' },
+    plugins: [onCore('..'), onAdapters, plainImports],
+    output: { ...esm, dir: 'dist/cli' },
+  },
+  {
+    ...input,
     input: { 'every-command': 'cli/every-command.ts' },
-    plugins: [onCore('..'), onAdapters, onCommander, plainImports, licencesWith('commander')],
+    preserveEntrySignatures: 'allow-extension',
+    plugins: [
+      onCore('..'),
+      onAdapters,
+      onCommander,
+      onInserter,
+      smallProgress,
+      plainImports,
+      licencesWith('commander'),
+    ],
     output: {
       ...esm,
       dir: 'dist/cli',
@@ -303,13 +350,14 @@ export default defineConfig([
         groups: [
           {
             name: 'base',
-            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed)\.ts$|node_modules\/picocolors\//,
+            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed|demo\/knobs)\.ts$|node_modules\/picocolors\//,
             priority: 2,
           },
+          { name: 'pages', test: /\/cli\/stress\/page\/(assets|html)\.ts$|taggedTemplateLiteral/ },
           { name: 'progress', test: /\/cli\/stress\/progress\.ts$|node_modules/ },
           {
             name: 'lab',
-            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
+            test: /\/cli\/stress\/(?!worker|stores\/(?!documents|subject|vanilla)|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
           },
         ],
       },
