@@ -1,7 +1,7 @@
 // Makes dist/ but its types (those are rollup.config.js's part).
 //
 //   core.cjs                          all of src/, once: CommonJS, so that Jest and `require` can have it
-//   lock-tree, tree, postgres, tables, stores   parts of it that it loads late
+//   lock-tree, tree, postgres, tables, stages, stores   parts of it that it loads late
 //   index, nedb, nedb-promises .cjs   the entries in CommonJS, on core.cjs
 //   index, nedb, nedb-promises .js    the same in ES modules: the names of the .cjs beside
 //   lowdb.cjs, lowdb.js               on core.cjs too, but each by itself: lowdb is ES modules only, which Jest cannot require
@@ -10,8 +10,9 @@
 //
 // So there is one copy of the lock in a process, however many ways lead to it.
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { defineConfig } from 'rolldown'
+import { minifySync } from 'rolldown/utils'
 
 const ROOT = import.meta.dirname
 const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
@@ -63,6 +64,7 @@ const LATE = [
   { name: 'tree', test: /\/src\/store\/json\/(?!values\.)/ },
   { name: 'postgres', test: /\/src\/postgres\/(?!lock\/pg-lock\.)/ },
   { name: 'tables', test: /\/src\/features\/(tables|backup)\// },
+  { name: 'stages', test: /\/src\/features\/stages\// },
   {
     name: 'stores',
     test: /\/src\/(features\/hooks\/(?!throttle\.)|store\/(log\/|text\/|(?!adapter|data-file|options|patience|read-|transaction)[\w-]+\.ts))/,
@@ -132,6 +134,12 @@ const onCommander = {
 const onEveryCommand = {
   name: 'on-every-command',
   resolveId: (id) => (id === './every-command.ts' ? { id: './every-command.js', external: true } : undefined),
+}
+
+/** For the command line: a process of the web demo, which has it by itself. */
+const onInserter = {
+  name: 'on-inserter',
+  resolveId: (id) => (id === './inserter.ts' ? { id: './inserter.js', external: true } : undefined),
 }
 
 /**
@@ -217,13 +225,38 @@ function chartNotice() {
   return notice
 }
 
-/** The report page's script and style, as they are. */
+/** Of cli-progress only what is used: one bar, of text without emoji, whose table is as large as the bar. */
+const smallProgress = {
+  name: 'small-progress',
+  resolveId: (id) => (id === 'cli-progress' || id === 'emoji-regex' ? `\0${id}` : undefined),
+  load: (id) =>
+    ({
+      '\0cli-progress': `export { default as SingleBar } from 'cli-progress/lib/single-bar.js'`,
+      '\0emoji-regex': 'module.exports = () => /(?!)/g',
+    })[id],
+}
+
+/** A style sheet without comments and indentation. */
+function smallCss(text) {
+  return text
+    .replace(/\/\*[\s\S]*?\*\//g, '')
+    .replace(/\n\s*/g, '')
+    .replace(/\s*([{}:;,>])\s+/g, '$1')
+}
+
+/** The scripts and styles of the report page and of the web demo. */
 const pageFiles = {
   name: 'page-files',
   generateBundle() {
-    for (const fileName of ['draw.js', 'page.css']) {
-      const source = readFileSync(resolve(ROOT, 'cli/stress/page/browser', fileName), 'utf8')
-      this.emitFile({ type: 'asset', fileName, source })
+    for (const path of [
+      'cli/stress/page/browser/draw.js',
+      'cli/stress/page/browser/page.css',
+      'cli/demo/browser/web.js',
+      'cli/demo/browser/web.css',
+    ]) {
+      const text = readFileSync(resolve(ROOT, path), 'utf8')
+      const source = path.endsWith('.js') ? minifySync(path, text).code : smallCss(text)
+      this.emitFile({ type: 'asset', fileName: basename(path), source })
     }
   },
 }
@@ -234,13 +267,13 @@ const input = {
   tsconfig: 'tsconfig.build.json',
   transform: { target: 'node20.19' },
 }
-/** Names stay, for stack traces that people send. */
+/** The names of functions and classes stay, for stack traces that people send. */
 const output = {
   dir: 'dist',
   comments: false,
   minify: {
     compress: { keepNames: { function: true, class: true } },
-    mangle: { toplevel: false, keepNames: true },
+    mangle: { toplevel: true, keepNames: true },
     codegen: { removeWhitespace: true },
   },
 }
@@ -292,8 +325,23 @@ export default defineConfig([
   },
   {
     ...input,
+    input: { inserter: 'cli/demo/inserter.ts' },
+    plugins: [onCore('..'), onAdapters, plainImports],
+    output: { ...esm, dir: 'dist/cli' },
+  },
+  {
+    ...input,
     input: { 'every-command': 'cli/every-command.ts' },
-    plugins: [onCore('..'), onAdapters, onCommander, plainImports, licencesWith('commander')],
+    preserveEntrySignatures: 'allow-extension',
+    plugins: [
+      onCore('..'),
+      onAdapters,
+      onCommander,
+      onInserter,
+      smallProgress,
+      plainImports,
+      licencesWith('commander'),
+    ],
     output: {
       ...esm,
       dir: 'dist/cli',
@@ -302,13 +350,14 @@ export default defineConfig([
         groups: [
           {
             name: 'base',
-            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed)\.ts$|node_modules\/picocolors\//,
+            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed|demo\/knobs)\.ts$|node_modules\/picocolors\//,
             priority: 2,
           },
+          { name: 'pages', test: /\/cli\/stress\/page\/(assets|html)\.ts$|taggedTemplateLiteral/ },
           { name: 'progress', test: /\/cli\/stress\/progress\.ts$|node_modules/ },
           {
             name: 'lab',
-            test: /\/cli\/stress\/(?!worker|stores|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
+            test: /\/cli\/stress\/(?!worker|stores\/(?!documents|subject|vanilla)|contents|page|command|options|profiles|control|demo|progress|seed|server)/,
           },
         ],
       },

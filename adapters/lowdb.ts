@@ -1,6 +1,7 @@
 import type { PathLike } from 'node:fs'
 import { type Adapter, Low, LowSync, Memory, MemorySync, type SyncAdapter } from 'lowdb'
 import { type OptionNames, optionNames, requireKnown } from '../src/arguments.ts'
+import type { Stage, StageOptions } from '../src/features/stages/stage.ts'
 import type { LockedMembers, LockedSyncMembers, Reads } from '../src/members.ts'
 import { giveMembers, inMemorySync, type OpenedTree, withMembers, withSyncMembers } from '../src/open.ts'
 import { type StoreOptions, TREE_NAMES, type TreeOptions } from '../src/store/options.ts'
@@ -50,6 +51,7 @@ const LockableLowSync = withSyncMembers(LowSync) as unknown as new <T>(
  * `journal`, for an adapter that writes by itself. `Memory` works as before, without a lock
  */
 export class LockedLow<T = unknown> extends LockableLow<T> {
+  declare stage: (id: string, options?: StageOptions) => Promise<LowStage<T, this>>
   readonly #opened: OpenedTree | undefined
 
   constructor(target: LowTarget<Adapter<T>>, defaultData: T, options: TreeOptions = {}) {
@@ -82,6 +84,14 @@ export class LockedLow<T = unknown> extends LockableLow<T> {
   async checkpoint(): Promise<void> {
     await this.#opened?.session.checkpoint()
   }
+}
+
+/** A stage with the methods of lowdb. */
+export interface LowStage<T, S = LockedLow<T>> extends Stage<S> {
+  /** Edits the present data with the edits so far on top. */
+  update(edit: (data: T) => unknown): Promise<unknown>
+  /** A copy of the present data with the edits on top. */
+  read(): Promise<T>
 }
 
 function adapterOf<T>(target: unknown): Adapter<T> {

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import Vanilla from 'nedb-promises'
+import type { Stage, StageOptions } from '../src/features/stages/stage.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
 import type { LockedMembers } from '../src/members.ts'
 import { giveMembers, openLog, withMembers } from '../src/open.ts'
@@ -7,9 +8,10 @@ import type { LogAdapter } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { callListener } from '../src/store/scope.ts'
 import { autoload, load, nedbAdapter, nedbRows, onceLoaded } from './nedb/attach.ts'
-import { type Nedb, vanillaPrototype } from './nedb/internals.ts'
+import { type Doc, type Nedb, type Query, vanillaPrototype } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
 import { optionsOf } from './nedb/option-names.ts'
+import { nedbStaging } from './nedb/staging.ts'
 import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb-promises/vanilla.cjs'
 
 /** The options of nedb-promises, and those of pslock. */
@@ -23,7 +25,18 @@ export interface StoredId {
 /** A `Datastore` of nedb-promises that any number of processes may open. It also has the members of NeDB itself. */
 export interface LockedDatastore<Doc = StoredId>
   extends VanillaDatastore<Doc>,
-    LockedMembers<Pick<VanillaDatastore<Doc>, DatastoreReads>, LockedDatastore<Doc>> {}
+    LockedMembers<Pick<VanillaDatastore<Doc>, DatastoreReads>, LockedDatastore<Doc>> {
+  stage(id: string, options?: StageOptions): Promise<DatastoreStage<Doc, this>>
+}
+
+/** A stage with the methods of nedb-promises: `find` and `findOne` give what they find, and no cursor. */
+export interface DatastoreStage<Doc, S = LockedDatastore<Doc>>
+  extends Stage<S>,
+    Pick<VanillaDatastore<Doc>, 'insert' | 'update' | 'remove'> {
+  find(...args: Parameters<VanillaDatastore<Doc>['find']>): Promise<Doc[]>
+  findOne(...args: Parameters<VanillaDatastore<Doc>['findOne']>): Promise<Doc | null>
+  count(...args: Parameters<VanillaDatastore<Doc>['count']>): Promise<number>
+}
 
 type DatastoreReads = 'load' | 'find' | 'findOne' | 'count'
 
@@ -43,6 +56,12 @@ interface Promises {
   load(): Promise<unknown>
   ensureIndex(options: unknown): Promise<void>
   removeIndex(field: unknown): Promise<void>
+  insert(docs: Doc): Promise<unknown>
+  update(query: Query, update: Doc, options?: object): Promise<unknown>
+  remove(query: Query, options: object): Promise<unknown>
+  find(query: Query, projection: object): PromiseLike<unknown>
+  findOne(query: Query, projection: object): PromiseLike<unknown>
+  count(query: Query): PromiseLike<unknown>
   broadcastSuccess(operation: string, ...args: unknown[]): this
   broadcastError(operation: string, ...args: unknown[]): this
 }
@@ -55,6 +74,26 @@ const adapter: LogAdapter<Promises, DatastoreReads> = {
   family: 'log',
   name: 'nedb-promises',
   rows: nedbRows((store) => store.__original),
+  staging: nedbStaging(
+    (store) => store.__original,
+    {
+      insert: (tx, doc) => tx.insert(doc),
+      update: (tx, _id, doc) => tx.update({ _id }, doc),
+      remove: (tx, _id) => tx.remove({ _id }, {}),
+    },
+    {
+      edits: {
+        insert: (tx, docs: Doc) => tx.insert(docs),
+        update: (tx, query: Query, update: Doc, options: object = {}) => tx.update(query, update, options),
+        remove: (tx, query: Query, options: object = {}) => tx.remove(query, options),
+      },
+      looks: {
+        find: (tx, query: Query = {}, projection: object = {}) => tx.find(query, projection),
+        findOne: (tx, query: Query = {}, projection: object = {}) => tx.findOne(query, projection),
+        count: (tx, query: Query = {}) => tx.count(query),
+      },
+    },
+  ),
   attach: (store, session) => nedbAdapter.attach(store.__original, session),
   transacting: (store) => onceLoaded(store.__original, () => store.load()),
 }

@@ -1,4 +1,5 @@
 import Vanilla from '@seald-io/nedb'
+import type { Stage, StageOptions } from '../src/features/stages/stage.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
 import type { LockedMembers } from '../src/members.ts'
 import { giveMembers, openLog, withMembers } from '../src/open.ts'
@@ -27,7 +28,23 @@ type Reading<Schema> = Pick<VanillaDatastore<Schema>, NedbReads>
 /** A `Datastore` of @seald-io/nedb that any number of processes may open. */
 export interface LockedNedb<Schema = Record<string, unknown>>
   extends VanillaDatastore<Schema>,
-    LockedMembers<Reading<Schema>, LockedNedb<Schema>> {}
+    LockedMembers<Reading<Schema>, LockedNedb<Schema>> {
+  stage(id: string, options?: StageOptions): Promise<NedbStage<Schema, this>>
+}
+
+/** A stage with the methods of NeDB; all of them return promises, and `find` and `findOne` give what they find. */
+export interface NedbStage<Schema, S = LockedNedb<Schema>> extends Stage<S> {
+  insert: VanillaDatastore<Schema>['insertAsync']
+  update: VanillaDatastore<Schema>['updateAsync']
+  remove(...args: Partial<Parameters<VanillaDatastore<Schema>['removeAsync']>>): Promise<number>
+  find<T extends Schema = Schema>(
+    ...args: Partial<Parameters<VanillaDatastore<Schema>['findAsync']>>
+  ): Promise<(T & { _id: string })[]>
+  findOne<T extends Schema = Schema>(
+    ...args: Partial<Parameters<VanillaDatastore<Schema>['findOneAsync']>>
+  ): Promise<(T & { _id: string }) | null>
+  count(...args: Partial<Parameters<VanillaDatastore<Schema>['countAsync']>>): Promise<number>
+}
 
 interface LockedNedbClass {
   new <Schema = Record<string, unknown>>(options?: string | LockedNedbOptions): LockedNedb<Schema>

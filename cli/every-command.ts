@@ -7,11 +7,12 @@ import { writeOut } from './base/output.ts'
 import { perform } from './base/program.ts'
 import { isServerUrl } from './base/server-url.ts'
 import { addCleanCommand } from './clean.ts'
+import { addDemoCommand } from './demo/command.ts'
 import { addFileCommands } from './files/commands.ts'
 import { addRunCommand } from './run.ts'
 import { type Status, status, statusText } from './status/status.ts'
 import { watchStatus } from './status/watch.ts'
-import { addDemoCommand, addStressCommand } from './stress/command.ts'
+import { addStressCommand } from './stress/command.ts'
 
 const WATCH_EVERY_MS = 1000
 

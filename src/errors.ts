@@ -222,6 +222,18 @@ export class StaleWriteError extends PsLockError {
   }
 }
 
+/** A value that a stage has changed, and others since: see `Stage#commit`. What is not there is undefined. */
+export interface StageConflict {
+  /** The record that it is in: the `_id` of a document, or the `id` or `_id` of an element of a list; undefined where it is in none. */
+  readonly id: string | number | undefined
+  /** Where it is, such as `price`, or `posts[id=7].title`; empty for a whole document. */
+  readonly path: string
+  /** As it was when it was first changed here. */
+  readonly base: unknown
+  readonly mine: unknown
+  readonly theirs: unknown
+}
+
 /** Somebody else has changed what this change was based on. Nothing was written: read the current state and try again. */
 export class ConflictError extends PsLockError {
   declare readonly code: 'PSLOCK_CONFLICT'
@@ -229,11 +241,18 @@ export class ConflictError extends PsLockError {
   readonly expected: number | undefined
   /** For a record of a table: its current version; undefined if the record no longer exists. */
   readonly found: number | undefined
+  /** For the commit of a stage: what others have changed, too. */
+  readonly conflicts: readonly StageConflict[]
   constructor(
     message: string,
-    details: PsLockErrorDetails & { expected?: number | undefined; found?: number | undefined },
+    details: PsLockErrorDetails & {
+      expected?: number | undefined
+      found?: number | undefined
+      conflicts?: readonly StageConflict[]
+    },
   ) {
     super('PSLOCK_CONFLICT', message, details)
+    this.conflicts = details.conflicts ?? []
     this.expected = details.expected
     this.found = details.found
   }

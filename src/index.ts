@@ -19,6 +19,7 @@ export {
   type PsLockErrorCode,
   type PsLockErrorDetails,
   SchemaError,
+  type StageConflict,
   StaleWriteError,
   StoreIoError,
   StoreUnavailableError,
@@ -30,6 +31,14 @@ export {
 export type { DumpOptions } from './features/backup/backup.ts'
 export type { Hook, HookEvent, HookOutcome } from './features/hooks/hooks.ts'
 export { type ThrottleOptions, throttle } from './features/hooks/throttle.ts'
+export type {
+  Stage,
+  StageCommitOptions,
+  StagedChange,
+  StagedEdit,
+  StageOptions,
+} from './features/stages/stage.ts'
+export type { StageCriteria, StageStats, StageSummary } from './features/stages/stages.ts'
 export type { FieldType } from './features/tables/schema.ts'
 export type {
   CreateOptions,
@@ -53,6 +62,7 @@ export type {
   Dumps,
   LockedMembers,
   LockedSyncMembers,
+  StageOverview,
   Transactions,
   ViewOf,
 } from './members.ts'
@@ -67,6 +77,8 @@ export type {
   LogSession,
   MethodKind,
   Methods,
+  StagedDocument,
+  Staging,
   TableStorage,
   // Its earlier name.
   TableStorage as TableRows,

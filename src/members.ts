@@ -1,5 +1,7 @@
 import type { DumpOptions } from './features/backup/backup.ts'
 import type { Hook } from './features/hooks/hooks.ts'
+import type { Stage, StageOptions } from './features/stages/stage.ts'
+import type { StageCriteria, StageStats, StageSummary } from './features/stages/stages.ts'
 import type { Table } from './features/tables/table.ts'
 import type { PsLock } from './lock/lock.ts'
 import type { AcquireOptions, CloseOptions } from './lock/options.ts'
@@ -95,6 +97,23 @@ export interface LockedMembers<V = unknown, Base = never> extends Lockable, Tran
    * TransactionError for a store in memory
    */
   table<R extends object, D extends keyof R = never>(name: string): Table<R, D>
+  /**
+   * Opens the stage of this id (say, that of a web session): edits that nobody else sees until they are committed. Another process
+   * may go on with it. If there is none, or it has ended, a new one begins with its first edit.
+   * @throws TypeError for wrong options, and for a store whose adapter declares no `rows` and `staging`; TransactionError inside a
+   * transaction, and for a store in memory; the errors of `transaction`
+   */
+  stage(id: string, options?: StageOptions): Promise<Stage<this>>
+  /** All stages of the store. */
+  readonly stages: StageOverview
+}
+
+/** The stages of a store. */
+export interface StageOverview {
+  /** Those that are open, or have ended in the last 7 days. @throws the errors of `transaction` */
+  list(criteria?: StageCriteria): Promise<StageSummary[]>
+  /** How they have ended. @throws the errors of `transaction` */
+  stats(): Promise<StageStats>
 }
 
 /** What a locked store whose calls are synchronous has besides the members of the store. */

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { requireBoolean, requireFunction, requireKnown, requireObject, show } from './arguments.ts'
-import { StoreIoError, TransactionError } from './errors.ts'
+import { ClosedError, StoreIoError, TransactionError } from './errors.ts'
 import {
   DUMP_NAMES,
   dump,
@@ -13,13 +13,15 @@ import type { FileFormat } from './features/backup/format.ts'
 import { journaled, textFormat, unreadText } from './features/backup/json-format.ts'
 import { inspectJsonLines, logFormat } from './features/backup/log-format.ts'
 import { type Hook, Hooks } from './features/hooks/hooks.ts'
+import { openStage, type StageOptions } from './features/stages/stage.ts'
+import { type StageCriteria, type StageParts, Stages } from './features/stages/stages.ts'
 import { NotedTables } from './features/tables/noted-tables.ts'
 import { StoreTable } from './features/tables/table.ts'
 import { FileTables, type Tables } from './features/tables/tables.ts'
 import { lockInternals, type PsLock } from './lock/lock.ts'
 import { type CloseOptions, removes } from './lock/options.ts'
 import type { Dumps } from './members.ts'
-import { openServerOptions } from './postgres/server/url.ts'
+import { type OpenServerOptions, openServerOptions } from './postgres/server/url.ts'
 import { RowStorage } from './postgres/store/row-storage.ts'
 import { PgText } from './postgres/store/text-storage.ts'
 import { PgTree } from './postgres/store/tree-storage.ts'
@@ -28,6 +30,7 @@ import type {
   LogAdapter,
   LogSession,
   MethodKind,
+  Staging,
   TableStorage,
   TreeAdapter,
   TreeFormat,
@@ -41,6 +44,7 @@ import { JournaledFile } from './store/json/journaled-file.ts'
 import { FileStorage } from './store/log/file-storage.ts'
 import { LogEngine } from './store/log/log-engine.ts'
 import {
+  type Durability,
   type LogOptions,
   openLogOptions,
   openOptions,
@@ -58,9 +62,12 @@ import { syncTransactions, type TransactionsOf, transactions } from './store/tra
 
 const METHODS = ['transaction', 'view', 'rollbackAfter', 'dump', 'restore', 'use', 'close'] as const
 
+/** Those that a store whose calls are synchronous does not have. */
+const WAITING_METHODS = ['table', 'stage'] as const
+
 /** The members of one store object; what their types are, the classes of the stores declare. */
-export type Members = { readonly lock?: PsLock } & {
-  readonly [K in (typeof METHODS)[number] | 'table']: (...args: never[]) => unknown
+export type Members = { readonly lock?: PsLock; readonly stages: object } & {
+  readonly [K in (typeof METHODS)[number] | (typeof WAITING_METHODS)[number]]: (...args: never[]) => unknown
 }
 
 /** A store that is wired to its file and its lock. */
@@ -93,7 +100,7 @@ export function openLog<S extends object>(
     session: log,
     members(self) {
       const verbs = transactions(adapter.transacting?.(store, log) ?? log, () => self as S)
-      return membersOf(opened, log, format, verbs, adapter.rows)
+      return membersOf(opened, log, format, verbs, adapter)
     },
   }
 }
@@ -126,7 +133,7 @@ export function openTree<S extends object>(
   const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
   return {
     session: engine,
-    members: () => membersOf(place, engine, format, transactions(engine, tx), adapter.rows),
+    members: () => membersOf(place, engine, format, transactions(engine, tx), adapter),
     syncMembers: () => ({ ...membersOf(place, engine, format), ...syncTransactions(engine.blocking, tx) }),
   }
 }
@@ -193,7 +200,7 @@ export function openText<S extends object>(
     session: text,
     members(self) {
       const verbs = transactions(text.transacting, () => self as S)
-      return membersOf(opened, text, format, verbs, adapter.rows)
+      return membersOf(opened, text, format, verbs, adapter)
     },
   }
 }
@@ -203,7 +210,11 @@ interface Place {
   /** The data file, or what is shown of the address on a server. */
   readonly path: string
   readonly lock?: PsLock
+  readonly lockPath?: string | undefined
   readonly timeoutMs: number
+  readonly durability: Durability
+  /** On a server. */
+  readonly address?: OpenServerOptions['address']
 }
 
 /** What every engine gives for the members of its store; what it leaves out is done as its file format says. */
@@ -233,12 +244,32 @@ function membersOf<S>(
   engine: OpenEngine,
   format: () => FileFormat,
   verbs?: TransactionsOf<S>,
-  storage?: TableStorage<S>,
+  { rows: storage, staging }: Declared<S> = {},
 ): Members {
   const { path, lock } = options
   const { queue } = engine
   let hooks: Hooks | undefined
   let tables: Tables<S> | undefined
+  let stages: Stages<S> | undefined
+  let isClosed = false
+  const tablesOf = () => {
+    if (!verbs || !storage)
+      throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
+    const parts = { path, queue, storage, transactions: verbs }
+    if (lock) tables ??= new FileTables(parts, lock)
+    else if (engine.notes) tables ??= new NotedTables(parts, engine.notes)
+    else throw new TypeError(`${path}: a store of this kind has no tables on a server`)
+    return tables
+  }
+  const stagesOf = () => {
+    if (stages) return stages
+    if (!verbs || !storage || !staging)
+      throw new TypeError(`the adapter of ${path} does not declare how edits are staged (rows and staging)`)
+    if (isClosed) throw new ClosedError(`${path} is closed, and so are its stages.`, { path })
+    const parts = { path, staging, rows: storage, transactions: verbs, tables: tablesOf() }
+    stages = new Stages({ ...parts, ...stageStorage(options) })
+    return stages
+  }
   return {
     ...(lock && { lock }),
     ...(verbs as TransactionsOf<S>),
@@ -248,14 +279,11 @@ function membersOf<S>(
       queue.observer = hooks
       return hooks.use(hook)
     },
-    table(name: string) {
-      if (!verbs || !storage)
-        throw new TypeError(`the adapter of ${path} declares no rows, so there are no tables in it`)
-      const parts = { path, queue, storage, transactions: verbs }
-      if (lock) tables ??= new FileTables(parts, lock)
-      else if (engine.notes) tables ??= new NotedTables(parts, engine.notes)
-      else throw new TypeError(`${path}: a store of this kind has no tables on a server`)
-      return new StoreTable(name, tables)
+    table: (name: string) => new StoreTable(name, tablesOf()),
+    stage: async (id: string, options?: StageOptions) => openStage(stagesOf(), id, options),
+    stages: {
+      list: async (criteria?: StageCriteria) => stagesOf().list(criteria),
+      stats: async () => stagesOf().stats(),
     },
     async close(options: CloseOptions = {}) {
       removes(options)
@@ -263,14 +291,41 @@ function membersOf<S>(
       queue.requireOutside('close')
       engine.requireOutside?.('close')
       if (lock) lockInternals.requireNotInside(lock)
+      isClosed = true
       try {
         await engine.close()
       } finally {
         tables?.schemas.close()
+        await stages?.close(options)
         await lock?.close(options)
       }
     },
   }
+}
+
+/** What an adapter declares besides. */
+interface Declared<S> {
+  readonly rows?: TableStorage<S> | undefined
+  readonly staging?: Staging<S> | undefined
+}
+
+/** The stages are beside the store: in a file, or a store on the same server. */
+function stageStorage({
+  path,
+  lockPath,
+  timeoutMs,
+  durability,
+  address,
+}: Place): Pick<StageParts<unknown>, 'storage' | 'lock'> {
+  const how = { timeoutMs, durability }
+  if (address) {
+    const { secretUrl: url, name } = address
+    const opened = openServerOptions('log', { ...how, url, name: `${name}.stages` })
+    return { storage: new RowStorage(opened), lock: undefined }
+  }
+  const own = lockPath === undefined ? undefined : `${lockPath}.stages`
+  const opened = openLogOptions(`${path}.stages`, { ...how, lockPath: own })
+  return { storage: new FileStorage(opened), lock: opened.lock }
 }
 
 const STEP = { isInternal: true }
@@ -323,6 +378,10 @@ async function noDumps(): Promise<never> {
   throw new StoreIoError('a store in memory only has no file that could be dumped or restored', withoutFile)
 }
 
+async function noStages(): Promise<never> {
+  throw new TransactionError('a store in memory only has no stages: give it a file', withoutFile)
+}
+
 /** Of a store without a file: there is no lock, and nothing that brings its memory back. */
 const inMemory: Members = {
   ...transactions({ transact: noTransactions, look: noTransactions }, noTransactions),
@@ -334,6 +393,8 @@ const inMemory: Members = {
   table: () => {
     throw new TransactionError('a store in memory only has no tables: give it a file', withoutFile)
   },
+  stage: noStages,
+  stages: { list: noStages, stats: noStages },
   close: async (options = {}) => void removes(options),
 }
 
@@ -354,7 +415,14 @@ export function giveMembers(store: object, members: Members): void {
 
 /** A class of stores that have the members of a locked store: those that the object was given. */
 export function withMembers<B extends Class>(Base: B): B {
-  return mixed(Base, [...METHODS, 'table'])
+  const Mixed = mixed(Base, [...METHODS, ...WAITING_METHODS])
+  Object.defineProperty(Mixed.prototype, 'stages', {
+    configurable: true,
+    get(this: object) {
+      return (given.get(this) ?? inMemory).stages
+    },
+  })
+  return Mixed
 }
 
 /** As `withMembers`, for stores whose calls are synchronous. */

@@ -13,7 +13,7 @@ import type {
   TreeMemory,
   TreeSession,
 } from '../../src/store/adapter.ts'
-import { getOwn, isObject, type TreeObject } from '../../src/store/json/values.ts'
+import { cloneTree, getOwn, isObject, patch, type TreeObject } from '../../src/store/json/values.ts'
 import {
   isOnServer,
   type ServerOptions,
@@ -103,6 +103,17 @@ const adapter: TreeAdapter<AnyLow, LowReads> = {
       ? JSON_FORMAT
       : { ...JSON_FORMAT, io: adapter },
   rows: tables,
+  staging: {
+    kind: 'tree',
+    read: ({ data }) => data,
+    write: (low, tree) => {
+      // In place: a journal then gets only what is another now.
+      const patched = patch(low.data, tree)
+      if (patched !== low.data) low.data = patched
+    },
+    edits: { update: ({ data }, edit: Edit) => edit(data) },
+    looks: { read: ({ data }) => cloneTree(data) },
+  },
   withMemory: (low, memory) => withCopy(low, memory),
   attach(low, session) {
     followCopy(low, session)

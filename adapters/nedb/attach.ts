@@ -4,9 +4,10 @@ import { isNotPermitted } from '../../src/store/data-file.ts'
 import type { Transacting } from '../../src/store/transaction.ts'
 import { BeforeLoad, isFileMissing, routeThrough } from './executor.ts'
 import { OwnIndexes, settleWhenReached } from './indexes.ts'
-import { type Doc, type Nedb, vanillaPrototype } from './internals.ts'
-import { attached, isLocked, loading, locked, readIn } from './locked.ts'
+import { type Doc, type Nedb, type Query, vanillaPrototype } from './internals.ts'
+import { type Attached, attached, isLocked, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
+import { nedbStaging } from './staging.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
 const prototypes = new Map<object, object>()
@@ -26,6 +27,28 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
   family: 'log',
   name: 'nedb',
   rows: nedbRows((db) => db),
+  staging: nedbStaging(
+    (db) => db,
+    {
+      insert: (tx, doc) => tx.insertAsync(doc),
+      update: (tx, _id, doc) => tx.updateAsync({ _id }, doc, {}),
+      remove: (tx, _id) => tx.removeAsync({ _id }, {}),
+    },
+    {
+      edits: {
+        insert: (tx, docs: Doc) => tx.insertAsync(docs),
+        update: (tx, query: Query, update: Doc, options: object = {}) =>
+          tx.updateAsync(query, update, options),
+        remove: (tx, query: Query, options: object = {}) => tx.removeAsync(query, options),
+      },
+      looks: {
+        find: (tx, query: Query = {}, projection: object = {}) => tx.findAsync(query, projection).execAsync(),
+        findOne: (tx, query: Query = {}, projection: object = {}) =>
+          tx.findOneAsync(query, projection).execAsync(),
+        count: (tx, query: Query = {}) => tx.countAsync(query).execAsync(),
+      },
+    },
+  ),
   attach(db, session) {
     const indexes = new OwnIndexes()
     const inner = settleWhenReached(db, () => memory.reached())
@@ -33,7 +56,7 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
     becomeLocked(db)
     const beforeLoad = new BeforeLoad(session, () => load(db))
     const makesIds = db._createNewId === vanillaPrototype(db)._createNewId
-    const at = { session, memory, inner, indexes, beforeLoad, makesIds }
+    const at: Attached = { session, memory, inner, indexes, beforeLoad, makesIds }
     attached.set(db, at)
     routeThrough(db, memory, at)
     return memory

@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { existsSync, statSync } from 'node:fs'
 import { StoreIoError } from '../../src/errors.ts'
-import type { Call, LogSession } from '../../src/store/adapter.ts'
+import type { Call, DocumentId, LogSession } from '../../src/store/adapter.ts'
 import { randomId } from './documents.ts'
 import type { Doc, Nedb } from './internals.ts'
 import type { Attached } from './locked.ts'
@@ -30,11 +30,8 @@ const COMPACTION_MS = 1000
  * timer, deletions of expired documents inside `find`, index lines) are under the lock like the rest. A lock round
  * each public method instead fails 12 of NeDB's own tests and can hang.
  */
-export function routeThrough(
-  db: Nedb,
-  memory: NedbMemory,
-  { session, beforeLoad, makesIds }: Attached,
-): void {
+export function routeThrough(db: Nedb, memory: NedbMemory, at: Attached): void {
+  const { session, beforeLoad, makesIds } = at
   const { executor, persistence } = db
   // Not looked up in the index, as vanilla does: it would be in vain, since what others have written is not there yet.
   if (makesIds) db._createNewId = randomId
@@ -59,6 +56,7 @@ export function routeThrough(
   persistence.persistNewStateAsync = async (docs) => {
     const lines = docs.map((doc) => toLine(doc))
     if (lines.length === 0) return
+    if (at.changed) for (const { _id } of docs) if (_id !== undefined) at.changed.add(_id as DocumentId)
     if (session.running) return session.append(lines)
     await session.perform('exclusive', () => {
       // From outside, past the executor: memory does not know it yet, and the next compaction would drop it.

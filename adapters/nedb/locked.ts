@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { types } from 'node:util'
 import { errnoOf } from '../../src/errors.ts'
 import { storeFailure } from '../../src/os/replace.ts'
-import type { LogSession } from '../../src/store/adapter.ts'
+import type { DocumentId, LogSession } from '../../src/store/adapter.ts'
 import { warnOfCompaction } from '../../src/store/log/compaction.ts'
 import {
   makeStorable,
@@ -31,6 +31,8 @@ export interface Attached {
   readonly beforeLoad: BeforeLoad
   /** Whether new ids are NeDB's own, drawn at random. */
   readonly makesIds: boolean
+  /** Takes the ids of documents that are changed, where somebody wants to know. */
+  changed?: Set<DocumentId> | undefined
 }
 
 /** The attached stores. One that is not here works as vanilla does: a store in memory only. */

@@ -1,5 +1,5 @@
 /**
- * What the commands end with. `stress` and `demo`: 0, 1, 3, 130, 125; `status`: 0 free, 1 held; `run`: the command's own code, 69 where its lock on a server was lost;
+ * What the commands end with. `stress` and `demo`: 0, 1, 3, 130, 125 (`demo --web` 0 at Ctrl-C, `demo --insert` 0, 1, 125); `status`: 0 free, 1 held; `run`: the command's own code, 69 where its lock on a server was lost;
  * `check`: 0 whole, 1 damaged; `dump`, `restore`, `repair`, `copy`: 0 done, 1 refused, since something is damaged; all five 75, 125;
  * `clean`: 0 done, 125 some could not be removed; every one of them 2 for wrong usage.
  */

@@ -6,12 +6,9 @@ import { abortWhenInterrupted, interrupted } from '../base/interruption.ts'
 import { print, writeOut } from '../base/output.ts'
 import { DEFAULTS, STORES, type StressOptions } from './options.ts'
 import { reported, reportPathFor } from './page/option.ts'
-import type { Compared } from './page/verdict-words.ts'
 import { PROFILES, type ProfileName } from './profiles.ts'
 import { anySeed, MAX_SEED } from './seed.ts'
 import { missingPackage, missingText } from './stores/packages.ts'
-import type { StressRun } from './stress.ts'
-import type { Verdict } from './verdict.ts'
 
 /** What can be given on the command line. */
 export interface StressFlags
@@ -234,53 +231,4 @@ function refuse(command: Command, flags: StressFlags, wasGiven: (name: string) =
       command.error(`error: ${flag} needs the lock: it cannot be had together with --unlocked`)
     }
   }
-}
-
-export function addDemoCommand(root: Command): void {
-  root
-    .command('demo')
-    .description('many processes on NeDB and on lowdb, without a lock and with it; takes less than a minute')
-    .option('--procs <n>', 'processes of each run', wholeNumber(1, 1000), DEFAULTS.procs)
-    .option(
-      '--seed <n>',
-      'repeats the same plan of operations (default: random, and printed)',
-      wholeNumber(0, MAX_SEED),
-    )
-    .option('--json', 'the verdicts as one JSON object')
-    .option('--report <file>', 'one HTML page with plots')
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 the locked runs are clean, 1 they are not, 2 wrong usage, 3 too little contention to say so,\n125 no store is installed, it failed itself, or the report could not be written, 130 Ctrl-C',
-    )
-    .action(runDemo)
-}
-
-interface DemoFlags {
-  readonly procs: number
-  readonly seed?: number
-  readonly json?: true
-  readonly report?: string
-}
-
-async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
-  const { demo, demoExitCode, demoText, missingText } = await import('./demo.ts')
-  const path = flags.report === undefined ? undefined : await reportPathFor(flags.report, command)
-  abortWhenInterrupted()
-  const runs: StressRun[] = []
-  const result = await demo(flags.seed ?? anySeed(), flags.procs, interrupted, (run) => runs.push(run))
-  const missing = missingText(result)
-  if (missing !== undefined) print(`pslock: ${missing}\n`)
-  process.exitCode = demoExitCode(result.runs)
-  if (result.runs.length === 0) return
-  writeOut(`${flags.json ? JSON.stringify(result, undefined, 2) : demoText(result)}\n`)
-  if (path !== undefined) await reported(path, paired(runs))
-}
-
-/** Each store's two runs together. */
-function paired(runs: readonly StressRun[]): Compared<StressRun>[] {
-  return [...new Set(runs.map(({ verdict }) => verdict.store))].map((name) => {
-    const of = (mode: Verdict['mode']) =>
-      runs.find(({ verdict }) => verdict.store === name && verdict.mode === mode)
-    return { locked: of('locked'), control: of('control') }
-  })
 }

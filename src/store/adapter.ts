@@ -26,6 +26,8 @@ interface AnyAdapter<S extends object> {
   readonly name: string
   /** How it keeps the records of tables; without it `table()` is a TypeError. */
   readonly rows?: TableStorage<S> | undefined
+  /** How edits are staged; without it, or without `rows`, `stage()` is a TypeError. */
+  readonly staging?: Staging<S> | undefined
 }
 
 /** A call of one of the store's methods. */
@@ -380,4 +382,45 @@ export interface TableStorage<S> {
   drop(tx: S, table: string): unknown
   /** Rewrites the file without what is no longer needed, if there can be something. */
   compact?(tx: S): unknown
+}
+
+/** The `_id` of a document. */
+export type DocumentId = string | number
+
+/**
+ * How edits of a store are staged: made in a transaction that is undone, and looked at. The adapter declares it. The calls
+ * are made inside a transaction (or, to read, a view), whose `tx` is the store that is passed.
+ */
+export type Staging<S> = StagedVerbs<S> & (StagedDocuments<S> | StagedTree<S>)
+
+/** What a stage has by the names of the store's own methods. */
+interface StagedVerbs<S> {
+  readonly edits: Readonly<Record<string, (tx: S, ...args: never[]) => unknown>>
+  readonly looks: Readonly<Record<string, (tx: S, ...args: never[]) => unknown>>
+}
+
+/** Of a store of documents. */
+interface StagedDocuments<S> {
+  readonly kind: 'documents'
+  /** Runs what changes documents. @returns the ids of those that it may have changed */
+  changed(tx: S, run: () => Promise<void>): Promise<Iterable<DocumentId>>
+  read(tx: S, ids: readonly DocumentId[]): Promise<readonly Readonly<Record<string, unknown>>[]>
+  /** Puts documents in the place of others of the same ids; without `after` they are removed, without `before` they are new. */
+  write(tx: S, documents: readonly StagedDocument[]): Promise<void>
+  /** Fields that the store itself sets at each change. */
+  ownFields(tx: S): readonly string[]
+}
+
+/** A document before a change, and after it. */
+export interface StagedDocument {
+  readonly id: DocumentId
+  readonly before: Readonly<Record<string, unknown>> | undefined
+  readonly after: Readonly<Record<string, unknown>> | undefined
+}
+
+/** Of a store that is one JSON tree. */
+interface StagedTree<S> {
+  readonly kind: 'tree'
+  read(tx: S): unknown
+  write(tx: S, tree: unknown): unknown
 }

@@ -124,6 +124,8 @@ export interface OpenOptions {
   /** The real path of the data file. */
   readonly path: string
   readonly lock: PsLock
+  /** The lock file, where it was given. */
+  readonly lockPath: string | undefined
   readonly timeoutMs: number
   readonly durability: Durability
 }
@@ -148,6 +150,7 @@ export function openOptions(path: string | undefined, options: StoreOptions): Op
   return {
     path: real,
     lock: new PsLock(real, { timeoutMs, sliceMs, lockPath: lockPath ?? undefined }),
+    lockPath: lockPath ?? undefined,
     timeoutMs: durationMs(timeoutMs, 'timeoutMs', DEFAULTS.timeoutMs),
     durability,
   }

@@ -34,6 +34,7 @@ describe('pslock demo', () => {
     assert.equal(rows.length, 4)
     for (const row of rows.filter((line) => / locked /.test(line))) assert.match(row, /\b0 +0\/0\/0 .*clean$/)
     assert.match(stdout, /seed 1, [\d.]+ s in all/)
+    assert.match(stdout, /\n\nThe same in a browser.*: pslock demo --web\n$/)
     const page = readFileSync(folder('demo.html'), 'utf8')
     assert.match(page, /<h1 class="good">Nothing lost<[\s\S]*<h2>nedb<[\s\S]*<h2>lowdb</)
     assert.equal(drawn(page, 'waits').length, 4)

@@ -31,11 +31,16 @@ type StoreMembers =
   | 'view'
   | 'rollbackAfter'
   | 'table'
+  | 'stage'
+  | 'stages'
   | 'dump'
   | 'restore'
   | 'use'
   | 'close'
   | typeof Symbol.asyncDispose
+
+/** Those that a store whose calls are synchronous does not have. */
+type WaitingMembers = 'table' | 'stage' | 'stages'
 
 type LowMembers = 'adapter' | 'data' | 'read' | 'write' | 'update'
 
@@ -58,10 +63,10 @@ describe('public members', () => {
       Same<keyof pslock.PgLockHold, 'path' | 'mode' | 'fencingToken' | 'signal'>,
       Same<keyof pslock.PgHeldLock, keyof pslock.PgLockHold | 'run' | 'release' | typeof Symbol.asyncDispose>,
       Same<keyof pslock.LockedMembers, StoreMembers>,
-      Same<keyof pslock.LockedSyncMembers, Exclude<StoreMembers, 'table'>>,
+      Same<keyof pslock.LockedSyncMembers, Exclude<StoreMembers, WaitingMembers>>,
       Same<keyof lowdb.LockedLow, StoreMembers | LowMembers | 'checkpoint'>,
       Same<keyof typeof lowdb.LockedLow, 'prototype'>,
-      Same<keyof lowdb.LockedLowSync, Exclude<StoreMembers, 'table'> | LowMembers>,
+      Same<keyof lowdb.LockedLowSync, Exclude<StoreMembers, WaitingMembers> | LowMembers>,
       Same<keyof typeof lowdb.LockedLowSync, 'prototype'>,
       Same<keyof lowdb.JSONFile<object>, 'path' | 'read' | 'write'>,
       Same<keyof typeof nedb.LockedNedb, 'prototype'>,
@@ -95,7 +100,7 @@ describe('public members', () => {
     const low = new lowdb.LockedLow(at('a.json'), {})
     const lowSync = new lowdb.LockedLowSync(at('b.json'), {})
     const own = ['adapter', 'data', 'read', 'update', 'write']
-    assert.deepEqual(membersOf(low), [...STORE, ...own, 'table', 'checkpoint'].sort())
+    assert.deepEqual(membersOf(low), [...STORE, ...own, 'table', 'stage', 'stages', 'checkpoint'].sort())
     assert.deepEqual(membersOf(lowSync), [...STORE, ...own].sort())
   })
 })

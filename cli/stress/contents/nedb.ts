@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'
 import { parseRecordId } from '../record.ts'
-import { vanilla } from '../stores/nedb.ts'
+import { vanilla } from '../stores/vanilla.ts'
 import { type Content, trace } from './content.ts'
 
 type Line = Record<string, unknown>

@@ -4,10 +4,18 @@ import { existsSync, readFileSync } from 'node:fs'
 const BUILT = new URL('./browser/', import.meta.url)
 const ROOT = import.meta.url.endsWith('.ts') ? '../../../' : '../../../../'
 
-/** A file of ours for the page. */
-export function asset(name: 'draw.js' | 'page.css'): string {
+/** Where the files of pages are among the sources. */
+const SOURCES = {
+  'draw.js': 'cli/stress/page/browser/',
+  'page.css': 'cli/stress/page/browser/',
+  'web.js': 'cli/demo/browser/',
+  'web.css': 'cli/demo/browser/',
+} as const
+
+/** A file of ours for a page. */
+export function asset(name: keyof typeof SOURCES): string {
   const built = new URL(name, BUILT)
-  const source = new URL(`${ROOT}cli/stress/page/browser/${name}`, import.meta.url)
+  const source = new URL(`${ROOT}${SOURCES[name]}${name}`, import.meta.url)
   return readFileSync(existsSync(built) ? built : source, 'utf8')
 }
 

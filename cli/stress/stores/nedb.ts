@@ -1,8 +1,7 @@
-import { createRequire } from 'node:module'
-import type Vanilla from '@seald-io/nedb'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { documentSubject } from './documents.ts'
 import { placeOf, type Subject, type SubjectOptions } from './subject.ts'
+import { vanilla } from './vanilla.ts'
 
 export async function open(options: SubjectOptions): Promise<Subject> {
   const db = options.unlocked
@@ -31,12 +30,4 @@ export async function open(options: SubjectOptions): Promise<Subject> {
     },
     { ...options, database: db },
   )
-}
-
-/**
- * The library's class, which its types call a default export. By `require`: Node searches what is imported for names, which
- * takes 15 ms of processor time in each process.
- */
-export function vanilla(): typeof Vanilla.default {
-  return createRequire(import.meta.url)('@seald-io/nedb')
 }

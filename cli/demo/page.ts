@@ -1,0 +1,100 @@
+import { asset } from '../stress/page/assets.ts'
+import { Html, html, json } from '../stress/page/html.ts'
+import { BOUNDS, DEFAULT_KNOBS } from './knobs.ts'
+import { hasSqlite } from './sqlite.ts'
+
+const WAYS = [
+  ['pslock', 'With pslock', 'NeDB with a lock'],
+  ['none', 'No lock', 'NeDB alone, as it is'],
+  ['sqlite', 'SQLite', 'a database with locks of its own'],
+] as const
+
+const KNOBS = [
+  ['processes', 'Processes', '', 'insert at the same time, besides the web site'],
+  ['num', 'NUM', '', 'records of each process'],
+  ['delayMs', 'DELAY', 'ms', 'between two records'],
+  ['sleepMs', 'SLEEP', 'ms', 'the lock is kept with each record'],
+  ['timeoutMs', 'TIMEOUT', 'ms', 'one waits for the lock, then gives the record up'],
+] as const
+
+/** The page of the demo. @param nonce of the policy under which it is sent */
+export function demoPage(nonce: string): string {
+  const isThere = hasSqlite()
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>pslock demo</title>
+<style nonce="${nonce}">
+${new Html(asset('page.css'))}
+${new Html(asset('web.css'))}
+</style>
+</head>
+<body>
+<main>
+<p class="small">pslock demo</p>
+<h1>One file, many writers</h1>
+<p class="lead">A web site and <span id="processes-words">3</span> other programs insert records into the same file at the same moment. Is every record still there at the end?</p>
+<form id="form">
+<fieldset class="ways"><legend class="small">Who keeps order?</legend>
+${WAYS.map(([value, name, text]) => {
+  const isMissing = value === 'sqlite' && !isThere
+  return html`<label class="way"><input type="radio" name="way" value="${value}"${value === DEFAULT_KNOBS.way ? new Html(' checked') : undefined}${isMissing ? new Html(' disabled') : undefined}><span><strong>${name}</strong><small>${isMissing ? 'needs: npm install better-sqlite3' : text}</small></span></label>`
+})}
+</fieldset>
+<div class="go"><button type="submit" id="start" class="main">Start</button><button type="button" id="end" disabled>End the run</button></div>
+<details id="knobs"><summary>Settings: <span id="knobs-words"></span></summary>
+<div class="knobs">
+${KNOBS.map(
+  ([name, title, unit, text]) =>
+    html`<label>${title}<span><input type="number" name="${name}" required min="${BOUNDS[name][0]}" max="${BOUNDS[name][1]}" value="${DEFAULT_KNOBS[name]}">${unit}</span><small>${text}</small></label>`,
+)}
+<label>WAL<span><input type="checkbox" name="wal" checked></span><small>SQLite keeps a write-ahead log</small></label>
+</div></details>
+<p id="hint" class="hint" role="status"></p>
+</form>
+
+<section id="result" class="card result" role="status"><strong id="verdict"></strong><span id="verdict-text"></span></section>
+
+<div class="figures">
+<div class="card"><span>records a second</span><strong id="rate"></strong></div>
+<div class="card"><span>inserted</span><strong id="done"></strong><progress id="progress" max="1" value="0" aria-label="inserted"></progress></div>
+<div class="card"><span>failed</span><strong id="failed"></strong></div>
+<div class="card"><span>longest wait</span><strong id="longest"></strong></div>
+</div>
+
+<div class="live">
+<figure><h2>Records a second</h2><div class="plot"><canvas id="chart" role="img" aria-label="Records a second of each process. The numbers are in the table of processes."></canvas></div></figure>
+<section class="card site"><h2>The web site</h2>
+<p>It inserts into the same file, one record for each request.</p>
+<button type="button" id="post" disabled><code>POST /records</code></button>
+<label class="visitors"><input type="checkbox" id="visitors" checked> two visitors a second</label>
+<p class="answer"><span>last answer</span><strong id="answer">–</strong><small id="answer-text"></small></p>
+</section>
+</div>
+
+<section class="card"><h2>Processes</h2>
+<div class="processes"><table>
+<thead><tr>${['process', 'state', 'inserted', 'a second', 'failed', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col"><span class="hidden">signals</span></th></tr></thead>
+<tbody id="rows"></tbody>
+</table></div>
+<p id="last-error" class="small"></p>
+</section>
+
+<details id="terminal"><summary>Insert from a terminal, too</summary>
+<p>Start a run, then type this elsewhere. The process appears above.</p>
+<pre><code id="command"></code></pre></details>
+</main>
+<footer>Everything runs on this machine, and ends with the server. <a href="https://github.com/pslock/pslock#readme">pslock</a></footer>
+<script type="application/json" id="defaults">${json(DEFAULT_KNOBS)}</script>
+<script src="/chart.js" nonce="${nonce}"></script>
+<script nonce="${nonce}">
+${new Html(asset('web.js'))}
+</script>
+</body>
+</html>
+`.text
+}

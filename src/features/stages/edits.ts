@@ -1,0 +1,137 @@
+import { cloneTree, equalTrees, isObject } from '../../store/json/values.ts'
+import {
+  type Change,
+  changeOf,
+  diff,
+  isBelow,
+  keyOf,
+  type Path,
+  putAt,
+  recordDepth,
+  valueAt,
+} from './tree.ts'
+
+/** What one edit has changed, and the records that it was the first to change, as they were seen then. */
+export interface Edit {
+  readonly changes: readonly Change[]
+  readonly records: readonly (readonly [path: Path, record: unknown])[]
+}
+
+/** What several edits come to: for each path its first base and its last value. */
+export class Edits {
+  readonly changes: Map<string, Change> = new Map()
+  /** Each record that is changed in some part, as it was seen when it was first changed. */
+  readonly records: Map<string, unknown> = new Map()
+
+  constructor(edits: Iterable<Edit>) {
+    for (const { changes, records } of edits) {
+      for (const [path, record] of records) {
+        const key = keyOf(path)
+        if (!this.records.has(key)) this.records.set(key, record)
+      }
+      for (const change of changes) this.#add(change)
+    }
+  }
+
+  get isEmpty(): boolean {
+    return this.changes.size === 0
+  }
+
+  /** The change that a path is part of. */
+  above(path: Path): Change | undefined {
+    for (let length = path.length; length > 0; length--) {
+      const change = this.changes.get(keyOf(path.slice(0, length)))
+      if (change) return change
+    }
+    return undefined
+  }
+
+  #add(change: Change): void {
+    const { path, base, mine } = change
+    const above = this.above(path)
+    if (!above) {
+      const inside = [...this.changes.values()].filter((other) => isBelow(other.path, path))
+      if (inside.length === 0) this.changes.set(keyOf(path), change)
+      else this.#replace(change, inside)
+    } else if (above.path.length < path.length) {
+      const whole = cloneTree(above.mine)
+      putAt(whole, path.slice(above.path.length), mine, change.behind)
+      this.#set({ ...above, mine: whole })
+    } else {
+      const { behind } = above
+      this.#set({
+        ...changeOf(path, change.isAnew ? base : above.base, mine),
+        ...(behind !== undefined && { behind }),
+      })
+    }
+  }
+
+  /** Something is changed as a whole in which parts were changed before. */
+  #replace(change: Change, inside: readonly Change[]): void {
+    const base = cloneTree(change.base)
+    for (const part of inside) {
+      this.changes.delete(keyOf(part.path))
+      putAt(base, part.path.slice(change.path.length), part.base, part.behind)
+    }
+    this.#set({ ...change, base })
+  }
+
+  #set(change: Change): void {
+    const { path, base, mine } = change
+    this.changes.delete(keyOf(path))
+    if (equalTrees(base, mine)) return
+    const parts = isObject(base) && isObject(mine) ? diff(base, mine, path) : [change]
+    if (parts.length > 0 && isObject(base)) this.#remember(path, base)
+    for (const part of parts) this.changes.set(keyOf(part.path), part)
+  }
+
+  #remember(path: Path, record: unknown): void {
+    if (recordDepth(path) === path.length && !this.records.has(keyOf(path)))
+      this.records.set(keyOf(path), record)
+  }
+
+  /** The paths of the outermost records in which something is changed; of what is in no record, the paths themselves. */
+  get paths(): Path[] {
+    const paths = new Map<string, Path>()
+    for (const { path } of this.changes.values()) {
+      const whole = path.slice(0, recordDepth(path) || path.length)
+      paths.set(keyOf(whole), whole)
+    }
+    return [...paths.values()]
+  }
+}
+
+/**
+ * What an edit has changed. Where others had changed the same value before, and what the user saw came of both, it is based
+ * on theirs from now on.
+ * @param before what the user saw, `after` what was made of it, `theirs` what the store has
+ */
+export function editOf(edits: Edits, before: unknown, after: unknown, theirs: unknown): Edit {
+  const changes = new Map<string, Change>()
+  const records = new Map<string, readonly [Path, unknown]>()
+  for (const change of changesBetween(before, after)) {
+    const above = edits.above(change.path)
+    const isMerged = above && !equalTrees(valueAt(before, above.path), above.mine)
+    const real: Change = isMerged
+      ? { ...changeOf(above.path, valueAt(theirs, above.path), valueAt(after, above.path)), isAnew: true }
+      : change
+    changes.set(keyOf(real.path), real)
+    const record = real.path.slice(0, recordDepth(real.path))
+    const key = keyOf(record)
+    const seen = valueAt(before, record)
+    if (
+      record.length > 0 &&
+      record.length < real.path.length &&
+      !edits.records.has(key) &&
+      seen !== undefined
+    )
+      records.set(key, [record, seen])
+  }
+  return { changes: [...changes.values()], records: [...records.values()] }
+}
+
+function changesBetween(before: unknown, after: unknown): Change[] {
+  if (!(before instanceof Map) || !(after instanceof Map)) return diff(before, after)
+  const ids = new Set([...before.keys(), ...after.keys()])
+  return [...ids].flatMap((id) => diff(before.get(id), after.get(id), [{ id }]))
+}

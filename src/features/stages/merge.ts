@@ -1,0 +1,118 @@
+import type { StageConflict } from '../../errors.ts'
+import { merge } from '../../store/json/merge.ts'
+import { cloneTree, equalTrees } from '../../store/json/values.ts'
+import type { Edits } from './edits.ts'
+import {
+  type Change,
+  isBelow,
+  keyOf,
+  type Path,
+  putAt,
+  type Root,
+  recordDepth,
+  shown,
+  valueAt,
+} from './tree.ts'
+
+/** What becomes of a conflict. */
+export type Resolution = 'mine' | 'theirs' | { readonly value: unknown }
+
+/** Asked for each conflict; undefined: it is not resolved. */
+export type Resolve = (conflict: StageConflict) => Resolution | undefined
+
+/** What is known of the values that it works on. */
+export interface Values {
+  /** As the user gave it, and the other way round. */
+  encode(value: unknown): unknown
+  decode(value: unknown): unknown
+  /** Whether it is the version of a table's record, which counts what was done to it. */
+  isVersion(root: Root, path: Path): boolean
+}
+
+/**
+ * Makes changes on the present state. What others have changed elsewhere stays; what both have changed is a conflict, even
+ * where both came to the same value, unless both have only added to a list, or removed the same.
+ * @param root is changed in place. Where a conflict is not resolved it gets what is mine
+ * @returns the conflicts that are not resolved
+ */
+export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Resolve): StageConflict[] {
+  const conflicts: StageConflict[] = []
+  const settled: Path[] = []
+  for (const change of edits.changes.values()) {
+    const { path } = change
+    if (settled.some((above) => isBelow(path, above))) continue
+    const whole = lostRecord(root, edits, change)
+    if (whole) settled.push(whole.path)
+    const { base, mine, behind } = whole ?? change
+    const at = whole?.path ?? path
+    const theirs = valueAt(root, at)
+    if (!whole && values.isVersion(root, path) && theirs !== base) {
+      putAt(root, path, Number(theirs) + 1)
+      continue
+    }
+    const merged = whole || !hasPlace(root, path) ? undefined : mergedValue(base, mine, theirs)
+    if (merged) {
+      putAt(root, path, cloneTree(merged.value), behind)
+      continue
+    }
+    const conflict = conflictOf(at, base, mine, theirs, values)
+    const resolution = resolve?.(conflict)
+    if (resolution === undefined) conflicts.push(conflict)
+    if (resolution === 'theirs') continue
+    const value = typeof resolution === 'object' ? values.encode(resolution.value) : cloneTree(mine)
+    putAt(root, at, value, behind)
+  }
+  return conflicts
+}
+
+/** What a value becomes; undefined: it is a conflict. */
+function mergedValue(base: unknown, mine: unknown, theirs: unknown): { readonly value: unknown } | undefined {
+  if (equalTrees(theirs, base)) return { value: mine }
+  if (theirs === undefined && mine === undefined) return { value: undefined }
+  if (!Array.isArray(base) || !Array.isArray(mine) || !Array.isArray(theirs)) return undefined
+  const result = merge(base, mine, theirs)
+  return 'merged' in result ? { value: result.merged } : undefined
+}
+
+/** Whether what a value is in is still there. */
+function hasPlace(root: Root, path: Path): boolean {
+  const container = path.length === 1 ? root : valueAt(root, path.slice(0, -1))
+  return (
+    typeof container === 'object' && container !== null && Array.isArray(container) === isInList(root, path)
+  )
+}
+
+function isInList(root: Root, path: Path): boolean {
+  return typeof path.at(-1) === 'object' && !(path.length === 1 && root instanceof Map)
+}
+
+/** Others have removed the record that a change is in: it is one conflict, about all of the record. */
+function lostRecord(root: Root, edits: Edits, { path }: Change): Change | undefined {
+  const record = path.slice(0, recordDepth(path))
+  if (record.length === 0 || record.length === path.length || valueAt(root, record) !== undefined)
+    return undefined
+  const base = edits.records.get(keyOf(record))
+  if (base === undefined) return undefined
+  const mine = cloneTree(base)
+  for (const part of edits.changes.values()) {
+    if (isBelow(part.path, record)) putAt(mine, part.path.slice(record.length), part.mine, part.behind)
+  }
+  return { path: record, base, mine }
+}
+
+function conflictOf(
+  path: Path,
+  base: unknown,
+  mine: unknown,
+  theirs: unknown,
+  { decode }: Values,
+): StageConflict {
+  const step = path[recordDepth(path) - 1]
+  return {
+    id: typeof step === 'object' ? step.id : undefined,
+    path: shown(path.slice(1)),
+    base: decode(base),
+    mine: decode(mine),
+    theirs: decode(theirs),
+  }
+}

@@ -1,0 +1,384 @@
+import {
+  type OptionNames,
+  optionNames,
+  requireFunction,
+  requireKnown,
+  requireOneOf,
+  requireThat,
+} from '../../arguments.ts'
+import { ConflictError, type StageConflict } from '../../errors.ts'
+import { Edits, editOf } from './edits.ts'
+import { mergeInto, type Resolution, type Resolve } from './merge.ts'
+import type { Head, StageRecords, StageState } from './records.ts'
+import { newStageId, type Stages, warnOfLateSettling } from './stages.ts'
+import { idsOf } from './subject.ts'
+import { recordDepth, shown } from './tree.ts'
+
+export interface StageOptions {
+  /** Whose stage it is, for `stages.list`. */
+  readonly owner?: string | undefined
+  /**
+   * After so long without a change the stage expires, in milliseconds.
+   * @default 24 hours
+   */
+  readonly expiresMs?: number | undefined
+  /**
+   * The `at` of the stage that the user has seen, say in a form. If it was changed since, changes are a ConflictError.
+   * @default as it is now
+   */
+  readonly at?: number | undefined
+}
+
+export interface StageCommitOptions<S> {
+  /**
+   * Asked for each conflict: which of the two values is to be taken, or another one. Where it returns undefined, it stays a
+   * conflict.
+   */
+  readonly resolve?: ((conflict: StageConflict) => Resolution | undefined) | undefined
+  /** Runs in the transaction of the commit, when its changes are made. A throw undoes them, and the stage stays open. */
+  readonly validate?: ((tx: S) => unknown) | undefined
+}
+
+/** An edit as `edits` shows it. */
+export interface StagedEdit {
+  readonly editedAt: Date
+  /** Whether `undo` has taken it back, so that `redo` would bring it. */
+  readonly isUndone: boolean
+  readonly changes: readonly StagedChange[]
+}
+
+/** A value that an edit has changed; see `StageConflict`. */
+export interface StagedChange {
+  readonly id: string | number | undefined
+  readonly path: string
+  readonly before: unknown
+  readonly after: unknown
+}
+
+/**
+ * Edits of a store that nobody else sees until they are committed. They are kept beside the store, so that any process can go
+ * on with them; no lock is held between the calls.
+ *
+ * Calls reject with the errors of `transaction`; after `commit`, `cancel` or the expiry with ClosedError. What changes the
+ * stage is a ConflictError where it was changed elsewhere since this object has seen it, and a TransactionError inside a
+ * transaction of the store.
+ */
+export interface Stage<S> {
+  /** What it was opened by. */
+  readonly id: string
+  /** Counts the changes of the stage that this object has seen: 0 before the first edit. */
+  readonly at: number
+  /**
+   * Edits the present state with the edits so far on top: whatever `run` changes, by the methods of the store or its tables, is
+   * one edit. It is checked like any other (unique keys, schemas), and then undone in the store. What is kept is its result: `$inc`
+   * keeps the value that the user saw. An edit behind an `undo` drops what could be done again.
+   * @returns the value of `run`
+   */
+  edit<T>(run: (tx: S) => T): Promise<Awaited<T>>
+  /**
+   * Looks at the present state with the edits on top; where both have changed the same, the edits are shown.
+   * @throws TransactionError for a write inside
+   */
+  view<T>(run: (tx: S) => T): Promise<Awaited<T>>
+  /** Takes back the last edits. @returns how many */
+  undo(count?: number): Promise<number>
+  /** Brings back what was undone. @returns how many edits */
+  redo(count?: number): Promise<number>
+  /** All edits, also those that were undone. */
+  edits(): Promise<StagedEdit[]>
+  /** What others have changed meanwhile that was changed here, too. */
+  check(): Promise<StageConflict[]>
+  /**
+   * Makes the edits in the store, in one transaction, merged with what others have changed; without a stage it does nothing.
+   * @throws ConflictError with `conflicts` if others have changed the same values and `resolve` does not say what to take; what
+   * `validate` throws; SchemaError; the errors of the store, for a unique key, say. The stage stays open then
+   */
+  commit(options?: StageCommitOptions<S>): Promise<void>
+  /** Drops the edits. @param reason is counted by `stages.stats` */
+  cancel(reason?: string): Promise<void>
+}
+
+const OPTION_NAMES: OptionNames = optionNames<StageOptions>({ owner: true, expiresMs: true, at: true })
+const COMMIT_NAMES: OptionNames = optionNames<StageCommitOptions<unknown>>({ resolve: true, validate: true })
+
+const EXPIRES_MS = 24 * 60 * 60_000
+
+/** A stage of a store. The methods that its adapter declares are added. */
+class StoreStage<S> implements Stage<S> {
+  readonly id: string
+  readonly #stages: Stages<S>
+  readonly #options: StageOptions
+  #seen: Pick<Head, '_id' | 'session' | 'at'>
+
+  constructor(stages: Stages<S>, options: StageOptions, seen: Pick<Head, '_id' | 'session' | 'at'>) {
+    this.id = seen.session
+    this.#stages = stages
+    this.#options = options
+    this.#seen = seen
+    const { edits, looks } = stages.staging
+    const own = this as unknown as Record<string, unknown>
+    for (const [name, verb] of Object.entries(edits))
+      own[name] = (...args: never[]) => this.edit((tx) => verb(tx, ...args))
+    for (const [name, verb] of Object.entries(looks))
+      own[name] = (...args: never[]) => this.view((tx) => verb(tx, ...args))
+  }
+
+  get at(): number {
+    return this.#seen.at
+  }
+
+  async edit<T>(run: (tx: S) => T): Promise<Awaited<T>> {
+    requireFunction(run, 'edit(run): run')
+    const stages = this.#stages
+    stages.requireOutside('edit')
+    const { subject, transactions } = stages
+    return transactions.rollbackAfter(async (tx) => {
+      const { edits } = await this.#load(tx)
+      const { theirs } = await subject.apply(tx, edits)
+      let value: Awaited<T> | undefined
+      let ids: readonly (string | number)[] = []
+      const after = await transactions.rollbackAfter(async (inner) => {
+        ids = await subject.changed(inner, async () => {
+          value = await run(inner)
+        })
+        return subject.read(inner, ids)
+      })
+      const before = await subject.read(tx, ids)
+      const edit = editOf(edits, before, after, theirs)
+      // Under the lock of the store: no commit of this stage comes in between.
+      if (edit.changes.length > 0) {
+        await this.#change((records, head) => {
+          if (head.edits > head.done) records.dropEdits(head, head.done)
+          const done = head.done + 1
+          records.putEdit(head._id, done, edit)
+          return { ...head, done, edits: done }
+        })
+      }
+      return value as Awaited<T>
+    }) as Promise<Awaited<T>>
+  }
+
+  async view<T>(run: (tx: S) => T): Promise<Awaited<T>> {
+    requireFunction(run, 'view(run): run')
+    const { subject, transactions } = this.#stages
+    const head = await this.#stages.read((records) => this.#ofView(records))
+    if (!head || head.done === 0) return transactions.view(run)
+    return transactions.rollbackAfter(async (tx) => {
+      const edits = await this.#stages.read((records) => {
+        const now = this.#ofView(records)
+        return new Edits(now ? records.edits(now._id, now.done).map(({ edit }) => edit) : [])
+      })
+      await subject.apply(tx, edits)
+      // A look: what it would write is refused.
+      return transactions.view(run)
+    }) as Promise<Awaited<T>>
+  }
+
+  undo(count = 1): Promise<number> {
+    return this.#move('undo', count, ({ done }) => -Math.min(done, count))
+  }
+
+  redo(count = 1): Promise<number> {
+    return this.#move('redo', count, ({ done, edits }) => Math.min(edits - done, count))
+  }
+
+  async #move(name: string, count: number, by: (head: Head) => number): Promise<number> {
+    requireThat(
+      Number.isInteger(count) && count > 0,
+      `${name}(count): count must be a whole number from 1 up`,
+      count,
+    )
+    const head = await this.#settled(name)
+    const steps = head ? by(head) : 0
+    if (steps !== 0) await this.#change((_, now) => ({ ...now, done: now.done + steps }))
+    return Math.abs(steps)
+  }
+
+  async edits(): Promise<StagedEdit[]> {
+    const { decode } = this.#stages.subject.values
+    const { done, edits } = await this.#stages.read((records) => {
+      const head = this.#ofView(records)
+      return { done: head?.done ?? 0, edits: head ? records.edits(head._id, head.edits) : [] }
+    })
+    return edits.map(({ editedAt, edit }, index) => ({
+      editedAt: new Date(editedAt),
+      isUndone: index >= done,
+      changes: edit.changes.map(({ path, base, mine }) => {
+        const step = path[recordDepth(path) - 1]
+        return {
+          id: typeof step === 'object' ? step.id : undefined,
+          path: shown(path.slice(1)),
+          before: decode(base),
+          after: decode(mine),
+        }
+      }),
+    }))
+  }
+
+  async check(): Promise<StageConflict[]> {
+    const { subject, transactions } = this.#stages
+    const edits = await this.#stages.read((records) => {
+      const head = this.#ofView(records)
+      return new Edits(head ? records.edits(head._id, head.done).map(({ edit }) => edit) : [])
+    })
+    const theirs = await transactions.view((tx) => subject.read(tx, idsOf(edits.paths)))
+    return mergeInto(theirs as Awaited<typeof theirs>, edits, subject.values)
+  }
+
+  async commit(options: StageCommitOptions<S> = {}): Promise<void> {
+    requireKnown(options, COMMIT_NAMES)
+    const { resolve, validate } = options
+    if (resolve !== undefined) requireFunction(resolve, 'resolve')
+    if (validate !== undefined) requireFunction(validate, 'validate')
+    const stages = this.#stages
+    if (!(await this.#settled('commit'))) return
+    let isBegun = false
+    try {
+      await stages.transactions.transaction(async (tx) => {
+        const { edits } = await this.#load(tx)
+        const { conflicts } = await stages.subject.apply(tx, edits, resolve && resolvedBy(resolve))
+        if (conflicts.length > 0) throw this.#conflict(conflicts)
+        await stages.requireSchemas(tx, edits)
+        await validate?.(tx)
+        // The last steps before the transaction is written: until here there is nothing to find out after a crash.
+        isBegun = true
+        await this.#change((_, head) => ({ ...head, isCommitting: true }))
+        await stages.mark(tx, this.#seen._id)
+      })
+    } catch (error) {
+      // Where this fails, too, the next look at the stage does it.
+      if (isBegun) await stages.settle(this.#seen._id).catch(() => {})
+      throw error
+    }
+    await stages.settle(this.#seen._id).catch((error) => warnOfLateSettling(stages.path, error))
+  }
+
+  #conflict(conflicts: readonly StageConflict[]): ConflictError {
+    const { path } = this.#stages
+    const names = conflicts.slice(0, 5).map(({ id, path }) => [id, path].filter(Boolean).join(' '))
+    const more = conflicts.length > names.length ? `, and ${conflicts.length - names.length} more` : ''
+    return new ConflictError(
+      `the stage ${JSON.stringify(this.id)} of ${path} was not committed, since others have changed the same: ` +
+        `${names.join(', ')}${more}. Nothing was written, and the stage is open: commit({ resolve }) says what to take.`,
+      { path, conflicts },
+    )
+  }
+
+  async cancel(reason?: string): Promise<void> {
+    requireThat(
+      reason === undefined || typeof reason === 'string',
+      'cancel(reason): reason must be a text',
+      reason,
+    )
+    if (!(await this.#settled('cancel'))) return
+    await this.#stages.write((records) => {
+      const head = this.#stages.require(records, this.#seen)
+      if (head) this.#stages.end(records, head, 'cancelled', { reason })
+    })
+  }
+
+  /** In a transaction: the stage, and what its edits come to. */
+  async #load(tx: S): Promise<{ readonly edits: Edits }> {
+    const stages = this.#stages
+    if (await stages.isMarked(tx, this.#seen._id)) throw stages.ended(this.id, 'committed')
+    return stages.read((records) => {
+      const head = stages.require(records, this.#seen)
+      return { edits: new Edits(head ? records.edits(head._id, head.done).map(({ edit }) => edit) : []) }
+    })
+  }
+
+  /** The stage as it is, which need not be as this object has seen it. @throws ClosedError */
+  #ofView(records: StageRecords): Head | undefined {
+    const { _id, session, at } = this.#seen
+    const head = records.head(_id) ?? (at === 0 ? records.lastOf(session) : undefined)
+    if (head && head._id !== _id && head.state !== 'open') return undefined
+    return this.#stages.require(records, head ? { _id: head._id, session, at: head.at } : this.#seen)
+  }
+
+  /** The stage, with no commit of it that a crash has left half done; undefined where there is none. */
+  async #settled(operation: string): Promise<Head | undefined> {
+    const stages = this.#stages
+    stages.requireOutside(operation)
+    const look = () => stages.read((records) => stages.require(records, this.#seen))
+    const head = await look()
+    if (!head?.isCommitting) return head
+    await stages.settle(head._id)
+    return look()
+  }
+
+  async #change(change: (records: StageRecords, head: Head) => Head): Promise<void> {
+    const { owner, expiresMs } = this.#options
+    this.#seen = await this.#stages.change(this.#seen, (records, head = this.#newHead()) => ({
+      ...change(records, head),
+      at: head.at + 1,
+      changedAt: Date.now(),
+      ...(owner !== undefined && { owner }),
+      ...(expiresMs !== undefined && { expiresMs }),
+    }))
+  }
+
+  #newHead(): Head {
+    const { _id, session } = this.#seen
+    const now = Date.now()
+    return {
+      _id,
+      session,
+      state: 'open',
+      at: 0,
+      done: 0,
+      edits: 0,
+      begunAt: now,
+      changedAt: now,
+      expiresMs: EXPIRES_MS,
+    }
+  }
+}
+
+const RESOLUTIONS = ['mine', 'theirs'] as const
+
+/** @throws TypeError for an answer that is none */
+function resolvedBy(resolve: Resolve): Resolve {
+  return (conflict) => {
+    const resolution = resolve(conflict)
+    const isValue = typeof resolution === 'object' && resolution !== null && 'value' in resolution
+    if (resolution !== undefined && !isValue)
+      requireOneOf(resolution, 'what resolve(conflict) returns', RESOLUTIONS)
+    return resolution
+  }
+}
+
+/** Opens the stage of this id: the one that is open, or a new one, of which nothing is written before its first edit. */
+export async function openStage<S>(
+  stages: Stages<S>,
+  id: string,
+  options: StageOptions = {},
+): Promise<Stage<S>> {
+  requireThat(typeof id === 'string' && id !== '', 'stage(id): id must be a non-empty text', id)
+  requireKnown(options, OPTION_NAMES)
+  const { owner, expiresMs, at } = options
+  requireThat(owner === undefined || typeof owner === 'string', 'owner must be a text', owner)
+  requireThat(
+    expiresMs === undefined || (Number.isFinite(expiresMs) && expiresMs > 0),
+    'expiresMs must be a number of milliseconds above 0',
+    expiresMs,
+  )
+  requireThat(
+    at === undefined || (Number.isInteger(at) && at >= 0),
+    'at must be a whole number from 0 up',
+    at,
+  )
+  stages.requireOutside('stage')
+  await stages.sweep(false)
+  const last = () => stages.read((records) => records.lastOf(id))
+  let head = await last()
+  if (head?.isCommitting) {
+    await stages.settle(head._id)
+    head = await last()
+  }
+  const isOpen = head?.state === ('open' satisfies StageState)
+  const seen =
+    isOpen && head
+      ? { _id: head._id, session: id, at: at ?? head.at }
+      : { _id: newStageId(), session: id, at: at ?? 0 }
+  return new StoreStage(stages, options, seen)
+}

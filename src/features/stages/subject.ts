@@ -1,0 +1,94 @@
+import type { StageConflict } from '../../errors.ts'
+import type { DocumentId, StagedDocument, Staging } from '../../store/adapter.ts'
+import { cloneTree, equalTrees, type Id } from '../../store/json/values.ts'
+import type { Edits } from './edits.ts'
+import { mergeInto, type Resolve, type Values } from './merge.ts'
+import { type Path, type Root, valueAt } from './tree.ts'
+import { decode, encode, encodeJson } from './values.ts'
+
+/** The part of a store that edits are about: its documents of some ids, or its one tree. */
+export class Subject<S> {
+  readonly #staging: Staging<S>
+  readonly values: Values
+
+  constructor(staging: Staging<S>) {
+    this.#staging = staging
+    const isTree = staging.kind === 'tree'
+    this.values = {
+      encode: isTree ? encodeJson : encode,
+      decode: isTree ? cloneTree : decode,
+      isVersion: (root, path) => isVersion(root, path),
+    }
+  }
+
+  /** What the store has now. */
+  async read(tx: S, ids: Iterable<Id>): Promise<Root> {
+    const staging = this.#staging
+    if (staging.kind === 'tree') return { data: encodeJson(staging.read(tx)) }
+    const own = staging.ownFields(tx)
+    const documents = await staging.read(tx, [...ids])
+    return new Map(
+      documents.map((document) => {
+        const encoded = encode(document) as Record<string, unknown>
+        for (const name of own) delete encoded[name]
+        return [document._id as DocumentId, encoded]
+      }),
+    )
+  }
+
+  /** In a transaction: makes the edits on what the store has. @returns the conflicts that are not resolved, where mine is taken */
+  async apply(tx: S, edits: Edits, resolve?: Resolve): Promise<Applied> {
+    const theirs = await this.read(tx, idsOf(edits.paths))
+    const root = theirs instanceof Map ? new Map(cloneTree([...theirs])) : cloneTree(theirs)
+    const conflicts = mergeInto(root, edits, this.values, resolve)
+    await this.#write(tx, theirs, root)
+    return { theirs, root, conflicts }
+  }
+
+  async #write(tx: S, theirs: Root, root: Root): Promise<void> {
+    const staging = this.#staging
+    if (staging.kind === 'tree') {
+      if (!equalTrees(theirs, root)) await staging.write(tx, cloneTree((root as { data?: unknown }).data))
+      return
+    }
+    const [before, after] = [theirs as Map<Id, unknown>, root as Map<Id, unknown>]
+    const documents: StagedDocument[] = []
+    for (const id of new Set([...before.keys(), ...after.keys()])) {
+      const [old, next] = [before.get(id), after.get(id)]
+      if (equalTrees(old, next)) continue
+      documents.push({
+        id,
+        before: decode(old) as StagedDocument['before'],
+        after: decode(next) as StagedDocument['after'],
+      })
+    }
+    if (documents.length > 0) await staging.write(tx, documents)
+  }
+
+  /** Runs an edit. @returns the ids of what it may have changed */
+  async changed(tx: S, run: () => Promise<void>): Promise<DocumentId[]> {
+    const staging = this.#staging
+    if (staging.kind === 'documents') return [...(await staging.changed(tx, run))]
+    await run()
+    return []
+  }
+}
+
+/** What edits made of the store. */
+export interface Applied {
+  readonly theirs: Root
+  readonly root: Root
+  readonly conflicts: readonly StageConflict[]
+}
+
+export function idsOf(paths: readonly Path[]): Id[] {
+  return paths.flatMap(([step]) => (typeof step === 'object' ? [step.id] : []))
+}
+
+/** In NeDB a document names its table; in lowdb a table is a list in the tree. */
+function isVersion(root: Root, path: Path): boolean {
+  if (path.at(-1) !== '_version' || typeof path.at(-2) !== 'object') return false
+  const record = valueAt(root, path.slice(0, -1)) as Record<string, unknown> | undefined
+  if (!Number.isInteger(record?._version)) return false
+  return root instanceof Map ? typeof record?._table === 'string' : path.length === 4
+}
