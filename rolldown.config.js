@@ -277,6 +277,8 @@ const output = {
     codegen: { removeWhitespace: true },
   },
 }
+/** But not those of the lab and the demo, which is 10 KB less. */
+const unnamed = { minify: { mangle: { toplevel: true }, codegen: { removeWhitespace: true } } }
 const cjs = { ...output, format: 'cjs', entryFileNames: '[name].cjs', chunkFileNames: '[name].cjs' }
 const esm = { ...output, format: 'esm', entryFileNames: '[name].js', chunkFileNames: '[name].js' }
 
@@ -344,13 +346,14 @@ export default defineConfig([
     ],
     output: {
       ...esm,
+      ...unnamed,
       dir: 'dist/cli',
       // What every command needs is one file, and so is what the lab alone needs.
       codeSplitting: {
         groups: [
           {
             name: 'base',
-            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/seed|demo\/knobs)\.ts$|node_modules\/picocolors\//,
+            test: /\/cli\/(base\/|run\/(?!on-server)|(?!every-command|pslock)[\w-]+\.ts$)|\/cli\/(status\/status|stress\/(seed|page\/save)|demo\/knobs)\.ts$|node_modules\/picocolors\//,
             priority: 2,
           },
           { name: 'pages', test: /\/cli\/stress\/page\/(assets|html)\.ts$|taggedTemplateLiteral/ },

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { failed } from '../../base/failed.ts'
 import type { StressRun } from '../stress.ts'
+import { reportPath } from './save.ts'
 import type { Compared } from './verdict-words.ts'
 
 /** Where `--report` goes. Ends the command with its usage code where nothing can be written, before an hour's work. */
 export async function reportPathFor(given: string, command: Command): Promise<string> {
-  const { reportPath } = await import('./save.ts')
   try {
     return reportPath(given)
   } catch (error) {
