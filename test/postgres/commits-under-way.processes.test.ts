@@ -148,16 +148,83 @@ describe('a store on a server, while commits of others are under way', () => {
 
   it('forgets what was removed while a foreign transaction is open', async () => {
     const [db, other] = [await open(), await open()]
-    await db.insertAsync(Array.from({ length: 1200 }, (_, n) => ({ _id: String(n), n })))
-    assert.equal(await other.countAsync({}), 1200)
+    const some = (what: string) => Array.from({ length: 1100 }, (_, n) => ({ _id: `${what} ${n}`, n: n + 1 }))
+    await db.insertAsync([{ _id: '0', n: 0 }, ...some('first')])
+    assert.equal(await other.countAsync({}), 1101)
     const foreign = await connected()
     await foreign.query('create table elsewhere (n int); begin; insert into elsewhere values (1)')
-    await db.removeAsync({ n: { $gt: 0 } }, { multi: true })
-    await db.compactDatafileAsync()
+    const gone = async () => {
+      const text = `select count(*) from pslock.doc d join pslock.store s on s.id = d.store where s.name = '${nameOf(url())}' and gone`
+      return Number((await place.server().sql(text, url()))[0]?.[0])
+    }
+    // Of what is removed last all is kept.
+    for (const [what, kept] of [
+      ['', 1100],
+      ['second', 1100],
+    ] as const) {
+      if (what) await db.insertAsync(some(what))
+      await db.removeAsync({ n: { $gt: 0 } }, { multi: true })
+      await db.compactDatafileAsync()
+      assert.equal(await gone(), kept)
+    }
     for (const one of [db, other]) assert.deepEqual(await ids(one), ['0'])
     await other.insertAsync({ _id: 'x', n: 0 })
     await foreign.query('commit')
     for (const one of [db, other]) assert.deepEqual(await ids(one), ['0', 'x'])
+  })
+
+  it('a transaction that the server refuses, while others want the lock, leaves the connection as it was', async () => {
+    const [db, other] = [await open(), await open()]
+    await db.insertAsync({ _id: 'a', n: 0 })
+    await place.server().sql(
+      `create or replace function refuse() returns trigger language plpgsql as
+         $$ begin if new.line like '%refuse%' then raise exception 'refused' using errcode = 'P0001'; end if; return new; end $$;
+       create or replace trigger refuse before insert on pslock.doc for each row execute function refuse()`,
+      url(),
+    )
+    try {
+      await db.transaction(async (tx) => tx.countAsync({}))
+      await other.insertAsync({ _id: 'b', n: 0 })
+      await assert.rejects(
+        db.transaction((tx) => tx.insertAsync({ _id: 'refuse', n: 0 })),
+        { code: 'PSLOCK_STORE_IO' },
+      )
+      // By itself, and so without the lock.
+      await db.updateAsync({ _id: 'a' }, { $inc: { n: 1 } }, {})
+      for (const one of [db, other]) assert.deepEqual(await ids(one), ['a', 'b'])
+    } finally {
+      await place.server().sql('drop trigger refuse on pslock.doc', url())
+    }
+  })
+
+  it('of a transaction during which the server has restarted nothing is left', async () => {
+    const db = await open()
+    await db.insertAsync({ _id: 'a', n: 0 })
+    const transaction = db.transaction(async (tx) => {
+      await tx.insertAsync({ _id: 'b', n: 0 })
+      await place.server().sql('delete from pslock.incarnation', url())
+    })
+    await assert.rejects(transaction, { code: 'PSLOCK_UNAVAILABLE' })
+    assert.deepEqual(await ids(db), ['a'])
+    // Nor is what was done in it before.
+    const raw = await connected()
+    const put = `select pslock.clear(s.id) from pslock.store s where s.name = $1`
+    await raw.query('begin')
+    await raw.query(put, [nameOf(url())])
+    const held = `select pslock.put(id, gen_random_uuid(), 0, null, null, '{}', '{}', '{}', false, 1, 1) from pslock.store where name = $1`
+    await assert.rejects(raw.query(held, [nameOf(url())]), { code: 'PK002' })
+    await raw.query('commit')
+    assert.deepEqual(await ids(db), ['a'])
+  })
+
+  it('dropDatabase leaves its number, by which it is known to be in', async () => {
+    const db = await open()
+    await db.insertAsync({ _id: 'a', n: 0 })
+    const numbers = () =>
+      place.server().sql('select number from pslock.client order by at desc limit 1', url())
+    const before = await numbers()
+    await db.dropDatabaseAsync()
+    assert.equal(Number((await numbers())[0]?.[0]), Number(before[0]?.[0]) + 1)
   })
 
   it('commits of several records of several processes, in any order, lose nothing', async function () {

@@ -300,6 +300,34 @@ describe('a store on a server, when things fail', () => {
       await db.close()
     })
 
+    it('nor where it is in, and the server goes away before that is on its disk for sure', async () => {
+      const db = new LockedNedb<Doc>({
+        url: network.urlOf(url),
+        name: 'jobs',
+        autoload: true,
+        timeoutMs: 1500,
+      })
+      await db.insertAsync({ _id: 'n', n: 0, kind: 'counter' })
+      network.mode = 'lose-answers'
+      const failed = failing(() => db.updateAsync({ _id: 'n' }, { $inc: { n: 1 } }, {}))
+      await until(
+        'it is in',
+        async () => (await rowsOf(server(), `${url}#jobs`))[0]?.line.includes('"n":1') === true,
+      )
+      network.cut('reset')
+      network.loseAnswersAfter = 'pg_logical_emit_message'
+      await until('it is to be flushed', () => network.mode === 'lose-answers')
+      network.loseAnswersAfter = undefined
+      network.cut('reset')
+      network.leadTo('postgres://127.0.0.1:1')
+      const error = await failed
+      assert.ok(error instanceof StoreUnavailableError && error.isOutcomeUnknown, inspect(error))
+      assert.match(error.message, /whether it survives is unknown/)
+      network.leadTo(url)
+      assert.equal((await db.findOneAsync({ _id: 'n' }))?.n, 1)
+      await db.close()
+    })
+
     it('an operation whose request was lost is done once, or has failed and is not there', async () => {
       const db = new LockedNedb<Doc>({ url: network.urlOf(url), name: 'jobs', autoload: true })
       await db.insertAsync({ _id: 'n', n: 0, kind: 'counter' })

@@ -15,6 +15,12 @@ export const FLUSH: { readonly name: string; readonly text: string } = {
     pg_logical_emit_message(true, 'pslock', '')`,
 }
 
+/**
+ * Whether all that a statement sees survives the end of the server. Where a standby must have it, too, only who has flushed it knows.
+ */
+export const IS_DURABLE: string = `(pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()
+    and current_setting('synchronous_standby_names') = '')`
+
 /** Ends what the server does for a connection that is lost. No row: it has ended. */
 export const TERMINATE: string =
   'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2'
@@ -76,6 +82,7 @@ insert into pslock.version (number) values (1) on conflict do nothing;`
  *
  * What it answers: 0 done; 1 a record that was read has changed, which can also be the error 40001; 2 the caller must look first:
  * an index has changed, everything was replaced, or the server has lost its last commits in a crash; 3 there is no such store.
+ * In a transaction of its own 2 and 3 are the errors PK002 and PK003.
  */
 const PUT = `
 create or replace function pslock.put(
@@ -97,10 +104,13 @@ begin
     from pslock.store s left join pslock.incarnation i on true where s.id = p_store;
   if v_fence is null then
     o_status := 3;
-    return;
-  end if;
-  if v_is_same is not true or p_reads is not null and p_fence <> v_fence then
+  elsif v_is_same is not true or p_reads is not null and p_fence <> v_fence then
     o_status := 2;
+  end if;
+  if o_status > 0 and p_reads is null then
+    -- What was done before in the same transaction must not be committed.
+    raise exception 'the store is gone, or the server has restarted' using errcode = 'PK00' || o_status;
+  elsif o_status > 0 then
     return;
   end if;
   o_status := 1;
@@ -138,7 +148,8 @@ begin
     end if;
   end if;
   o_status := 0;
-  if v_writes = 0 then
+  -- Under the lock it is sent only where something is changed, if by others than these writes.
+  if v_writes = 0 and p_reads is not null then
     return;
   end if;
   if p_fences then
@@ -168,8 +179,8 @@ begin
   if v_floor is null then
     return;
   end if;
-  update pslock.store set floor = greatest(floor, v_floor) where id = p_store;
-  delete from pslock.doc where store = p_store and gone and seq <= v_floor;
+  update pslock.store set floor = greatest(floor, v_floor - 1) where id = p_store;
+  delete from pslock.doc where store = p_store and gone and seq < v_floor;
 end $purge$;`
 
 /**
@@ -233,6 +244,8 @@ end $put_text$;`
 const OPEN = `
 create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text, out o_client bigint)
 language plpgsql volatile as $open$
+declare
+  v_next bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 begin
   select id, kind into o_id, o_kind from pslock.store where name = p_name;
   if o_id is null then
@@ -242,8 +255,9 @@ begin
   o_client := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
   delete from pslock.client where at < now() - interval '7 days';
   -- What comes from another server, whose transactions have higher numbers, gets new ones with the incarnation.
-  if o_kind = 'log' and exists (
-    select from pslock.doc where store = o_id and seq >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  if o_kind = 'log' and (
+    exists (select from pslock.doc where store = o_id and seq >= v_next)
+    or exists (select from pslock.store where id = o_id and floor >= v_next)
   ) then
     delete from pslock.incarnation;
   end if;

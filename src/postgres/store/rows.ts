@@ -1,6 +1,7 @@
 import { CorruptStoreError } from '../../errors.ts'
 import type { LineCoder, LogMemory } from '../../store/adapter.ts'
 import type { Connection, Query, Row } from '../server/connection.ts'
+import { IS_DURABLE } from '../server/schema.ts'
 import type { Address } from '../server/url.ts'
 import type { Changes } from './changes.ts'
 
@@ -8,7 +9,7 @@ import type { Changes } from './changes.ts'
 const LOADED_AT_ONCE = 1000
 
 const HEAD = `select null, pg_current_snapshot()::text, s.fence::text, s.floor::text, i.id::text,
-    (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text
+    ${IS_DURABLE}::text
   from pslock.store s left join pslock.incarnation i on true where s.id =`
 
 /**

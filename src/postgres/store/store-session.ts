@@ -366,12 +366,13 @@ export class StoreSession implements StoreLock {
     const { connection } = pass
     const sendAll = async (number: number) => {
       const sent = send(number)
-      const text = isContended ? 'set local synchronous_commit = off; commit' : 'commit'
-      const committing = connection.query({ text })
+      // By itself: in one text with the commit it would keep that from ending a transaction that has failed.
+      const behind = isContended && connection.query({ text: 'set local synchronous_commit = off' })
+      const committing = connection.query({ text: 'commit' })
       pass.isOpen = false
       // All have ended before any of them is thrown: what comes after the first that fails fails, too.
-      const ended = await Promise.allSettled([...sent, committing])
-      for (const end of ended) if (end.status === 'rejected') throw end.reason
+      const ended = await Promise.allSettled([...sent, behind, committing])
+      for (const end of ended) if (end.status === 'rejected') return statusOf(end.reason)
       return sent.at(-1) as Promise<Row>
     }
     const { answer, settle } = await this.commit(connection, sendAll, isContended)
@@ -411,7 +412,12 @@ export class StoreSession implements StoreLock {
         // Else there was one more between, and whether the change was still there then is not known yet.
         if (await this.#writer.isIn(change, leftMs)) return
       } catch (error) {
-        if (!(error instanceof StoreUnavailableError) || performance.now() >= until) throw error
+        if (!(error instanceof StoreUnavailableError)) throw error
+        if (performance.now() < until) continue
+        throw new StoreUnavailableError(
+          `${error.message} The change is in the store, or was: whether it survives is unknown.`,
+          { path: this.path, cause: error, isOutcomeUnknown: true },
+        )
       }
     }
   }
@@ -439,6 +445,13 @@ export class StoreSession implements StoreLock {
   failure(what: string, error: unknown): unknown {
     return failure(this.#options.address, what, error)
   }
+}
+
+/** What `pslock.put` answers under the lock, as an error. @throws any other */
+export function statusOf(error: unknown): Row {
+  const [, status] = /^PK00([23])$/.exec(errnoOf(error) ?? '') ?? []
+  if (status === undefined) throw error
+  return [status]
 }
 
 function rollBack(connection: Connection): void {

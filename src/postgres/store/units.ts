@@ -1,5 +1,6 @@
 import { CorruptStoreError } from '../../errors.ts'
 import type { Query, Row } from '../server/connection.ts'
+import { IS_DURABLE } from '../server/schema.ts'
 import type { OpenServerOptions } from '../server/url.ts'
 import { NOTE, storeGone } from './rows.ts'
 import { type HeldPass, type Pass, READ, StoreSession } from './store-session.ts'
@@ -14,7 +15,7 @@ const SMALLEST_LENGTH = 64 * 1024
 const LOOK = `
   with head as materialized (
     select s.seq, i.id, m.seq as image, octet_length(m.text) as length,
-        pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as flushed,
+        ${IS_DURABLE} as flushed,
         $2::bigint < s.floor or $2::bigint > s.seq or i.id is distinct from $3::uuid as anew
       from pslock.store s left join pslock.incarnation i on true left join pslock.image m on m.store = s.id
       where s.id = $1::int

@@ -10,7 +10,7 @@ import { Connection, failure, type Row } from '../server/connection.ts'
 import { FLUSH, STORE_LOCKS } from '../server/schema.ts'
 import type { Address } from '../server/url.ts'
 import { NOTE } from '../store/rows.ts'
-import { DONE, LOCK_NOT_AVAILABLE } from '../store/store-session.ts'
+import { DONE, LOCK_NOT_AVAILABLE, statusOf } from '../store/store-session.ts'
 import { requireStorable } from '../store/units.ts'
 
 /** A store on a server as a whole, for whoever does not open it: found, read at one moment, replaced in one transaction, removed. */
@@ -133,6 +133,11 @@ export async function replaceStore(how: Replacing, content: NewContent): Promise
   const connection = await Connection.open(address, timeoutMs)
   try {
     // By itself: everybody would wait for a transaction that does it.
+    const values = [address.name]
+    await connection.query({
+      text: 'select pslock.open(name, kind) from pslock.store where name = $1',
+      values,
+    })
     await connection.query({ text: 'select pslock.incarnate()' })
     await replaced(connection, how, content)
   } catch (error) {
@@ -166,7 +171,7 @@ async function replaced(connection: Connection, how: Replacing, content: NewCont
       ]
       const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
         pslock.put(s.id, i.id, s.fence, null, null, $2, $3, $4, true, $5, 1) p where s.id = $1`
-      requireDone(address, await connection.query({ text, values }))
+      requireDone(address, await connection.query({ text, values }).catch((error) => [statusOf(error)]))
       written += batch.length
       content.progress?.(written)
       batch = []
