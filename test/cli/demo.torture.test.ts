@@ -36,7 +36,7 @@ describe('pslock demo', () => {
     assert.match(stdout, /seed 1, [\d.]+ s in all/)
     assert.match(stdout, /\n\nThe same in a browser.*: pslock demo --web\n$/)
     const page = readFileSync(folder('demo.html'), 'utf8')
-    assert.match(page, /<h1 class="good">Nothing lost<[\s\S]*<h2>nedb<[\s\S]*<h2>lowdb</)
+    assert.match(page, /<h1 class="good">Nothing lost<[\s\S]*<h2>NeDB<[\s\S]*<h2>lowdb</)
     assert.equal(drawn(page, 'waits').length, 4)
     assert.equal(
       drawn(page, 'lanes').filter(({ bars }) => bars.some(({ what }) => what === 'exclusive')).length,

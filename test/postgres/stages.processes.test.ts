@@ -15,7 +15,8 @@ describe('stages on a server', () => {
   for (const kind of kinds) testStages(kind, () => place.path('store'))
 
   it('a commit whose process is killed is done or not, whatever others write before anybody looks', async function () {
-    this.timeout(60_000)
+    // One process after the other is started.
+    this.timeout(180_000)
     const seed = newSeed()
     const next = random(seed)
     const path = place.path('killed')
