@@ -134,11 +134,11 @@ describe('a store on a server, while commits of others are under way', () => {
   }
 
   it('a transaction waits for them, and says who they are', async () => {
-    const db = await open({ timeoutMs: 300 })
+    const db = await open()
     await db.insertAsync({ _id: 'a', n: 0 })
     const other = await begun({ _id: 'b', n: 1 })
-    const count = () => db.transaction((tx) => tx.countAsync({}))
-    const error = await failing(count)
+    const count = (options?: { timeoutMs: number }) => db.transaction((tx) => tx.countAsync({}), options)
+    const error = await failing(() => count({ timeoutMs: 300 }))
     assert.ok(error instanceof LockTimeoutError && error.holders.length > 0, String(error))
     const counting = count()
     await sleep(50)
