@@ -35,7 +35,6 @@ ${new Html(asset('web.css'))}
 </head>
 <body>
 <main>
-<p class="small">pslock demo</p>
 <h1>One file, many writers</h1>
 <p class="lead">A web site and <span id="lead-words">3 other programs</span> insert records into the same file at the same moment. Is every record still there at the end?</p>
 <form id="form">
@@ -66,11 +65,10 @@ ${KNOBS.map(
 <div class="card"><span>longest wait</span><strong id="longest"></strong></div>
 </div>
 
-<section class="card"><h2>Processes</h2>
-<div class="processes"><table>
+<section class="card processes"><table aria-label="Processes">
 <thead><tr>${['process', 'state', 'inserted', 'a second', 'refused', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col"><span class="hidden">signals</span></th></tr></thead>
 <tbody id="rows"></tbody>
-</table></div>
+</table>
 <p id="last-error" class="small"></p>
 </section>
 

@@ -72,7 +72,7 @@
     text(at('lead-words'), processes === 1 ? 'one other program' : `${processes} other programs`)
     text(
       at('knobs-words'),
-      `${count(processes, 'process').replace(/ss$/, 'sses')}, NUM ${whole(num)}, DELAY ${delayMs} ms, SLEEP ${sleepMs} ms, TIMEOUT ${whole(timeoutMs)} ms${asked.way === 'sqlite' ? `, WAL ${wal ? 'on' : 'off'}` : ''}`,
+      `${processes} process${processes === 1 ? '' : 'es'}, NUM ${whole(num)}, DELAY ${delayMs} ms, SLEEP ${sleepMs} ms, TIMEOUT ${whole(timeoutMs)} ms${asked.way === 'sqlite' ? `, WAL ${wal ? 'on' : 'off'}` : ''}`,
     )
     text(at('hint'), hintOf(asked))
     if (shown === 0) showPlaceholders()
