@@ -66,7 +66,7 @@ ${KNOBS.map(
 </div>
 
 <section class="card processes"><table aria-label="Processes">
-<thead><tr>${['process', 'state', 'inserted', 'a second', 'refused', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col"><span class="hidden">signals</span></th></tr></thead>
+<thead><tr>${['process', 'state', 'inserted', 'a second', 'refused', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col" aria-label="signals"></th></tr></thead>
 <tbody id="rows"></tbody>
 </table>
 <p id="last-error" class="small"></p>

@@ -293,7 +293,7 @@ describe('the page of the web demo', () => {
     await waitForState(page, 2, 'killed')
     await press('End the run')
     await verdict(page)
-    assert.match(await page.innerText('#rows'), /process 1 pid \d+\s+– ended[\s\S]*✗ killed/)
+    assert.match(await page.innerText('#rows'), /process 1\s+pid \d+\s+– ended[\s\S]*✗ killed/)
     assert.deepEqual(complaints, [])
   })
 
