@@ -242,6 +242,8 @@ function smallCss(text) {
     .replace(/\/\*[\s\S]*?\*\//g, '')
     .replace(/\n\s*/g, '')
     .replace(/\s*([{}:;,>])\s+/g, '$1')
+    .replace(/ \{/g, '{')
+    .replace(/;\}/g, '}')
 }
 
 /** The scripts and styles of the report page and of the web demo. */

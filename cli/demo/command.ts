@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
 import { wholeNumber } from '../base/arguments.ts'
 import { EXIT } from '../base/exit-codes.ts'
@@ -22,7 +24,7 @@ export function addDemoCommand(root: Command): void {
   }
   root
     .command('demo')
-    .description('many processes on NeDB and on lowdb, without a lock and with it; takes less than a minute')
+    .description('many processes on NeDB and on lowdb, without a lock and with it; takes about a minute')
     .option('--procs <n>', 'processes of each run', wholeNumber(1, 1000), DEFAULTS.procs)
     .option(
       '--seed <n>',
@@ -86,11 +88,15 @@ async function runDemo(flags: DemoFlags, command: Command): Promise<void> {
       )
   }
   if (what === 'web') return (await import('./web.ts')).serveDemo(flags.port ?? 0)
-  if (what === 'insert') return insert(flags.insert as string, flags)
+  if (what === 'insert') return insert(flags.insert as string, flags, command)
   return showTable(flags, command)
 }
 
-async function insert(file: string, { way, num, delay, sleep, timeout }: DemoFlags): Promise<void> {
+async function insert(file: string, flags: DemoFlags, command: Command): Promise<void> {
+  const { way, num, delay, sleep, timeout } = flags
+  const folder = dirname(file)
+  if (!existsSync(folder))
+    command.error(`error: there is no folder ${folder}: copy the command from the page, or create the folder`)
   const { insertAll } = await import('./inserter.ts')
   // Of the journal of SQLite it leaves what is there.
   const options = {
@@ -106,7 +112,7 @@ async function insert(file: string, { way, num, delay, sleep, timeout }: DemoFla
     const tally = await insertAll(file, options)
     const error = tally.error === undefined ? '' : ` (${tally.error})`
     writeOut(
-      `${tally.done} inserted, ${tally.failed} failed${error}, longest wait ${duration(tally.longestMs)}\n`,
+      `${tally.done} inserted, ${tally.failed} refused${error}, longest wait ${duration(tally.longestMs)}\n`,
     )
     process.exitCode = tally.failed === 0 ? EXIT.clean : EXIT.damaged
   } catch (error) {

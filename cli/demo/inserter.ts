@@ -47,7 +47,10 @@ export async function insertAll(
   for (let number = 0; number < num; number++) {
     await insertOne(records, tally, number)
     if (compacts && number === Math.floor(num / 2)) {
-      await records.compact().catch((error) => tally.become('waiting', { error: shortened(error) }))
+      await records.compact().then(
+        () => tally.become('waiting', { compacted: true }),
+        (error) => tally.become('waiting', { error: shortened(error) }),
+      )
     }
     if (delayMs > 0) {
       tally.become('pausing')

@@ -1,5 +1,5 @@
 import { asset } from '../stress/page/assets.ts'
-import { Html, html, json } from '../stress/page/html.ts'
+import { Html, html } from '../stress/page/html.ts'
 import { BOUNDS, DEFAULT_KNOBS } from './knobs.ts'
 import { hasSqlite } from './sqlite.ts'
 
@@ -10,7 +10,7 @@ const WAYS = [
 ] as const
 
 const KNOBS = [
-  ['processes', 'Processes', '', 'insert at the same time, besides the web site'],
+  ['processes', 'Processes', '', 'insert at the same time, besides the web site; at most 10'],
   ['num', 'NUM', '', 'records of each process'],
   ['delayMs', 'DELAY', 'ms', 'between two records'],
   ['sleepMs', 'SLEEP', 'ms', 'the lock is kept with each record'],
@@ -35,9 +35,8 @@ ${new Html(asset('web.css'))}
 </head>
 <body>
 <main>
-<p class="small">pslock demo</p>
 <h1>One file, many writers</h1>
-<p class="lead">A web site and <span id="processes-words">3</span> other programs insert records into the same file at the same moment. Is every record still there at the end?</p>
+<p class="lead">A web site and <span id="lead-words">3 other programs</span> insert records into the same file at the same moment. Is every record still there at the end?</p>
 <form id="form">
 <fieldset class="ways"><legend class="small">Who keeps order?</legend>
 ${WAYS.map(([value, name, text]) => {
@@ -45,14 +44,14 @@ ${WAYS.map(([value, name, text]) => {
   return html`<label class="way"><input type="radio" name="way" value="${value}"${value === DEFAULT_KNOBS.way ? new Html(' checked') : undefined}${isMissing ? new Html(' disabled') : undefined}><span><strong>${name}</strong><small>${isMissing ? 'needs: npm install better-sqlite3' : text}</small></span></label>`
 })}
 </fieldset>
-<div class="go"><button type="submit" id="start" class="main">Start</button><button type="button" id="end" disabled>End the run</button></div>
+<div class="go"><button type="submit" id="start" class="main">Start</button><button type="button" id="end" disabled>End the run</button><label><input type="checkbox" id="slow"> slow, to watch: half a minute</label></div>
 <details id="knobs"><summary>Settings: <span id="knobs-words"></span></summary>
 <div class="knobs">
 ${KNOBS.map(
   ([name, title, unit, text]) =>
     html`<label>${title}<span><input type="number" name="${name}" required min="${BOUNDS[name][0]}" max="${BOUNDS[name][1]}" value="${DEFAULT_KNOBS[name]}">${unit}</span><small>${text}</small></label>`,
 )}
-<label>WAL<span><input type="checkbox" name="wal" checked></span><small>SQLite keeps a write-ahead log</small></label>
+<label>WAL<span><input type="checkbox" name="wal" checked></span><small>SQLite alone: it keeps a write-ahead log</small></label>
 </div></details>
 <p id="hint" class="hint" role="status"></p>
 </form>
@@ -60,11 +59,18 @@ ${KNOBS.map(
 <section id="result" class="card result" role="status"><strong id="verdict"></strong><span id="verdict-text"></span></section>
 
 <div class="figures">
-<div class="card"><span>records a second</span><strong id="rate"></strong></div>
+<div class="card"><span id="rate-words">records a second</span><strong id="rate"></strong></div>
 <div class="card"><span>inserted</span><strong id="done"></strong><progress id="progress" max="1" value="0" aria-label="inserted"></progress></div>
-<div class="card"><span>failed</span><strong id="failed"></strong></div>
+<div class="card"><span>refused</span><strong id="failed"></strong></div>
 <div class="card"><span>longest wait</span><strong id="longest"></strong></div>
 </div>
+
+<section class="card processes"><table aria-label="Processes">
+<thead><tr>${['process', 'state', 'inserted', 'a second', 'refused', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col" aria-label="signals"></th></tr></thead>
+<tbody id="rows"></tbody>
+</table>
+<p id="last-error" class="small"></p>
+</section>
 
 <div class="live">
 <figure><h2>Records a second</h2><div class="plot"><canvas id="chart" role="img" aria-label="Records a second of each process. The numbers are in the table of processes."></canvas></div></figure>
@@ -76,20 +82,11 @@ ${KNOBS.map(
 </section>
 </div>
 
-<section class="card"><h2>Processes</h2>
-<div class="processes"><table>
-<thead><tr>${['process', 'state', 'inserted', 'a second', 'failed', 'longest wait'].map((name) => html`<th scope="col">${name}</th>`)}<th scope="col"><span class="hidden">signals</span></th></tr></thead>
-<tbody id="rows"></tbody>
-</table></div>
-<p id="last-error" class="small"></p>
-</section>
-
 <details id="terminal"><summary>Insert from a terminal, too</summary>
-<p>Start a run, then type this elsewhere. The process appears above.</p>
-<pre><code id="command"></code></pre></details>
+<p id="command-words"></p>
+<pre id="command" data-program="${program()}" hidden></pre></details>
 </main>
 <footer>Everything runs on this machine, and ends with the server. <a href="https://github.com/pslock/pslock#readme">pslock</a></footer>
-<script type="application/json" id="defaults">${json(DEFAULT_KNOBS)}</script>
 <script src="/chart.js" nonce="${nonce}"></script>
 <script nonce="${nonce}">
 ${new Html(asset('web.js'))}
@@ -97,4 +94,9 @@ ${new Html(asset('web.js'))}
 </body>
 </html>
 `.text
+}
+
+/** How to call pslock from another terminal, in whatever folder: `npx` may be what found it here. */
+function program(): string {
+  return ['node', ...process.argv.slice(1, 2).map((file) => `'${file.replaceAll("'", "'\\''")}'`)].join(' ')
 }

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { LockHolder } from '../../src/errors.ts'
 import { status } from '../status/status.ts'
 import type { Asked, Role, Told } from './inserter.ts'
 import type { Knobs } from './knobs.ts'
@@ -21,6 +22,7 @@ export interface Row {
     | 'waiting'
     | 'holding'
     | 'pausing'
+    | 'holding, stopped'
     | 'stopped'
     | 'ended'
     | 'killed'
@@ -32,6 +34,8 @@ export interface Row {
   readonly failed: number
   readonly longestMs: number
   readonly error?: string | undefined
+  /** Whether it has compacted the file. */
+  readonly compacted: boolean
 }
 
 export interface Result {
@@ -242,7 +246,10 @@ export class Run {
       member.error = error.message
       if (child.pid === undefined) gone('failed')
     })
-    child.on('close', (code, signal) => gone(signal === null ? (code === 0 ? 'ended' : 'failed') : 'killed'))
+    child.on('close', (code, signal) => {
+      if (signal === null) gone(code === 0 ? 'ended' : 'failed')
+      else gone(this.#isEnded ? 'ended' : 'killed')
+    })
     if (child.pid !== undefined) {
       this.#announce(child.pid, false)
       this.#members.set(child.pid, member)
@@ -261,13 +268,14 @@ export class Run {
         pid,
         name,
         own: member !== undefined,
-        state: stateOf(this.knobs, member, tally, sinceMs, holder?.state),
+        state: stateOf(this.knobs, member, tally, sinceMs, holder),
         sinceMs: holder?.sinceMs ?? sinceMs,
         num: tally?.num,
         done: tally?.done ?? 0,
         failed: tally?.failed ?? 0,
         longestMs: tally?.longestMs ?? 0,
         error: member?.error ?? tally?.error,
+        compacted: tally?.compacted ?? false,
       }
     }
     const names = ['web site', ...Array.from({ length: this.knobs.processes }, (_, index) => nameOf(index))]
@@ -298,14 +306,15 @@ function stateOf(
   member: Member | undefined,
   tally: Tally | undefined,
   sinceMs: number,
-  lockState: 'holding' | 'waiting' | undefined,
+  holder: LockHolder | undefined,
 ): Row['state'] {
   if (member?.over !== undefined) return member.over
   if (tally === undefined) return 'starting'
   if (tally.state === 'ended') return 'ended'
   if (member === undefined && !isAtWork(tally)) return 'killed'
-  if (member?.stopped) return 'stopped'
-  if (lockState !== undefined) return lockState
+  const state = holder?.state ?? tally.state
+  if (member?.stopped || holder?.stopped) return state === 'holding' ? 'holding, stopped' : 'stopped'
+  if (holder !== undefined) return holder.state
   if (tally.state !== 'waiting') return tally.state
   return way !== 'none' && sinceMs >= WAITING_MS ? 'waiting' : 'inserting'
 }

@@ -15,11 +15,13 @@ export interface Tally {
   readonly since: number
   /** What went wrong last. */
   readonly error?: string | undefined
+  /** Whether it has compacted the file. */
+  readonly compacted?: boolean
 }
 
 /** Large enough for every tally: a process that is killed while it writes one leaves it whole. */
-const TALLY_BYTES = 1024
-const ERROR_LENGTH = 150
+const TALLY_BYTES = 2048
+const ERROR_LENGTH = 500
 
 /** Where those who insert into a file say how far they are, each in a file of its own, whatever state it is in. */
 export function talliesOf(file: string): string {
@@ -75,7 +77,8 @@ export class OwnTally {
 }
 
 export function shortened(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).slice(0, ERROR_LENGTH)
+  const text = error instanceof Error ? error.message : String(error)
+  return text.length > ERROR_LENGTH ? text.slice(0, ERROR_LENGTH).replace(/\S*$/, '…') : text
 }
 
 /** Every tally that is there; one that is just being written is left out. */

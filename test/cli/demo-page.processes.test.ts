@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Browser, Page } from 'playwright-core'
 import { until } from '../fixtures/folder.ts'
 import { CHROMIUM, launchChromium } from './chromium.ts'
@@ -63,7 +64,8 @@ describe('the page of the web demo', () => {
 
   async function set(page: Page, knobs: Record<string, number>): Promise<void> {
     await page.click('#knobs summary')
-    for (const [name, value] of Object.entries(knobs)) await page.fill(`input[name=${name}]`, String(value))
+    for (const [name, value] of Object.entries(knobs))
+      await page.fill(`input[name=${name}]`, Number.isNaN(value) ? '' : String(value))
     await page.click('#knobs summary')
   }
 
@@ -101,7 +103,7 @@ describe('the page of the web demo', () => {
       assert.ok((await scrollWidth(page)) <= width)
       assert.match(
         await verdict(page),
-        /^✓ expected (9\d\d), found \1\nNo record that was acknowledged is lost\./,
+        /^✓ With pslock: expected (9\d\d), found \1\nNo record that was acknowledged is lost\./,
       )
       assert.deepEqual(await page.evaluate(LAYOUT), before)
       assert.ok((await scrollWidth(page)) <= width)
@@ -116,9 +118,78 @@ describe('the page of the web demo', () => {
     await begin(page, 'none', { num: 200, delayMs: 1 })
     assert.match(
       await verdict(page),
-      /^✗ expected 6\d\d, found \d+\n\d+ records are lost, and no program was told\./,
+      /^✗ No lock: expected 6\d\d, found \d+\n\d+ records are lost, and no program was told\./,
     )
+    // Chosen for the next run; what is shown is still of the last.
+    await page.check('input[value=pslock]', { force: true })
+    assert.match(await verdict(page), /^✗ No lock:/)
+    const shown = await page.innerText('#verdict')
+    await page.reload()
+    assert.match(await verdict(page), /^✗ No lock:/)
+    assert.equal(await page.innerText('#verdict'), shown)
+    assert.equal(await page.evaluate(`form.elements.way.value`), 'none')
+    assert.equal(await page.inputValue('input[name=num]'), '200')
+    assert.match(await page.innerText('#command-words'), /^$|has ended/)
     assert.deepEqual(complaints, [])
+  })
+
+  it('no lock, and process 1 is killed before it compacts: that nothing is lost is no merit', async () => {
+    const page = await open()
+    await begin(page, 'none', { num: 200, delayMs: 20 })
+    await waitForState(page, 1, 'pausing')
+    await page.click('[aria-label="kill process 1"]')
+    await waitForState(page, 1, 'killed')
+    assert.match(
+      await verdict(page),
+      /^△ No lock: expected .*\n.* Process 1 ended before it compacted the file, so that nothing could be lost/,
+    )
+    assert.match(await page.innerText('#rate-words'), /^average/)
+    assert.match(await page.innerText('#rate'), /^\d+$/)
+  })
+
+  it('while the web site is stopped or killed, its last answer is not shown as if it were one', async () => {
+    const page = await open()
+    await begin(page, 'pslock', { num: 1000, delayMs: 50 })
+    await waitFor(page, `document.getElementById('answer').innerText.startsWith('✓')`)
+    await page.click('[aria-label="stop web site"]')
+    await waitFor(page, `/^… [\\d.]+ s$/.test(document.getElementById('answer').innerText)`)
+    assert.match(await page.innerText('#answer-text'), /^Waiting for the answer\. The web site is stopped\./)
+    await page.click('[aria-label="kill web site"]')
+    await waitFor(page, `document.getElementById('answer-text').innerText === 'The web site is killed.'`)
+    assert.equal(await page.innerText('#answer'), '–')
+  })
+
+  it('one who holds the lock and is stopped is waited for by name', async () => {
+    const page = await open()
+    await begin(page, 'pslock', { num: 1000, sleepMs: 500 })
+    const rows = `[...document.querySelectorAll('#rows tr')]`
+    await waitFor(
+      page,
+      `(() => {
+      const row = ${rows}.slice(1).find((one) => one.cells[1].innerText.startsWith('● holding'))
+      row?.querySelector('[aria-label^=stop]').click()
+      return row !== undefined
+    })()`,
+    )
+    await waitFor(page, `${rows}.some((one) => one.cells[1].innerText.startsWith('■ holding, stopped'))`)
+    const name = await page.evaluate<string>(
+      `${rows}.find((one) => one.cells[1].innerText.startsWith('■ holding')).querySelector('span').innerText`,
+    )
+    await waitFor(
+      page,
+      `${rows}.filter((one) => /waiting.* for ${name}$/s.test(one.cells[1].innerText)).length >= 2`,
+    )
+    const height = await page.evaluate<number>(`document.getElementById('rows').getBoundingClientRect().top`)
+    assert.ok(height < 800, `the table begins at ${height} px`)
+    assert.match(await page.innerText('#rows'), /process 1 pid \d+/)
+  })
+
+  it('a slow run to watch is one click, and so is the way back', async () => {
+    const page = await open()
+    await page.check('#slow')
+    assert.match(await page.innerText('#knobs-words'), /NUM 150, DELAY 100 ms, SLEEP 60 ms/)
+    await page.uncheck('#slow')
+    assert.match(await page.innerText('#knobs-words'), /NUM 15,000, DELAY 0 ms, SLEEP 0 ms/)
   })
 
   it('shows what SQLite refuses', async function () {
@@ -128,7 +199,7 @@ describe('the page of the web demo', () => {
     await begin(page, 'sqlite', { num: 40, sleepMs: 20, timeoutMs: 5 })
     assert.match(
       await verdict(page),
-      /^△ expected 120, found \d+\n.* \d+ were refused, and their programs know it\./,
+      /^△ SQLite: expected 120, found \d+\n.* (\d+ were refused, and their programs know|1 was refused, and its program knows) it\./,
     )
     assert.match(await page.innerText('#last-error'), /database is locked$/)
     assert.ok((await scrollWidth(page)) <= 400)
@@ -188,7 +259,12 @@ describe('the page of the web demo', () => {
 
   it('starts nothing with knobs out of bounds, and shows which', async () => {
     const page = await open()
-    await set(page, { processes: 11 })
+    const words = [await page.innerText('.lead'), await page.innerText('#knobs-words')]
+    await set(page, { num: Number.NaN, processes: -2 })
+    assert.match(await page.innerText('#hint'), /^Processes must be a whole number from 1 to 10\./)
+    assert.deepEqual([await page.innerText('.lead'), await page.innerText('#knobs-words')], words)
+    assert.equal(await page.isDisabled('input[name=wal]'), true)
+    await set(page, { num: 5, processes: 11 })
     await page.click('#start')
     assert.equal(await page.evaluate(`document.activeElement.name`), 'processes')
     assert.equal((await server.told('anything', () => true)).run, 0)
@@ -217,13 +293,21 @@ describe('the page of the web demo', () => {
     await waitForState(page, 2, 'killed')
     await press('End the run')
     await verdict(page)
+    assert.match(await page.innerText('#rows'), /process 1\s+pid \d+\s+– ended[\s\S]*✗ killed/)
     assert.deepEqual(complaints, [])
   })
 
-  it('says that the server has ended', async () => {
+  it('says that the server has ended, and asks for no more records', async () => {
     const page = await open()
-    await waitFor(page, `document.getElementById('verdict').innerText === 'Ready'`)
+    await begin(page, 'pslock', { num: 1000, delayMs: 50 })
+    await waitFor(page, `document.getElementById('answer').innerText.startsWith('✓')`)
     server.child.kill('SIGKILL')
     await waitFor(page, `/server has ended/.test(document.getElementById('verdict').innerText)`)
+    let posts = 0
+    page.on('request', (request) => {
+      if (request.method() === 'POST') posts++
+    })
+    await pause(1500)
+    assert.equal(posts, 0)
   })
 })

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
-import { networkInterfaces } from 'node:os'
-import { dirname } from 'node:path'
+import { networkInterfaces, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import type { Snapshot } from '../../cli/demo/run.ts'
 import { until } from '../fixtures/folder.ts'
 import { type DemoServerProcess, HAS_SQLITE, isAlive, startDemoServer } from './demo-server.ts'
@@ -234,6 +234,8 @@ describe('the server of the web demo', () => {
         ownPids({ rows } as Snapshot).filter((pid) => pid > 0 && isAlive(pid)),
         [],
       )
+      const states = rows.map(({ state }) => state)
+      assert.ok(isAtOnce || states.every((state) => state === 'ended'), `${states}`)
       const { acknowledged, found } = result!
       assert.ok(isAtOnce || (found! >= acknowledged && found! - acknowledged <= 2), JSON.stringify(result))
     }
@@ -249,7 +251,7 @@ describe('the server of the web demo', () => {
     assert.equal((await server.ask('/signal', { pid, signal: 'kill' })).status, 404)
     const { code, stdout, stderr } = await other
     assert.equal(stderr, '')
-    assert.match(stdout, /^50 inserted, 0 failed, longest wait [\d.]+ ms\n$/)
+    assert.match(stdout, /^50 inserted, 0 refused, longest wait [\d.]+ ms\n$/)
     assert.equal(code, 0)
     const { result, rows } = await server.result(run)
     assert.deepEqual(result, { expected: 150, acknowledged: 150, found: 150 })
@@ -301,6 +303,14 @@ describe('pslock demo --web and --insert', () => {
       const { code, stdout } = await pslock('demo', ...args)
       assert.deepEqual([code, stdout], [2, ''], args.join(' '))
     }
+  })
+
+  it('a folder that is not there is named, and not made', async () => {
+    const folder = join(tmpdir(), `pslock-no-folder-${process.pid}`)
+    const { code, stdout, stderr } = await pslock('demo', '--insert', join(folder, 'x.db'))
+    assert.deepEqual([code, stdout], [2, ''])
+    assert.match(stderr, new RegExp(`no folder ${folder}`))
+    assert.equal(existsSync(folder), false)
   })
 
   it('a port that is taken is said in one line', async () => {

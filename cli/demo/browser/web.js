@@ -14,6 +14,8 @@
     return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
   }
 
+  const count = (number, noun) => `${whole(number)} ${noun}${number === 1 ? '' : 's'}`
+  const nameOf = (way) => form.querySelector(`[value=${way}] + span strong`).textContent
   const waits = (ms) => (ms === 0 ? '–' : duration(ms))
 
   const ask = async (path, body = {}) => {
@@ -44,15 +46,35 @@
     return ''
   }
 
+  const SLOW = { num: 150, delayMs: 100, sleepMs: 60 }
+  const isSlow = (asked) => Object.keys(SLOW).every((name) => asked[name] === SLOW[name])
+  at('slow').addEventListener('input', () => {
+    for (const name in SLOW) form[name].value = at('slow').checked ? SLOW[name] : form[name].defaultValue
+  })
+
+  /** Of a run that this page has not started. */
+  function adopt({ wal, ...others }) {
+    for (const name in others) form.elements[name].value = others[name]
+    form.wal.checked = wal
+    showKnobs()
+  }
+
   function showKnobs() {
     const asked = knobs()
+    at('slow').checked = isSlow(asked)
+    form.wal.disabled = asked.way !== 'sqlite'
+    const wrong = form.querySelector('input:invalid')
+    if (wrong) {
+      const name = wrong.closest('label').firstChild.textContent
+      return text(at('hint'), `${name} must be a whole number from ${wrong.min} to ${wrong.max}.`)
+    }
     const { processes, num, delayMs, sleepMs, timeoutMs, wal } = asked
-    text(at('processes-words'), String(processes || ''))
+    text(at('lead-words'), processes === 1 ? 'one other program' : `${processes} other programs`)
     text(
       at('knobs-words'),
-      `${processes} processes, NUM ${whole(num)}, DELAY ${delayMs} ms, SLEEP ${sleepMs} ms, TIMEOUT ${whole(timeoutMs)} ms, WAL ${wal ? 'on' : 'off'}`,
+      `${processes} process${processes === 1 ? '' : 'es'}, NUM ${whole(num)}, DELAY ${delayMs} ms, SLEEP ${sleepMs} ms, TIMEOUT ${whole(timeoutMs)} ms${asked.way === 'sqlite' ? `, WAL ${wal ? 'on' : 'off'}` : ''}`,
     )
-    text(at('hint'), form.checkValidity() ? hintOf(asked) : '')
+    text(at('hint'), hintOf(asked))
     if (shown === 0) showPlaceholders()
   }
   form.addEventListener('input', showKnobs)
@@ -75,13 +97,27 @@
 
   // The web site.
 
-  let isPosting = false
+  const QUICK_MS = 300
+  const GONE = ['killed', 'failed', 'ended']
+  /** Since when a request has been on its way. */
+  let postedAt
+  let answer = ['–', '']
+  let site
+  function showAnswer() {
+    const ms = performance.now() - postedAt
+    let shown = answer
+    if (GONE.includes(site?.state) && site.state !== 'ended') shown = ['–', `The web site is ${site.state}.`]
+    else if (ms > QUICK_MS)
+      shown = [`… ${duration(ms)}`, `Waiting for the answer. The web site is ${site?.state ?? 'starting'}.`]
+    text(at('answer'), shown[0])
+    text(at('answer-text'), shown[1])
+  }
   async function post() {
-    isPosting = true
+    if (postedAt !== undefined) return
     const start = performance.now()
+    postedAt = start
     const answered = (mark, words) => {
-      text(at('answer'), `${mark} ${duration(performance.now() - start)}`)
-      text(at('answer-text'), words)
+      answer = [`${mark} ${duration(performance.now() - start)}`, words]
     }
     try {
       await ask('/records')
@@ -90,11 +126,12 @@
       // A conflict: the run has ended meanwhile.
       if (error.status !== 409) answered('✗', error.message)
     }
-    isPosting = false
+    postedAt = undefined
+    showAnswer()
   }
   at('post').addEventListener('click', post)
   setInterval(() => {
-    if (at('visitors').checked && !at('post').disabled && !isPosting) void post()
+    if (at('visitors').checked && !at('post').disabled) void post()
   }, 500)
 
   // The chart. Each process has a colour, a dash and a shape: one is enough to tell it by.
@@ -166,12 +203,12 @@
     waiting: '○',
     holding: '●',
     pausing: '–',
+    'holding, stopped': '■',
     stopped: '■',
-    ended: '✓',
+    ended: '–',
     killed: '✗',
     failed: '✗',
   }
-  const WORDS = { ended: 'done' }
   const SIGNALS = ['kill', 'stop', 'continue']
   const FOREIGN = 'from a terminal'
 
@@ -185,7 +222,8 @@
       triangle: '<path d="M17 1l5 9h-10z"/>',
       rectRot: '<path d="M17 1l5 5-5 5-5-5z"/>',
     }
-    row.innerHTML = `<th scope="row"><svg viewBox="0 0 34 12" aria-hidden="true"><g class="${hue}"><path d="M0 6h34" stroke-width="2" stroke-dasharray="${dash.join(' ')}"/>${shapes[shape]}</g></svg><span></span></th><td></td><td data-name="inserted"></td><td data-name="a second"></td><td data-name="failed"></td><td data-name="longest wait"></td><td></td>`
+    row.innerHTML = `<th scope="row"><svg viewBox="0 0 34 12" aria-hidden="true"><g class="hue"><path d="M0 6h34" stroke-width="2" stroke-dasharray="${dash.join(' ')}"/>${shapes[shape]}</g></svg><span></span> <small></small></th><td><span></span> <small></small></td><td data-name="inserted"></td><td data-name="a second"></td><td data-name="refused"></td><td data-name="longest wait"></td><td></td>`
+    row.querySelector('g').style.setProperty('--hue', `var(--${hue})`)
     row.querySelector('span').textContent = name
     const buttons = SIGNALS.map((signal) => {
       const button = document.createElement('button')
@@ -214,21 +252,24 @@
     for (const name of names) showRow({ ...none, name, num }, 0)
   }
 
-  function showRow({ pid, name, own, state, sinceMs, done, num, failed, longestMs }, perSecond) {
+  function showRow({ pid, name, own, state, sinceMs, done, num, failed, longestMs }, perSecond, holder) {
     const isForeign = name === FOREIGN
     const made = rows.get(isForeign ? pid : name) ?? rowOf(isForeign ? pid : name, name, !isForeign)
     const { cells, buttons, line } = made
     made.pid = pid
-    cells[0].title = pid > 0 ? `pid ${pid}` : ''
-    const since = state === 'waiting' || state === 'holding' ? ` ${duration(sinceMs)}` : ''
-    text(cells[1], `${MARKS[state]} ${WORDS[state] ?? state}${since}`)
+    text(cells[0].lastChild, `pid ${pid || '–'}`)
+    const isDone = state === 'ended' && done + failed === num
+    const since = /waiting|holding/.test(state) ? ` ${duration(sinceMs)}` : ''
+    text(cells[1].firstChild, `${isDone ? '✓ done' : `${MARKS[state]} ${state}`}${since}`)
+    text(cells[1].lastChild, state === 'waiting' && holder ? `for ${holder.name}` : '')
     text(cells[2], num === undefined ? whole(done) : `${whole(done)} of ${whole(num)}`)
     text(cells[3], whole(perSecond))
     text(cells[4], whole(failed))
     text(cells[5], waits(longestMs))
-    const isOver = !own || state === 'ended' || state === 'killed' || state === 'failed'
+    const isOver = !own || GONE.includes(state)
+    const isStopped = state.endsWith('stopped')
     for (const [index, button] of buttons.entries()) {
-      button.disabled = isOver || (index === 1 && state === 'stopped') || (index === 2 && state !== 'stopped')
+      button.disabled = isOver || (index === 1 && isStopped) || (index === 2 && !isStopped)
     }
     return line
   }
@@ -245,17 +286,20 @@
     if (now.run < Math.max(wanted, shown)) return
     if (now.run > shown) {
       shown = now.run
+      if (now.run !== wanted) adopt(now.knobs)
+      answer = ['–', '']
       reset()
     }
     if (now.run === 0) return
     const seconds = now.elapsedMs / 1000
     const passed = before === undefined ? 0 : seconds - before.elapsedMs / 1000
     let rate = 0
+    const holder = now.rows.find(({ state }) => state.startsWith('holding'))
     for (const row of now.rows) {
       const earlier = before?.rows.find(({ pid }) => pid === row.pid)?.done ?? 0
       const perSecond = passed > 0 ? (row.done - earlier) / passed : 0
       rate += perSecond
-      const { data } = showRow(row, perSecond)
+      const { data } = showRow(row, perSecond, holder)
       if (passed > 0) data.push({ x: seconds, y: perSecond })
       if (data.length > POINTS_AT_MOST) data.shift()
     }
@@ -275,23 +319,32 @@
     const done = sum('done')
     const planned = sum('num')
     const failed = sum('failed')
-    text(at('rate'), isOn ? whole(rate) : '–')
+    const isOver = now?.phase === 'done'
+    text(at('rate'), isOver ? whole(done / (now.elapsedMs / 1000 || 1)) : isOn ? whole(rate) : '–')
+    text(at('rate-words'), isOver ? 'average a second' : 'records a second')
     text(at('done'), now ? whole(done) : '–')
     at('progress').value = planned > 0 ? Math.min(1, done / planned) : 0
     text(at('failed'), now ? whole(failed) : '–')
     text(at('longest'), waits(Math.max(0, ...(now?.rows ?? []).map(({ longestMs }) => longestMs))))
-    const site = now?.rows[0]
-    at('post').disabled = !(
-      now?.phase === 'running' &&
-      site &&
-      !['killed', 'failed', 'ended'].includes(site.state)
-    )
+    site = now?.rows[0]
+    at('post').disabled = now?.phase !== 'running' || GONE.includes(site.state)
+    showAnswer()
     const error = now?.rows.findLast((row) => row.error)
-    text(at('last-error'), error ? `${error.name}: ${error.error}` : '')
+    text(at('last-error'), error ? `${error.name} (pid ${error.pid}): ${error.error}` : '')
+    const { program } = at('command').dataset
+    at('command').hidden = !now
+    text(
+      at('command-words'),
+      isOver
+        ? 'The run has ended. What you insert into its file is counted until the next run starts.'
+        : now
+          ? 'Type this elsewhere. The process appears above.'
+          : 'Start a run: its command stands here then.',
+    )
     if (now)
       text(
         at('command'),
-        `pslock demo --insert '${now.file}' --way ${now.knobs.way} --num ${now.knobs.num} --delay ${now.knobs.delayMs} --sleep ${now.knobs.sleepMs} --timeout ${now.knobs.timeoutMs}`,
+        `${program} demo --insert '${now.file}' --way ${now.knobs.way} --num ${now.knobs.num} --delay ${now.knobs.delayMs} --sleep ${now.knobs.sleepMs} --timeout ${now.knobs.timeoutMs}`,
       )
     showResult(...verdictOf(now))
   }
@@ -315,23 +368,36 @@
       return ['', 'Counting', 'The library opens a copy of the file, without pslock.']
     const { expected, acknowledged, found, error } = now.result
     if (error) return ['bad', '✗ The file cannot be read', error]
-    const title = `expected ${whole(expected)}, found ${whole(found)}`
+    const title = `${nameOf(now.knobs.way)}: expected ${whole(expected)}, found ${whole(found)}`
     const refused = expected - acknowledged
-    const gaveUp = refused > 0 ? ` ${whole(refused)} were refused, and their programs know it.` : ''
+    const gaveUp =
+      refused > 0
+        ? ` ${whole(refused)} ${refused === 1 ? 'was refused, and its program knows' : 'were refused, and their programs know'} it.`
+        : ''
     const lost = acknowledged - found
     if (lost > 0) {
       const why =
         now.knobs.way === 'none'
           ? ' Process 1 compacted the file half way, and wrote only the records that it knew of.'
           : ''
-      return ['bad', `✗ ${title}`, `${whole(lost)} records are lost, and no program was told.${why}${gaveUp}`]
+      return [
+        'bad',
+        `✗ ${title}`,
+        `${count(lost, 'record')} ${lost === 1 ? 'is' : 'are'} lost, and no program was told.${why}${gaveUp}`,
+      ]
     }
     const more = lost < 0 ? ` ${-lost} more: in the file, but its process was killed before it was told.` : ''
     const finder = now.knobs.way === 'sqlite' ? '' : ' They are counted without pslock.'
+    // Nothing kept order: that nothing is lost was luck.
+    const isLuck = now.knobs.way === 'none'
+    const why = now.rows[1]?.compacted
+      ? 'That was luck, since nothing kept order.'
+      : 'Process 1 ended before it compacted the file, so that nothing could be lost by that.'
+    const isUnsure = isLuck || refused > 0
     return [
-      refused > 0 ? 'unsure' : 'good',
-      `${refused > 0 ? '△' : '✓'} ${title}`,
-      `No record that was acknowledged is lost.${finder}${gaveUp}${more}`,
+      isUnsure ? 'unsure' : 'good',
+      `${isUnsure ? '△' : '✓'} ${title}`,
+      `No record that was acknowledged is lost.${isLuck ? ` ${why}` : ''}${finder}${gaveUp}${more}`,
     ]
   }
 
@@ -343,6 +409,8 @@
     // Whoever answers next may be another server, and count its runs from one.
     wanted = 0
     shown = 0
+    for (const button of document.querySelectorAll('#rows button, #post, #end')) button.disabled = true
+    at('command').hidden = true
     showResult('bad', '✗ The server has ended', 'Start it again: pslock demo --web')
   })
 })()
