@@ -5,10 +5,11 @@ import { LockedLow } from '../../../adapters/lowdb.ts'
 import { nedbAdapter } from '../../../adapters/nedb/attach.ts'
 import type { Nedb } from '../../../adapters/nedb/internals.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import { ClosedError, ConflictError, CorruptStoreError, LockedDb, SchemaError } from '../../../src/index.ts'
-import type { LogAdapter } from '../../../src/store/adapter.ts'
+import { ClosedError, ConflictError, CorruptStoreError, SchemaError } from '../../../src/index.ts'
+import type { LogSession } from '../../../src/store/adapter.ts'
+import type { TransactionOptions } from '../../../src/store/transaction.ts'
 import { useFolder } from '../../fixtures/folder.ts'
-import { Vanilla, warnings } from '../../fixtures/nedb-tools.ts'
+import { warnings } from '../../fixtures/nedb-tools.ts'
 import { newSeed, note, random as randomOf } from '../../fixtures/random.ts'
 
 interface Doc {
@@ -56,29 +57,23 @@ describe('stages, whatever happens beside them', () => {
 
   it('a commit whose answer was lost is done', async () => {
     let isLost = false
-    const adapter: LogAdapter<Nedb> = {
-      ...(nedbAdapter as LogAdapter<Nedb>),
-      // biome-ignore lint/suspicious/noExplicitAny: T and Awaited<T> are the same here
-      transacting(store, session): any {
-        const { transact, look } = nedbAdapter.transacting!(store, session)
-        return {
-          look,
-          async transact<T>(run: () => Promise<T>, options?: never) {
-            const value = await transact(run, options as never)
-            if (isLost) {
-              isLost = false
-              throw new Error('no answer')
-            }
-            return value
-          },
-        }
-      },
+    const { transacting } = nedbAdapter
+    // Of a store that is real otherwise.
+    const losing = (store: Nedb, session: LogSession) => {
+      const { transact, look } = transacting!(store, session)
+      const lose = async (run: () => Promise<unknown>, options: TransactionOptions) => {
+        const value = await transact(run, options)
+        if (!isLost) return value
+        isLost = false
+        throw new Error('no answer')
+      }
+      return { look, transact: lose }
     }
-    const vanilla = new Vanilla({ filename: at('store') })
-    const db = new LockedDb(vanilla as unknown as Nedb, { adapter, path: at('store') })
-    await vanilla.loadDatabaseAsync()
+    Object.assign(nedbAdapter, { transacting: losing })
+    const db = open()
+    Object.assign(nedbAdapter, { transacting })
     const stage = await db.stage('s')
-    await stage.edit((tx) => (tx as unknown as Nedb).insertAsync({ _id: 'a' }))
+    await stage.insert({ _id: 'a' })
     await stage.commit({ validate: () => (isLost = true) })
     assert.match(
       warned()
@@ -134,7 +129,7 @@ describe('stages, whatever happens beside them', () => {
     await people.create({ name: 'string' })
     const stage = await db.stage('s')
     await stage.edit(() => people.insert({ name: 'Ada' }))
-    await people.addField('age' as never, { type: 'number', default: 7 })
+    await people.addField('age' as never, { type: 'number', default: 7 } as never)
     await stage.commit()
     assert.equal((await db.findOneAsync({ name: 'Ada' } as object))?.['age' as never], 7)
     await db.close()
@@ -143,7 +138,7 @@ describe('stages, whatever happens beside them', () => {
     await rows.create({ name: 'string' })
     const staged = await low.stage('s')
     await staged.edit(() => rows.insert({ name: 'Ada' }))
-    await rows.addField('age' as never, { type: 'number', default: 7 })
+    await rows.addField('age' as never, { type: 'number', default: 7 } as never)
     await staged.commit()
     assert.equal(low.data.people?.[0]?.age, 7)
     await low.close()
