@@ -75,6 +75,8 @@ describe('stages, whatever happens beside them', () => {
     const stage = await db.stage('s')
     await stage.insert({ _id: 'a' })
     await stage.commit({ validate: () => (isLost = true) })
+    // A warning comes a moment later.
+    await wait(10)
     assert.match(
       warned()
         .map(({ message }) => message)
@@ -113,6 +115,8 @@ describe('stages, whatever happens beside them', () => {
     assert.equal(other.at, 0)
     assert.equal((await db.stages.list()).length, 1)
     assert.equal((await db.stages.stats()).open, 1)
+    // A warning comes a moment later.
+    await wait(10)
     assert.match(
       warned()
         .map(({ code, message }) => `${code} ${message}`)
