@@ -11,7 +11,7 @@ import { autoload, load, nedbAdapter, nedbRows, onceLoaded } from './nedb/attach
 import { type Doc, type Nedb, type Query, vanillaPrototype } from './nedb/internals.ts'
 import { attached } from './nedb/locked.ts'
 import { optionsOf } from './nedb/option-names.ts'
-import { nedbStaging } from './nedb/staging.ts'
+import { nedbStaging, unmarked, unmarkedUpdate } from './nedb/staging.ts'
 import type { DatastoreOptions, Datastore as VanillaDatastore } from './nedb-promises/vanilla.cjs'
 
 /** The options of nedb-promises, and those of pslock. */
@@ -84,13 +84,14 @@ const adapter: LogAdapter<Promises, DatastoreReads> = {
     {
       edits: {
         insert: (tx, docs: Doc) => tx.insert(docs),
-        update: (tx, query: Query, update: Doc, options: object = {}) => tx.update(query, update, options),
-        remove: (tx, query: Query, options: object = {}) => tx.remove(query, options),
+        update: (tx, query: Query, update: Doc, options: object = {}) =>
+          tx.update(unmarkedUpdate(query, options), update, options),
+        remove: (tx, query: Query, options: object = {}) => tx.remove(unmarked(query), options),
       },
       looks: {
-        find: (tx, query: Query = {}, projection: object = {}) => tx.find(query, projection),
-        findOne: (tx, query: Query = {}, projection: object = {}) => tx.findOne(query, projection),
-        count: (tx, query: Query = {}) => tx.count(query),
+        find: (tx, query: Query = {}, projection: object = {}) => tx.find(unmarked(query), projection),
+        findOne: (tx, query: Query = {}, projection: object = {}) => tx.findOne(unmarked(query), projection),
+        count: (tx, query: Query = {}) => tx.count(unmarked(query)),
       },
     },
   ),

@@ -14,6 +14,7 @@ import type {
   TreeSession,
 } from '../../src/store/adapter.ts'
 import { cloneTree, getOwn, isObject, patch, type TreeObject } from '../../src/store/json/values.ts'
+import { MARKS } from '../../src/store/marks.ts'
 import {
   isOnServer,
   type ServerOptions,
@@ -112,7 +113,13 @@ const adapter: TreeAdapter<AnyLow, LowReads> = {
       if (patched !== low.data) low.data = patched
     },
     edits: { update: ({ data }, edit: Edit) => edit(data) },
-    looks: { read: ({ data }) => cloneTree(data) },
+    looks: {
+      read: ({ data }) => {
+        const copy = cloneTree(data)
+        if (isObject(copy)) delete copy[MARKS]
+        return copy
+      },
+    },
   },
   withMemory: (low, memory) => withCopy(low, memory),
   attach(low, session) {

@@ -7,7 +7,7 @@ import { OwnIndexes, settleWhenReached } from './indexes.ts'
 import { type Doc, type Nedb, type Query, vanillaPrototype } from './internals.ts'
 import { type Attached, attached, isLocked, loading, locked, readIn } from './locked.ts'
 import { NedbMemory } from './memory.ts'
-import { nedbStaging } from './staging.ts'
+import { nedbStaging, unmarked, unmarkedUpdate } from './staging.ts'
 
 /** Prototypes made by `locked()`, one for each class of stores that were attached after their construction. */
 const prototypes = new Map<object, object>()
@@ -38,14 +38,15 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
       edits: {
         insert: (tx, docs: Doc) => tx.insertAsync(docs),
         update: (tx, query: Query, update: Doc, options: object = {}) =>
-          tx.updateAsync(query, update, options),
-        remove: (tx, query: Query, options: object = {}) => tx.removeAsync(query, options),
+          tx.updateAsync(unmarkedUpdate(query, options), update, options),
+        remove: (tx, query: Query, options: object = {}) => tx.removeAsync(unmarked(query), options),
       },
       looks: {
-        find: (tx, query: Query = {}, projection: object = {}) => tx.findAsync(query, projection).execAsync(),
+        find: (tx, query: Query = {}, projection: object = {}) =>
+          tx.findAsync(unmarked(query), projection).execAsync(),
         findOne: (tx, query: Query = {}, projection: object = {}) =>
-          tx.findOneAsync(query, projection).execAsync(),
-        count: (tx, query: Query = {}) => tx.countAsync(query).execAsync(),
+          tx.findOneAsync(unmarked(query), projection).execAsync(),
+        count: (tx, query: Query = {}) => tx.countAsync(unmarked(query)).execAsync(),
       },
     },
   ),

@@ -1,5 +1,7 @@
 import type { DocumentId, StagedDocument, Staging } from '../../src/store/adapter.ts'
-import type { Doc, Nedb } from './internals.ts'
+import { isObject } from '../../src/store/json/values.ts'
+import { MARKS } from '../../src/store/marks.ts'
+import type { Doc, Nedb, Query } from './internals.ts'
 import { attached } from './locked.ts'
 
 /** The methods of a store by which documents are changed, so that whoever listens to it hears of it. */
@@ -38,8 +40,22 @@ export function nedbStaging<S>(
       return docs as Doc[]
     },
     write: (tx, documents) => write(tx, documents, writers),
+    uniquePaths: (tx) =>
+      Object.values(nedb(tx).indexes)
+        .filter(({ unique, sparse, fieldName }) => unique && !sparse && fieldName !== '_id')
+        .flatMap(({ fieldName }) => fieldName.split(',').map((field) => field.split('.'))),
     ownFields: (tx) => (nedb(tx).timestampData ? ['updatedAt'] : []),
   }
+}
+
+/** Without the marks, which are no documents of the user; a query that names `_table` itself means what it says. */
+export function unmarked(query: Query): Query {
+  return isObject(query) && !Object.hasOwn(query, '_table') ? { ...query, _table: { $ne: MARKS } } : query
+}
+
+/** An upsert makes a document of its query. */
+export function unmarkedUpdate(query: Query, options: { readonly upsert?: unknown }): Query {
+  return options?.upsert ? query : unmarked(query)
 }
 
 async function write<S>(

@@ -407,6 +407,8 @@ interface StagedDocuments<S> {
   read(tx: S, ids: readonly DocumentId[]): Promise<readonly Readonly<Record<string, unknown>>[]>
   /** Puts documents in the place of others of the same ids; without `after` they are removed, without `before` they are new. */
   write(tx: S, documents: readonly StagedDocument[]): Promise<void>
+  /** The fields, as paths, of which no two documents may have the same value, nor both none. `_id` is none of them. */
+  uniquePaths(tx: S): readonly (readonly string[])[]
   /** Fields that the store itself sets at each change. */
   ownFields(tx: S): readonly string[]
 }

@@ -1,15 +1,5 @@
 import { cloneTree, equalTrees, isObject } from '../../store/json/values.ts'
-import {
-  type Change,
-  changeOf,
-  diff,
-  isBelow,
-  keyOf,
-  type Path,
-  putAt,
-  recordDepth,
-  valueAt,
-} from './tree.ts'
+import { type Change, changeOf, diff, keyOf, type Path, putAt, recordDepth, valueAt } from './tree.ts'
 
 /** What one edit has changed, and the records that it was the first to change, as they were seen then. */
 export interface Edit {
@@ -22,6 +12,8 @@ export class Edits {
   readonly changes: Map<string, Change> = new Map()
   /** Each record that is changed in some part, as it was seen when it was first changed. */
   readonly records: Map<string, unknown> = new Map()
+  /** For each path, which changes lie below it. */
+  readonly #below = new Map<string, Set<string>>()
 
   constructor(edits: Iterable<Edit>) {
     for (const { changes, records } of edits) {
@@ -46,12 +38,33 @@ export class Edits {
     return undefined
   }
 
+  /** The changes inside of what is at a path. */
+  below(path: Path): Change[] {
+    return [...(this.#below.get(keyOf(path)) ?? [])].map((key) => this.changes.get(key) as Change)
+  }
+
+  #put(change: Change): void {
+    const key = keyOf(change.path)
+    this.changes.set(key, change)
+    for (const above of prefixes(change.path)) {
+      const below = this.#below.get(above)
+      if (below) below.add(key)
+      else this.#below.set(above, new Set([key]))
+    }
+  }
+
+  #drop(path: Path): void {
+    const key = keyOf(path)
+    if (!this.changes.delete(key)) return
+    for (const above of prefixes(path)) this.#below.get(above)?.delete(key)
+  }
+
   #add(change: Change): void {
     const { path, base, mine } = change
     const above = this.above(path)
     if (!above) {
-      const inside = [...this.changes.values()].filter((other) => isBelow(other.path, path))
-      if (inside.length === 0) this.changes.set(keyOf(path), change)
+      const inside = this.below(path)
+      if (inside.length === 0) this.#put(change)
       else this.#replace(change, inside)
     } else if (above.path.length < path.length) {
       const whole = cloneTree(above.mine)
@@ -70,7 +83,7 @@ export class Edits {
   #replace(change: Change, inside: readonly Change[]): void {
     const base = cloneTree(change.base)
     for (const part of inside) {
-      this.changes.delete(keyOf(part.path))
+      this.#drop(part.path)
       putAt(base, part.path.slice(change.path.length), part.base, part.behind)
     }
     this.#set({ ...change, base })
@@ -78,11 +91,11 @@ export class Edits {
 
   #set(change: Change): void {
     const { path, base, mine } = change
-    this.changes.delete(keyOf(path))
+    this.#drop(path)
     if (equalTrees(base, mine)) return
     const parts = isObject(base) && isObject(mine) ? diff(base, mine, path) : [change]
     if (parts.length > 0 && isObject(base)) this.#remember(path, base)
-    for (const part of parts) this.changes.set(keyOf(part.path), part)
+    for (const part of parts) this.#put(part)
   }
 
   #remember(path: Path, record: unknown): void {
@@ -99,6 +112,11 @@ export class Edits {
     }
     return [...paths.values()]
   }
+}
+
+/** Of what a path is in, the outermost first. */
+function prefixes(path: Path): string[] {
+  return path.slice(1).map((_, index) => keyOf(path.slice(0, index + 1)))
 }
 
 /**

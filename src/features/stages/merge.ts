@@ -2,17 +2,7 @@ import type { StageConflict } from '../../errors.ts'
 import { merge } from '../../store/json/merge.ts'
 import { cloneTree, equalTrees } from '../../store/json/values.ts'
 import type { Edits } from './edits.ts'
-import {
-  type Change,
-  isBelow,
-  keyOf,
-  type Path,
-  putAt,
-  type Root,
-  recordDepth,
-  shown,
-  valueAt,
-} from './tree.ts'
+import { type Change, keyOf, type Path, putAt, type Root, recordDepth, shown, valueAt } from './tree.ts'
 
 /** What becomes of a conflict. */
 export type Resolution = 'mine' | 'theirs' | { readonly value: unknown }
@@ -37,12 +27,12 @@ export interface Values {
  */
 export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Resolve): StageConflict[] {
   const conflicts: StageConflict[] = []
-  const settled: Path[] = []
+  const settled = new Set<string>()
   for (const change of edits.changes.values()) {
     const { path } = change
-    if (settled.some((above) => isBelow(path, above))) continue
+    if (settled.has(keyOf(path.slice(0, recordDepth(path))))) continue
     const whole = lostRecord(root, edits, change)
-    if (whole) settled.push(whole.path)
+    if (whole) settled.add(keyOf(whole.path))
     const { base, mine, behind } = whole ?? change
     const at = whole?.path ?? path
     const theirs = valueAt(root, at)
@@ -94,9 +84,7 @@ function lostRecord(root: Root, edits: Edits, { path }: Change): Change | undefi
   const base = edits.records.get(keyOf(record))
   if (base === undefined) return undefined
   const mine = cloneTree(base)
-  for (const part of edits.changes.values()) {
-    if (isBelow(part.path, record)) putAt(mine, part.path.slice(record.length), part.mine, part.behind)
-  }
+  for (const part of edits.below(record)) putAt(mine, part.path.slice(record.length), part.mine, part.behind)
   return { path: record, base, mine }
 }
 

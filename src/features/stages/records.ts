@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { orUndefined } from '../../errors.ts'
+import { CorruptStoreError, orUndefined } from '../../errors.ts'
 import type { LogMemory, LogSession, RecordLine } from '../../store/adapter.ts'
 import { isObject } from '../../store/json/values.ts'
 import type { Edit } from './edits.ts'
@@ -68,8 +68,8 @@ export class StageRecords implements LogMemory {
   /** Of each record, as it is in the file. */
   readonly #lines = new Map<string, string>()
   readonly #heads = new Map<string, Head>()
-  /** The last stage of each session. */
-  readonly #last = new Map<string, string>()
+  /** The stages of each session. */
+  readonly #sessions = new Map<string, Set<string>>()
   #bytes = 0
 
   /** @param dataPath the store's own file, whose rights are those of the stages, too */
@@ -86,17 +86,34 @@ export class StageRecords implements LogMemory {
     return this.#heads.get(id)
   }
 
+  /** The one that is open, or the one that was last. */
   lastOf(session: string): Head | undefined {
-    const id = this.#last.get(session)
-    return id === undefined ? undefined : this.#heads.get(id)
+    let last: Head | undefined
+    for (const id of this.#sessions.get(session) ?? []) {
+      const head = this.#heads.get(id) as Head
+      if (head.state === 'open') return head
+      if (!last || head.at > last.at) last = head
+    }
+    return last
   }
 
   /** The edits from the first to this one. */
   edits(stage: string, count: number): { readonly editedAt: number; readonly edit: Edit }[] {
     return Array.from({ length: count }, (_, index) => {
-      const { editedAt, edit } = JSON.parse(this.#lines.get(editId(stage, index + 1)) as string) as EditRecord
+      const line = this.#lines.get(editId(stage, index + 1))
+      if (line === undefined) throw this.#lost(stage, index + 1)
+      const { editedAt, edit } = JSON.parse(line) as EditRecord
       return { editedAt, edit: JSON.parse(edit) as Edit }
     })
+  }
+
+  #lost(stage: string, number: number): CorruptStoreError {
+    const path = `${this.#dataPath}.stages`
+    const session = JSON.stringify(this.#heads.get(stage)?.session)
+    return new CorruptStoreError(
+      `edit ${number} of the stage ${session} is missing in ${path}: its line is damaged or gone. Cancel the stage.`,
+      { path },
+    )
   }
 
   // --- In an exclusive operation ---
@@ -138,16 +155,23 @@ export class StageRecords implements LogMemory {
     const head = this.#heads.get(id)
     this.#lines.delete(id)
     this.#heads.delete(id)
-    if (head && this.#last.get(head.session) === id) this.#last.delete(head.session)
+    if (head) this.#leave(head)
     if (record.$$deleted) return true
     this.#bytes += line.length
     this.#lines.set(id, line)
     if ('state' in record) {
       this.#heads.set(id, record)
-      const last = this.lastOf(record.session)
-      if (last?.state !== 'open') this.#last.set(record.session, id)
+      const ids = this.#sessions.get(record.session)
+      if (ids) ids.add(id)
+      else this.#sessions.set(record.session, new Set([id]))
     }
     return true
+  }
+
+  #leave({ _id, session }: Head): void {
+    const ids = this.#sessions.get(session)
+    ids?.delete(_id)
+    if (ids?.size === 0) this.#sessions.delete(session)
   }
 
   // --- LogMemory ---
@@ -162,7 +186,7 @@ export class StageRecords implements LogMemory {
 
   apply(lines: readonly string[], anew: boolean): readonly string[] {
     if (anew) {
-      for (const map of [this.#lines, this.#heads, this.#last]) map.clear()
+      for (const map of [this.#lines, this.#heads, this.#sessions]) map.clear()
       this.#bytes = 0
     }
     return lines.filter((line) => !this.#take(line))

@@ -66,7 +66,10 @@ export interface StagedChange {
 export interface Stage<S> {
   /** What it was opened by. */
   readonly id: string
-  /** Counts the changes of the stage that this object has seen: 0 before the first edit. */
+  /**
+   * Counts the changes that this object has seen of the stages of this id: a new one counts on where the last one ended. 0
+   * where there was none in the last 7 days.
+   */
   readonly at: number
   /**
    * Edits the present state with the edits so far on top: whatever `run` changes, by the methods of the store or its tables, is
@@ -91,7 +94,9 @@ export interface Stage<S> {
   /**
    * Makes the edits in the store, in one transaction, merged with what others have changed; without a stage it does nothing.
    * @throws ConflictError with `conflicts` if others have changed the same values and `resolve` does not say what to take; what
-   * `validate` throws; SchemaError; the errors of the store, for a unique key, say. The stage stays open then
+   * `validate` throws; SchemaError; the errors of the store, for a unique key, say. The stage stays open then. An error
+   * after which the edits turn out to be in the store is a warning. Where that cannot be found out it rejects with the
+   * error, and the next look at the stage tells
    */
   commit(options?: StageCommitOptions<S>): Promise<void>
   /** Drops the edits. @param reason is counted by `stages.stats` */
@@ -130,7 +135,8 @@ class StoreStage<S> implements Stage<S> {
   async edit<T>(run: (tx: S) => T): Promise<Awaited<T>> {
     requireFunction(run, 'edit(run): run')
     const stages = this.#stages
-    stages.requireOutside('edit')
+    // A commit of it that a crash has left half done comes first.
+    await this.#settled('edit')
     const { subject, transactions } = stages
     return transactions.rollbackAfter(async (tx) => {
       const { edits } = await this.#load(tx)
@@ -246,11 +252,13 @@ class StoreStage<S> implements Stage<S> {
         await stages.mark(tx, this.#seen._id)
       })
     } catch (error) {
-      // Where this fails, too, the next look at the stage does it.
-      if (isBegun) await stages.settle(this.#seen._id).catch(() => {})
-      throw error
+      // It may be written though the answer was lost. Where this fails, too, the next look at the stage does it.
+      const isDone = isBegun && (await stages.settle(this.#seen._id).catch(() => false))
+      if (!isDone) throw error
+      warnOfLateSettling(stages.path, 'is', error)
+      return
     }
-    await stages.settle(this.#seen._id).catch((error) => warnOfLateSettling(stages.path, error))
+    await stages.settle(this.#seen._id).catch((error) => warnOfLateSettling(stages.path, 'is', error))
   }
 
   #conflict(conflicts: readonly StageConflict[]): ConflictError {
@@ -272,7 +280,7 @@ class StoreStage<S> implements Stage<S> {
     )
     if (!(await this.#settled('cancel'))) return
     await this.#stages.write((records) => {
-      const head = this.#stages.require(records, this.#seen)
+      const head = this.#stages.requireIdle(records, this.#seen)
       if (head) this.#stages.end(records, head, 'cancelled', { reason })
     })
   }
@@ -290,9 +298,12 @@ class StoreStage<S> implements Stage<S> {
   /** The stage as it is, which need not be as this object has seen it. @throws ClosedError */
   #ofView(records: StageRecords): Head | undefined {
     const { _id, session, at } = this.#seen
-    const head = records.head(_id) ?? (at === 0 ? records.lastOf(session) : undefined)
-    if (head && head._id !== _id && head.state !== 'open') return undefined
-    return this.#stages.require(records, head ? { _id: head._id, session, at: head.at } : this.#seen)
+    const head = records.head(_id) ?? records.lastOf(session)
+    if (head && head._id !== _id && head.state !== 'open' && head.at === at) return undefined
+    return this.#stages.require(
+      records,
+      head?.state === 'open' ? { _id: head._id, session, at: head.at } : this.#seen,
+    )
   }
 
   /** The stage, with no commit of it that a crash has left half done; undefined where there is none. */
@@ -318,13 +329,13 @@ class StoreStage<S> implements Stage<S> {
   }
 
   #newHead(): Head {
-    const { _id, session } = this.#seen
+    const { _id, session, at } = this.#seen
     const now = Date.now()
     return {
       _id,
       session,
       state: 'open',
-      at: 0,
+      at,
       done: 0,
       edits: 0,
       begunAt: now,
@@ -373,12 +384,14 @@ export async function openStage<S>(
   let head = await last()
   if (head?.isCommitting) {
     await stages.settle(head._id)
+    // It may have been over meanwhile.
+    await stages.sweep(false)
     head = await last()
   }
   const isOpen = head?.state === ('open' satisfies StageState)
   const seen =
     isOpen && head
       ? { _id: head._id, session: id, at: at ?? head.at }
-      : { _id: newStageId(), session: id, at: at ?? 0 }
+      : { _id: newStageId(), session: id, at: at ?? head?.at ?? 0 }
   return new StoreStage(stages, options, seen)
 }

@@ -1,26 +1,26 @@
 import { type OptionNames, optionNames, requireKnown } from '../../arguments.ts'
-import { ClosedError, ConflictError, harmless } from '../../errors.ts'
+import { ClosedError, ConflictError, harmless, SchemaError } from '../../errors.ts'
 import type { PsLock } from '../../lock/lock.ts'
 import type { CloseOptions } from '../../lock/options.ts'
 import { crypto } from '../../os/modules.ts'
-import type { Staging, TableStorage } from '../../store/adapter.ts'
+import type { Staging, StoredRecord, TableStorage } from '../../store/adapter.ts'
+import { getOwn } from '../../store/json/values.ts'
 import { LogEngine } from '../../store/log/log-engine.ts'
 import type { LogStorage } from '../../store/log/storage.ts'
+import { MARKS } from '../../store/marks.ts'
 import type { TransactionsOf } from '../../store/transaction.ts'
-import { Shape } from '../tables/schema.ts'
+import { Shape, type TableSchema } from '../tables/schema.ts'
 import type { Tables } from '../tables/tables.ts'
 import type { Edits } from './edits.ts'
 import { type Head, StageRecords, type StageState } from './records.ts'
-import { Subject } from './subject.ts'
+import { idsOf, Subject } from './subject.ts'
+import { putAt, valueAt } from './tree.ts'
 
 /** So long an ended stage is counted by `stats`. */
 const KEPT_MS = 7 * 24 * 60 * 60_000
 
 /** A commit that goes on for so long may be that of a process that is no more: whoever comes by looks after it. */
 const LONG_COMMIT_MS = 60_000
-
-/** The table of the marks in the store itself. */
-const MARKS = '$stages'
 
 /** What the stages of a store work with. `S` is what the callback of a transaction is given. */
 export interface StageParts<S> {
@@ -118,7 +118,7 @@ export class Stages<S> {
     change: (records: StageRecords, head?: Head) => Head,
   ): Promise<Head> {
     return this.write((records) => {
-      const head = this.require(records, seen)
+      const head = this.requireIdle(records, seen)
       const next = change(records, head)
       records.put(next)
       return next
@@ -132,14 +132,25 @@ export class Stages<S> {
   ): Head | undefined {
     const head = records.head(_id)
     if (!head) {
-      const other = records.lastOf(session)
-      if (at === 0 && other?.state !== 'open') return undefined
-      throw at === 0 ? this.#changed(session, at, other?.at) : this.ended(session, undefined)
+      const last = records.lastOf(session)
+      if (last ? last.state === 'open' || last.at !== at : at !== 0)
+        throw last ? this.#changed(session, at, last.at) : this.ended(session, undefined)
+      return undefined
     }
     if (head.state !== 'open') throw this.ended(session, head.state)
     if (isOver(head)) throw this.ended(session, 'expired')
     if (head.at !== at) throw this.#changed(session, at, head.at)
     return head
+  }
+
+  /** As `require`, to change it. @throws ConflictError also while a commit of it is under way */
+  requireIdle(records: StageRecords, seen: Pick<Head, '_id' | 'session' | 'at'>): Head | undefined {
+    const head = this.require(records, seen)
+    if (!head?.isCommitting) return head
+    throw new ConflictError(
+      `a commit of the stage ${JSON.stringify(seen.session)} of ${this.path} is under way, so nothing was changed: wait for it.`,
+      { path: this.path, expected: seen.at, found: head.at },
+    )
   }
 
   #changed(session: string, at: number, now: number | undefined): ConflictError {
@@ -174,7 +185,13 @@ export class Stages<S> {
   }
 
   async mark(tx: S, stage: string): Promise<void> {
-    await this.#rows.insert(tx, MARKS, [{ _id: stage, _version: 1 }])
+    const { staging } = this
+    const mark = { _id: stage, _version: 1 }
+    // A unique index takes only one document without its fields, and what others insert must not clash with the mark.
+    const unique = staging.kind === 'documents' ? staging.uniquePaths(tx) : []
+    for (const path of [...unique].sort((a, b) => a.length - b.length))
+      if (valueAt(mark, path) === undefined) putAt(mark, path, stage)
+    await this.#rows.insert(tx, MARKS, [mark])
   }
 
   async #unmark(tx: S, stage: string): Promise<void> {
@@ -187,23 +204,26 @@ export class Stages<S> {
   /**
    * Makes the stage say what the store says: whether a commit that was begun was done. Under the exclusive lock of the store
    * nobody else is in the middle of one.
+   * @returns whether it was
    */
-  async settle(stage: string): Promise<void> {
-    await this.transactions.transaction(async (tx) => {
+  async settle(stage: string): Promise<boolean> {
+    const isDone = await this.transactions.transaction(async (tx) => {
       const isMarked = await this.isMarked(tx, stage)
-      await this.write((records) => {
+      const state = await this.write((records) => {
         const head = records.head(stage)
-        if (!head) return
-        if (isMarked) this.end(records, head, 'committed', { isMarked: true })
-        else if (head.isCommitting) records.put({ ...head, isCommitting: undefined })
+        if (head && isMarked) this.end(records, head, 'committed', { isMarked: true })
+        else if (head?.isCommitting) records.put({ ...head, isCommitting: undefined })
+        return head?.state
       })
       // Should this be undone, or the process end before: the stage says that its mark may still be there.
       if (isMarked) await this.#unmark(tx, stage)
+      return isMarked || state === 'committed'
     })
     await this.write((records) => {
       const head = records.head(stage)
       if (head?.isMarked) records.put({ ...head, isMarked: undefined })
     })
+    return isDone
   }
 
   /** In an exclusive operation. */
@@ -219,7 +239,7 @@ export class Stages<S> {
   /** Ends what has expired, forgets what ended long ago, and finishes the commits of processes that are no more. */
   async sweep(isWhole = true): Promise<void> {
     const now = Date.now()
-    const due = await this.read((records) => {
+    const look = (records: StageRecords) => {
       const heads = [...records.heads]
       return {
         unsettled: heads.filter(
@@ -227,8 +247,13 @@ export class Stages<S> {
         ),
         over: heads.filter((head) => !isUnsettled(head) && (isOver(head) || isOld(head))),
       }
-    })
-    for (const { _id } of due.unsettled) await this.settle(_id)
+    }
+    let due = await this.read(look)
+    // It need not be the caller's own stage, whose calls say themselves what keeps it from being settled.
+    for (const { _id } of due.unsettled)
+      await this.settle(_id).catch((error) => warnOfLateSettling(this.path, 'may be', error))
+    // What was settled may be over.
+    if (due.unsettled.length > 0) due = await this.read(look)
     if (due.over.length === 0) return
     await this.write((records) => {
       for (const { _id } of due.over) {
@@ -242,25 +267,74 @@ export class Stages<S> {
 
   // --- Checks ---
 
-  /** In a transaction: the changed records of tables are as their schemas want them. @throws SchemaError */
+  /**
+   * In a transaction: the changed records of tables are as their schemas want them; fields that the table got meanwhile are
+   * added to them.
+   * @throws SchemaError, also where the table is no more
+   */
   async requireSchemas(tx: S, edits: Edits): Promise<void> {
-    const schemas = Object.entries(await this.#tables.present(tx))
-    for (const [name, schema] of schemas) {
-      const shape = new Shape(this.path, name, schema)
-      const ids = new Set<unknown>()
-      for (const [first, second, third] of edits.paths) {
-        if (typeof first === 'object') ids.add(first.id)
-        else if (second === name && typeof third === 'object') ids.add(third.id)
-        else if (second === name || second === undefined) ids.add(undefined)
+    const schemas = await this.#tables.present(tx)
+    const changed =
+      this.staging.kind === 'documents'
+        ? await this.#changedDocuments(tx, edits, schemas)
+        : await this.#changedRows(tx, edits, schemas)
+    for (const [table, records] of changed) {
+      const schema = getOwn(schemas, table) as TableSchema | undefined
+      if (!schema)
+        throw new SchemaError(
+          `table ${table} of ${this.path} is no more, and the stage has records of it. Nothing was changed.`,
+          { path: this.path, table },
+        )
+      const shape = new Shape(this.path, table, schema)
+      const completed: StoredRecord[] = []
+      for (const { _id, _version, ...fields } of records) {
+        const whole = shape.complete(fields)
+        if (Object.keys(whole).some((name) => !Object.hasOwn(fields, name)))
+          completed.push({ _id, _version, ...whole })
       }
-      for (const id of ids) {
-        const records = await this.#tables.records(tx, shape, id as string | undefined)
-        for (const record of records) {
-          const { _id, _version, ...fields } = record
-          if (id === undefined || _id === id) shape.complete(fields)
-        }
-      }
+      if (completed.length > 0) await this.#rows.replace(tx, table, completed)
     }
+  }
+
+  async #changedDocuments(
+    tx: S,
+    edits: Edits,
+    schemas: Readonly<Record<string, TableSchema>>,
+  ): Promise<Map<string, StoredRecord[]>> {
+    const changed = new Map<string, StoredRecord[]>()
+    if (this.staging.kind !== 'documents') return changed
+    for (const { _table: table, ...record } of await this.staging.read(tx, idsOf(edits.paths))) {
+      if (typeof table !== 'string' || table === MARKS) continue
+      // A document of the user's own may have such a field.
+      if (!Object.hasOwn(schemas, table) && !Number.isInteger(record._version)) continue
+      const records = changed.get(table) ?? []
+      records.push(record as unknown as StoredRecord)
+      changed.set(table, records)
+    }
+    return changed
+  }
+
+  async #changedRows(
+    tx: S,
+    edits: Edits,
+    schemas: Readonly<Record<string, TableSchema>>,
+  ): Promise<Map<string, StoredRecord[]>> {
+    const changed = new Map<string, StoredRecord[]>()
+    for (const [name, schema] of Object.entries(schemas)) {
+      const ids = new Set<unknown>()
+      let isWhole = false
+      for (const [, table, record] of edits.paths) {
+        if (table === name && typeof record === 'object') ids.add(record.id)
+        else if (table === name || table === undefined) isWhole = true
+      }
+      if (ids.size === 0 && !isWhole) continue
+      const records = await this.#tables.records(tx, new Shape(this.path, name, schema))
+      changed.set(
+        name,
+        records.filter(({ _id }) => isWhole || ids.has(_id)),
+      )
+    }
+    return changed
   }
 
   // --- What is told of all of them ---
@@ -341,11 +415,11 @@ function isOld({ endedAt }: Head): boolean {
   return endedAt !== undefined && endedAt + KEPT_MS <= Date.now()
 }
 
-/** A stage is committed; that it says so is left to whoever looks at it next. */
-export function warnOfLateSettling(path: string, error: unknown): void {
+/** A stage is committed, or may be; that it says so is left to whoever looks at it next. */
+export function warnOfLateSettling(path: string, how: 'is' | 'may be', error: unknown): void {
   process.emitWarning(
     harmless(
-      `a stage of ${path} is committed, but does not say so yet; the next look at it sees to that: ${String(error)}`,
+      `a stage of ${path} ${how} committed, but does not say so yet; the next look at it sees to that: ${String(error)}`,
     ),
     { type: 'PsLockWarning', code: 'PSLOCK_STAGES' },
   )

@@ -1,6 +1,7 @@
 import type { StageConflict } from '../../errors.ts'
 import type { DocumentId, StagedDocument, Staging } from '../../store/adapter.ts'
-import { cloneTree, equalTrees, type Id } from '../../store/json/values.ts'
+import { cloneTree, equalTrees, getOwn, type Id, isObject } from '../../store/json/values.ts'
+import { MARKS } from '../../store/marks.ts'
 import type { Edits } from './edits.ts'
 import { mergeInto, type Resolve, type Values } from './merge.ts'
 import { type Path, type Root, valueAt } from './tree.ts'
@@ -21,18 +22,24 @@ export class Subject<S> {
     }
   }
 
-  /** What the store has now. */
+  /** What the store has now, without the marks: they belong to other stages, and no edit may take them away. */
   async read(tx: S, ids: Iterable<Id>): Promise<Root> {
     const staging = this.#staging
-    if (staging.kind === 'tree') return { data: encodeJson(staging.read(tx)) }
+    if (staging.kind === 'tree') {
+      const data = encodeJson(staging.read(tx))
+      if (isObject(data)) delete data[MARKS]
+      return { data }
+    }
     const own = staging.ownFields(tx)
     const documents = await staging.read(tx, [...ids])
     return new Map(
-      documents.map((document) => {
-        const encoded = encode(document) as Record<string, unknown>
-        for (const name of own) delete encoded[name]
-        return [document._id as DocumentId, encoded]
-      }),
+      documents
+        .filter(({ _table }) => _table !== MARKS)
+        .map((document) => {
+          const encoded = encode(document) as Record<string, unknown>
+          for (const name of own) delete encoded[name]
+          return [document._id as DocumentId, encoded]
+        }),
     )
   }
 
@@ -48,7 +55,12 @@ export class Subject<S> {
   async #write(tx: S, theirs: Root, root: Root): Promise<void> {
     const staging = this.#staging
     if (staging.kind === 'tree') {
-      if (!equalTrees(theirs, root)) await staging.write(tx, cloneTree((root as { data?: unknown }).data))
+      if (equalTrees(theirs, root)) return
+      const tree = cloneTree((root as { data?: unknown }).data)
+      const present = staging.read(tx)
+      const marks = isObject(present) ? getOwn(present, MARKS) : undefined
+      if (marks !== undefined && isObject(tree)) tree[MARKS] = cloneTree(marks)
+      await staging.write(tx, tree)
       return
     }
     const [before, after] = [theirs as Map<Id, unknown>, root as Map<Id, unknown>]

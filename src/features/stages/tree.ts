@@ -41,10 +41,6 @@ export function recordDepth(path: Path): number {
   return path.findIndex((step) => typeof step === 'object') + 1
 }
 
-export function isBelow(path: Path, above: Path): boolean {
-  return path.length >= above.length && keyOf(path.slice(0, above.length)) === keyOf(above)
-}
-
 /** A date, as it is encoded, is a value, and no object with a field. */
 function isBranch(value: unknown): value is Record<string, unknown> {
   return isObject(value) && !Object.hasOwn(value, '$$date')
