@@ -206,12 +206,24 @@ const licencesWith = (...others) => ({
     folders.delete(undefined)
     for (const name of others) folders.add(resolve(ROOT, 'node_modules', name))
     if (folders.size === 0) return
-    const texts = [...folders].sort().map((folder) => {
+    // Of packages whose licences differ in nothing but their holders, the text is there once.
+    const groups = new Map()
+    for (const folder of [...folders].sort()) {
       const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
       const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
       if (file === undefined) throw new Error(`${name} has no licence file`)
-      return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
-    })
+      const lines = readFileSync(join(folder, file), 'utf8').trim().split('\n')
+      const isHolder = (line) => /^\s*Copyright \S/.test(line)
+      const terms = lines.filter((line) => !isHolder(line)).join('\n')
+      const words = terms
+        .replace(/^\W*(the )?mit license\W*(mit\W*)?/i, '')
+        .replace(/[\s'"]+/g, ' ')
+        .trim()
+      const group = groups.get(words) ?? { packages: [], terms: terms.trim() }
+      group.packages.push([`${name} ${version}`, ...lines.filter(isHolder)].join('\n'))
+      groups.set(words, group)
+    }
+    const texts = [...groups.values()].map(({ packages, terms }) => `${packages.join('\n\n')}\n\n${terms}\n`)
     this.emitFile({ type: 'asset', fileName: 'LICENSES.txt', source: texts.join(`\n${'-'.repeat(80)}\n\n`) })
   },
 })
