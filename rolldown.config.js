@@ -67,7 +67,7 @@ const LATE = [
   { name: 'stages', test: /\/src\/features\/stages\// },
   {
     name: 'stores',
-    test: /\/src\/(features\/hooks\/(?!throttle\.)|store\/(log\/|text\/|(?!adapter|data-file|options|patience|read-|transaction)[\w-]+\.ts))/,
+    test: /\/src\/(features\/hooks\/(?!throttle\.)|store\/(log\/|text\/|(?!adapter|data-file|marks|options|read-|transaction)[\w-]+\.ts))/,
   },
 ]
 
