@@ -100,9 +100,21 @@ export function openLog<S extends object>(
     session: log,
     members(self) {
       const verbs = transactions(adapter.transacting?.(store, log) ?? log, () => self as S)
-      return membersOf(opened, log, format, verbs, adapter)
+      const { rows, staging } = adapter
+      const declared = {
+        rows,
+        staging: staging && stagingOf(store, staging),
+        isCoded: async () => !!(await coder()),
+      }
+      return membersOf(opened, log, format, verbs, declared)
     },
   }
+}
+
+/** What has changed is known by the store itself, which need not be what the callback of a transaction is given. */
+function stagingOf<S>(store: S, staging: Staging<S>): Staging<S> {
+  if (staging.kind !== 'documents') return staging
+  return { ...staging, changed: (_, run) => staging.changed(store, run) }
 }
 
 /** A store whose memory is a tree has blocking calls, too. */
@@ -133,7 +145,10 @@ export function openTree<S extends object>(
   const tx = (memory: TreeMemory) => adapter.withMemory(store, memory)
   return {
     session: engine,
-    members: () => membersOf(place, engine, format, transactions(engine, tx), adapter),
+    members: () => {
+      const declared = { rows: adapter.rows, staging: adapter.staging, isCoded: async () => isUnread }
+      return membersOf(place, engine, format, transactions(engine, tx), declared)
+    },
     syncMembers: () => ({ ...membersOf(place, engine, format), ...syncTransactions(engine.blocking, tx) }),
   }
 }
@@ -244,7 +259,7 @@ function membersOf<S>(
   engine: OpenEngine,
   format: () => FileFormat,
   verbs?: TransactionsOf<S>,
-  { rows: storage, staging }: Declared<S> = {},
+  { rows: storage, staging, isCoded }: Declared<S> = {},
 ): Members {
   const { path, lock } = options
   const { queue } = engine
@@ -280,7 +295,16 @@ function membersOf<S>(
       return hooks.use(hook)
     },
     table: (name: string) => new StoreTable(name, tablesOf()),
-    stage: async (id: string, options?: StageOptions) => openStage(stagesOf(), id, options),
+    async stage(id: string, options?: StageOptions) {
+      const opened = stagesOf()
+      if (await isCoded?.()) {
+        throw new TypeError(
+          `the records of ${path} are written in a form of their own (serialization hooks, an adapter of lowdb's own), perhaps ` +
+            'encrypted. What is staged would be in clear text beside them, so there are no stages.',
+        )
+      }
+      return openStage(opened, id, options)
+    },
     stages: {
       list: async (criteria?: StageCriteria) => stagesOf().list(criteria),
       stats: async () => stagesOf().stats(),
@@ -307,6 +331,8 @@ function membersOf<S>(
 interface Declared<S> {
   readonly rows?: TableStorage<S> | undefined
   readonly staging?: Staging<S> | undefined
+  /** Whether what is written is not what others could read. */
+  readonly isCoded?: () => Promise<boolean>
 }
 
 /** The stages are beside the store: in a file, or a store on the same server. */

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { setTimeout as wait } from 'node:timers/promises'
+import { JSONFile } from 'lowdb/node'
 import { LockedLow } from '../../../adapters/lowdb.ts'
 import { nedbAdapter } from '../../../adapters/nedb/attach.ts'
 import type { Nedb } from '../../../adapters/nedb/internals.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import { ClosedError, ConflictError, CorruptStoreError, SchemaError } from '../../../src/index.ts'
+import { ClosedError, ConflictError, CorruptStoreError, LockedDb, SchemaError } from '../../../src/index.ts'
 import type { LogSession } from '../../../src/store/adapter.ts'
 import type { TransactionOptions } from '../../../src/store/transaction.ts'
 import { useFolder } from '../../fixtures/folder.ts'
@@ -28,6 +30,45 @@ describe('stages, whatever happens beside them', () => {
       .map((line) => JSON.parse(line))
   const plant = (fields: object, name = 'store') =>
     appendFileSync(at(`${name}.stages`), `${JSON.stringify({ ...heads(name).at(-1), ...fields })}\n`)
+
+  it('there are none where the data is written in a form of its own', async () => {
+    const db = new LockedNedb<Doc>({
+      filename: at('coded'),
+      autoload: true,
+      afterSerialization: (line) => Buffer.from(line).toString('base64'),
+      beforeDeserialization: (line) => Buffer.from(line, 'base64').toString(),
+    })
+    await assert.rejects(
+      db.stage('s'),
+      /TypeError: the records of .*coded are written in a form of their own/,
+    )
+    await db.close()
+    const path = at('low.json')
+    const own = Object.assign(new JSONFile<{ n: number }>(path), { path })
+    const low = new LockedLow(own as never, { n: 0 })
+    await assert.rejects(low.stage('s'), /form of their own/)
+    await low.close()
+    assert.deepEqual(
+      readdirSync(at()).filter((name) => name.includes('stages')),
+      [],
+    )
+  })
+
+  it('a store that is wrapped by LockedDb has them, too', async () => {
+    const Vanilla = createRequire(import.meta.url)('@seald-io/nedb')
+    const vanilla = new Vanilla({ filename: at('wrapped') })
+    const db = new LockedDb(vanilla, {
+      adapter: nedbAdapter,
+      path: at('wrapped'),
+    } as never) as unknown as LockedNedb<Doc>
+    await db.loadDatabaseAsync()
+    const stage = await db.stage('s')
+    await stage.insert({ _id: 'a', n: 1 })
+    await stage.update({ _id: 'a' }, { $inc: { n: 1 } })
+    await stage.commit()
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', n: 2 }])
+    await db.close()
+  })
 
   it('a new stage counts on where the last one of its session has ended', async () => {
     const db = open()
