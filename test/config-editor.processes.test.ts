@@ -101,6 +101,12 @@ describe('examples/config-editor in a browser', function () {
     assert.match(await ada.innerText('table'), /settings\.color\s+green\s+blue\s+red/)
     if (process.env.PSLOCK_SCREENSHOT)
       await ada.screenshot({ path: `${process.env.PSLOCK_SCREENSHOT}-conflict.png` })
+    // What is there now was not seen yet: it is shown first.
+    await change(bob, 'color', 'pink')
+    await press(bob, 'Save for everybody')
+    await ada.check('input[value="mine"]')
+    await press(ada, 'Save')
+    assert.match(await ada.innerText('table'), /settings\.color\s+green\s+blue\s+pink/)
     await ada.check('input[value="mine"]')
     await press(ada, 'Save')
     assert.match(await ada.innerText('body'), /Nothing is changed yet/)

@@ -76,7 +76,8 @@ export function conflictPage(conflicts: readonly StageConflict[], at: number): s
     `<label><input type="radio" required name="${escaped(path)}" value="${what}"> ${escaped(value)}</label>`
   const rows = conflicts.map(
     ({ path, base, mine, theirs }) => `<tr><th>${escaped(path)}</th><td>${escaped(base)}</td>
-<td>${choice(path, 'mine', mine)}</td><td>${choice(path, 'theirs', theirs)}</td></tr>`,
+<td>${choice(path, 'mine', mine)}</td><td>${choice(path, 'theirs', theirs)}
+<input type="hidden" name="theirs ${escaped(path)}" value="${escaped(theirs)}"></td></tr>`,
   )
   return page(
     'Somebody else has changed the same',

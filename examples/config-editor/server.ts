@@ -42,8 +42,11 @@ async function serve(): Promise<void> {
 
     const form = new URLSearchParams(await text(request))
     // What the form has shown: where the stage was changed since, in another tab, nothing is done.
-    const stage = await db.stage(session, { at: Number(form.get('at')), expiresMs: 60 * 60_000 })
+    const at = Number(form.get('at') || Number.NaN)
+    if (!Number.isInteger(at))
+      return void response.writeHead(400).end(messagePage('That is no form of this page.'))
     try {
+      const stage = await db.stage(session, { at, expiresMs: 60 * 60_000 })
       if (pathname === '/set') {
         await stage.update(({ settings }) => {
           const name = form.get('name') ?? ''
@@ -54,8 +57,10 @@ async function serve(): Promise<void> {
       else if (pathname === '/cancel') await stage.cancel('by its user')
       else if (pathname === '/save') {
         await stage.commit({
-          resolve: ({ path }) => {
+          resolve: ({ path, theirs }) => {
             const choice = form.get(path)
+            // Not what was changed once more since the page was shown.
+            if (form.get(`theirs ${path}`) !== String(theirs)) return undefined
             return choice === 'mine' || choice === 'theirs' ? choice : undefined
           },
           validate: ({ data }) => {
