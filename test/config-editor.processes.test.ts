@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Browser, Page } from 'playwright-core'
-import { CHROMIUM, launchChromium } from './cli/chromium.ts'
+import type { Page } from 'playwright-core'
+import { useChromium } from './cli/chromium.ts'
 import { killWhatIsLeft, start } from './cli/run-pslock.ts'
 import { ROOT } from './fixtures/code.ts'
 import { until, useFolder } from './fixtures/folder.ts'
@@ -13,19 +13,8 @@ describe('examples/config-editor in a browser', function () {
   this.timeout(60_000)
   const at = useFolder()
   killWhatIsLeft()
-  let browser: Browser | undefined
+  const browser = useChromium()
   let url = ''
-
-  before(async function () {
-    if (CHROMIUM === undefined) {
-      console.log(
-        '      skipped: there is no Chromium here; install one, or name it in the variable CHROMIUM',
-      )
-      return this.skip()
-    }
-    browser = await launchChromium()
-  })
-  after(() => browser?.close())
 
   beforeEach(async () => {
     const server = start(
@@ -40,7 +29,7 @@ describe('examples/config-editor in a browser', function () {
   })
 
   const open = async (): Promise<Page> => {
-    const context = await (browser as Browser).newContext({ viewport: { width: 400, height: 800 } })
+    const context = await browser().newContext({ viewport: { width: 400, height: 800 } })
     const page = await context.newPage()
     await page.goto(url)
     return page

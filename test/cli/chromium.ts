@@ -9,10 +9,10 @@ const PLACES = [
 ]
 
 /** Where a Chromium of this machine is, if there is one; the variable CHROMIUM names another. */
-export const CHROMIUM: string | undefined = PLACES.find((place) => place !== undefined && existsSync(place))
+const CHROMIUM: string | undefined = PLACES.find((place) => place !== undefined && existsSync(place))
 
 /** Starts it without a window, and without anything that it would fetch by itself. */
-export function launchChromium(): Promise<Browser> {
+function launchChromium(): Promise<Browser> {
   return chromium.launch({
     executablePath: CHROMIUM as string,
     args: [
@@ -25,4 +25,20 @@ export function launchChromium(): Promise<Browser> {
       '--disable-sync',
     ],
   })
+}
+
+/** One Chromium for the tests of a `describe`, which are skipped, and say so, where there is none. */
+export function useChromium(): () => Browser {
+  let browser: Browser | undefined
+  before(async function () {
+    if (CHROMIUM === undefined) {
+      console.log(
+        '      skipped: there is no Chromium here; install one, or name it in the variable CHROMIUM',
+      )
+      return this.skip()
+    }
+    browser = await launchChromium()
+  })
+  after(() => browser?.close())
+  return () => browser as Browser
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import { until } from '../fixtures/folder.ts'
-import { CHROMIUM, launchChromium } from './chromium.ts'
+import { useChromium } from './chromium.ts'
 import { type DemoServerProcess, HAS_SQLITE, startDemoServer } from './demo-server.ts'
 import { killWhatIsLeft } from './run-pslock.ts'
 
@@ -19,21 +19,9 @@ const LAYOUT = `[...document.querySelectorAll('#form, #result, .figures > *, .li
 
 describe('the page of the web demo', () => {
   killWhatIsLeft()
-  let browser: Browser | undefined
+  const browser = useChromium()
   let server: DemoServerProcess
   let complaints: string[] = []
-
-  before(async function () {
-    if (CHROMIUM === undefined) {
-      console.log(
-        '      skipped: there is no Chromium here; install one, or name it in the variable CHROMIUM',
-      )
-      return this.skip()
-    }
-    browser = await launchChromium()
-  })
-
-  after(() => browser?.close())
 
   beforeEach(async () => {
     complaints = []
@@ -42,13 +30,17 @@ describe('the page of the web demo', () => {
 
   afterEach(async () => {
     // Its reconnects would be noted in the next test.
-    await Promise.all(browser?.contexts().map((context) => context.close()) ?? [])
+    await Promise.all(
+      browser()
+        .contexts()
+        .map((context) => context.close()) ?? [],
+    )
     server.child.kill('SIGINT')
     await server.outcome
   })
 
   async function open(width = 1280, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> {
-    const page = await (browser as Browser).newPage({ viewport: { width, height: 900 }, colorScheme })
+    const page = await browser().newPage({ viewport: { width, height: 900 }, colorScheme })
     page.on('console', (message) => {
       // A visitor of the web site may come just after the end of the run.
       if (!message.text().includes('status of 409')) complaints.push(`console: ${message.text()}`)
@@ -207,7 +199,7 @@ describe('the page of the web demo', () => {
   })
 
   it('late news of an earlier run do not reach the rows and the chart of the next', async () => {
-    const page = await (browser as Browser).newPage()
+    const page = await browser().newPage()
     await page.addInitScript(`
       const Real = EventSource
       globalThis.EventSource = class extends Real {

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { pathToFileURL } from 'node:url'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import type { Finding } from '../../cli/stress/findings.ts'
 import { DEFAULTS } from '../../cli/stress/options.ts'
 import { page } from '../../cli/stress/page/page.ts'
 import { type StressRun, stress } from '../../cli/stress/stress.ts'
 import { useFolder } from '../fixtures/folder.ts'
-import { CHROMIUM, launchChromium } from './chromium.ts'
+import { useChromium } from './chromium.ts'
 import { inTurns, madeUpRun } from './made-up-run.ts'
 
 const WIDTHS = [1280, 400]
@@ -42,18 +42,11 @@ function colour(opened: Page, name: string): Promise<string> {
 
 describe('the report in a browser', () => {
   const folder = useFolder()
-  let browser: Browser | undefined
+  const browser = useChromium()
   let complaints: string[] = []
   let real: { locked: StressRun; control: StressRun }
 
-  before(async function () {
-    if (CHROMIUM === undefined) {
-      console.log(
-        '      skipped: there is no Chromium here; install one, or name it in the variable CHROMIUM',
-      )
-      return this.skip()
-    }
-    browser = await launchChromium()
+  before(async () => {
     const options = {
       ...DEFAULTS,
       procs: 4,
@@ -70,8 +63,6 @@ describe('the report in a browser', () => {
     }
   })
 
-  after(() => browser?.close())
-
   beforeEach(() => {
     complaints = []
   })
@@ -80,7 +71,7 @@ describe('the report in a browser', () => {
   async function open(text: string, width = 1280, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> {
     const file = folder('report.html')
     writeFileSync(file, text)
-    const opened = await (browser as Browser).newPage({ viewport: { width, height: 800 }, colorScheme })
+    const opened = await browser().newPage({ viewport: { width, height: 800 }, colorScheme })
     opened.on('console', (message) => complaints.push(`console: ${message.text()}`))
     opened.on('pageerror', ({ message }) => complaints.push(`error: ${message}`))
     opened.on('dialog', (dialog) => {

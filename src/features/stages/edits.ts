@@ -25,10 +25,6 @@ export class Edits {
     }
   }
 
-  get isEmpty(): boolean {
-    return this.changes.size === 0
-  }
-
   /** The change that a path is part of. */
   above(path: Path): Change | undefined {
     for (let length = path.length; length > 0; length--) {

@@ -2,7 +2,7 @@ import type { StageConflict } from '../../errors.ts'
 import { merge } from '../../store/json/merge.ts'
 import { cloneTree, equalTrees } from '../../store/json/values.ts'
 import type { Edits } from './edits.ts'
-import { type Change, keyOf, type Path, putAt, type Root, recordDepth, shown, valueAt } from './tree.ts'
+import { type Change, keyOf, type Path, placeOf, putAt, type Root, recordDepth, valueAt } from './tree.ts'
 
 /** What becomes of a conflict. */
 export type Resolution = 'mine' | 'theirs' | { readonly value: unknown }
@@ -95,12 +95,5 @@ function conflictOf(
   theirs: unknown,
   { decode }: Values,
 ): StageConflict {
-  const step = path[recordDepth(path) - 1]
-  return {
-    id: typeof step === 'object' ? step.id : undefined,
-    path: shown(path.slice(1)),
-    base: decode(base),
-    mine: decode(mine),
-    theirs: decode(theirs),
-  }
+  return { ...placeOf(path), base: decode(base), mine: decode(mine), theirs: decode(theirs) }
 }

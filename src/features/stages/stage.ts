@@ -12,7 +12,7 @@ import { mergeInto, type Resolution, type Resolve } from './merge.ts'
 import type { Head, StageRecords, StageState } from './records.ts'
 import { newStageId, type Stages, warnOfLateSettling } from './stages.ts'
 import { idsOf } from './subject.ts'
-import { recordDepth, shown } from './tree.ts'
+import { placeOf } from './tree.ts'
 
 export interface StageOptions {
   /** Whose stage it is, for `stages.list`. */
@@ -170,10 +170,7 @@ class StoreStage<S> implements Stage<S> {
     const head = await this.#stages.read((records) => this.#ofView(records))
     if (!head || head.done === 0) return transactions.view(run)
     return transactions.rollbackAfter(async (tx) => {
-      const edits = await this.#stages.read((records) => {
-        const now = this.#ofView(records)
-        return new Edits(now ? records.edits(now._id, now.done).map(({ edit }) => edit) : [])
-      })
+      const edits = await this.#stages.read((records) => inEffect(records, this.#ofView(records)))
       await subject.apply(tx, edits)
       // A look: what it would write is refused.
       return transactions.view(run)
@@ -209,24 +206,17 @@ class StoreStage<S> implements Stage<S> {
     return edits.map(({ editedAt, edit }, index) => ({
       editedAt: new Date(editedAt),
       isUndone: index >= done,
-      changes: edit.changes.map(({ path, base, mine }) => {
-        const step = path[recordDepth(path) - 1]
-        return {
-          id: typeof step === 'object' ? step.id : undefined,
-          path: shown(path.slice(1)),
-          before: decode(base),
-          after: decode(mine),
-        }
-      }),
+      changes: edit.changes.map(({ path, base, mine }) => ({
+        ...placeOf(path),
+        before: decode(base),
+        after: decode(mine),
+      })),
     }))
   }
 
   async check(): Promise<StageConflict[]> {
     const { subject, transactions } = this.#stages
-    const edits = await this.#stages.read((records) => {
-      const head = this.#ofView(records)
-      return new Edits(head ? records.edits(head._id, head.done).map(({ edit }) => edit) : [])
-    })
+    const edits = await this.#stages.read((records) => inEffect(records, this.#ofView(records)))
     const theirs = await transactions.view((tx) => subject.read(tx, idsOf(edits.paths)))
     return mergeInto(theirs as Awaited<typeof theirs>, edits, subject.values)
   }
@@ -289,10 +279,7 @@ class StoreStage<S> implements Stage<S> {
   async #load(tx: S): Promise<{ readonly edits: Edits }> {
     const stages = this.#stages
     if (await stages.isMarked(tx, this.#seen._id)) throw stages.ended(this.id, 'committed')
-    return stages.read((records) => {
-      const head = stages.require(records, this.#seen)
-      return { edits: new Edits(head ? records.edits(head._id, head.done).map(({ edit }) => edit) : []) }
-    })
+    return stages.read((records) => ({ edits: inEffect(records, stages.require(records, this.#seen)) }))
   }
 
   /** The stage as it is, which need not be as this object has seen it. @throws ClosedError */
@@ -343,6 +330,11 @@ class StoreStage<S> implements Stage<S> {
       expiresMs: EXPIRES_MS,
     }
   }
+}
+
+/** What the edits of a stage come to, but for those that were undone. */
+function inEffect(records: StageRecords, head: Head | undefined): Edits {
+  return new Edits(head ? records.edits(head._id, head.done).map(({ edit }) => edit) : [])
 }
 
 const RESOLUTIONS = ['mine', 'theirs'] as const

@@ -26,8 +26,14 @@ export function keyOf(path: Path): string {
   return JSON.stringify(path)
 }
 
-/** For people: `posts[id=7].title`, as the errors of lowdb's merge have it. */
-export function shown(path: Path): string {
+/** For people: the id of the outermost record that a value is in, and where it is in the table: `posts[id=7].title`. */
+export function placeOf(path: Path): { readonly id: string | number | undefined; readonly path: string } {
+  const step = path[recordDepth(path) - 1]
+  return { id: typeof step === 'object' ? step.id : undefined, path: shown(path.slice(1)) }
+}
+
+/** As the errors of lowdb's merge have it. */
+function shown(path: Path): string {
   let text = ''
   for (const step of path) {
     if (typeof step === 'object') text += `[id=${JSON.stringify(step.id)}]`

@@ -73,6 +73,13 @@ create sequence if not exists pslock.token;
 create table if not exists pslock.version (one boolean primary key default true check (one), number int not null);
 insert into pslock.version (number) values (1) on conflict do nothing;`
 
+/** What a commit leaves of its client: its number, by which is known after a lost connection that it is in. */
+const MARK = `
+  update pslock.client set number = p_number, at = now() where id = p_client;
+  if not found then
+    insert into pslock.client (id, number) values (p_client, p_number);
+  end if;`
+
 /**
  * One commit of a store of records, in one round trip. Volatile and in PL/pgSQL, so that each of its statements sees what was
  * committed before the lock was granted. Such commits share the lock, and meet at the rows that they change; whoever is in a
@@ -155,10 +162,7 @@ begin
   if p_fences then
     update pslock.store set fence = fence + 1 where id = p_store;
   end if;
-  update pslock.client set number = p_number, at = now() where id = p_client;
-  if not found then
-    insert into pslock.client (id, number) values (p_client, p_number);
-  end if;
+  ${MARK}
 end $put$;`
 
 /**
@@ -231,10 +235,7 @@ begin
       on conflict (store, key) do update set seq = excluded.seq, line = excluded.line;
   end if;
   update pslock.store set seq = o_seq, floor = coalesce(v_floor, floor) where id = p_store;
-  update pslock.client set number = p_number, at = now() where id = p_client;
-  if not found then
-    insert into pslock.client (id, number) values (p_client, p_number);
-  end if;
+  ${MARK}
 end $put_text$;`
 
 /**
