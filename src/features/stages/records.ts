@@ -4,8 +4,10 @@ import type { LogMemory, LogSession, RecordLine } from '../../store/adapter.ts'
 import { isObject } from '../../store/json/values.ts'
 import type { Edit } from './edits.ts'
 
+export const STATES = ['open', 'committed', 'cancelled', 'expired'] as const
+
 /** How a stage is, or how it has ended. */
-export type StageState = 'open' | 'committed' | 'cancelled' | 'expired'
+export type StageState = (typeof STATES)[number]
 
 /** What is kept of a stage, besides its edits. Times are those of `Date.now()`. */
 export interface Head {

@@ -1,4 +1,4 @@
-import { type OptionNames, optionNames, requireKnown } from '../../arguments.ts'
+import { type OptionNames, optionNames, requireKnown, requireOneOf } from '../../arguments.ts'
 import { ClosedError, ConflictError, harmless, SchemaError } from '../../errors.ts'
 import type { PsLock } from '../../lock/lock.ts'
 import type { CloseOptions } from '../../lock/options.ts'
@@ -12,7 +12,7 @@ import type { TransactionsOf } from '../../store/transaction.ts'
 import { Shape, type TableSchema } from '../tables/schema.ts'
 import type { Tables } from '../tables/tables.ts'
 import type { Edits } from './edits.ts'
-import { type Head, StageRecords, type StageState } from './records.ts'
+import { type Head, STATES, StageRecords, type StageState } from './records.ts'
 import { idsOf, Subject } from './subject.ts'
 import { putAt, valueAt } from './tree.ts'
 
@@ -342,6 +342,7 @@ export class Stages<S> {
   async list(criteria: StageCriteria = {}): Promise<StageSummary[]> {
     this.requireOutside('stages.list')
     requireKnown(criteria, CRITERIA_NAMES, 'criterion')
+    if (criteria.state !== undefined) requireOneOf(criteria.state, 'state', STATES)
     await this.sweep()
     const heads = await this.read((records) => [...records.heads])
     return heads

@@ -70,6 +70,12 @@ describe('stages, whatever happens beside them', () => {
     await db.close()
   })
 
+  it('a state that there is not is a TypeError', async () => {
+    const db = open()
+    await assert.rejects(db.stages.list({ state: 'opened' as 'open' }), /TypeError.*state.*'open'/s)
+    await db.close()
+  })
+
   it('a new stage counts on where the last one of its session has ended', async () => {
     const db = open()
     assert.equal((await db.stage('s')).at, 0)
