@@ -46,6 +46,12 @@ describe('the server of the web demo', () => {
     )
   })
 
+  it('pslock: so it is where each keeps the lock for a while, one after the other', async () => {
+    const { result } = await server.result(await server.begin({ num: 150, sleepMs: 2 }))
+    assert.equal(result?.found, result?.expected)
+    assert.ok(result!.acknowledged >= 450)
+  })
+
   it('no lock: records are lost that were acknowledged', async () => {
     // The pause has all of them at work when one compacts.
     const { result } = await server.result(await server.begin({ way: 'none', num: 200, delayMs: 1 }))
