@@ -111,6 +111,8 @@ function requireOrdinary(name: string): void {
 /** NeDB's own reader ends a line at each of these, too. */
 const OTHER_LINE_ENDS = /\r\n|[\v\f\r\u0085\u2028\u2029]/
 
+const BLANK = /^[ \t]*$/
+
 /**
  * The parts of an unreadable line that may be records by themselves: between characters that end a line for NeDB's own
  * reader, and before or behind zeros, as a bad sector leaves them. Between zeros nothing is a record: it may be a part of one.
@@ -118,14 +120,41 @@ const OTHER_LINE_ENDS = /\r\n|[\v\f\r\u0085\u2028\u2029]/
 export function partsOf(line: string): readonly string[] {
   return line.split(OTHER_LINE_ENDS).flatMap((part) => {
     const pieces = part.split(/\0+/)
-    return [pieces[0] ?? '', pieces.length > 1 ? (pieces.at(-1) ?? '') : ''].filter((text) => text !== '')
+    // What is blank is nothing of a record: the space that says that more of a unit follows.
+    return [pieces[0] ?? '', pieces.length > 1 ? (pieces.at(-1) ?? '') : ''].filter(
+      (text) => !BLANK.test(text),
+    )
   })
+}
+
+/** What may be more than a date as NeDB writes it. */
+export const ODD_DATE: RegExp = /"\$\$date":(?!-?\d+\})/
+
+/**
+ * Whether a record, as JSON says it, has a date that the file would lose when it is next written: one that is no date
+ * (NeDB writes `null` for it, and reads 1970 back), or one with something beside it, which NeDB leaves out.
+ */
+export function hasBadDate(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (!Object.hasOwn(value, '$$date')) return Object.values(value).some(hasBadDate)
+  const { $$date } = value as { readonly $$date: string }
+  return Object.keys(value).length > 1 || Number.isNaN(new Date($$date).getTime())
 }
 
 /** The other form of an id that NeDB takes for the same when it loads: 1 and "1". */
 export function twinOf(id: unknown): unknown {
   if (typeof id === 'number') return String(id)
   return typeof id === 'string' && String(Number(id)) === id ? Number(id) : undefined
+}
+
+/** Equal for values that are equal as JSON. Fields in any order are the same object. */
+export function jsonKeyOf(value: unknown): string {
+  if (value === undefined) return 'undefined'
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
 }
 
 /** Whether a record of the file is a document (or its deletion), and not an index line or something unknown. */
@@ -135,17 +164,25 @@ export function isDocument(record: Doc): boolean {
 
 /**
  * Whether a record is none of NeDB's: no document, and no line for the machinery (`$$indexCreated`, or a `$$` line of a
- * later version, which is skipped). Vanilla drops such lines, and with them a whole JSON file opened by mistake.
+ * later version, which is skipped). Vanilla drops such lines, and with them a whole JSON file opened by mistake. An index
+ * of a field that is no string is none either: vanilla refuses the whole file for it.
  */
 export function isForeign(record: Doc): boolean {
-  return !isDocument(record) && !Object.keys(record).some((key) => key.startsWith('$$'))
+  if (isDocument(record)) return false
+  return isIndexOfNoField(record) || !Object.keys(record).some((key) => key.startsWith('$$'))
+}
+
+/** Whether a record says that an index was made, of a field whose name is no string. Vanilla skips those without one. */
+export function isIndexOfNoField({ $$indexCreated: created }: Doc): boolean {
+  const fieldName = (created as Partial<IndexOptions> | null | undefined)?.fieldName
+  return fieldName != null && typeof fieldName !== 'string'
 }
 
 /** Takes in a line that says of an index that it was made, or removed. */
 export function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
   const created = record.$$indexCreated as IndexOptions | undefined
   const removed = record.$$indexRemoved
-  if (created?.fieldName != null) indexes.set(created.fieldName, created)
+  if (typeof created?.fieldName === 'string') indexes.set(created.fieldName, created)
   // Older writers left the names of a compound index as an array, which vanilla does not read back.
   else if (Array.isArray(removed)) indexes.set([...removed].sort().join(','), undefined)
   else if (typeof removed === 'string') indexes.set(removed, undefined)

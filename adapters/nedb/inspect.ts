@@ -3,7 +3,15 @@ import type { FileFormat } from '../../src/features/backup/format.ts'
 import { logFormat, unreadableLine } from '../../src/features/backup/log-format.ts'
 import type { EachLine, LineInspector, LineProblem, LogLine, Place } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
-import { isForeign, partsOf, readIndexLine, twinOf } from './documents.ts'
+import {
+  hasBadDate,
+  isForeign,
+  isIndexOfNoField,
+  jsonKeyOf,
+  partsOf,
+  readIndexLine,
+  twinOf,
+} from './documents.ts'
 import type { Doc, IndexOptions } from './internals.ts'
 
 /** After so many documents other work of the process gets its turn. */
@@ -109,9 +117,9 @@ class NedbInspector implements LineInspector {
   }
 }
 
-/** Two ids of a file that are one: a date, which vanilla lets in, is an object here. */
+/** Two ids of a file that are one: a date, or another object, which vanilla lets in. */
 function keyOf(id: unknown): unknown {
-  return typeof id === 'object' ? `\0${JSON.stringify(id)}` : id
+  return typeof id === 'object' ? `\0${jsonKeyOf(id)}` : id
 }
 
 /** Who has a key of a unique index. */
@@ -155,8 +163,12 @@ function parse(text: string): Doc | undefined {
 
 /** Why a record is none of NeDB's; undefined: it is one. */
 function objectionTo(record: Doc): string | undefined {
-  if (isForeign(record)) return 'it has no _id'
+  // NeDB makes a date of all of it.
+  if (Object.hasOwn(record, '$$date')) return 'it is a date'
+  if (isForeign(record))
+    return isIndexOfNoField(record) ? 'the name of its index is no string' : 'it has no _id'
   if (record._id === undefined || record.$$deleted === true || record._id === UNIT_ID) return undefined
+  if (hasBadDate(record)) return 'NeDB would lose one of its dates, or what stands beside it'
   const field = forbiddenField(record)
   return field === undefined ? undefined : `NeDB refuses a field of the name ${JSON.stringify(field)}`
 }
@@ -164,8 +176,7 @@ function objectionTo(record: Doc): string | undefined {
 /** One such name, and vanilla refuses the whole file. */
 function forbiddenField(value: object): string | undefined {
   for (const [name, inner] of Object.entries(value)) {
-    const isDate = name === '$$date' && typeof inner === 'number'
-    if ((name.startsWith('$') && !isDate) || name.includes('.')) return name
+    if ((name.startsWith('$') && name !== '$$date') || name.includes('.')) return name
     const found = typeof inner === 'object' && inner !== null ? forbiddenField(inner) : undefined
     if (found !== undefined) return found
   }
@@ -182,8 +193,8 @@ function uniqueKeys(doc: Doc, name: string, sparse: boolean): string[] {
   if (sparse && values.every((value) => value === undefined)) return []
   const [only] = values
   // Each element of an array is a key of its own.
-  if (fields.length === 1 && Array.isArray(only)) return [...new Set(only.map(indexKeyOf))]
-  return [fields.length === 1 ? indexKeyOf(only) : `(${values.map(indexKeyOf).join(', ')})`]
+  if (fields.length === 1 && Array.isArray(only)) return [...new Set(only.map(jsonKeyOf))]
+  return [fields.length === 1 ? jsonKeyOf(only) : `(${values.map(jsonKeyOf).join(', ')})`]
 }
 
 function valueAt(value: unknown, [first, ...rest]: readonly string[]): unknown {
@@ -194,14 +205,4 @@ function valueAt(value: unknown, [first, ...rest]: readonly string[]): unknown {
   const index = Number.parseInt(next, 10)
   if (!Number.isNaN(index)) return valueAt(inner[index], rest.slice(1))
   return inner.map((element) => valueAt(element, rest))
-}
-
-/** Fields in any order are the same object. */
-function indexKeyOf(value: unknown): string {
-  if (value === undefined) return 'undefined'
-  return JSON.stringify(value, (_, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  )
 }

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { types } from 'node:util'
 import type { Loading } from '../../src/store/adapter.ts'
-import { isDocument, isForeign, readIndexLine } from './documents.ts'
+import { isDocument, isForeign, jsonKeyOf, readIndexLine } from './documents.ts'
 import type { Doc, IndexOptions, NedbIndex } from './internals.ts'
 import { fromLine, recordsIn } from './model.ts'
 
@@ -10,15 +10,17 @@ const TURN_MS = 10
 /** The clock is looked at after so many documents. */
 const DOCUMENTS_AT_ONCE = 200
 
+/** The first object of each date, and of each other object, that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
+export type ObjectIds = Map<number | string, object>
+
 /** What lines of a file come to: documents (undefined: deleted) and indexes (undefined: removed), the last word on each. */
 export class Contents {
   readonly docs: Map<unknown, Doc | undefined> = new Map()
   readonly indexes: Map<string, IndexOptions | undefined> = new Map()
-  /** The first object of each date that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
-  readonly #dates: Map<number, Date>
+  readonly #ids: ObjectIds
 
-  constructor(dates: Map<number, Date>) {
-    this.#dates = dates
+  constructor(ids: ObjectIds) {
+    this.#ids = ids
   }
 
   /** @returns false where the line, or a part of it, is no record of NeDB's */
@@ -39,9 +41,10 @@ export class Contents {
   }
 
   #idOf({ _id }: Doc): unknown {
-    if (!types.isDate(_id)) return _id
-    const known = this.#dates.get(_id.getTime())
-    if (!known) this.#dates.set(_id.getTime(), _id)
+    if (typeof _id !== 'object' || _id === null) return _id
+    const key = types.isDate(_id) ? _id.getTime() : jsonKeyOf(_id)
+    const known = this.#ids.get(key)
+    if (!known) this.#ids.set(key, _id)
     return known ?? _id
   }
 }

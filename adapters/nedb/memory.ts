@@ -11,7 +11,7 @@ import {
   type NedbPersistence,
   newIndex,
 } from './internals.ts'
-import { Contents, NedbLoading } from './loading.ts'
+import { Contents, NedbLoading, type ObjectIds } from './loading.ts'
 import { fromLine, toLine } from './model.ts'
 import { ELSEWHERE, idIn, Pending } from './pending.ts'
 import { recordOf } from './record-lines.ts'
@@ -49,8 +49,7 @@ export class NedbMemory implements LogMemory {
   readonly #path: string
   readonly #distrust: () => void
   readonly #pending: Pending
-  /** The first object of each date that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
-  readonly #dates = new Map<number, Date>()
+  readonly #ids: ObjectIds = new Map()
   #applying = false
   #isBlind = false
   /** How many documents were put off in all. */
@@ -82,7 +81,7 @@ export class NedbMemory implements LogMemory {
 
   load(): NedbLoading {
     const { indexes } = this.#inner
-    const contents = new Contents(this.#dates)
+    const contents = new Contents(this.#ids)
     return new NedbLoading({
       contents,
       newIndex: (options) => newIndex(this.#inner, options),
@@ -101,7 +100,7 @@ export class NedbMemory implements LogMemory {
   apply(lines: readonly string[], anew: boolean): readonly string[] {
     if (anew) this.#reset()
     const bad: string[] = []
-    const contents = new Contents(this.#dates)
+    const contents = new Contents(this.#ids)
     for (const line of lines) {
       const id = idIn(line)
       if (id !== undefined) this.#pending.add(id, line)

@@ -48,6 +48,19 @@ const DAMAGES: [name: string, text: string, what: FindingKind, line: number, ids
       ['d0', 'd1'],
       '{"_id":"f","$x":1}\n',
     ],
+    ...[
+      ['an index of a field that is no string', '{"$$indexCreated":{"fieldName":8}}\n'] as const,
+      ['a date that is none', '{"_id":"f","at":{"$$date":"soon"}}\n'] as const,
+      ['a date with something beside it', '{"_id":"f","at":[{"$$date":1,"zone":"UTC"}]}\n'] as const,
+      ['a record that is a date', '{"$$date":1,"_id":"f"}\n'] as const,
+    ].map(([name, bad]): (typeof DAMAGES)[number] => [
+      name,
+      good(2) + bad,
+      'unreadable-line',
+      3,
+      ['d0', 'd1'],
+      bad,
+    ]),
     [
       'a duplicate unique key',
       `${mail}${withMail('a', 'b')}{"_id":"m2","mail":"c"}\n{"mail":"a","_id":"m2"}\n`,
@@ -100,6 +113,8 @@ describe('pslock dump, restore, check, repair', () => {
       'moved.db': `${mail}${withMail('a', 'b')}{"mail":"c","_id":"m0"}\n{"mail":"a","_id":"m1"}\n`,
       'dropped.db': `${mail}${withMail('a', 'a')}{"$$indexRemoved":"mail"}\n`,
       'unit.db': good(1) + unit,
+      'dates.db': `{"_id":"a","at":{"$$date":"2026-01-01"}}\n{"_id":"b","at":{"$$date":null}}\n`,
+      'odd.db': `${good(1)}{"_id":"u"}\u2028 \n{"$$indexCreated":{}}\n`,
       'low.json': '{\n  "posts": [\n    { "id": 1 }\n  ]\n}',
       'small.json': '{"posts":[]}',
     }

@@ -75,6 +75,8 @@ function differences(bytes: Buffer): string[] {
   const ids = records.map((record) => (record as Doc | null)?._id)
   // Ids that vanilla keeps by their text.
   if (ids.some((id) => id !== undefined && typeof id !== 'string')) found.push('ids that are no strings')
+  // Neither a document nor another line to vanilla: it drops it without counting.
+  if (ids.includes('')) found.push('the empty id')
   if (ids.includes('__proto__')) found.push('the id __proto__')
   // Vanilla ends a line at each of these too, inside of texts as well.
   if (/[\v\f\u0085\u2028\u2029]|\r(?!\n)/.test(text)) found.push('other line breaks')
@@ -87,6 +89,10 @@ function differences(bytes: Buffer): string[] {
   // One such document and vanilla refuses the file; here it is an unreadable line like others.
   if (records.some((record) => Boolean((record as Doc | null)?._id) && hasRefusedName(record)))
     found.push('refused names')
+  if (records.some((record) => isIndexOfNoField(record))) found.push('indexes of no field')
+  if (records.some((record) => hasOddDate(record))) found.push('dates that are none, or not alone')
+  // A marker that lost the name of its field is a document to vanilla.
+  if (records.some((record) => isNamelessMarker(record as Doc | null))) found.push('markers without a name')
   // Its length and checksum are those of another text: the marker is an unreadable line.
   if (/\$\$unit.*\r/.test(text)) found.push('a large unit with CRLF')
   // What follows the first of them is not trusted, and cut off.
@@ -99,6 +105,21 @@ function hasRefusedName(value: unknown): boolean {
   return Object.entries(value).some(
     ([name, inner]) => name.includes('.') || /^\$(?!\$date$|\$deleted$)/.test(name) || hasRefusedName(inner),
   )
+}
+
+function isIndexOfNoField(record: unknown): boolean {
+  const fieldName = (record as { $$indexCreated?: { fieldName?: unknown } } | null)?.$$indexCreated?.fieldName
+  return fieldName != null && typeof fieldName !== 'string'
+}
+
+function hasOddDate(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (!('$$date' in value)) return Object.values(value).some(hasOddDate)
+  return Object.keys(value).length > 1 || typeof value.$$date !== 'number'
+}
+
+function isNamelessMarker(record: Doc | null): boolean {
+  return record?._id === '$$pslock' && !('$$unit' in record) && record.$$deleted !== true
 }
 
 function isForeign(record: unknown): boolean {
@@ -267,7 +288,7 @@ describe('mutated files of a NeDB store', () => {
     if (!isUtf8(line)) return false
     const text = line.toString()
     const parts = text.split(/[\v\f\r\u0085\u2028\u2029]/)
-    return isJson(text) || parts.every((part) => part === '' || isJson(part))
+    return isJson(text) || parts.every((part) => part.trim() === '' || isJson(part))
   }
 
   function isJson(line: string): boolean {
