@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events'
 import Vanilla from 'nedb-promises'
+import type { StagedCursor } from '../src/features/stages/cursor.ts'
 import type { Stage, StageOptions } from '../src/features/stages/stage.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
 import type { LockedMembers } from '../src/members.ts'
 import { giveMembers, openLog, withMembers } from '../src/open.ts'
-import type { LogAdapter } from '../src/store/adapter.ts'
+import type { LogAdapter, StoreCursor } from '../src/store/adapter.ts'
 import type { LogOptions } from '../src/store/options.ts'
 import { callListener } from '../src/store/scope.ts'
 import { autoload, load, nedbAdapter, nedbRows, onceLoaded } from './nedb/attach.ts'
@@ -29,12 +30,12 @@ export interface LockedDatastore<Doc = StoredId>
   stage(id: string, options?: StageOptions): Promise<DatastoreStage<Doc, this>>
 }
 
-/** A stage with the methods of nedb-promises: `find` and `findOne` give what they find, and no cursor. */
+/** A stage with the methods of nedb-promises. Its cursors sort and take a part; the fields to be left out are given to `find`. */
 export interface DatastoreStage<Doc, S = LockedDatastore<Doc>>
   extends Stage<S>,
     Pick<VanillaDatastore<Doc>, 'insert' | 'update' | 'remove'> {
-  find(...args: Parameters<VanillaDatastore<Doc>['find']>): Promise<Doc[]>
-  findOne(...args: Parameters<VanillaDatastore<Doc>['findOne']>): Promise<Doc | null>
+  find(...args: Parameters<VanillaDatastore<Doc>['find']>): StagedCursor<Doc[]>
+  findOne(...args: Parameters<VanillaDatastore<Doc>['findOne']>): StagedCursor<Doc | null>
   count(...args: Parameters<VanillaDatastore<Doc>['count']>): Promise<number>
 }
 
@@ -59,8 +60,8 @@ interface Promises {
   insert(docs: Doc): Promise<unknown>
   update(query: Query, update: Doc, options?: object): Promise<unknown>
   remove(query: Query, options: object): Promise<unknown>
-  find(query: Query, projection: object): PromiseLike<unknown>
-  findOne(query: Query, projection: object): PromiseLike<unknown>
+  find(query: Query, projection: object): StoreCursor
+  findOne(query: Query, projection: object): StoreCursor
   count(query: Query): PromiseLike<unknown>
   broadcastSuccess(operation: string, ...args: unknown[]): this
   broadcastError(operation: string, ...args: unknown[]): this
@@ -89,9 +90,11 @@ const adapter: LogAdapter<Promises, DatastoreReads> = {
         remove: (tx, query: Query, options: object = {}) => tx.remove(unmarked(query), options),
       },
       looks: {
+        count: (tx, query: Query = {}) => tx.count(unmarked(query)),
+      },
+      cursors: {
         find: (tx, query: Query = {}, projection: object = {}) => tx.find(unmarked(query), projection),
         findOne: (tx, query: Query = {}, projection: object = {}) => tx.findOne(unmarked(query), projection),
-        count: (tx, query: Query = {}) => tx.count(unmarked(query)),
       },
     },
   ),

@@ -1,4 +1,5 @@
 import Vanilla from '@seald-io/nedb'
+import type { StagedCursor } from '../src/features/stages/cursor.ts'
 import type { Stage, StageOptions } from '../src/features/stages/stage.ts'
 import type { CloseOptions } from '../src/lock/options.ts'
 import type { LockedMembers } from '../src/members.ts'
@@ -32,17 +33,17 @@ export interface LockedNedb<Schema = Record<string, unknown>>
   stage(id: string, options?: StageOptions): Promise<NedbStage<Schema, this>>
 }
 
-/** A stage with the methods of NeDB; all of them return promises, and `find` and `findOne` give what they find. */
+/** A stage with the methods of NeDB, which return promises. Its cursors sort and take a part; a projection is given to `find`. */
 export interface NedbStage<Schema, S = LockedNedb<Schema>> extends Stage<S> {
   insert: VanillaDatastore<Schema>['insertAsync']
   update: VanillaDatastore<Schema>['updateAsync']
   remove(...args: Partial<Parameters<VanillaDatastore<Schema>['removeAsync']>>): Promise<number>
   find<T extends Schema = Schema>(
     ...args: Partial<Parameters<VanillaDatastore<Schema>['findAsync']>>
-  ): Promise<(T & { _id: string })[]>
+  ): StagedCursor<(T & { _id: string })[]>
   findOne<T extends Schema = Schema>(
     ...args: Partial<Parameters<VanillaDatastore<Schema>['findOneAsync']>>
-  ): Promise<(T & { _id: string }) | null>
+  ): StagedCursor<(T & { _id: string }) | null>
   count(...args: Partial<Parameters<VanillaDatastore<Schema>['countAsync']>>): Promise<number>
 }
 

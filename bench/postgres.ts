@@ -14,6 +14,7 @@ import { circumstances, markdown, writeMarked } from './lab/marked.ts'
 import { roundOptions } from './lab/rounds.ts'
 import { median, sum } from './lab/statistics.ts'
 
+/** For each process, which share the processors: V8 optimises what has run often. */
 const WARM_MS = 1500
 const FOR_MS = 2500
 const DOCUMENTS = 100_000
@@ -99,7 +100,7 @@ async function measure(who: string, { operation, processes, inFlight, delayMs }:
     for (const child of children) child.send({ operation, forMs, inFlight })
     return Promise.all(answers)
   }
-  const warm = await run(WARM_MS)
+  const warm = await run(WARM_MS * processes)
   const done = await run(FOR_MS)
   const ended = children.map((child) => once(child, 'exit'))
   for (const child of children) child.send({})
@@ -185,7 +186,7 @@ try {
   ]
   const [file, served] = [median(opens.map(({ file }) => file)), median(opens.map(({ server }) => server))]
   const how =
-    `\`npm run bench:postgres\`, medians of ${options.rounds} rounds of ${FOR_MS / 1000} s after ${WARM_MS / 1000} s of warm-up; every count ` +
+    `\`npm run bench:postgres\`, medians of ${options.rounds} rounds of ${FOR_MS / 1000} s after ${WARM_MS / 1000} s of warm-up for each process; every count ` +
     `checked; durable, server and clients on the same machine; to open ${DOCUMENTS} documents takes ${(served / file).toFixed(2)} times ` +
     `as long as from a file (${served.toFixed(0)} by ${file.toFixed(0)} ms; target 1.5); ${machine}`
   if (options.json) console.log(JSON.stringify({ how, found: [...found.values()], opens }, null, 2))

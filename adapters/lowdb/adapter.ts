@@ -259,7 +259,9 @@ export function openLow(
 
 function rootOf(data: unknown): TreeObject {
   if (isObject(data)) return data
-  throw new TypeError('tables need an object as the data of a lowdb store: its default data must be one')
+  throw new TypeError(
+    `tables and stages need an object as the data of a lowdb store: its default data must be one, got ${show(data)}`,
+  )
 }
 
 function recordsOf(root: TreeObject, table: string): StoredRecord[] {

@@ -42,11 +42,12 @@ export const nedbAdapter: LogAdapter<Nedb, NedbReads> = {
         remove: (tx, query: Query, options: object = {}) => tx.removeAsync(unmarked(query), options),
       },
       looks: {
-        find: (tx, query: Query = {}, projection: object = {}) =>
-          tx.findAsync(unmarked(query), projection).execAsync(),
-        findOne: (tx, query: Query = {}, projection: object = {}) =>
-          tx.findOneAsync(unmarked(query), projection).execAsync(),
         count: (tx, query: Query = {}) => tx.countAsync(unmarked(query)).execAsync(),
+      },
+      cursors: {
+        find: (tx, query: Query = {}, projection: object = {}) => tx.findAsync(unmarked(query), projection),
+        findOne: (tx, query: Query = {}, projection: object = {}) =>
+          tx.findOneAsync(unmarked(query), projection),
       },
     },
   ),

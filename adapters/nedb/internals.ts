@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events'
+import type { StoreCursor } from '../../src/store/adapter.ts'
 
 /**
  * The parts of @seald-io/nedb that the adapter touches, described structurally: they are not in its own types, and a
@@ -45,7 +46,7 @@ export interface NedbPersistence {
   dropDatabaseAsync(): Promise<void>
 }
 
-export interface NedbCursor {
+export interface NedbCursor extends StoreCursor {
   readonly query: Query
   readonly mapFn?: ((docs: Doc[]) => unknown) | undefined
   readonly _sort: unknown

@@ -15,7 +15,7 @@ interface Writers<S> {
 export function nedbStaging<S>(
   nedb: (store: S) => Nedb,
   writers: Writers<S>,
-  verbs: Pick<Staging<S>, 'edits' | 'looks'>,
+  verbs: Pick<Staging<S>, 'edits' | 'looks' | 'cursors'>,
 ): Staging<S> {
   return {
     ...verbs,

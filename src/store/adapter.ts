@@ -397,6 +397,15 @@ export type Staging<S> = StagedVerbs<S> & (StagedDocuments<S> | StagedTree<S>)
 interface StagedVerbs<S> {
   readonly edits: Readonly<Record<string, (tx: S, ...args: never[]) => unknown>>
   readonly looks: Readonly<Record<string, (tx: S, ...args: never[]) => unknown>>
+  /** Looks that give a cursor. */
+  readonly cursors?: Readonly<Record<string, (tx: S, ...args: never[]) => StoreCursor>>
+}
+
+/** What a store finds once it is awaited. */
+export interface StoreCursor extends PromiseLike<unknown> {
+  sort(order: Readonly<Record<string, number>>): unknown
+  skip(count: number): unknown
+  limit(count: number): unknown
 }
 
 /** Of a store of documents. */

@@ -7,6 +7,7 @@ import {
   requireThat,
 } from '../../arguments.ts'
 import { ConflictError, type StageConflict } from '../../errors.ts'
+import { LateCursor } from './cursor.ts'
 import { Edits, editOf } from './edits.ts'
 import { mergeInto, type Resolution, type Resolve } from './merge.ts'
 import type { Head, StageRecords, StageState } from './records.ts'
@@ -120,12 +121,23 @@ class StoreStage<S> implements Stage<S> {
     this.#stages = stages
     this.#options = options
     this.#seen = seen
-    const { edits, looks } = stages.staging
+    const { edits, looks, cursors = {} } = stages.staging
     const own = this as unknown as Record<string, unknown>
     for (const [name, verb] of Object.entries(edits))
       own[name] = (...args: never[]) => this.edit((tx) => verb(tx, ...args))
     for (const [name, verb] of Object.entries(looks))
       own[name] = (...args: never[]) => this.view((tx) => verb(tx, ...args))
+    for (const [name, verb] of Object.entries(cursors)) {
+      own[name] = (...args: never[]) =>
+        new LateCursor((prepare) =>
+          this.view((tx) => {
+            const cursor = verb(tx, ...args)
+            prepare(cursor)
+            // As a promise: it is to be asked inside of the view.
+            return cursor.then((found) => found)
+          }),
+        )
+    }
   }
 
   get at(): number {

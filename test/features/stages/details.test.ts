@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { LockedLow } from '../../../adapters/lowdb.ts'
-import { LockedNedb } from '../../../adapters/nedb.ts'
+import { LockedNedb, type NedbStage } from '../../../adapters/nedb.ts'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { ConflictError, LockedDb } from '../../../src/index.ts'
 import { useFolder } from '../../fixtures/folder.ts'
@@ -204,6 +204,37 @@ describe('stages of NeDB', () => {
     const vanilla = new Vanilla({ filename: at('store.stages') })
     await vanilla.loadDatabaseAsync()
     assert.equal((await vanilla.findAsync({})).length, 2 * ids.length)
+  })
+
+  it('what it finds can be sorted and taken in parts, as by the cursors of the stores', async () => {
+    const promises = LockedDatastore.create<Doc>({ filename: at('promises'), autoload: true })
+    for (const n of [3, 1, 2]) {
+      await db.insertAsync({ _id: `d${n}`, n, name: `of ${n}` })
+      await promises.insert({ _id: `d${n}`, n, name: `of ${n}` })
+    }
+    for (const stage of [await db.stage('s'), (await promises.stage('s')) as unknown as NedbStage<Doc>]) {
+      await stage.insert({ _id: 'd0', n: 0 })
+      await stage.update({ _id: 'd2' }, { $set: { n: 9 } }, {})
+      const cursor = stage.find({}, { _id: 0, n: 1 }).sort({ n: -1 }).skip(1).limit(2)
+      assert.deepEqual(await cursor, [{ n: 3 }, { n: 1 }])
+      await stage.remove({ _id: 'd3' }, {})
+      assert.deepEqual(await cursor.exec(), [{ n: 1 }, { n: 0 }], 'it looks anew')
+      assert.equal((await stage.findOne({}).sort({ n: 1 }))?._id, 'd0')
+      assert.equal(await stage.findOne({ n: 3 }), null)
+      // Several at once, and one that fails.
+      const [all, first] = await Promise.all([
+        stage.find({}).sort({ _id: 1 }),
+        stage.findOne({}).sort({ _id: 1 }),
+      ])
+      assert.deepEqual([all.map(({ _id }) => _id), first?._id], [['d0', 'd1', 'd2'], 'd0'])
+      let ended = 0
+      await assert.rejects(
+        stage.find({ $none: 1 }).finally(() => ended++),
+        /Unknown logical operator/,
+      )
+      assert.deepEqual([ended, await stage.find({ $none: 1 }).catch(() => 'caught')], [1, 'caught'])
+    }
+    await promises.close()
   })
 
   it('nothing is written before the first edit', async () => {
