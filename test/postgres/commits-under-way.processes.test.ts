@@ -268,6 +268,33 @@ describe('a store on a server, while commits of others are under way', () => {
     }
   })
 
+  it('to open the store while others write is no restart of the server', async function () {
+    this.timeout(60_000)
+    await open()
+    const incarnation = async () =>
+      (await place.server().sql('select id from pslock.incarnation', url())).flat()
+    const before = await incarnation()
+    assert.equal(before.length, 1)
+    let [inserted, isOver] = [0, false]
+    const writing = Promise.all(
+      Array.from({ length: 4 }, async (_, client) => {
+        const raw = await connected()
+        const one = `select pslock.put(s.id, i.id, s.fence, array[$1], array[0], array[$1], array[false], array['{}'], false, $3, 1)
+          from pslock.store s, pslock.incarnation i where s.name = $2`
+        while (!isOver)
+          await raw.query({ name: 'one', text: one, values: [`k${inserted++}`, nameOf(url()), client] })
+      }),
+    )
+    const raw = await connected()
+    let opened = 0
+    for (const until = performance.now() + 2000; performance.now() < until; opened++)
+      await raw.query({ name: 'open', text: 'select pslock.open($1, $2)', values: [nameOf(url()), 'log'] })
+    isOver = true
+    await writing
+    note(`opened ${opened} times during ${inserted} commits`)
+    assert.deepEqual(await incarnation(), before)
+  })
+
   it('what comes from a server with higher numbers is numbered anew, and counted on', async () => {
     const db = await open()
     await db.insertAsync([

@@ -238,6 +238,9 @@ begin
   ${MARK}
 end $put_text$;`
 
+/** The number of the first transaction that a statement can see nothing of. */
+const NEXT = 'pg_snapshot_xmax(pg_current_snapshot())::text::bigint'
+
 /**
  * The store of a name, made where there is none, and who this process is among its clients: a number that nobody else has. Of a sequence
  * it could come again, which goes back in a crash, and when a standby takes over that is behind.
@@ -245,8 +248,6 @@ end $put_text$;`
 const OPEN = `
 create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text, out o_client bigint)
 language plpgsql volatile as $open$
-declare
-  v_next bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 begin
   select id, kind into o_id, o_kind from pslock.store where name = p_name;
   if o_id is null then
@@ -255,10 +256,11 @@ begin
   end if;
   o_client := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
   delete from pslock.client where at < now() - interval '7 days';
-  -- What comes from another server, whose transactions have higher numbers, gets new ones with the incarnation.
+  -- What comes from another server, whose transactions have higher numbers, gets new ones with the incarnation. By the snapshot of the
+  -- statement itself: a later statement sees what was written since.
   if o_kind = 'log' and (
-    exists (select from pslock.doc where store = o_id and seq >= v_next)
-    or exists (select from pslock.store where id = o_id and floor >= v_next)
+    exists (select from pslock.doc where store = o_id and seq >= ${NEXT})
+    or exists (select from pslock.store where id = o_id and floor >= ${NEXT})
   ) then
     delete from pslock.incarnation;
   end if;
@@ -282,15 +284,13 @@ begin
   return v_wait;
 end $turn$;
 create or replace function pslock.incarnate() returns uuid language plpgsql volatile as $incarnate$
-declare
-  v_next bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 begin
   insert into pslock.incarnation (id) values (gen_random_uuid()) on conflict do nothing;
   if found then
     -- What a dump has brought from another server, whose transactions have higher numbers.
-    update pslock.store set floor = 0 where kind = 'log' and floor >= v_next;
+    update pslock.store set floor = 0 where kind = 'log' and floor >= ${NEXT};
     update pslock.doc d set seq = pg_current_xact_id()::text::bigint from pslock.store s
-      where s.kind = 'log' and d.store = s.id and d.seq >= v_next;
+      where s.kind = 'log' and d.store = s.id and d.seq >= ${NEXT};
   end if;
   return (select id from pslock.incarnation);
 end $incarnate$;`

@@ -55,6 +55,13 @@ class Dice {
 /** As a file would give it back. */
 const copy = <T>(tree: T): T => JSON.parse(JSON.stringify(tree)) as T
 
+/** Two sides that add records of the same id are in each other's way. */
+function withoutId(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  const { id, _id, ...others } = value as Tree
+  return others
+}
+
 /** An edit of the members of one side only: those whose names begin with its letter. */
 type Edit = (tree: Tree) => void
 
@@ -80,6 +87,7 @@ function edit(dice: Dice, side: 'm' | 't'): Edit {
   const which = dice.pick(100)
   const key = dice.key()
   const record = { ...dice.record(1), m: 0, t: 0 }
+  const entry = withoutId(value)
   const even = side === 'm' ? 0 : 1
   return (tree) => {
     const both = tree.both as Tree
@@ -90,7 +98,7 @@ function edit(dice: Dice, side: 'm' | 't'): Edit {
     if (at < 0.2) (tree[side] as Tree)[key] = copy(value)
     else if (at < 0.3) delete (tree[side] as Tree)[key]
     else if (at < 0.4) both[side] = copy(value)
-    else if (at < 0.5) (both.log as unknown[]).push(copy(value))
+    else if (at < 0.5) (both.log as unknown[]).push(copy(entry))
     else if (at < 0.6) records.push(copy(record))
     else if (at < 0.7 && target) target.x = copy(value)
     else if (at < 0.8 && target) records.splice(records.indexOf(target), 1)
