@@ -31,6 +31,7 @@ export {
 export type { DumpOptions } from './features/backup/backup.ts'
 export type { Hook, HookEvent, HookOutcome } from './features/hooks/hooks.ts'
 export { type ThrottleOptions, throttle } from './features/hooks/throttle.ts'
+export type { StagedCursor } from './features/stages/cursor.ts'
 export type {
   Stage,
   StageCommitOptions,

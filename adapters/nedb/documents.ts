@@ -127,8 +127,8 @@ export function partsOf(line: string): readonly string[] {
   })
 }
 
-/** What may be more than a date as NeDB writes it. */
-export const ODD_DATE: RegExp = /"\$\$date":(?!-?\d+\})/
+/** What may be another date than NeDB writes: people also leave spaces. */
+export const ODD_DATE: RegExp = /"\$\$date"(?!:-?\d+\})/
 
 /**
  * Whether a record, as JSON says it, has a date that the file would lose when it is next written: one that is no date

@@ -10,7 +10,10 @@ const TURN_MS = 10
 /** The clock is looked at after so many documents. */
 const DOCUMENTS_AT_ONCE = 200
 
-/** The first object of each date, and of each other object, that is an `_id` in the file (vanilla lets them in): equal ones are one key. */
+/**
+ * The first object of each date, and of each other value that is an object, that is an `_id` in the file (vanilla lets them in):
+ * equal ones are one key.
+ */
 export type ObjectIds = Map<number | string, object>
 
 /** What lines of a file come to: documents (undefined: deleted) and indexes (undefined: removed), the last word on each. */

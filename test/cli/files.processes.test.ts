@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { LockedNedb } from '../../adapters/nedb.ts'
+import { CorruptStoreError } from '../../src/errors.ts'
 import type { Finding, FindingKind } from '../../src/features/backup/format.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { encodeUnit } from '../../src/store/log/units.ts'
@@ -51,6 +53,7 @@ const DAMAGES: [name: string, text: string, what: FindingKind, line: number, ids
     ...[
       ['an index of a field that is no string', '{"$$indexCreated":{"fieldName":8}}\n'] as const,
       ['a date that is none', '{"_id":"f","at":{"$$date":"soon"}}\n'] as const,
+      ['a date that is none, with spaces', '{"_id":"f","at":{"$$date" : "soon" }}\n'] as const,
       ['a date with something beside it', '{"_id":"f","at":[{"$$date":1,"zone":"UTC"}]}\n'] as const,
       ['a record that is a date', '{"$$date":1,"_id":"f"}\n'] as const,
     ].map(([name, bad]): (typeof DAMAGES)[number] => [
@@ -98,6 +101,10 @@ describe('pslock dump, restore, check, repair', () => {
           .slice(0, line - 1)
           .join('\n').length + (line > 1 ? 1 : 0),
       )
+      // The store itself is of the same opinion.
+      const strict = new LockedNedb({ filename: at('a.db'), corruptAlertThreshold: 0 })
+      if (what === 'unreadable-line') await assert.rejects(strict.loadDatabaseAsync(), CorruptStoreError)
+      await strict.close()
       const repaired = await pslock('repair', '--store', 'nedb', at('a.db'))
       assert.deepEqual([repaired.code, withoutProgress(repaired.stderr)], [0, ''])
       assert.deepEqual(idsOf(await seenByVanilla(at('a.db'))), ids)

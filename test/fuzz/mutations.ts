@@ -50,6 +50,7 @@ const BITS: readonly string[] = [
   '{"$$indexCreated":{}}\n',
   '{"_id":"odd","at":{"$$date":"2026"}}\n',
   '{"_id":"odd","at":{"$$date":"none"}}\n',
+  '{"_id":"odd","at":{"$$date" : "none" }}\n',
   '{"_id":"odd","at":[{"$$date":null,"beside":1}]}\n',
   '{"_id":"odd","$$date":1}\n',
   '{"_id":"$$pslock","$$unit":{"bytes":40,"crc":1}}\n',

@@ -229,6 +229,8 @@ describe('a store on a server, when things fail', () => {
           await tx.insertAsync({ n: i, kind: 'new' })
         }),
     }
+    const openImpatient = () =>
+      new LockedNedb<Doc>({ url: network.urlOf(url), name: 'jobs', autoload: true, timeoutMs: 1500 })
     for (const [what, call] of Object.entries(calls)) {
       it(`${what}: it is in, so it resolves, and once`, async () => {
         const db = new LockedNedb<Doc>({ url: network.urlOf(url), name: 'jobs', autoload: true })
@@ -267,12 +269,7 @@ describe('a store on a server, when things fail', () => {
     }
 
     it('of which nobody can say whether it is in says so, when its time is up; memory is right afterwards', async () => {
-      const db = new LockedNedb<Doc>({
-        url: network.urlOf(url),
-        name: 'jobs',
-        autoload: true,
-        timeoutMs: 1500,
-      })
+      const db = openImpatient()
       const stored = async () =>
         (await rowsOf(server(), `${url}#jobs`))
           .map(({ line }) => JSON.parse(line) as Doc)
@@ -301,12 +298,7 @@ describe('a store on a server, when things fail', () => {
     })
 
     it('nor where it is in, and the server goes away before that is on its disk for sure', async () => {
-      const db = new LockedNedb<Doc>({
-        url: network.urlOf(url),
-        name: 'jobs',
-        autoload: true,
-        timeoutMs: 1500,
-      })
+      const db = openImpatient()
       await db.insertAsync({ _id: 'n', n: 0, kind: 'counter' })
       network.mode = 'lose-answers'
       const failed = failing(() => db.updateAsync({ _id: 'n' }, { $inc: { n: 1 } }, {}))

@@ -1,11 +1,17 @@
 import type { StoreCursor } from '../../store/adapter.ts'
 
-/** What a stage finds, in order and in part, as a cursor of the store says it. It looks each time that it is awaited. */
+/**
+ * What a stage finds, in order and in part, as a cursor of the store says it. Nothing is looked at before it is awaited, and
+ * then each time. It rejects with the errors of `Stage.view`.
+ */
 export interface StagedCursor<T> extends Promise<T> {
   /** @param order fields, each with 1 (ascending) or -1 */
   sort(order: Readonly<Record<string, number>>): this
+  /** Leaves out the first. */
   skip(count: number): this
+  /** Takes no more than so many. */
   limit(count: number): this
+  /** As to await it. */
   exec(): Promise<T>
 }
 

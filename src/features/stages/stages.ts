@@ -273,10 +273,11 @@ export class Stages<S> {
    * @throws SchemaError, also where the table is no more
    */
   async requireSchemas(tx: S, edits: Edits): Promise<void> {
+    const { staging } = this
     const schemas = await this.#tables.present(tx)
     const changed =
-      this.staging.kind === 'documents'
-        ? await this.#changedDocuments(tx, edits, schemas)
+      staging.kind === 'documents'
+        ? byTable(await staging.read(tx, idsOf(edits.paths)), schemas)
         : await this.#changedRows(tx, edits, schemas)
     for (const [table, records] of changed) {
       const schema = getOwn(schemas, table) as TableSchema | undefined
@@ -296,24 +297,7 @@ export class Stages<S> {
     }
   }
 
-  async #changedDocuments(
-    tx: S,
-    edits: Edits,
-    schemas: Readonly<Record<string, TableSchema>>,
-  ): Promise<Map<string, StoredRecord[]>> {
-    const changed = new Map<string, StoredRecord[]>()
-    if (this.staging.kind !== 'documents') return changed
-    for (const { _table: table, ...record } of await this.staging.read(tx, idsOf(edits.paths))) {
-      if (typeof table !== 'string' || table === MARKS) continue
-      // A document of the user's own may have such a field.
-      if (!Object.hasOwn(schemas, table) && !Number.isInteger(record._version)) continue
-      const records = changed.get(table) ?? []
-      records.push(record as unknown as StoredRecord)
-      changed.set(table, records)
-    }
-    return changed
-  }
-
+  /** The records of tables that are lists of one tree. */
   async #changedRows(
     tx: S,
     edits: Edits,
@@ -410,6 +394,23 @@ function isUnsettled({ isCommitting, isMarked }: Head): boolean {
 
 function isOver({ state, changedAt, expiresMs }: Head): boolean {
   return state === 'open' && changedAt + expiresMs <= Date.now()
+}
+
+/** Those that are records of tables. */
+function byTable(
+  documents: readonly Readonly<Record<string, unknown>>[],
+  schemas: Readonly<Record<string, TableSchema>>,
+): Map<string, StoredRecord[]> {
+  const found = new Map<string, StoredRecord[]>()
+  for (const { _table: table, ...record } of documents) {
+    if (typeof table !== 'string' || table === MARKS) continue
+    // A document of the user's own may have such a field.
+    if (!Object.hasOwn(schemas, table) && !Number.isInteger(record._version)) continue
+    const records = found.get(table) ?? []
+    records.push(record as unknown as StoredRecord)
+    found.set(table, records)
+  }
+  return found
 }
 
 function isOld({ endedAt }: Head): boolean {

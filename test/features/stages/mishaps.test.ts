@@ -7,7 +7,14 @@ import { LockedLow } from '../../../adapters/lowdb.ts'
 import { nedbAdapter } from '../../../adapters/nedb/attach.ts'
 import type { Nedb } from '../../../adapters/nedb/internals.ts'
 import { LockedNedb } from '../../../adapters/nedb.ts'
-import { ClosedError, ConflictError, CorruptStoreError, LockedDb, SchemaError } from '../../../src/index.ts'
+import {
+  ClosedError,
+  ConflictError,
+  CorruptStoreError,
+  LockedDb,
+  SchemaError,
+  type Stage,
+} from '../../../src/index.ts'
 import type { LogSession } from '../../../src/store/adapter.ts'
 import type { TransactionOptions } from '../../../src/store/transaction.ts'
 import { useFolder } from '../../fixtures/folder.ts'
@@ -30,6 +37,15 @@ describe('stages, whatever happens beside them', () => {
       .map((line) => JSON.parse(line))
   const plant = (fields: object, name = 'store') =>
     appendFileSync(at(`${name}.stages`), `${JSON.stringify({ ...heads(name).at(-1), ...fields })}\n`)
+
+  /** A stage with a new record of a table. */
+  const withAda = async <S>(store: Pick<LockedNedb, 'table'> & { stage(id: string): Promise<Stage<S>> }) => {
+    const people = store.table<{ name: string }>('people')
+    await people.create({ name: 'string' })
+    const stage = await store.stage('s')
+    await stage.edit(() => people.insert({ name: 'Ada' }))
+    return { people, stage }
+  }
 
   it('there are none where the data is written in a form of its own', async () => {
     const db = new LockedNedb<Doc>({
@@ -176,19 +192,13 @@ describe('stages, whatever happens beside them', () => {
 
   it('a field that a table got meanwhile is in what the commit inserts', async () => {
     const db = open()
-    const people = db.table<{ name: string }>('people')
-    await people.create({ name: 'string' })
-    const stage = await db.stage('s')
-    await stage.edit(() => people.insert({ name: 'Ada' }))
+    const { people, stage } = await withAda(db)
     await people.addField('age' as never, { type: 'number', default: 7 } as never)
     await stage.commit()
     assert.equal((await db.findOneAsync({ name: 'Ada' } as object))?.['age' as never], 7)
     await db.close()
     const low = new LockedLow<Record<string, { age?: number }[]>>(at('low'), {})
-    const rows = low.table<{ name: string }>('people')
-    await rows.create({ name: 'string' })
-    const staged = await low.stage('s')
-    await staged.edit(() => rows.insert({ name: 'Ada' }))
+    const { people: rows, stage: staged } = await withAda(low)
     await rows.addField('age' as never, { type: 'number', default: 7 } as never)
     await staged.commit()
     assert.equal(low.data.people?.[0]?.age, 7)
@@ -197,10 +207,7 @@ describe('stages, whatever happens beside them', () => {
 
   it('a record of a table that was destroyed meanwhile is refused', async () => {
     const db = open()
-    const people = db.table<{ name: string }>('people')
-    await people.create({ name: 'string' })
-    const stage = await db.stage('s')
-    await stage.edit(() => people.insert({ name: 'Ada' }))
+    const { people, stage } = await withAda(db)
     await people.destroy()
     await assert.rejects(stage.commit(), SchemaError)
     assert.equal(await db.countAsync({}), 0)
