@@ -13,7 +13,14 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { errnoOf, type LockHolder, LockIoError, LockUnsupportedError, orUndefined } from '../errors.ts'
+import {
+  errnoOf,
+  type LockHolder,
+  LockIoError,
+  type LockMode,
+  LockUnsupportedError,
+  orUndefined,
+} from '../errors.ts'
 import type { NamedFile } from '../os/file-stat.ts'
 import { orClose, PathLock, requireFlock } from '../os/flock.ts'
 import { kernelHolders, markAsOurs } from '../os/lock-owners.ts'
@@ -31,6 +38,8 @@ import { folderRenewedAt, unknownHolder } from './lockfile-backend.ts'
 export class LockFile extends PathLock implements KernelLock {
   readonly #guards: string | undefined
   readonly #isCourtesy: boolean
+  /** Whether we have made it, and not yet marked it as ours. */
+  #isUnmarked = false
 
   /**
    * @param guards the data file whose mode and group a new lock file takes over
@@ -51,7 +60,24 @@ export class LockFile extends PathLock implements KernelLock {
     // Before a file is made that only stands in the way of the other backend.
     requireFlock(this.path)
     const [open, marks] = this.#isCourtesy ? [openSync, false] : [openFile, true]
-    this.replace(openLockFile(this.named, this.#guards, open, marks))
+    this.#isUnmarked = false
+    const created = () => {
+      this.#isUnmarked = marks
+    }
+    this.replace(openLockFile(this.named, this.#guards, open, created))
+  }
+
+  /**
+   * A new file is marked once it is locked. Before that the lock may be another's, who has written something of its own
+   * (the throttle of a store does): the mark of a process that was slow would be written over it.
+   */
+  override tryLock(mode: LockMode, thorough = true): boolean {
+    const isLocked = super.tryLock(mode, thorough)
+    if (isLocked && this.#isUnmarked) {
+      this.#isUnmarked = false
+      markAsOurs(this.fd as number)
+    }
+    return isLocked
   }
 
   /**
@@ -75,10 +101,10 @@ export function openLockFile(
   file: NamedFile,
   guards: string | undefined,
   open: typeof openFile = openFile,
-  marks = false,
+  created: () => void = () => {},
 ): number {
   const { path } = file
-  const fd = openOrCreate(path, guards, open, marks)
+  const fd = openOrCreate(path, guards, open, created)
   const { mode } = orClose(fd, () => {
     try {
       return file.opened(fd)
@@ -111,7 +137,7 @@ function openOrCreate(
   path: string,
   guards: string | undefined,
   open: typeof openFile,
-  marks: boolean,
+  created: () => void,
 ): number {
   const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants
   // O_NONBLOCK: somebody may have put a FIFO in its place, whose opening waits for ever.
@@ -131,7 +157,7 @@ function openOrCreate(
         if (code !== 'ENOENT') throw error
       }
       const fd = createLike(path, guards, open, O_RDWR | O_CREAT | O_EXCL | careful)
-      if (marks) markAsOurs(fd)
+      created()
       return fd
     } catch (error) {
       // EEXIST: another process created it between our two calls. ENOENT on the second call: no such folder.

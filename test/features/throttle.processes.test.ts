@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { type ThrottleOptions, throttle } from '../../src/index.ts'
+import { asset } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, until, useFolder } from '../fixtures/folder.ts'
 import { failing } from '../fixtures/lowdb-tools.ts'
@@ -63,6 +64,24 @@ describe('throttle, in several processes', () => {
     const { done, failures } = await flood(children, 5)
     assert.deepEqual([done, failures], [7, Array(13).fill('PSLOCK_THROTTLED')])
     assert.equal(lines(), 7)
+  })
+
+  it('per store: who has made the file of the turns, and was slow, overwrites nothing in it', async () => {
+    const options: ThrottleOptions = { ...ONE, burst: 3, per: 'store' }
+    await using db = nedb()
+    await db.insertAsync({})
+    const [quick] = await processes(1, options)
+    const execArgv = [...process.execArgv, '--import', asset('stopped-at-mark.mjs')]
+    const [slow] = await start([at('a.db'), JSON.stringify(options)], 1, { execArgv })
+    const ofSlow = slow!.call('insert', 5)
+    await until('it is stopped', () => /^State:\s+T/m.test(readFileSync(`/proc/${slow!.pid}/status`, 'utf8')))
+    assert.ok(existsSync(at('a.db.lock.throttle')), 'it was stopped somewhere else')
+    const ofQuick = quick!.call('insert', 5)
+    await staysPending(ofQuick, 300)
+    await slow!.signal('SIGCONT')
+    const reports = await Promise.all([ofSlow, ofQuick])
+    assert.equal(reports[0].done + reports[1].done, 3)
+    assert.equal(lines(), 1 + 3)
   })
 
   it('per process: each has its own allowance', async () => {
