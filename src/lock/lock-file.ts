@@ -13,14 +13,7 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import {
-  errnoOf,
-  type LockHolder,
-  LockIoError,
-  type LockMode,
-  LockUnsupportedError,
-  orUndefined,
-} from '../errors.ts'
+import { errnoOf, type LockHolder, LockIoError, LockUnsupportedError, orUndefined } from '../errors.ts'
 import type { NamedFile } from '../os/file-stat.ts'
 import { orClose, PathLock, requireFlock } from '../os/flock.ts'
 import { kernelHolders, markAsOurs } from '../os/lock-owners.ts'
@@ -38,8 +31,6 @@ import { folderRenewedAt, unknownHolder } from './lockfile-backend.ts'
 export class LockFile extends PathLock implements KernelLock {
   readonly #guards: string | undefined
   readonly #isCourtesy: boolean
-  /** Whether we have made it, and not yet marked it as ours. */
-  #isUnmarked = false
 
   /**
    * @param guards the data file whose mode and group a new lock file takes over
@@ -59,25 +50,11 @@ export class LockFile extends PathLock implements KernelLock {
   protected open(): void {
     // Before a file is made that only stands in the way of the other backend.
     requireFlock(this.path)
-    const [open, marks] = this.#isCourtesy ? [openSync, false] : [openFile, true]
-    this.#isUnmarked = false
+    this.whenLocked = undefined
     const created = () => {
-      this.#isUnmarked = marks
+      if (!this.#isCourtesy) this.whenLocked = markAsOurs
     }
-    this.replace(openLockFile(this.named, this.#guards, open, created))
-  }
-
-  /**
-   * A new file is marked once it is locked. Before that the lock may be another's, who has written something of its own
-   * (the throttle of a store does): the mark of a process that was slow would be written over it.
-   */
-  override tryLock(mode: LockMode, thorough = true): boolean {
-    const isLocked = super.tryLock(mode, thorough)
-    if (isLocked && this.#isUnmarked) {
-      this.#isUnmarked = false
-      markAsOurs(this.fd as number)
-    }
-    return isLocked
+    this.replace(openLockFile(this.named, this.#guards, this.#isCourtesy ? openSync : openFile, created))
   }
 
   /**

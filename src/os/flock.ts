@@ -382,6 +382,11 @@ export abstract class PathLock extends Descriptor {
   protected readonly named: NamedFile
   /** Other processes may have copies of the locked descriptor. */
   #isPassedOn = false
+  /**
+   * What is written to the file as soon as it is locked. Not before: the lock may be another's, who writes something of its
+   * own (the throttle of a store does), and a process that was slow would write over it.
+   */
+  protected whenLocked: ((fd: number) => void) | undefined
 
   constructor(path: string, owner: Owner) {
     super(owner)
@@ -405,10 +410,18 @@ export abstract class PathLock extends Descriptor {
       const isLocked = this.tryFlock(mode, this.path)
       // Busy: held by the lock's owner, or by a ghost on a file that the path has left.
       if (!isLocked && !thorough) return false
-      if (this.isCurrent) return isLocked
+      if (this.isCurrent) {
+        if (isLocked && this.whenLocked) this.#lockedFirst()
+        return isLocked
+      }
       this.close()
     }
     throw replacedAgainAndAgain(this.path)
+  }
+
+  #lockedFirst(): void {
+    this.whenLocked?.(this.fd as number)
+    this.whenLocked = undefined
   }
 
   /** Whether the path still names the file that is open here; undefined where that cannot be looked up. */

@@ -182,8 +182,7 @@ class StoreStage<S> implements Stage<S> {
     const head = await this.#stages.read((records) => this.#ofView(records))
     if (!head || head.done === 0) return transactions.view(run)
     return transactions.rollbackAfter(async (tx) => {
-      const edits = await this.#stages.read((records) => inEffect(records, this.#ofView(records)))
-      await subject.apply(tx, edits)
+      await subject.apply(tx, await this.#look(tx))
       // A look: what it would write is refused.
       return transactions.view(run)
     }) as Promise<Awaited<T>>
@@ -228,9 +227,10 @@ class StoreStage<S> implements Stage<S> {
 
   async check(): Promise<StageConflict[]> {
     const { subject, transactions } = this.#stages
-    const edits = await this.#stages.read((records) => inEffect(records, this.#ofView(records)))
-    const theirs = await transactions.view((tx) => subject.read(tx, idsOf(edits.paths)))
-    return mergeInto(theirs as Awaited<typeof theirs>, edits, subject.values)
+    return transactions.view(async (tx) => {
+      const edits = await this.#look(tx as S)
+      return mergeInto(await subject.read(tx, idsOf(edits.paths)), edits, subject.values)
+    }) as Promise<StageConflict[]>
   }
 
   async commit(options: StageCommitOptions<S> = {}): Promise<void> {
@@ -292,6 +292,21 @@ class StoreStage<S> implements Stage<S> {
     const stages = this.#stages
     if (await stages.isMarked(tx, this.#seen._id)) throw stages.ended(this.id, 'committed')
     return stages.read((records) => ({ edits: inEffect(records, stages.require(records, this.#seen)) }))
+  }
+
+  /**
+   * In a transaction or a view: what its edits come to now. The stage is read after the store: a commit whose edits are not
+   * there yet has taken nothing from it, and of one whose edits are there the mark tells, until the stage says so itself.
+   * @throws ClosedError
+   */
+  async #look(tx: S): Promise<Edits> {
+    const stages = this.#stages
+    const { head, edits } = await stages.read((records) => {
+      const head = this.#ofView(records)
+      return { head, edits: inEffect(records, head) }
+    })
+    if (head && (await stages.isMarked(tx, head._id))) throw stages.ended(this.id, 'committed')
+    return edits
   }
 
   /** The stage as it is, which need not be as this object has seen it. @throws ClosedError */

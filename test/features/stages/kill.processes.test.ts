@@ -5,7 +5,12 @@ import { cpSync, mkdirSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { inParallel, underSeam, useLab } from '../../fixtures/faults/lab.ts'
 import { warnings } from '../../fixtures/nedb-tools.ts'
-import { STAGED_KINDS, type StagedKind } from '../../fixtures/staged-stores.ts'
+import {
+  type GoodsStore,
+  STAGED_KINDS,
+  type StagedGoods,
+  type StagedKind,
+} from '../../fixtures/staged-stores.ts'
 
 const KINDS = ['nedb', 'lowdb', 'lowdb with a journal', 'a table in nedb']
 /** Real kills of each kind; the copies of one run show what a kill leaves at every other point. */
@@ -34,8 +39,8 @@ describe('a commit of a stage that is killed', () => {
       await stage.remove('pear')
       await begun.close()
 
+      const begin = (place: string) => cpSync(folder('begun'), folder(place), { recursive: true })
       const run = async (place: string, what: string) => {
-        cpSync(folder('begun'), folder(place), { recursive: true })
         const args = underSeam('stage-commit', folder(place), name, what)
         const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
         const exit = once(child, 'exit')
@@ -43,7 +48,17 @@ describe('a commit of a stage that is killed', () => {
         const [, signal] = await exit
         return { said, signal }
       }
-      const found = { committed: 0, open: 0, marked: 0 }
+      const found = { committed: 0, open: 0, marked: 0, lookedAtMarked: 0 }
+      // Somebody who has the stage open all the while looks at it first.
+      const look = async (store: GoodsStore, tab: StagedGoods) => {
+        const isMarked = (await marks(store.db)) > 0
+        const isDone = (await store.all()).plum !== undefined
+        if (isMarked) found.lookedAtMarked++
+        for (const see of [() => tab.all(), () => tab.check()]) {
+          if (isDone) await assert.rejects(see, { code: 'PSLOCK_CLOSED', message: /committed/ })
+          else await see()
+        }
+      }
       const judge = async (place: string, isAcknowledged: boolean) => {
         const store = await open(`${place}/store`)
         // A foreign write of the same value, before anybody looks at the stages.
@@ -74,6 +89,7 @@ describe('a commit of a stage that is killed', () => {
         await store.close()
       }
 
+      begin('counted')
       const { said, signal } = await run('counted', folder('copies'))
       assert.equal(signal, null, said)
       const { points, copies } = JSON.parse(said.slice(1)) as { points: number; copies: number }
@@ -82,8 +98,13 @@ describe('a commit of a stage that is killed', () => {
       const ats = Array.from({ length: KILLS }, (_, index) => 1 + Math.floor((index * calls) / KILLS / 1.3))
       let killed = 0
       await inParallel(ats, 2, async (number) => {
+        begin(`kill ${number}`)
+        const store = await open(`${folder(`kill ${number}`)}/store`)
+        const tab = await store.stage('session')
         const end = await run(`kill ${number}`, JSON.stringify({ kill: 'after', at: number }))
         if (end.signal === 'SIGKILL') killed++
+        await look(store, tab)
+        await store.close()
         await judge(folder(`kill ${number}`), end.said.startsWith('.'))
       })
       console.log(
