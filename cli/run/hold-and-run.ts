@@ -31,9 +31,10 @@ export async function holdAndRun(
   try {
     using _held = await lock.acquire({ mode, timeoutMs }).finally(notice.stop)
     using passedOn = passOn(lock, options.mode)
-    const { environment, fd } = passedOn
+    const { environment } = passedOn
     const descriptors = new Map(options.passFds.map((passed) => [passed, passed]))
-    if (!options.close && fd !== undefined) descriptors.set(freeFrom(LOCK_FD, descriptors), fd)
+    if (!options.close)
+      for (const fd of passedOn.descriptors) descriptors.set(freeFrom(LOCK_FD, descriptors), fd)
     const program = options.nohup ? [...IGNORING_SIGHUP, ...words] : words
     using witness = new GroupWitness(PASSED_ON)
     await witness.isReady

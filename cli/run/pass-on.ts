@@ -11,18 +11,19 @@ const SILENT_MS = 5000
 
 /** A hold that the command, and what it starts, may go into: src/lock/passed-lock.ts says how. */
 export interface PassedOn extends Disposable {
-  /** The locked descriptor. */
-  readonly fd: number | undefined
+  /** The locked descriptor, and what else says that it is in use. */
+  readonly descriptors: readonly number[]
   /** What the command must have in its environment. */
   readonly environment: Record<string, string>
 }
 
 /** @param lock is held, in that mode */
 export function passOn(lock: PsLock, mode: LockMode): PassedOn {
-  const fd = lockInternals.entry(lock, mode).entry.file.passOn?.()
-  const room = fd === undefined || !canPassDescriptors || !hasLibc() ? undefined : openRoom(fd, mode)
+  const descriptors = lockInternals.entry(lock, mode).entry.file.passOn?.() ?? []
+  const isPossible = descriptors.length > 0 && canPassDescriptors && hasLibc()
+  const room = isPossible ? openRoom(descriptors, mode) : undefined
   return {
-    fd,
+    descriptors,
     environment: environmentWith(passedHold(lock.path, mode, room?.name)),
     [Symbol.dispose]: () => room?.close(),
   }
@@ -33,7 +34,7 @@ interface Room {
   close(): void
 }
 
-function openRoom(fd: number, mode: LockMode): Room {
+function openRoom(descriptors: readonly number[], mode: LockMode): Room {
   const name = uniqueName()
   const inside = new Map<Socket, LockMode>()
   const connections = new Set<Socket>()
@@ -48,7 +49,7 @@ function openRoom(fd: number, mode: LockMode): Room {
       socket.end(ANSWER.upgrade)
     } else if (asked === 'exclusive' ? inside.size > 0 : [...inside.values()].includes('exclusive')) {
       socket.end(ANSWER.busy)
-    } else if (answer(connection, ANSWER.granted, fd)) {
+    } else if (answer(connection, ANSWER.granted, descriptors)) {
       inside.set(socket, asked)
     } else {
       socket.destroy()

@@ -19,10 +19,11 @@ export interface KernelLock {
   /** Gives it back, if it is ours. */
   unlock(): void
   /**
-   * The descriptor that carries the lock, to be copied into other processes. From now on `unlock` only closes it: the
-   * lock lasts as long as any copy. Undefined where no descriptor carries it.
+   * The descriptors that carry the lock, to be copied into other processes, all of them: the one that is locked, and
+   * those by which ancestors know that it is still in use. From now on `unlock` only closes them: the lock lasts as long as
+   * any copy. Empty where no descriptor carries it.
    */
-  passOn?(): number | undefined
+  passOn?(): readonly number[]
   /** As `unlock`, and closes what is open. */
   close(): void
   /** Who else holds it, as far as can be seen from here. */

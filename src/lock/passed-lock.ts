@@ -20,7 +20,8 @@ import { LockFile } from './lock-file.ts'
  * It is asked for each time, and nothing is believed that the environment says: the holder has the kernel tell who asks,
  * and answers only its own descendants. Its answer carries a copy of the descriptor that is locked, so that the lock
  * lasts until the copy is closed, also where the holder has ended or was killed meanwhile. It gives out one at a time
- * (several for shared), and a connection that closes, as it does when its process dies, gives the copy back.
+ * (several for shared), and a connection that closes, as it does when its process dies, gives the copy back. Who passes on
+ * what was passed on to it gives out a copy of its connection as well: the lock may outlast the process in between.
  */
 
 /** The variable in which a holder tells its descendants where to ask. */
@@ -96,8 +97,11 @@ function holdsOfAncestors(): PassedHold[] {
 /** A lock that an ancestor holds for this process too. As soon as that has ended it is a lock file like any other. */
 export class PassedLock extends LockFile {
   #hold: PassedHold | undefined
-  /** What was given out to us: the copy of the descriptor, and the connection by whose end it is given back. */
-  #granted: { readonly copy: number; readonly connection: number } | undefined
+  /**
+   * What was given out to us: the copy of the descriptor, and the connections by whose end it is given back. Several where
+   * it was given to an ancestor who has passed it on: then each who has given it out waits for us, too.
+   */
+  #granted: { readonly copy: number; readonly connections: readonly number[] } | undefined
   #askAgainAt = 0
 
   constructor(path: string, guards: string | undefined, hold: PassedHold) {
@@ -143,9 +147,9 @@ export class PassedLock extends LockFile {
     return super.tryLock(mode, thorough)
   }
 
-  /** As LockFile's; inside a hold of an ancestor's the copy that was given out may be copied on. */
-  override passOn(): number | undefined {
-    return this.#granted ? this.#granted.copy : super.passOn()
+  /** As LockFile's; inside a hold of an ancestor's what was given out may be copied on. */
+  override passOn(): readonly number[] {
+    return this.#granted ? [this.#granted.copy, ...this.#granted.connections] : super.passOn()
   }
 
   override unlock(): void {
@@ -161,21 +165,21 @@ export class PassedLock extends LockFile {
   #giveBack(): void {
     const granted = this.#granted
     this.#granted = undefined
-    // The copy first: when the connection is closed somebody else may have it.
-    if (granted) closeQuietly(granted.copy)
-    if (granted) closeQuietly(granted.connection)
+    // The copy first: when the connections are closed somebody else may have it.
+    if (granted) for (const fd of [granted.copy, ...granted.connections]) closeQuietly(fd)
   }
 
-  #take({ byte, descriptor, connection }: Answer): boolean {
-    if (byte !== ANSWER.granted || descriptor === undefined) {
+  #take({ byte, descriptors, connection }: Answer): boolean {
+    const [copy, ...others] = descriptors
+    if (byte !== ANSWER.granted || copy === undefined) {
       closeQuietly(connection)
       return false
     }
     // One's own descriptor would be asked, from now on, what the path names.
     this.close()
-    this.#granted = { copy: descriptor, connection }
+    this.#granted = { copy, connections: [connection, ...others] }
     try {
-      this.named.opened(descriptor)
+      this.named.opened(copy)
       if (this.isCurrent) return true
     } catch {
       // fstat(2) of an open descriptor does not fail; and if it does, this is not the lock.

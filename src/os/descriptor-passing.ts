@@ -50,18 +50,23 @@ function calls(): Calls {
 }
 
 /**
- * One message of one byte with room for one descriptor, as the kernel wants it: struct msghdr, struct iovec, the byte,
- * and struct cmsghdr with its descriptor. One for all calls, for none of them is asynchronous.
+ * One message of one byte with room for some descriptors, as the kernel wants it: struct msghdr, struct iovec, the byte,
+ * and struct cmsghdr with its descriptors. One for all calls, for none of them is asynchronous.
  */
 const message = Buffer.alloc(256)
 const IOVEC_AT = 64
 const BYTE_AT = 96
 const CONTROL_AT = 128
-const CONTROL_BYTES = 24
 const CONTROL_LENGTH_AT = 40
-const DESCRIPTOR_AT = CONTROL_AT + 16
+/** The length of struct cmsghdr. */
+const HEAD_BYTES = 16
+const DESCRIPTORS_AT = CONTROL_AT + HEAD_BYTES
 
-function prepare(byte: string, withControl: boolean): Buffer {
+/** So many descriptors fit in a message. */
+const MOST_DESCRIPTORS: number = (message.length - DESCRIPTORS_AT) / 4
+
+/** @param descriptors room for how many */
+function prepare(byte: string, descriptors: number): Buffer {
   const address = libc().addressOf(message)
   message.fill(0)
   message.writeBigUInt64LE(address + BigInt(IOVEC_AT), 16)
@@ -69,9 +74,10 @@ function prepare(byte: string, withControl: boolean): Buffer {
   message.writeBigUInt64LE(address + BigInt(BYTE_AT), IOVEC_AT)
   message.writeBigUInt64LE(1n, IOVEC_AT + 8)
   message.write(byte, BYTE_AT, 'latin1')
-  if (!withControl) return message
+  if (descriptors === 0) return message
   message.writeBigUInt64LE(address + BigInt(CONTROL_AT), 32)
-  message.writeBigUInt64LE(BigInt(CONTROL_BYTES), CONTROL_LENGTH_AT)
+  // CMSG_SPACE of cmsg(3).
+  message.writeBigUInt64LE(BigInt(HEAD_BYTES + 8 * Math.ceil(descriptors / 2)), CONTROL_LENGTH_AT)
   return message
 }
 
@@ -88,22 +94,22 @@ export function peerOf(fd: number): number | undefined {
   return credentials.readInt32LE(0) || undefined
 }
 
-/** Answers with one byte, and a copy of a descriptor. @returns whether it is on its way */
-export function answer(fd: number, byte: string, descriptor?: number): boolean {
-  const prepared = prepare(byte, descriptor !== undefined)
-  if (descriptor !== undefined) {
-    prepared.writeBigUInt64LE(20n, CONTROL_AT)
-    prepared.writeInt32LE(SOL_SOCKET, CONTROL_AT + 8)
-    prepared.writeInt32LE(SCM_RIGHTS, CONTROL_AT + 12)
-    prepared.writeInt32LE(descriptor, DESCRIPTOR_AT)
-  }
+/** Answers with one byte, and copies of descriptors. @returns whether it is on its way */
+export function answer(fd: number, byte: string, descriptors: readonly number[]): boolean {
+  if (descriptors.length > MOST_DESCRIPTORS) return false
+  const prepared = prepare(byte, descriptors.length)
+  prepared.writeBigUInt64LE(BigInt(HEAD_BYTES + 4 * descriptors.length), CONTROL_AT)
+  prepared.writeInt32LE(SOL_SOCKET, CONTROL_AT + 8)
+  prepared.writeInt32LE(SCM_RIGHTS, CONTROL_AT + 12)
+  for (const [index, descriptor] of descriptors.entries())
+    prepared.writeInt32LE(descriptor, DESCRIPTORS_AT + 4 * index)
   return calls().sendmsg(fd, prepared, MSG_NOSIGNAL) === 1
 }
 
-/** What came back: one byte, perhaps a descriptor, and the connection, which the asker closes. */
+/** What came back: one byte, perhaps descriptors, and the connection, which the asker closes. */
 export interface Answer {
   readonly byte: string
-  readonly descriptor: number | undefined
+  readonly descriptors: readonly number[]
   readonly connection: number
 }
 
@@ -125,14 +131,18 @@ export function ask(name: string, byte: string, atMostMs: number): Answer | 'gon
     const address = addressOf(name)
     if (connect(fd, address, address.length) !== 0) return failed('connect')
     writeSync(fd, byte)
-    const bytes = recvmsg(fd, prepare('', true), MSG_CMSG_CLOEXEC)
+    const bytes = recvmsg(fd, prepare('', MOST_DESCRIPTORS), MSG_CMSG_CLOEXEC)
     // The end of the stream: whoever closes without a word has ended.
     if (bytes === 0) return 'gone'
     if (bytes < 0) return failed('recvmsg')
-    const hasDescriptor = message.readBigUInt64LE(CONTROL_LENGTH_AT) > 0n
-    const descriptor = hasDescriptor ? owned(message.readInt32LE(DESCRIPTOR_AT)) : undefined
+    const hasDescriptors = message.readBigUInt64LE(CONTROL_LENGTH_AT) > 0n
+    const count = hasDescriptors ? (Number(message.readBigUInt64LE(CONTROL_AT)) - HEAD_BYTES) / 4 : 0
+    const copies = Array.from({ length: count }, (_, index) =>
+      message.readInt32LE(DESCRIPTORS_AT + 4 * index),
+    )
     isKept = true
-    return { byte: message.toString('latin1', BYTE_AT, BYTE_AT + 1), descriptor, connection: fd }
+    const said = message.toString('latin1', BYTE_AT, BYTE_AT + 1)
+    return { byte: said, descriptors: copies.map(owned), connection: fd }
   } catch (error) {
     if (['EPIPE', 'ECONNRESET'].includes(errnoOf(error) ?? '')) return 'gone'
     throw error

@@ -430,9 +430,9 @@ export abstract class PathLock extends Descriptor {
   }
 
   /** See `KernelLock.passOn`. */
-  passOn(): number | undefined {
+  passOn(): readonly number[] {
     this.#isPassedOn = true
-    return this.fd
+    return this.fd === undefined ? [] : [this.fd]
   }
 
   override unlock(): void {

@@ -131,6 +131,16 @@ describe('a hold of pslock run is passed on to the command', () => {
       await until('it is free', isFree)
     })
 
+    it('writes to a store afterwards as anybody else', async () => {
+      writeFileSync(at('db'), '{"_id":"first","n":0}\n')
+      const later = line(app('later', at('ready'), at('go'), at('done')))
+      const script = `(${later}) >/dev/null 2>&1 & while [ ! -e ${at('ready')} ]; do sleep 0.01; done`
+      assert.equal((await run('--shared', '--', 'sh', '-c', script)).code, 0)
+      writeFileSync(at('go'), '')
+      await until('it has written', () => existsSync(at('done')) && readFileSync(at('done'), 'utf8') === '4')
+      assert.equal(readFileSync(at('db'), 'utf8').match(/"n":/g)?.length, 4)
+    })
+
     it('is as anybody else afterwards', async () => {
       const script = `while [ ! -e ${at('go')} ]; do sleep 0.01; done; ${line(app('try', 'exclusive', '200'))} > ${at('out')}.new; mv ${at('out')}.new ${at('out')}`
       await run('--', 'sh', '-c', `(${script}) >/dev/null 2>&1 &`)
@@ -139,6 +149,50 @@ describe('a hold of pslock run is passed on to the command', () => {
       await until('it has tried', () => existsSync(at('out')))
       assert.equal(refused(readFileSync(at('out'), 'utf8')).code, 'PSLOCK_TIMEOUT')
       held.release()
+    })
+  })
+
+  describe('whoever is inside a pslock run that is inside another one', () => {
+    const again = (...words: string[]) => line([process.execPath, PSLOCK, 'run', at('db'), ...words])
+    const hold = () => `${line(app('hold', 'exclusive', at('in'), at('go')))} >/dev/null 2>&1`
+    const isIn = () => `while [ ! -s ${at('in')} ]; do sleep 0.01; done`
+    const second = () => line(app('hold', 'exclusive', at('second'), at('go 2')))
+    /** The second is let in when the first is out, and not before. */
+    const oneAfterTheOther = async (script: string) => {
+      const running = startPslock('run', at('db'), '--', 'sh', '-c', script)
+      await until('the first is in', () => existsSync(at('in')) && readFileSync(at('in'), 'utf8') !== '')
+      await until('the other pslock has ended', () => existsSync(at('ended')))
+      await sleep(400)
+      assert.ok(!existsSync(at('second')), 'two are in')
+      writeFileSync(at('go'), '')
+      await until('the second is in', () => existsSync(at('second')))
+      assert.equal(isFree(), false)
+      writeFileSync(at('go 2'), '')
+      assert.equal((await running.outcome).code, 0)
+      assert.ok(isFree())
+    }
+
+    it('keeps the lock when that one has ended before it', () => {
+      const inner = again('--', 'sh', '-c', `(${hold()}) & ${isIn()}`.replaceAll("'", `'"'"'`))
+      return oneAfterTheOther(`${inner}; touch ${at('ended')}; ${second()}`)
+    })
+
+    it('keeps it when that one is killed', () => {
+      const inner = again('--', 'sh', '-c', hold().replaceAll("'", `'"'"'`))
+      return oneAfterTheOther(`${inner} & ${isIn()}; kill -9 $!; wait $!; touch ${at('ended')}; ${second()}`)
+    })
+
+    it('keeps it two levels down, when both have ended before it', () => {
+      const quoted = (text: string) => text.replaceAll("'", `'"'"'`)
+      const innermost = again('--', 'sh', '-c', quoted(`(${hold()}) & ${isIn()}`))
+      const inner = again('--', 'sh', '-c', quoted(innermost))
+      return oneAfterTheOther(`${inner}; touch ${at('ended')}; ${second()}`)
+    })
+
+    it('keeps it with --no-close, as long as anything of the command runs', () => {
+      const stay = `(echo in > ${at('in')}; while [ ! -e ${at('go')} ]; do sleep 0.01; done) >/dev/null 2>&1`
+      const inner = again('--no-close', '--', 'sh', '-c', `${stay} & ${isIn()}`)
+      return oneAfterTheOther(`${inner}; touch ${at('ended')}; ${second()}`)
     })
   })
 

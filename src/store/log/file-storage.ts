@@ -212,7 +212,8 @@ export class FileStorage implements LogStorage {
         else answer = addon.append(gate, lockFd, lock.serial, dataFd, data.serial, turnFd, blind)
         return answer >= DONE
       })
-      if (!queue && (answer < DONE || blind === undefined)) return queue === false ? answer : ODD
+      // It need not have been asked, though the lock was taken: see `PassedLock`.
+      if (answer < DONE || (!queue && blind === undefined)) return queue === false ? answer : ODD
       if (blind === undefined) {
         if (answer === NEWS && !this.#takeWhole(addon.news(gate))) return ODD
         const line = operation.line()
