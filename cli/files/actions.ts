@@ -3,10 +3,10 @@ import { harmless } from '../../src/errors.ts'
 import {
   check as checkFile,
   closedFile,
+  copyToFile,
   dump as dumpFile,
   repair as repairFile,
   restore as restoreFile,
-  type StoreContent,
   type StoreFile,
 } from '../../src/features/backup/backup.ts'
 import { PsLock } from '../../src/lock/lock.ts'
@@ -52,22 +52,9 @@ export async function copy(
   to: string,
   flags: FileFlags & { overwrite?: true },
 ): Promise<Report> {
-  const overwrite = flags.overwrite ?? isEmpty(to)
-  await locked(from, from, flags, (store) => dumpFile(withoutSeal(store), to, { overwrite }))
+  await locked(from, from, flags, (store) => copyToFile(store, to, flags.overwrite ?? false))
   const bytes = statSync(to).size
   return { text: harmless(`${to}: ${bytes} bytes`), found: false, from, file: to, bytes }
-}
-
-/** A data file to go on with, and no dump. */
-export function withoutSeal<S extends StoreContent>(store: S): S {
-  const { seal: _, ...format } = store.format
-  return { ...store, format }
-}
-
-/** Whether there is a file of this name with nothing in it. */
-export function isEmpty(path: string): boolean {
-  const there = statSync(path, { throwIfNoEntry: false })
-  return there?.isFile() === true && there.size === 0
 }
 
 /** @param like the file whose content tells the kind; it must be there, so that no lock file is made for a typing error */

@@ -2,11 +2,12 @@ import { statSync } from 'node:fs'
 import { harmless } from '../../src/errors.ts'
 import {
   copy as copyStore,
+  copyToFile,
   dump as dumpStore,
   restore as restoreStore,
 } from '../../src/features/backup/backup.ts'
 import { isServerUrl } from '../base/server-url.ts'
-import { isEmpty, locked, requireThere, withoutSeal } from './actions.ts'
+import { locked, requireThere } from './actions.ts'
 import type { FileFlags } from './commands.ts'
 import { kindOf } from './kind.ts'
 import { Progress } from './progress.ts'
@@ -47,8 +48,7 @@ export async function copy(
   const overwrite = flags.overwrite ?? false
   if (!isServerUrl(to)) {
     return withStore(from, flags, 'copying', async (store) => {
-      const content = withoutSeal(store.content(store.kind, false))
-      await dumpStore(content, to, { overwrite: flags.overwrite ?? isEmpty(to) })
+      await copyToFile(store.content(store.kind, false), to, overwrite)
       return { ...written(to), from: store.path, records: store.there.records }
     })
   }

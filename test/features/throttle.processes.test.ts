@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { type ThrottleOptions, throttle } from '../../src/index.ts'
-import { asset } from '../fixtures/code.ts'
 import { useCrew } from '../fixtures/crew.ts'
 import { staysPending, until, useFolder } from '../fixtures/folder.ts'
 import { failing } from '../fixtures/lowdb-tools.ts'
 import { note } from '../fixtures/random.ts'
+import { isStopped, stoppedBefore } from '../fixtures/stopped.ts'
 import type { ThrottledCommands } from '../fixtures/throttled-worker.ts'
 import { type PeerProcess, usePeers } from '../harness/peer.ts'
 
@@ -71,10 +71,9 @@ describe('throttle, in several processes', () => {
     await using db = nedb()
     await db.insertAsync({})
     const [quick] = await processes(1, options)
-    const execArgv = [...process.execArgv, '--import', asset('stopped-at-mark.mjs')]
-    const [slow] = await start([at('a.db'), JSON.stringify(options)], 1, { execArgv })
+    const [slow] = await start([at('a.db'), JSON.stringify(options)], 1, stoppedBefore('write {"pid":0,'))
     const ofSlow = slow!.call('insert', 5)
-    await until('it is stopped', () => /^State:\s+T/m.test(readFileSync(`/proc/${slow!.pid}/status`, 'utf8')))
+    await isStopped(slow!.pid)
     assert.ok(existsSync(at('a.db.lock.throttle')), 'it was stopped somewhere else')
     const ofQuick = quick!.call('insert', 5)
     await staysPending(ofQuick, 300)

@@ -10,13 +10,15 @@ import {
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type OptionNames, optionNames, requireBoolean, requirePath, show } from '../../arguments.ts'
-import { CorruptStoreError, errnoOf, type LockMode } from '../../errors.ts'
+import { CorruptStoreError, errnoOf } from '../../errors.ts'
 import { PsLock } from '../../lock/lock.ts'
 import { canonicalPath, isReadOnlyFolder } from '../../lock/lock-file.ts'
+import { removeLockFile } from '../../lock/lock-removal.ts'
+import { DEFAULTS } from '../../lock/options.ts'
 import { closeLocked, tryFlock } from '../../os/flock.ts'
 import { openFile } from '../../os/open-files.ts'
 import { ASIDE, keepAside, keepCopyAside, replaceFile, secretTemp, storeFailure } from '../../os/replace.ts'
-import { DataFile, exclusiveToWrite, untilUnsplit } from '../../store/data-file.ts'
+import { DataFile, exclusiveToWrite, isNotPermitted, untilUnsplit } from '../../store/data-file.ts'
 import {
   allOf,
   fileSource,
@@ -84,22 +86,68 @@ export async function dump(
   { overwrite = false }: DumpOptions = {},
 ): Promise<void> {
   requireBoolean(overwrite, 'overwrite')
-  const target = anotherFile(file, to, 'dump to', unfollowed)
+  await writeTo(anotherFile(file, to, 'dump to', unfollowed), file, overwrite ? 'anything' : 'nothing')
+}
+
+/**
+ * As `dump`, but for a data file to go on with: nothing marks it as a dump.
+ * @param overwrite whether a file that is there already may be replaced; an empty one may be in any case
+ * @throws as `dump`
+ */
+export async function copyToFile(
+  from: StoreContent & { readonly lock?: PsLock },
+  to: string,
+  overwrite: boolean,
+): Promise<void> {
+  const { seal: _, ...format } = from.format
+  const target = anotherFile(from, to, 'copy to', unfollowed)
+  await writeTo(target, { ...from, format }, overwrite ? 'anything' : 'nothing but an empty file')
+}
+
+/** What may be there already, to be replaced. */
+type Replaceable = 'nothing' | 'nothing but an empty file' | 'anything'
+
+async function writeTo(target: string, file: StoreContent, replaceable: Replaceable): Promise<void> {
   // What counts is decided when the copy gets its name. This look only saves the wait.
-  const there = lookAt(target, lstatSync)
-  if (there?.isDirectory()) throw storeFailure(target, 'write', errno('EISDIR'))
-  if (!overwrite && there) throw storeFailure(target, 'write', errno('EEXIST'))
-  if (there?.isSymbolicLink()) throw storeFailure(target, 'write', errno('ELOOP'))
-  if (there && !there.isFile()) throw storeFailure(target, 'write', new Error('it is not a regular file'))
+  requireReplaceable(target, lookAt(target, lstatSync), replaceable)
   using read = await file.read()
   const content = await wholeContent(file.path, 'dumped', file.format, read.source, OF_A_CRASH)
   const sealed = (await file.format.seal?.(content)) ?? content
-  const temp = secretTemp(target)
-  await underItsLock(target, 'exclusive', async () => {
-    if (overwrite) await file.format.settle?.(target)
-    const how = { temp, newMode: read.mode, durable: true, overwrite }
-    closeLocked(await replaceFile(target, piecesOf(sealed), how), target)
+  const how = { temp: secretTemp(target), newMode: read.mode, durable: true }
+  await underItsLock(target, async () => {
+    requireReplaceable(target, lookAt(target, lstatSync), replaceable)
+    await file.format.settle?.(target)
+    const old = new DataFile(target, false)
+    try {
+      // Locked until it is replaced: whoever writes to it has another lock file than ours.
+      const isThere = await untilUnsplit(DEFAULTS.timeoutMs, () => lookToReplace(old))
+      requireReplaceable(target, lookAt(target, lstatSync), replaceable)
+      const overwrite = isThere || replaceable === 'anything'
+      closeLocked(await replaceFile(target, piecesOf(sealed), { ...how, overwrite }), target)
+    } finally {
+      old.close()
+    }
   })
+}
+
+/** @throws StoreIoError */
+function requireReplaceable(target: string, there: Stats | undefined, replaceable: Replaceable): void {
+  if (there === undefined) return
+  if (there.isDirectory()) throw storeFailure(target, 'write', errno('EISDIR'))
+  const isLeft = replaceable === 'nothing' || (replaceable !== 'anything' && there.size > 0)
+  if (isLeft) throw storeFailure(target, 'write', errno('EEXIST'))
+  if (there.isSymbolicLink()) throw storeFailure(target, 'write', errno('ELOOP'))
+  if (!there.isFile()) throw storeFailure(target, 'write', new Error('it is not a regular file'))
+}
+
+/** What may not be read may be replaced all the same: a rename asks the folder. @returns whether there is a file */
+function lookToReplace(old: DataFile): boolean {
+  try {
+    return old.look('exclusive') !== undefined
+  } catch (error) {
+    if (isNotPermitted(error)) return true
+    throw error
+  }
 }
 
 /**
@@ -109,7 +157,7 @@ export async function dump(
  */
 export async function restore(file: StoreFile | StoreElsewhere, from: string): Promise<void> {
   const source = anotherFile(file, from, 'restore from')
-  using read = await underItsLock(source, 'shared', () => readStore(source, file.format))
+  using read = await underItsOwnLock(source, () => readStore(source, file.format))
   const content = await wholeContent(source, 'restored', file.format, read.source, UNTERMINATED)
   file.format.requireRestorable?.(file.path)
   await file.tryOn?.(content)
@@ -383,13 +431,26 @@ async function replaceContent(
   })
 }
 
-/** A file that may be somebody's store: where it has a lock file, under that lock. */
-async function underItsLock<T>(path: string, mode: LockMode, run: () => Promise<T>): Promise<T> {
+/** To read a file that may be somebody's store: where it has a lock file, under that lock. */
+async function underItsOwnLock<T>(path: string, run: () => Promise<T>): Promise<T> {
   const lock = new PsLock(path)
   if (!existsSync(lock.path)) return run()
   try {
-    return await (mode === 'shared' ? shared(lock, run) : exclusiveToWrite(path, lock, run))
+    return await shared(lock, run)
   } finally {
     await lock.close()
+  }
+}
+
+/** To replace a file that may be, or become, somebody's store. A lock file that is made for that does not stay. */
+async function underItsLock(path: string, run: () => Promise<void>): Promise<void> {
+  const lock = new PsLock(path)
+  const isNew = !existsSync(lock.path)
+  try {
+    await exclusiveToWrite(path, lock, run)
+  } finally {
+    await lock.close()
+    // On a full disk it is empty.
+    if (isNew) removeLockFile(lock.path, { empty: true })
   }
 }

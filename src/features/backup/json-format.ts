@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import type { LockMode } from '../../errors.ts'
+import { type LockMode, orUndefined } from '../../errors.ts'
 import { storeFailure } from '../../os/replace.ts'
 import { runSteps, WAITING } from '../../os/steps.ts'
 import type { TreeFormat } from '../../store/adapter.ts'
@@ -98,16 +98,17 @@ function inspectText(name: string, parse: (text: string) => unknown, bytes: Buff
 export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
   return {
     ...format,
-    read: async (path) => {
-      const content = await readSnapshot(path)
-      if (!hasJournal(path)) {
-        if (isWithoutJournal(path)) throw journalGone(path)
-        return content
-      }
-      const text = treeText(await treeIn(path, tree, 'shared'), path, tree)
-      return { ...content, source: bytesSource(Buffer.from(text)) }
-    },
-    beside: async (path) => findingsOf(path),
+    read: (path) =>
+      ofOneMoment(path, async () => {
+        const content = await readSnapshot(path)
+        if (!hasJournal(path)) {
+          if (isWithoutJournal(path)) throw journalGone(path)
+          return content
+        }
+        const text = treeText(await treeIn(path, tree, 'shared'), path, tree)
+        return { ...content, source: bytesSource(Buffer.from(text)) }
+      }),
+    beside: (path) => ofOneMoment(path, async () => findingsOf(path)),
     settle: async (path) => {
       const findings = findingsOf(path)
       const isOther = findings.some(({ what }) => what !== 'torn-tail')
@@ -117,6 +118,33 @@ export function journaled(format: FileFormat, tree: TreeFormat): FileFormat {
       return { findings, kept: kept === undefined ? [] : [kept] }
     },
   }
+}
+
+/** So often it is looked again before what was seen last is taken for what is there. */
+const LOOKS = 100
+
+/**
+ * What a look at a file and its journal finds. Who may not make the lock file looks without the lock, and meanwhile a writer
+ * may put the journal into the file and remove it: then it is looked again.
+ */
+async function ofOneMoment<T>(path: string, look: () => Promise<T>): Promise<T> {
+  for (let looks = 1; ; looks++) {
+    const before = stateOf(path)
+    try {
+      const found = await look()
+      if (looks === LOOKS || stateOf(path) === before) return found
+    } catch (error) {
+      if (looks === LOOKS || stateOf(path) === before) throw error
+    }
+  }
+}
+
+/** What changes with either of the two files. */
+function stateOf(path: string): string {
+  return [path, journalOf(path)]
+    .map((file) => orUndefined(() => statSync(file, { bigint: true })))
+    .map((found) => found && `${found.dev}:${found.ino}:${found.size}:${found.ctimeNs}`)
+    .join()
 }
 
 function findingsOf(path: string): Finding[] {

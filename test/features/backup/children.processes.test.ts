@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { LockedJSONFilePreset } from '../../../adapters/lowdb.ts'
 import { fixture } from '../../fixtures/code.ts'
 import { openStore, type StoreKind } from '../../fixtures/dump-worker.ts'
-import { useFolder } from '../../fixtures/folder.ts'
+import { until, useFolder } from '../../fixtures/folder.ts'
 
 /**
  * A child process has copies of all descriptors from the fork to its exec: what is locked through one of them must be
@@ -30,7 +30,7 @@ describe('a process that restores while other threads of it start children', () 
     it(`${what} of another process takes it for no writer without the lock`, async () => {
       const restorer = fork(fixture('restoring'), [kind, at('data'), at('dump')])
       try {
-        await once(restorer, 'message')
+        await until('it restores', async () => (await once(restorer, 'message'))[0] === 'restoring')
         const operate = await open(at('data'))
         let done = 0
         for (const end = performance.now() + 1200; performance.now() < end; ) {
