@@ -29,7 +29,9 @@ describe('LockTree: waiting', () => {
         const start = `app is locked by pid ${mate.pid} (`
         assert.ok(error.message.startsWith(start), error.message)
         assert.ok(
-          error.message.endsWith(`(no shared lock of it in ${tree.path} within 0.1 s)`),
+          error.message.endsWith(
+            `(no shared lock of it in ${tree.path} within ${(error.waitedMs / 1000).toFixed(1)} s)`,
+          ),
           error.message,
         )
         return true

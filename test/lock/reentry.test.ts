@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LockDeadlockError, LockTimeoutError, LockUpgradeError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
-import { staysPending, useFolder } from '../fixtures/folder.ts'
+import { newGate, staysPending, useFolder } from '../fixtures/folder.ts'
 
 /** One may go in again where one is already; everybody else waits, in the same process too. */
 describe('re-entrancy', () => {
@@ -165,16 +165,17 @@ describe('re-entrancy', () => {
   it('the kernel lock, and the promise, stay until accepted nested work has ended', async () => {
     const mate = await crew.process()
     const lock = newLock()
+    const gate = newGate()
     let nestedEnded = false
     const outer = lock.exclusive(() => {
       void lock.exclusive(async () => {
-        await sleep(150)
+        await gate.opened
         nestedEnded = true
       })
     })
-    await sleep(30)
+    assert.ok(await staysPending(outer, 30))
     assert.equal(await mate.call('tryAcquire', at('data')), false)
-    assert.equal(nestedEnded, false)
+    gate.open()
     await outer
     assert.equal(nestedEnded, true)
     assert.equal(await mate.call('tryAcquire', at('data')), true)
@@ -205,17 +206,15 @@ describe('re-entrancy', () => {
 
   it('a hold does not leak into the code around it', async () => {
     const lock = newLock()
-    const running = lock.exclusive(() => sleep(60))
+    const gate = newGate()
+    const running = lock.exclusive(() => gate.opened)
     await sleep(10)
     // Same function, same tick, outside of the callback: a newcomer.
     assert.equal(lock.tryAcquire(), undefined)
-    assert.ok(
-      await staysPending(
-        lock.exclusive(() => {}),
-        20,
-      ),
-    )
-    await running
+    const newcomer = lock.exclusive(() => {})
+    assert.ok(await staysPending(newcomer, 20))
+    gate.open()
+    await Promise.all([running, newcomer])
   })
 
   it('a thenable that begins to work when it is awaited, such as a query, works inside', async () => {

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PsLock } from '../../src/lock/lock.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
-import { useFolder } from '../fixtures/folder.ts'
+import { until, useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsHere, waitsThere } from '../fixtures/must-block.ts'
 import { newSeed, note } from '../fixtures/random.ts'
 
@@ -99,7 +99,13 @@ describe('signals', () => {
       const mate = await crew.process()
       const held = await lock.acquire()
       const wait = mate.call('acquire', at('data'), { timeoutMs: 400 })
-      await mustBlock('the mate', wait, { seen: waitsThere(mate, at('data')) })
+      let isOver = false
+      const over = () => {
+        isOver = true
+      }
+      wait.then(over, over)
+      const waits = waitsThere(mate, at('data'))
+      await until('the mate waits', () => isOver || waits())
       await mate.signal('SIGSTOP')
       await sleep(600)
       if (freedMeanwhile) held.release()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { PsLock } from '../../src/lock/lock.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
-import { useFolder } from '../fixtures/folder.ts'
+import { until, useFolder } from '../fixtures/folder.ts'
 import { mustBlock, waitsThere } from '../fixtures/must-block.ts'
 
 /** Who waits behind others does not suffer for them: no wait ends in vain while nobody holds the lock. */
@@ -19,18 +19,21 @@ describe('a line whose first ones are gone', () => {
       await mustBlock('one ahead', wait, { seen: waitsThere(mate, at('data')) })
     }
     const wait = last.call(command, at('data'), { timeoutMs })
-    await sleep(60)
+    const lock = new PsLock(at('data'))
+    const waiters = () => lock.holders().filter(({ state }) => state === 'waiting').length
+    await until('the last one waits', () => waiters() === ahead + 1)
     return { holder, waiting, wait }
   }
 
   for (const command of ['acquire', 'acquireSync'] as const) {
     for (const [signal, release] of [
-      ['SIGKILL', (holder: LockProcess) => holder.signal('SIGKILL')],
+      ['SIGKILL', (holder: LockProcess) => holder.child.kill('SIGKILL')],
       ['SIGSTOP', (holder: LockProcess) => holder.call('release')],
     ] as const) {
       it(`${command} behind three that met ${signal} is granted within its time, once the holder is gone`, async () => {
         const { holder, waiting, wait } = await line(3, command, 700)
-        for (const mate of waiting) await mate.signal(signal)
+        // All at once: the time of the last one runs.
+        for (const mate of waiting) mate.child.kill(signal)
         await release(holder)
         assert.equal(
           await wait.then(
