@@ -19,6 +19,7 @@ import { orClose, PathLock, requireFlock } from '../os/flock.ts'
 import { kernelHolders, markAsOurs } from '../os/lock-owners.ts'
 import { mountOf } from '../os/mounts.ts'
 import { openFile } from '../os/open-files.ts'
+import { sleep } from '../os/steps.ts'
 import type { KernelLock } from './kernel-lock.ts'
 import { creationAdvice } from './kernel-lock.ts'
 import { folderRenewedAt, unknownHolder } from './lockfile-backend.ts'
@@ -139,9 +140,19 @@ function openOrCreate(
     } catch (error) {
       // EEXIST: another process created it between our two calls. ENOENT on the second call: no such folder.
       if (errnoOf(error) === 'EEXIST' && attempt < 100) continue
+      // Who makes it opens it to others a moment later: see `createLike`.
+      if (errnoOf(error) === 'EACCES' && attempt < 20 && isJustMade(path)) {
+        sleep(1)
+        continue
+      }
       throw openFailure(path, error)
     }
   }
+}
+
+function isJustMade(path: string): boolean {
+  const found = orUndefined(() => lstatSync(path))
+  return found !== undefined && found.size === 0 && Date.now() - found.ctimeMs < 1000
 }
 
 /** A lock file that whoever can read the data can open, and that belongs to whom the data belongs to. */

@@ -5,6 +5,7 @@ import { PsLock } from '../../src/lock/lock.ts'
 import { codeUrl, fixture, LOADER } from '../fixtures/code.ts'
 import { type LockProcess, useCrew } from '../fixtures/crew.ts'
 import { useFolder } from '../fixtures/folder.ts'
+import { stoppedBefore } from '../fixtures/stopped.ts'
 
 /** Several users on one file. Only root can be two users, so these tests skip elsewhere, and say so. */
 describe('other users', () => {
@@ -49,6 +50,22 @@ describe('other users', () => {
       assert.deepEqual(statSync(at('data.lock')).uid, 0)
     })
   }
+
+  it('a lock file that root is just making, with umask 077, serves others as soon as it is made', async () => {
+    chmodSync(at(), 0o777)
+    const before = process.umask(0o077)
+    const slow = await crew.process(stoppedBefore('chmod')).finally(() => process.umask(before))
+    const mate = await crew.process(stranger)
+    for (let round = 0; round < 15; round++) {
+      const path = at(`data ${round}`)
+      writeFileSync(path, '')
+      const take = async (one: LockProcess) => {
+        await one.call('acquire', path)
+        await one.call('release')
+      }
+      await Promise.all([take(slow), take(mate)])
+    }
+  })
 
   it('a lock file that another user made serves root', async () => {
     writeFileSync(at('data'), '')
