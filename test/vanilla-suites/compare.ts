@@ -19,6 +19,23 @@ export interface Comparison {
   readonly worse: readonly string[]
 }
 
+const TRIES = 3
+
+/**
+ * Tests of stores have times that a busy machine exceeds now and then, by itself as with us. What is worse is so in each of
+ * several runs, and the library passes what it does in the best of them.
+ * @param atLeast so many the library itself is known to pass
+ */
+export async function compareRepeatedly(run: RunSuite, atLeast: number): Promise<Comparison> {
+  let found = await compare(run)
+  for (let tries = 1; tries < TRIES && (found.worse.length > 0 || found.control < atLeast); tries++) {
+    const again = await compare(run)
+    const worse = found.worse.filter((title) => again.worse.includes(title))
+    found = { ...(again.passed > found.passed ? again : found), worse }
+  }
+  return found
+}
+
 export async function compare(run: RunSuite): Promise<Comparison> {
   const [ours, control] = await Promise.all(
     [true, false].map((locked) => inFolder((folder) => run(locked, folder))),
