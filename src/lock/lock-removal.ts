@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, lstatSync, unlinkSync } from 'node:fs'
-import { errnoOf, LockIoError } from '../errors.ts'
+import { errnoOf, LockIoError, PsLockError } from '../errors.ts'
 import { closeLocked, tryFlock } from '../os/flock.ts'
 import { kernelHolders, ownerOf } from '../os/lock-owners.ts'
 import { openToLook } from '../os/open-files.ts'
@@ -35,6 +35,14 @@ export function removeLockFile(
   path: string,
   { empty = false, dryRun = false }: RemovalOptions = {},
 ): Removal {
+  try {
+    return removed(path, empty, dryRun)
+  } catch (cause) {
+    throw cause instanceof PsLockError ? cause : removalFailure(path, cause)
+  }
+}
+
+function removed(path: string, empty: boolean, dryRun: boolean): Removal {
   const lock = openPlain(path)
   if (lock === undefined || lock === 'foreign') return lock ?? 'missing'
   let turns: number | 'foreign' | undefined
@@ -92,7 +100,10 @@ function unlink(path: string): void {
   try {
     unlinkSync(path)
   } catch (cause) {
-    if (errnoOf(cause) === 'ENOENT') return
-    throw new LockIoError(`cannot remove the lock file ${path}: ${errnoOf(cause) ?? cause}.`, { path, cause })
+    if (errnoOf(cause) !== 'ENOENT') throw removalFailure(path, cause)
   }
+}
+
+function removalFailure(path: string, cause: unknown): LockIoError {
+  return new LockIoError(`cannot remove the lock file ${path}: ${errnoOf(cause) ?? cause}.`, { path, cause })
 }

@@ -1,15 +1,6 @@
-import {
-  closeSync,
-  fstatSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  readSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { fstatSync, readdirSync, readFileSync, readlinkSync, readSync, statSync, writeSync } from 'node:fs'
 import { type LockHolder, type LockMode, orUndefined } from '../errors.ts'
-import { closeLocked, tryFlock } from './flock.ts'
+import { closeLocked, closeQuietly, tryFlock } from './flock.ts'
 import { openToLook } from './open-files.ts'
 import {
   describeProcess,
@@ -86,7 +77,7 @@ function readNote(path: string): Note | undefined {
   const fd = orUndefined(() => openToLook(path))
   if (fd === undefined) return undefined
   const note = orUndefined(() => (fstatSync(fd).isFile() ? parseNote(head(fd)) : undefined))
-  closeSync(fd)
+  closeQuietly(fd)
   return note
 }
 

@@ -17,12 +17,14 @@ const EACH = LONG ? 0 : 1
  * What a failure may pass unnoticed in: a name that cannot be resolved is used as it is; a lock file or its state that
  * cannot be looked at is opened anew; what cannot be opened for writing is opened for reading, and so is a lock file
  * whose mode could not be set; flock is asked again, and where unlocking fails the descriptor is closed instead; what
- * close(2) says of a file that was only read, or is synced; and what the removal of a temp file says, beside a failure.
+ * close(2) says of a file that was only read, or is synced; what the removal of a temp file says, beside a failure; and a lock
+ * file that was made for a dump stays where it cannot be looked at.
  */
 const MAY_PASS = new Set([
   'realpath',
   'readlink',
   'stat',
+  'lstat',
   'open',
   'fchmod',
   'fchown',

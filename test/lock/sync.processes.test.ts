@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LockDeadlockError, LockTimeoutError } from '../../src/errors.ts'
 import { PsLock } from '../../src/lock/lock.ts'
 import { useCrew } from '../fixtures/crew.ts'
-import { useFolder } from '../fixtures/folder.ts'
+import { newGate, useFolder } from '../fixtures/folder.ts'
 
 /** The blocking twins: the same lock, the same patience, and never a wait that cannot end. */
 describe('blocking forms', () => {
@@ -91,9 +91,11 @@ describe('blocking forms', () => {
   it('a nested blocking call beside a nested sibling is a LockDeadlockError', async () => {
     const lock = new PsLock(at('data'))
     await lock.exclusive(async () => {
-      const sibling = lock.exclusive(() => sleep(20))
+      const gate = newGate()
+      const sibling = lock.exclusive(() => gate.opened)
       await sleep(1)
       assert.throws(() => lock.exclusiveSync(() => {}), LockDeadlockError)
+      gate.open()
       await sibling
     })
   })

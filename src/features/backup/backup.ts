@@ -10,7 +10,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type OptionNames, optionNames, requireBoolean, requirePath, show } from '../../arguments.ts'
-import { CorruptStoreError, errnoOf } from '../../errors.ts'
+import { CorruptStoreError, errnoOf, orUndefined } from '../../errors.ts'
 import { PsLock } from '../../lock/lock.ts'
 import { canonicalPath, isReadOnlyFolder } from '../../lock/lock-file.ts'
 import { removeLockFile } from '../../lock/lock-removal.ts'
@@ -450,7 +450,7 @@ async function underItsLock(path: string, run: () => Promise<void>): Promise<voi
     await exclusiveToWrite(path, lock, run)
   } finally {
     await lock.close()
-    // On a full disk it is empty.
-    if (isNew) removeLockFile(lock.path, { empty: true })
+    // On a full disk it is empty. Where it stays, it does no harm.
+    if (isNew) orUndefined(() => removeLockFile(lock.path, { empty: true }))
   }
 }
