@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { brotliDecompressSync } from 'node:zlib'
 
 /** What the build leaves beside this module; run from sources, or out of the compiled tests, files are where they come from. */
 const BUILT = new URL('./browser/', import.meta.url)
@@ -21,11 +22,10 @@ export function asset(name: keyof typeof SOURCES): string {
 
 /** Chart.js (MIT) as a script that needs no other: the parts that are used, or where nothing was built yet all of it. */
 export function chartLibrary(): string {
-  // Beside the sources there is one of the same name, which is no script yet.
-  const own = import.meta.url.endsWith('.ts') ? [] : [BUILT]
-  const places = [...own, new URL(`${ROOT}dist/cli/browser/`, import.meta.url)]
-  const built = places.map((place) => new URL('chart.js', place)).find((url) => existsSync(url))
-  const text = readFileSync(built ?? new URL('chart.umd.min.js', import.meta.resolve('chart.js')), 'utf8')
+  const places = [BUILT, new URL(`${ROOT}dist/cli/browser/`, import.meta.url)]
+  const built = places.map((place) => new URL('chart.js.br', place)).find((url) => existsSync(url))
+  if (built) return String(brotliDecompressSync(readFileSync(built)))
+  const text = readFileSync(new URL('chart.umd.min.js', import.meta.resolve('chart.js')), 'utf8')
   // The map is not there, and a browser would look for it.
   return text.replace(/\n\/\/# sourceMappingURL=.*\s*$/, '')
 }
