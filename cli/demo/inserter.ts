@@ -1,4 +1,6 @@
-import { rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import type { Knobs } from './knobs.ts'
 import { OwnTally, shortened, type Tally, talliesOf } from './tally.ts'
@@ -15,11 +17,12 @@ export type Role =
   | { readonly role: 'inserter'; readonly file: string; readonly options: InserterOptions }
   | { readonly role: 'site'; readonly file: string; readonly options: RecordsOptions }
   | { readonly role: 'counter'; readonly file: string; readonly options: Pick<Knobs, 'way'> }
-  | { readonly role: 'watchdog'; readonly folder: string }
+  | { readonly role: 'watchdog' }
 
 /** To the parent. */
 export type Told =
   | { readonly ready: true }
+  | { readonly folder: string }
   | { readonly found: number }
   | { readonly request: number; readonly ms: number; readonly error?: string | undefined }
   | { readonly failed: string }
@@ -107,15 +110,18 @@ async function site(file: string, options: RecordsOptions): Promise<void> {
   tell({ ready: true })
 }
 
-/** Ends what the server leaves behind, however that ends: a process that is stopped cannot do so by itself. */
-function watchdog(folder: string): void {
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => {})
+/**
+ * Makes the folder of the demo, and ends what the server leaves behind, however that ends: a process that is stopped
+ * cannot do so by itself.
+ */
+function watchdog(): void {
   const pids = new Set<number>()
   process.on('message', ({ pid, ended }: { pid: number; ended: boolean }) => {
     if (ended) pids.delete(pid)
     else pids.add(pid)
   })
-  process.once('disconnect', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pslock-demo-'))
+  onceAlone(() => {
     for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL')
@@ -125,17 +131,25 @@ function watchdog(folder: string): void {
     }
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   })
+  tell({ folder })
+}
+
+/** Once the server has gone, which it may have done before this process could notice. */
+function onceAlone(end: () => void): void {
+  if (process.connected) process.once('disconnect', end)
+  else end()
 }
 
 function tell(told: Told): void {
-  process.send?.(told)
+  // Without the callback a server that has just gone would be an error that ends the process.
+  process.send?.(told, () => {})
 }
 
 async function perform(role: Role): Promise<void> {
-  if (role.role === 'watchdog') return watchdog(role.folder)
+  if (role.role === 'watchdog') return watchdog()
   // Ctrl-C goes to the whole group; it is the server that ends them, and without it they end themselves.
   process.on('SIGINT', () => {})
-  process.once('disconnect', () => process.exit())
+  onceAlone(() => process.exit())
   const { file } = role
   if (role.role === 'counter') tell({ found: await countRecords(file, role.options.way) })
   else if (role.role === 'site') return site(file, role.options)

@@ -338,6 +338,8 @@ function send(child: ChildProcess, asked: Asked): void {
 export function forked(role: Role): ChildProcess {
   return fork(INSERTER, [JSON.stringify(role)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    // Else Ctrl-C would end it too while it is still loading.
+    detached: role.role === 'watchdog',
     execArgv: INSERTER.endsWith('.ts') ? process.execArgv : [],
   })
 }

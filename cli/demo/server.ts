@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync } from 'node:fs'
+import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { chartLibrary } from '../stress/page/assets.ts'
 import { type Knobs, knobsOf } from './knobs.ts'
 import { demoPage } from './page.ts'
@@ -31,8 +30,8 @@ class Refused extends Error {
  */
 export class DemoServer {
   readonly #server: Server
-  readonly #folder = mkdtempSync(join(tmpdir(), 'pslock-demo-'))
-  readonly #watchdog = forked({ role: 'watchdog', folder: this.#folder })
+  readonly #watchdog = forked({ role: 'watchdog' })
+  #folder = ''
   readonly #listeners = new Set<ServerResponse>()
   readonly #routes: Record<string, (request: IncomingMessage, response: ServerResponse) => unknown> = {
     'GET /': (_, response) => this.#page(response),
@@ -73,6 +72,11 @@ export class DemoServer {
 
   /** @returns its address */
   async listen(port: number): Promise<string> {
+    // Nothing is started before there is somebody to end it.
+    const watchdog = this.#watchdog
+    const [told] = await Promise.race([once(watchdog, 'message'), once(watchdog, 'close')])
+    if (!told?.folder) throw new Error(told?.failed ?? 'the first process was killed')
+    this.#folder = told.folder
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject).listen(port, HOST, resolve)
     })
@@ -87,10 +91,13 @@ export class DemoServer {
     this.#server.closeAllConnections()
     await this.#beginning
     await this.#run?.close()
-    const ended = new Promise((resolve) => this.#watchdog.once('close', resolve))
-    if (!this.#watchdog.connected) return
-    this.#watchdog.disconnect()
-    await ended
+    if (this.#watchdog.connected) {
+      const ended = once(this.#watchdog, 'close')
+      this.#watchdog.disconnect()
+      await ended
+    }
+    // It may have been killed.
+    if (this.#folder !== '') rmSync(this.#folder, { recursive: true, force: true })
   }
 
   get #port(): number {

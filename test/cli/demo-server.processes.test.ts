@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Snapshot } from '../../cli/demo/run.ts'
-import { until } from '../fixtures/folder.ts'
+import { until, useFolder } from '../fixtures/folder.ts'
 import { type DemoServerProcess, HAS_SQLITE, isAlive, startDemoServer } from './demo-server.ts'
-import { killWhatIsLeft, pslock } from './run-pslock.ts'
+import { killWhatIsLeft, PSLOCK, pslock, start } from './run-pslock.ts'
 
 const named = ({ rows }: Snapshot, name: string) => rows.find((row) => row.name === name)!
 const ownPids = ({ rows }: Snapshot) => rows.filter(({ own }) => own).map(({ pid }) => pid)
@@ -300,6 +300,59 @@ describe('the server of the web demo', () => {
       await until('the folder is gone', () => !existsSync(folder))
     })
   }
+})
+
+describe('the folder of the web demo', () => {
+  killWhatIsLeft()
+  const temp = useFolder()
+
+  /** In a process group of its own, as from a terminal. */
+  const startHere = () =>
+    start(process.execPath, [PSLOCK, 'demo', '--web'], { detached: true, env: { TMPDIR: temp() } })
+  const isThere = () => readdirSync(temp()).length > 0
+
+  for (const [how, signal, isForAll, code] of [
+    ['Ctrl-C', 'SIGINT', true, 0],
+    ['the terminal closes', 'SIGHUP', true, 0],
+    ['SIGTERM', 'SIGTERM', false, 143],
+    ['SIGTERM to all', 'SIGTERM', true, 143],
+    ['kill -9', 'SIGKILL', false, null],
+    ['kill -9 of all', 'SIGKILL', true, null],
+  ] as const) {
+    it(`goes with it right after the address was printed: ${how}`, async () => {
+      const { child, outcome, output } = startHere()
+      await until('the server says its address', () => output.stdout.includes('\n'))
+      assert.ok(isThere())
+      process.kill(isForAll ? -child.pid! : child.pid!, signal)
+      assert.equal((await outcome).code, code)
+      await until('the folder is gone', () => !isThere())
+    })
+  }
+
+  it('goes with it as soon as it is there: kill -9', async () => {
+    const { child, outcome } = startHere()
+    await until('the folder is there', isThere)
+    child.kill('SIGKILL')
+    await outcome
+    await until('the folder is gone', () => !isThere())
+  })
+
+  it('goes with it where the process that should remove it was killed', async () => {
+    const { child, outcome, output } = startHere()
+    await until('the server says its address', () => output.stdout.includes('\n'))
+    const watchdog = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8'))
+    process.kill(watchdog, 'SIGKILL')
+    await until('it has ended', () => !isAlive(watchdog))
+    child.kill('SIGINT')
+    assert.deepEqual([(await outcome).code, isThere()], [0, false])
+  })
+
+  it('cannot be made: that is said in one line', async () => {
+    const { outcome } = start(process.execPath, [PSLOCK, 'demo', '--web'], { env: { TMPDIR: temp('no') } })
+    const { code, stdout, stderr } = await outcome
+    assert.deepEqual([code, stdout], [125, ''])
+    assert.match(stderr, /^pslock: .*ENOENT.*\n$/)
+  })
 })
 
 describe('pslock demo --web and --insert', () => {
