@@ -114,7 +114,7 @@ async function insert(file: string, flags: DemoFlags, command: Command): Promise
     writeOut(
       `${tally.done} inserted, ${tally.failed} refused${error}, longest wait ${duration(tally.longestMs)}\n`,
     )
-    process.exitCode = tally.failed === 0 ? EXIT.clean : EXIT.damaged
+    process.exitCode = tally.done === num ? EXIT.clean : EXIT.damaged
   } catch (error) {
     failed(error)
   }

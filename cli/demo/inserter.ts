@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import type { Knobs } from './knobs.ts'
 import { OwnTally, shortened, type Tally, talliesOf } from './tally.ts'
@@ -34,7 +34,7 @@ export type Asked = { readonly go: true } | { readonly request: number } | { rea
 const TURN_EVERY = 64
 
 /**
- * Inserts `num` records.
+ * Inserts `num` records, or as many as it can before the folder is gone.
  * @param begin is awaited once the store is open
  */
 export async function insertAll(
@@ -48,6 +48,10 @@ export async function insertAll(
   tally.become('ready')
   await begin()
   for (let number = 0; number < num; number++) {
+    if (!existsSync(dirname(file))) {
+      tally.become('waiting', { error: 'the folder is gone' })
+      break
+    }
     await insertOne(records, tally, number)
     if (compacts && number === Math.floor(num / 2)) {
       await records.compact().then(
@@ -129,7 +133,10 @@ function watchdog(): void {
         // It has ended by itself.
       }
     }
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+    // Whoever still inserts would make a file anew while its folder is being removed.
+    const gone = `${folder}-`
+    if (existsSync(folder)) renameSync(folder, gone)
+    rmSync(gone, { recursive: true, force: true, maxRetries: 5 })
   })
   tell({ folder })
 }

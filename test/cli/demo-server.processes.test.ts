@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import type { Snapshot } from '../../cli/demo/run.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
 import { type DemoServerProcess, HAS_SQLITE, isAlive, startDemoServer } from './demo-server.ts'
-import { killWhatIsLeft, PSLOCK, pslock, start } from './run-pslock.ts'
+import { killWhatIsLeft, type Outcome, PSLOCK, pslock, start } from './run-pslock.ts'
 
 const named = ({ rows }: Snapshot, name: string) => rows.find((row) => row.name === name)!
 const ownPids = ({ rows }: Snapshot) => rows.filter(({ own }) => own).map(({ pid }) => pid)
@@ -346,6 +346,43 @@ describe('the folder of the web demo', () => {
     child.kill('SIGINT')
     assert.deepEqual([(await outcome).code, isThere()], [0, false])
   })
+
+  for (const way of ['none', 'pslock'] as const) {
+    it(`${way}: is not made anew by those who insert from another terminal, and they end`, async () => {
+      const demo = await startDemoServer({ TMPDIR: temp() })
+      await demo.begin({ way, processes: 1, num: 1, timeoutMs: 1000 })
+      const { file } = await demo.told('it runs', ({ rows }) => rows.some(({ done }) => done > 0))
+      const insert = (delay: string) =>
+        pslock(
+          'demo',
+          '--insert',
+          file,
+          '--way',
+          way,
+          '--num',
+          '100000',
+          '--delay',
+          delay,
+          '--timeout',
+          '1000',
+        )
+      const inserters: Promise<Outcome>[] = []
+      for (const delay of ['50', '0', '0', '0']) {
+        inserters.push(insert(delay))
+        await demo.told(
+          'it inserts',
+          ({ rows }) => rows.filter(({ own, done }) => !own && done > 0).length === inserters.length,
+        )
+      }
+      demo.child.kill('SIGINT')
+      assert.equal((await demo.outcome).code, 0)
+      for (const { code, stdout, stderr } of await Promise.all(inserters)) {
+        assert.match(stdout, /^[\d,]+ inserted, \d+ refused \(the folder is gone\), longest wait .*\n$/)
+        assert.deepEqual([code, stderr], [1, ''])
+      }
+      assert.ok(!isThere())
+    })
+  }
 
   it('cannot be made: that is said in one line', async () => {
     const { outcome } = start(process.execPath, [PSLOCK, 'demo', '--web'], { env: { TMPDIR: temp('no') } })

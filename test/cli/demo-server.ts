@@ -29,8 +29,8 @@ export interface DemoServerProcess extends Running {
   result(run: number): Promise<Snapshot>
 }
 
-export async function startDemoServer(): Promise<DemoServerProcess> {
-  const running = start(process.execPath, [PSLOCK, 'demo', '--web'], { cwd: join(ROOT, 'bench') })
+export async function startDemoServer(env: NodeJS.ProcessEnv = {}): Promise<DemoServerProcess> {
+  const running = start(process.execPath, [PSLOCK, 'demo', '--web'], { cwd: join(ROOT, 'bench'), env })
   await until('the server says its address', () => running.output.stdout.includes('\n'))
   const url = running.output.stdout.trim()
 
