@@ -107,7 +107,8 @@ export class DemoServer {
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       this.#admit(request)
-      const { pathname } = new URL(request.url ?? '/', `http://${HOST}`)
+      if (!URL.canParse(request.url ?? '', `http://${HOST}`)) throw new Refused(400, 'That is no URL.')
+      const { pathname } = new URL(request.url as string, `http://${HOST}`)
       const route = this.#routes[`${request.method} ${pathname}`]
       if (route === undefined) throw new Refused(404, 'There is no such page.')
       const told = await route(request, response)

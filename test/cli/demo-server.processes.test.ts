@@ -116,6 +116,14 @@ describe('the server of the web demo', () => {
     assert.equal((await server.ask('/end', {}, byName)).status, 200)
   })
 
+  it('a path that is no URL is refused', async () => {
+    const socket = createConnection(Number(new URL(server.url).port), '127.0.0.1')
+    socket.end(`GET // HTTP/1.1\r\nHost: ${new URL(server.url).host}\r\nConnection: close\r\n\r\n`)
+    let text = ''
+    for await (const chunk of socket.setEncoding('utf8')) text += chunk
+    assert.match(text, /^HTTP\/1.1 400 /)
+  })
+
   it('listens on this machine alone', async function () {
     const others = Object.values(networkInterfaces())
       .flatMap((addresses) => addresses ?? [])
