@@ -79,10 +79,12 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
 /** Removes an index, in the file's present content. */
 export async function removeIndex(
   db: Nedb,
-  { session, inner, indexes }: Attached,
+  { session, inner, indexes, memory }: Attached,
   name: string,
 ): Promise<void> {
   await db.executor.pushAsync(async () => {
+    // Should it be undone, the index must have what was put off until then.
+    memory.settle()
     put(session, () => indexes.declared, name, undefined)
     put(session, () => inner.indexes, name, undefined)
     put(session, () => db.ttlIndexes, name, undefined)

@@ -57,6 +57,22 @@ describe('NeDB transactions', () => {
     assert.equal((await db.findAsync({ k: { $gte: 1 } })).length, 3)
   })
 
+  for (const unique of [false, true]) {
+    it(`removeIndex is undone: what was put off until then is in the ${unique ? 'unique ' : ''}index`, async () => {
+      const db = open()
+      await db.ensureIndexAsync({ fieldName: 'k', unique })
+      const other = open()
+      await (unique ? other : db).insertAsync({ _id: 'a', k: 1 })
+      const run = undone(async () => {
+        await db.removeIndexAsync('k')
+        await db.findAsync({})
+      })
+      await failing(() => db.transaction(run))
+      assert.deepEqual(idsOf(await db.findAsync({ k: 1 })), ['a'])
+      if (unique) await assert.rejects(db.insertAsync({ _id: 'b', k: 1 }), { errorType: 'uniqueViolated' })
+    })
+  }
+
   it('compaction and load inside wait for the commit, and do not happen where it is undone', async () => {
     const db = open()
     for (let n = 0; n < 20; n++) await db.updateAsync({ _id: 'a' }, { $set: { n } }, { upsert: true })

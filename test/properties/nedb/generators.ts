@@ -78,6 +78,9 @@ const updateMany: fc.Arbitrary<Call> = fc
   .tuple(query, operators, fc.boolean())
   .map(([of, update, returnUpdatedDocs]) => ['update', of, update, { multi: true, returnUpdatedDocs }])
 
+const removeIndex: fc.Arbitrary<Call> = fc
+  .constantFrom('n', 's', 'tags', 'o.p', 'u', 'n,s')
+  .map((name) => ['removeIndex', name])
 const index: fc.Arbitrary<Call> = fc
   .tuple(
     fc.constantFrom<string | string[]>('n', 's', 'tags', 'o.p', 'u', ['n', 's']),
@@ -102,12 +105,7 @@ const call: fc.Arbitrary<Call> = fc.oneof(
   { weight: 2, arbitrary: query.map((of): Call => ['remove', of, { multi: true }]) },
   { weight: 3, arbitrary: read },
   { weight: 2, arbitrary: index },
-  {
-    weight: 1,
-    arbitrary: fc
-      .constantFrom('n', 's', 'tags', 'o.p', 'u', 'n,s')
-      .map((name): Call => ['removeIndex', name]),
-  },
+  { weight: 1, arbitrary: removeIndex },
   { weight: 1, arbitrary: fc.constant<Call>(['compact']) },
 )
 
@@ -117,9 +115,15 @@ const nestedOnce: fc.Arbitrary<Step> = fc
   .map(([steps, end]) => ['transaction', steps, end])
 const transaction: fc.Arbitrary<Step> = fc
   .tuple(
-    fc.array(fc.oneof({ weight: 4, arbitrary: call }, { weight: 1, arbitrary: nestedOnce }), {
-      maxLength: 5,
-    }),
+    fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: call },
+        // What is undone with it is more than documents.
+        { weight: 1, arbitrary: removeIndex },
+        { weight: 1, arbitrary: nestedOnce },
+      ),
+      { maxLength: 5 },
+    ),
     ended,
   )
   .map(([steps, end]) => ['transaction', steps, end])
@@ -146,4 +150,5 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
       .map((steps): Step => ['together', steps]),
   },
   { weight: 1, arbitrary: fc.constantFrom<Step>(['load'], ['reopen'], ['dump'], ['restore']) },
+  { weight: 1, arbitrary: fc.constant<Step>(['look']) },
 )

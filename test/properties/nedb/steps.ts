@@ -26,6 +26,7 @@ export type Step =
   | readonly ['transaction', readonly Step[], 'commit' | 'throw']
   | readonly ['view', readonly Call[]]
   | readonly ['together', readonly Step[]]
+  | readonly ['look']
   | readonly ['load']
   | readonly ['reopen']
   | readonly ['dump']
@@ -52,6 +53,8 @@ export interface Calls {
 /** A store, or the model of one. */
 export interface Store {
   readonly calls: Calls
+  /** All that is in memory. To look at it settles what was put off. */
+  readonly state: unknown
   transaction(run: () => Promise<void>): Promise<void>
   view(run: () => Promise<void>): Promise<void>
   load(): Promise<void>
@@ -92,6 +95,8 @@ async function result(store: Store, step: Step): Promise<unknown> {
     }
     case 'together':
       return store.together(step[1].map((each) => () => perform(store, each)))
+    case 'look':
+      return store.state
     case 'load':
       return store.load()
     case 'reopen':
@@ -179,6 +184,8 @@ export function statement(step: Step, db = 'db', indent = ''): string {
       )
       return `${indent}await Promise.all([\n${calls.join('\n')}\n${indent}])`
     }
+    case 'look':
+      return `${indent}console.log(${db}.getAllData())`
     case 'load':
       return `${indent}await ${db}.loadDatabaseAsync()`
     case 'reopen':
