@@ -18,7 +18,7 @@ import { type BeforeLoad, calling, nameCalls } from './executor.ts'
 import { ensureIndex, type OwnIndexes, removeIndex } from './indexes.ts'
 import type { Doc, IndexOptions, Nedb, NedbCursor, Query } from './internals.ts'
 import type { NedbMemory } from './memory.ts'
-import { model } from './model.ts'
+import { model, ownUpdate } from './model.ts'
 import { insertStraight, lookStraight, removeStraight, updateStraight } from './straight.ts'
 
 /** What a store needs at hand once it is attached. */
@@ -101,7 +101,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       const { upsert = false } = options as { upsert?: boolean }
       if (upsert) requireNoPrototype(query)
       if (paths) requireOwnInAll(this, query, upsert, paths)
-      return super._updateAsync(query, update, options)
+      return super._updateAsync(query, ownUpdate(update), options)
     }
 
     override _addToIndexes(doc: Doc): void {

@@ -61,6 +61,21 @@ export function fromLine(line: string): Doc | undefined {
   }
 }
 
+/**
+ * An update that NeDB may change: it puts the containers of a modifier into the document and goes on changing them there (`$set`
+ * of a list and `$push` to it), so that applied once more it would come to something else. What `$pull` has is only compared,
+ * and may be a RegExp.
+ */
+export function ownUpdate(update: Doc): Doc {
+  let own = update
+  for (const name of Object.keys(Object(update))) {
+    if (!name.startsWith('$') || name === '$pull') continue
+    if (own === update) own = { ...update }
+    own[name] = model.deepCopy(update[name])
+  }
+  return own
+}
+
 /** As `toLine`, of what `storedCopy` has made. */
 export function lineOf({ doc, hasDates }: Stored): string {
   if (hasDates) return toLine(doc)

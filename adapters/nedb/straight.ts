@@ -3,7 +3,7 @@ import { UNIT_ID } from '../../src/store/log/units.ts'
 import { requireNoPrototype, storedCopy, suspiciousIn, twinOf } from './documents.ts'
 import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
 import type { Attached } from './locked.ts'
-import { lineOf, model, toLine } from './model.ts'
+import { lineOf, model, ownUpdate, toLine } from './model.ts'
 import { keyOf } from './record-lines.ts'
 
 /**
@@ -126,11 +126,11 @@ class Update implements StraightOperation<unknown> {
     // It may have been asked before, of another state; and the caller may have changed the update meanwhile.
     this.#doc = undefined
     this.#copy = undefined
-    if (!this.#at.memory.isSimple || !isHarmless(this.#update)) return null
+    if (!isHarmless(this.#update) || !this.#at.memory.isSimple) return null
     const old = this.#at.memory.get(this.#id)
     if (!old) return this.#options.upsert || this.#options.returnUpdatedDocs ? null : undefined
     this.#old = old
-    const doc = model.modify(old, this.#update)
+    const doc = model.modify(old, ownUpdate(this.#update))
     const stored = storedCopy(doc)
     if (!stored) return null
     this.#doc = stored.doc

@@ -100,6 +100,33 @@ describe('the straight path of NeDB', () => {
     assert.deepEqual(await again.findAsync({}).sort({ _id: 1 }), await vanilla.findAsync({}).sort({ _id: 1 }))
   })
 
+  it('applies an update once, also where it finds late that the general path must do it, and leaves it as it is', async () => {
+    const twice = (note?: unknown) => ({
+      $set: { stats: { runs: 0, log: [], note } },
+      $inc: { 'stats.runs': 1 },
+      $push: { 'stats.log': 'first' },
+    })
+    const db = await open()
+    // Longer than what is written at once.
+    await db.insertAsync({ _id: 'long', text: 'l'.repeat(20_000), tags: ['xa', 'b'] })
+    const check = async (_id: string, update: ReturnType<typeof twice>, options = {}) => {
+      await db.updateAsync({ _id }, update, options)
+      const { stats } = (await db.findOneAsync({ _id })) as unknown as { stats: unknown }
+      assert.deepEqual(stats, { runs: 1, log: ['first'] })
+      assert.deepEqual(update.$set.stats, { runs: 0, log: [], note: undefined })
+    }
+    for (const _id of ['first', 'long']) {
+      const { note: _, ...stats } = twice().$set.stats
+      await check(_id, twice())
+      await db.updateAsync({ _id }, { ...twice(), $set: { stats } }, {})
+      assert.equal(stats.runs, 0)
+      await check(_id, twice(), { multi: true, returnUpdatedDocs: true })
+    }
+    await check('new', twice(), { upsert: true })
+    await db.updateAsync({ _id: 'long' }, { $set: { n: 1 }, $pull: { tags: /^x/ } }, {})
+    assert.deepEqual(await db.findOneAsync({ _id: 'long' }, { tags: 1, _id: 0 }), { tags: ['b'] })
+  })
+
   it('hands out copies: neither what was given nor what was got is the document', async () => {
     const db = await open()
     const given = { _id: 'a', list: [1] }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import { LockedDatastore } from '../../../adapters/nedb-promises.ts'
 import { StoreIoError, TransactionError } from '../../../src/index.ts'
@@ -72,6 +72,20 @@ describe('NeDB transactions', () => {
       if (unique) await assert.rejects(db.insertAsync({ _id: 'b', k: 1 }), { errorType: 'uniqueViolated' })
     })
   }
+
+  it('run again after a conflict, an update comes to the same', async () => {
+    const db = open()
+    await db.insertAsync({ _id: 'a' })
+    const update = { $set: { list: [] }, $push: { list: 1 } }
+    let runs = 0
+    const run = async () => {
+      await db.updateAsync({ _id: 'a' }, update, {})
+      if (++runs === 1) appendFileSync(at('a.db'), '{"_id":"b"}\n')
+    }
+    await db.transaction(run, { retry: 1 })
+    assert.equal(runs, 2)
+    assert.deepEqual(await db.findOneAsync({ _id: 'a' }), { _id: 'a', list: [1] })
+  })
 
   it('compaction and load inside wait for the commit, and do not happen where it is undone', async () => {
     const db = open()
