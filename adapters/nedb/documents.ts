@@ -12,6 +12,7 @@ import type { Doc, IndexOptions, Query } from './internals.ts'
  * @throws TypeError that says which value, and why
  */
 export function makeStorable(doc: Doc, isNew: boolean): void {
+  requireDocument(doc)
   const id = doc._id
   if (!((typeof id === 'string' && id !== '') || (typeof id === 'number' && Number.isFinite(id)))) {
     throw new TypeError(
@@ -28,6 +29,16 @@ export function makeStorable(doc: Doc, isNew: boolean): void {
     if (value === undefined) delete doc[name]
     else doc[name] = value
   }
+}
+
+/**
+ * Refuses what NeDB takes for a document and writes as something else: a list, a date.
+ * @throws TypeError
+ */
+export function requireDocument(doc: unknown): void {
+  if (!Array.isArray(doc) && !types.isDate(doc)) return
+  const what = Array.isArray(doc) ? 'an array' : 'a Date'
+  throw new TypeError(`a document must be an object, got ${what}: NeDB would lose it at the next load`)
 }
 
 /**

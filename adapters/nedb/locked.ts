@@ -8,6 +8,7 @@ import { warnOfCompaction } from '../../src/store/log/compaction.ts'
 import {
   makeStorable,
   type Paths,
+  requireDocument,
   requireNoPrototype,
   requireOwnPaths,
   suspiciousAmong,
@@ -96,6 +97,7 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
     }
 
     override async _updateAsync(query: Query, update: Doc, options: object): Promise<unknown> {
+      requireDocument(update)
       requireNoPrototype(update)
       const paths = suspiciousIn(update)
       const { upsert = false } = options as { upsert?: boolean }

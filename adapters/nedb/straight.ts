@@ -1,6 +1,7 @@
+import { types } from 'node:util'
 import type { StraightOperation } from '../../src/store/adapter.ts'
 import { UNIT_ID } from '../../src/store/log/units.ts'
-import { requireNoPrototype, storedCopy, suspiciousIn, twinOf } from './documents.ts'
+import { requireDocument, requireNoPrototype, storedCopy, suspiciousIn, twinOf } from './documents.ts'
 import type { Doc, Nedb, NedbCursor, Query } from './internals.ts'
 import type { Attached } from './locked.ts'
 import { lineOf, model, ownUpdate, toLine } from './model.ts'
@@ -22,7 +23,8 @@ export function insertStraight(
   given: unknown,
 ): Promise<unknown> | undefined {
   if (!db.executor.ready || db.timestampData || !at.memory.isSimple) return undefined
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined
+  if (typeof given !== 'object' || given === null || Array.isArray(given) || types.isDate(given))
+    return undefined
   return at.session.straight(new Insertion(db, at, given as Doc), general)
 }
 
@@ -154,6 +156,7 @@ class Update implements StraightOperation<unknown> {
 /** Whether it leads through nothing that objects have from their prototype: else the general path says what is wrong. */
 function isHarmless(update: Doc): boolean {
   try {
+    requireDocument(update)
     requireNoPrototype(update)
     return suspiciousIn(update) === undefined
   } catch {

@@ -50,6 +50,49 @@ describe('values that NeDB loses', () => {
     })
   }
 
+  it('an array or a date in the place of a document is refused, wherever, and nothing of its batch stays', async () => {
+    await using db = open()
+    await db.insertAsync({ _id: 'a', n: 1 })
+    await db.ensureIndexAsync({ fieldName: 'n' })
+    const before = readFileSync(file('a.db'), 'utf8')
+    const called = (run: (done: (error: Error | null) => void) => void) =>
+      new Promise<void>((resolve, reject) => run((error) => (error ? reject(error) : resolve())))
+    for (const odd of [[], [{ n: 2 }], new Date(1)] as unknown as Doc[]) {
+      const attempts = [
+        () => db.updateAsync({ _id: 'a' }, odd, {}),
+        () => db.updateAsync({ _id: 'none' }, odd, {}),
+        () => db.updateAsync({ n: 1 }, odd, { multi: true }),
+        () => db.updateAsync({ _id: 'new' }, odd, { upsert: true }),
+        () => db.insertAsync([{ _id: 'b' } as Doc, odd]),
+        () => db.transaction(() => db.updateAsync({ _id: 'a' }, odd, {})),
+        () => called((done) => db.update({ _id: 'a' }, odd, {}, done)),
+        ...(Array.isArray(odd)
+          ? []
+          : [() => db.insertAsync(odd), () => called((done) => db.insert(odd, done))]),
+      ]
+      for (const attempt of attempts) await assert.rejects(attempt, TypeError)
+    }
+    assert.equal(readFileSync(file('a.db'), 'utf8'), before)
+    assert.deepEqual(await db.findAsync({}), [{ _id: 'a', n: 1 }])
+    await using other = open()
+    assert.deepEqual(await other.findAsync({}), [{ _id: 'a', n: 1 }])
+    // These are no documents for NeDB either, or plain ones.
+    for (const odd of [null, undefined, 'text', 5, true, () => 1] as unknown as Doc[]) {
+      await assert.rejects(db.insertAsync(odd))
+      await assert.rejects(db.updateAsync({ _id: 'a' }, odd, {}))
+    }
+    class Point {
+      _id = 'p'
+      x = 1
+    }
+    for (const plain of [new Point(), Object.assign(new Map(), { _id: 'm' })] as unknown as Doc[])
+      await db.insertAsync(plain)
+    assert.deepEqual(await db.findAsync({ _id: { $in: ['p', 'm'] } }).sort({ _id: 1 }), [
+      { _id: 'm' },
+      { _id: 'p', x: 1 },
+    ])
+  })
+
   it('an _id "__proto__" that a file holds does not stand in the way of others, and is changed and removed with them', async () => {
     const line = (n: number) => `{"_id":"__proto__","n":${n}}\n{"_id":"b","n":${n}}\n`
     writeFileSync(file('a.db'), line(1))
