@@ -56,9 +56,12 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
   }
   try {
     await db.executor.pushAsync(async () => {
-      put(session, () => declared, name, options)
       const exists = Object.hasOwn(inner.indexes, name) && !provisional.has(name)
       const ttl = options.expireAfterSeconds
+      const { unique, sparse } = inner.indexes[name] ?? {}
+      // One that exists stays what it is, also for those who read the line.
+      const made = exists ? ({ ...options, unique, sparse } as IndexOptions) : options
+      put(session, () => declared, name, made)
       if (exists && (ttl === undefined || ttl === db.ttlIndexes[name])) return
       if (!exists) {
         delete inner.indexes[name]
@@ -66,7 +69,7 @@ export async function ensureIndex(db: Nedb, at: Attached, options: IndexOptions)
       }
       if (ttl !== undefined) put(session, () => db.ttlIndexes, name, ttl)
       provisional.delete(name)
-      await session.append([toLine({ $$indexCreated: options })])
+      await session.append([toLine({ $$indexCreated: made })])
     }, true)
   } catch (error) {
     if (provisional.has(name)) delete inner.indexes[name]

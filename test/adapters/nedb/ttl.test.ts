@@ -101,6 +101,23 @@ describe('expiring documents (TTL indexes)', () => {
     assert.equal(await plain.countAsync({}), 1)
   })
 
+  for (const unique of [false, true]) {
+    it(`expire when an index that is ${unique ? '' : 'not '}unique is ensured otherwise, which it stays for all`, async () => {
+      await using one = open()
+      await one.ensureIndexAsync({ fieldName: 'at', unique })
+      await using two = open()
+      await one.insertAsync([{ _id: 'a', at: soon }, ...(unique ? [] : [{ _id: 'b', at: soon }])])
+      await one.ensureIndexAsync({ fieldName: 'at', unique: !unique, expireAfterSeconds: 3600 })
+      for (const [_id, store] of Object.entries({ one, two })) {
+        const again = store.insertAsync({ _id, at: soon })
+        await (unique ? assert.rejects(again, { errorType: 'uniqueViolated' }) : again)
+      }
+      await two.insertAsync({ _id: 'old', at: new Date(Date.now() - 7_200_000) })
+      await using three = open()
+      for (const store of [one, two, three]) assert.equal(await store.countAsync({}), unique ? 1 : 4)
+    })
+  }
+
   it('stay once the index is removed, in every store', async () => {
     await using db = await filled()
     await using other = open()
