@@ -189,7 +189,10 @@ export function isIndexOfNoField({ $$indexCreated: created }: Doc): boolean {
   return fieldName != null && typeof fieldName !== 'string'
 }
 
-/** Takes in a line that says of an index that it was made, or removed. */
+/**
+ * Takes in a line that says of an index that it was made, or removed; not of the one of `_id`, which is always there and is what
+ * all documents are found by.
+ */
 export function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | undefined>): void {
   const created = record.$$indexCreated as IndexOptions | undefined
   const removed = record.$$indexRemoved
@@ -197,6 +200,7 @@ export function readIndexLine(record: Doc, indexes: Map<string, IndexOptions | u
   // Older writers left the names of a compound index as an array, which vanilla does not read back.
   else if (Array.isArray(removed)) indexes.set([...removed].sort().join(','), undefined)
   else if (typeof removed === 'string') indexes.set(removed, undefined)
+  indexes.delete('_id')
 }
 
 /**

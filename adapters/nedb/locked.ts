@@ -206,7 +206,10 @@ export function locked<B extends Class<Nedb>>(Base: B): B {
       if (typeof fieldName !== 'string' && !Array.isArray(fieldName)) {
         throw new TypeError(`fieldName must be a string or an array of strings, got ${String(fieldName)}`)
       }
-      await removeIndex(this, at, [fieldName].flat().sort().join(','))
+      const name = [fieldName].flat().sort().join(',')
+      // Vanilla takes it out, and fails in everything from then on.
+      if (name === '_id') throw new TypeError('the index of _id cannot be removed: NeDB needs it')
+      await removeIndex(this, at, name)
     }
 
     override setAutocompactionInterval(interval: number): void {

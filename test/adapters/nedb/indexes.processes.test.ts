@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import {
   idsOf,
@@ -85,6 +85,25 @@ describe('indexes of a shared NeDB file', () => {
     await using three = open()
     await three.countAsync({})
     assert.deepEqual(indexesOf(three), ['_id'])
+  })
+
+  it('that of _id cannot be removed, nor replaced by what is done here or says the file', async () => {
+    await using db = open()
+    await using other = open()
+    await db.insertAsync([{ _id: 'a' }, { _id: 'b' }])
+    await other.findAsync({})
+    for (const name of ['_id', ['_id']]) await assert.rejects(db.removeIndexAsync(name), TypeError)
+    await db.ensureIndexAsync({ fieldName: '_id', expireAfterSeconds: 60 })
+    for (const line of ['{"$$indexRemoved":"_id"}', '{"$$indexCreated":{"fieldName":"_id"}}']) {
+      appendFileSync(file('a.db'), `${line}\n`)
+      await using fresh = open()
+      for (const store of [db, other, fresh]) {
+        assert.deepEqual(idsOf(await store.findAsync({})), ['a', 'b'])
+        await assert.rejects(store.insertAsync({ _id: 'a' }), { errorType: 'uniqueViolated' })
+      }
+    }
+    await other.compactDatafileAsync()
+    assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), ['a', 'b'])
   })
 
   it('of several fields is removed for good, however it is named', async () => {
