@@ -327,8 +327,10 @@ export class Outcomes {
       if (isToRepeat) {
         if (operation.isRepeatable) again.push(operation)
         else operation.reject(error)
-      } else if (failed) operation.reject(outcome.error)
-      else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
+      } else if (failed && index <= committed) {
+        // Behind what is undone now it may have failed for that: a key that was taken.
+        operation.reject(outcome.error)
+      } else if (broken || (index >= committed && (operation.mode === 'exclusive' || index === committed))) {
         operation.reject(error)
       } else if (index < committed) operation.resolve(outcome.value)
       else again.push(operation)

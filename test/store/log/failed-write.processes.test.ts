@@ -62,7 +62,8 @@ describe('a write that fails', () => {
     const before = [{ _id: 'a', n: 1 }, { _id: 'b' }]
     assert.deepEqual(
       JSON.parse(done.out),
-      ['insert', 'blind insert', 'update', 'remove'].map((name) => [
+      // The second of two inserts of an id does not say that there is one.
+      ['insert', 'blind insert', 'update', 'remove', 'insert twice'].map((name) => [
         name,
         'PSLOCK_STORE_IO',
         'PSLOCK_STORE_IO',
