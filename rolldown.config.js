@@ -75,7 +75,8 @@ const LATE = [
 /**
  * `require` of a late file becomes a call at each place that uses it. Such a file is a function of the others, so that
  * core.cjs decides which copies of them there are (after `jest.resetModules()`, `require` would give it a second
- * core.cjs). It is in parentheses: V8 then compiles it at once, and does not go through it twice.
+ * core.cjs). It is in parentheses: V8 then compiles it at once, and does not go through it twice. All are strict, as the
+ * ES modules are that are tested: else a write to a frozen object fails in silence.
  */
 const lateRequires = {
   name: 'late-requires',
@@ -91,7 +92,7 @@ const lateRequires = {
       body = body.replace(new RegExp(`\\b${name}(\\.[\\w$]+)`, 'g'), `(${name}()$1)`)
     }
     if (!isEntry) {
-      return `module.exports = (function({ ${taken.join(', ')} }) {\nconst exports = {};\n${body}\nreturn exports;\n});`
+      return `'use strict';\nmodule.exports = (function({ ${taken.join(', ')} }) {\nconst exports = {};\n${body}\nreturn exports;\n});`
     }
     const requires = LATE.map(({ name }) => {
       const variable = name.replace('-', '_')
@@ -102,7 +103,7 @@ const lateRequires = {
       /^exports\.([\w$]+) = \((require_\w+\(\)\.[\w$]+)\);$/gm,
       'Object.defineProperty(exports, "$1", { enumerable: true, get: () => $2 });',
     )
-    return `${requires.join('')}const late = { require_core: exports, ${all.join(', ')} };\n${named}`
+    return `'use strict';\n${requires.join('')}const late = { require_core: exports, ${all.join(', ')} };\n${named}`
   },
 }
 

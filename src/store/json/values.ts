@@ -297,8 +297,14 @@ function patchAt(target: unknown, source: unknown, places: Places): unknown {
     return isSameDate ? target : source
   }
   if (places.isPatched(target)) return equalTrees(target, source) ? target : source
-  if (isArray) return patchArray(target, source, places)
-  return patchObject(target as TreeObject, source as TreeObject, places)
+  try {
+    if (isArray) return patchArray(target, source, places)
+    return patchObject(target as TreeObject, source as TreeObject, places)
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error
+    // It is frozen, or has a member that cannot be written.
+    return source
+  }
 }
 
 /** Whether both are plain objects, or of one class of the user's own. */

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { LockedLow, LockedLowSync } from '../../../adapters/lowdb.ts'
+import { ROOT } from '../../fixtures/code.ts'
+import { useFolder } from '../../fixtures/folder.ts'
+import { fileOf, foreignWrite } from '../../fixtures/lowdb-tools.ts'
+
+interface Data {
+  n: number
+  own?: unknown
+}
+interface Own {
+  visits: number
+  list: number[]
+}
+
+const own = (data: Data) => data.own as Own
+const fresh = (): Own => ({ visits: 0, list: [0] })
+const readOnly = (object: object) => Object.defineProperty(object, 'visits', { writable: false })
+
+/** What a user puts into the data stays the user's. */
+describe('lowdb objects of the user’s own', () => {
+  const at = useFolder()
+
+  const locked: [string, (value: Own) => unknown][] = [
+    ['frozen', Object.freeze],
+    ['frozen all through', (value) => Object.freeze({ ...value, list: Object.freeze(value.list) })],
+    ['with a frozen list', (value) => ({ ...value, list: Object.freeze(value.list) })],
+    ['sealed', Object.seal],
+    ['not extensible', Object.preventExtensions],
+    ['with a member that cannot be written', readOnly],
+  ]
+  for (const [what, make] of locked) {
+    for (const journal of [false, true]) {
+      it(`one that is ${what} is put in, edited here and elsewhere${journal ? ', with a journal' : ''}`, async () => {
+        const db = new LockedLow<Data>(at('db.json'), { n: 0 }, { journal })
+        const other = new LockedLow<Data>(at('db.json'), { n: 0 }, { journal })
+        await db.update((data) => void Object.assign(data, { own: make(fresh()) }))
+        await db.update((data) => void own(data).visits++)
+        await db.update((data) => void own(data).list.push(1))
+        await other.update((data) => void Object.assign(own(data), { visits: 5, list: [], more: 1 }))
+        await db.read()
+        assert.deepEqual(JSON.parse(JSON.stringify(db.data.own)), { visits: 5, list: [], more: 1 })
+        await Promise.all([db.close(), other.close()])
+        assert.deepEqual(fileOf(at('db.json')), { n: 0, own: { visits: 5, list: [], more: 1 } })
+      })
+    }
+
+    it(`one that is ${what} is edited in a synchronous store, too`, () => {
+      const db = new LockedLowSync<Data>(at('db.json'), { n: 0 })
+      db.update((data) => void Object.assign(data, { own: make(fresh()) }))
+      db.update((data) => {
+        own(data).visits++
+        own(data).list.push(1)
+      })
+      assert.deepEqual(db.data, { n: 0, own: { visits: 1, list: [0, 1] } })
+      assert.deepEqual(fileOf(at('db.json')), db.data)
+    })
+
+    it(`\`data\` that is ${what} is edited here and elsewhere`, async () => {
+      const db = new LockedLow<{ own?: unknown }>(at('db.json'), {})
+      await db.read()
+      db.data = make(fresh()) as object
+      await db.write()
+      await db.update((data) => void (data as Own).visits++)
+      assert.deepEqual(db.data, { visits: 1, list: [0] })
+      foreignWrite(at('db.json'), { visits: 1, list: [0, 7], more: 1 })
+      await db.read()
+      assert.deepEqual(db.data, { visits: 1, list: [0, 7], more: 1 })
+      assert.deepEqual(fileOf(at('db.json')), db.data)
+    })
+  }
+
+  it('a frozen one is known to be frozen in the package, too, which is CommonJS', () => {
+    const { patch } = createRequire(import.meta.url)(join(ROOT, 'dist/core.cjs'))
+    assert.deepEqual(patch(Object.freeze({ n: 0 }), { n: 1 }), { n: 1 })
+  })
+})
