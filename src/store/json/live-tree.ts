@@ -4,7 +4,16 @@ import { Scope } from '../scope.ts'
 import { treeText } from '../text/text.ts'
 import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
-import { cloneTree, frozenMemory, isOtherTree, isSameTree, patch, shareStrings, type Tree } from './values.ts'
+import {
+  cloneTree,
+  frozenMemory,
+  isOtherTree,
+  isSameTree,
+  patch,
+  shareStrings,
+  type Tree,
+  withoutMoved,
+} from './values.ts'
 
 /** A copy of the tree that an edit works on; what is issued inside the edit is part of it. */
 export class WorkingCopy extends Scope implements TreeMemory {
@@ -26,7 +35,7 @@ export class WorkingCopy extends Scope implements TreeMemory {
   }
 
   set(tree: Tree): void {
-    this.tree = patch(this.tree, tree)
+    this.tree = patch(this.tree, withoutMoved(tree, this.tree))
   }
 }
 

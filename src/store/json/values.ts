@@ -233,6 +233,25 @@ export function patch(target: unknown, source: unknown, containers?: readonly un
   }
 }
 
+/**
+ * A tree that was put together of containers of `known`, for a patch of that: those that stand at another place now are
+ * copies, since the patch may have changed them when it comes there.
+ */
+export function withoutMoved(tree: unknown, known: unknown): unknown {
+  if (tree === known) return tree
+  if (Array.isArray(tree) && Array.isArray(known)) {
+    let isSame = true
+    return tree.map((element, index) => {
+      isSame &&= haveSameId(element, known[index])
+      return isSame ? withoutMoved(element, known[index]) : cloneTree(element)
+    })
+  }
+  if (!isObject(tree) || !isObject(known)) return cloneTree(tree)
+  const copy = { ...tree }
+  for (const key of Object.keys(copy)) setOwn(copy, key, withoutMoved(copy[key], getOwn(known, key)))
+  return copy
+}
+
 /** What a patch knows of containers that stand at two places. */
 interface Places {
   /** Asked of each on the way. @returns whether it was patched at another place */

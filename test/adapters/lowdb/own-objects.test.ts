@@ -72,6 +72,28 @@ describe('lowdb objects of the user’s own', () => {
     })
   }
 
+  for (const journal of [false, true]) {
+    it(`what changes its place in new \`data\` is there once${journal ? ', with a journal' : ''}`, async () => {
+      const list = ['a', 'b', 'c'].map((name) => ({ name, in: { name } }))
+      type Moved = { list: unknown[]; one: object; two: object }
+      const defaults: Moved = { list, one: { n: 1 }, two: { n: 2 } }
+      const db = new LockedLow<Moved>(at('db.json'), defaults, { journal })
+      await db.write().catch(() => {})
+      await db.transaction((tx) => {
+        tx.data = { list: [...tx.data.list].reverse(), one: tx.data.two, two: tx.data.one }
+      })
+      const swapped = { list: list.toReversed(), one: { n: 2 }, two: { n: 1 } }
+      assert.deepEqual(JSON.parse(JSON.stringify(db.data)), swapped)
+      await db.update(() => {
+        const [c, b, a] = db.data.list as [object, object, object]
+        db.data = { ...db.data, list: [{ id: 1 }, a, { id: 1, n: 1 }, c, b] }
+      })
+      const [a, b, c] = list
+      await db.close()
+      assert.deepEqual(fileOf(at('db.json')), { ...swapped, list: [{ id: 1 }, a, { id: 1, n: 1 }, c, b] })
+    })
+  }
+
   it('a frozen one is known to be frozen in the package, too, which is CommonJS', () => {
     const { patch } = createRequire(import.meta.url)(join(ROOT, 'dist/core.cjs'))
     assert.deepEqual(patch(Object.freeze({ n: 0 }), { n: 1 }), { n: 1 })
