@@ -274,7 +274,7 @@ export class LiveTree implements Head {
     const head = this.#head
     this.#head = { tree, own: false, text: this.#textOf(tree), exact: true, number: head.number + 1 }
     try {
-      patch(tree, cloneTree(this.rebase(taken)))
+      patch(tree, this.rebase(taken))
     } finally {
       this.#head = head
     }
@@ -341,7 +341,7 @@ export class LiveTree implements Head {
    */
   publish(missing: boolean): void {
     const head = this.#head
-    // Its containers are memory's from now on, or those of whoever kept the copy that was edited.
+    // Whoever kept the copy that was edited may change it from now on.
     this.#saved = { ...head, tree: undefined }
     this.#head = this.#saved
     // A read of a file that never was keeps the default data, and the edits made to it.

@@ -218,7 +218,8 @@ export function frozenMemory(path: string, tree: Tree): TreeMemory {
 /**
  * Makes `target` equal to `source` in place and returns what stands there then. People keep references
  * (`const { posts } = db.data`): containers keep their identity by path, and records in arrays by their id, or every
- * later push into a kept reference would vanish silently. Containers that are new are taken over from `source`.
+ * later push into a kept reference would vanish silently. Of containers that are new it takes copies: those of `source`
+ * may be objects of the user's, which must not change with memory.
  * One that stands at two places (`data.selected = data.posts[0]`), where a file has two copies, is parted if they differ.
  * @param containers all of `target`, where they are known; see `isSameTree`
  */
@@ -228,8 +229,8 @@ export function patch(target: unknown, source: unknown, containers?: readonly un
     return patchAt(target, source, new Unshared(containers))
   } catch (error) {
     if (error !== SHARED) throw error
-    // What was changed so far is as it shall be. It may have containers of `source` by now, which would be changed with it.
-    return patchAt(target, cloneTree(source), new Visited())
+    // What was changed so far is as it shall be.
+    return patchAt(target, source, new Visited())
   }
 }
 
@@ -309,20 +310,21 @@ function repeated(elements: readonly unknown[]): Set<unknown> {
 }
 
 function patchAt(target: unknown, source: unknown, places: Places): unknown {
-  if (target === source || typeof target !== 'object' || target === null) return source
+  if (target === source) return target
+  if (typeof target !== 'object' || target === null) return cloneTree(source)
   const isArray = Array.isArray(target) && Array.isArray(source)
   if (!isArray && !areOfOneClass(target, source)) {
     const isSameDate = types.isDate(target) && types.isDate(source) && Number(target) === Number(source)
-    return isSameDate ? target : source
+    return isSameDate ? target : cloneTree(source)
   }
-  if (places.isPatched(target)) return equalTrees(target, source) ? target : source
+  if (places.isPatched(target)) return equalTrees(target, source) ? target : cloneTree(source)
   try {
     if (isArray) return patchArray(target, source, places)
     return patchObject(target as TreeObject, source as TreeObject, places)
   } catch (error) {
     if (!(error instanceof TypeError)) throw error
     // It is frozen, or has a member that cannot be written.
-    return source
+    return cloneTree(source)
   }
 }
 
@@ -350,7 +352,7 @@ function patchObject(target: TreeObject, source: TreeObject, places: Places): Tr
   if (!areSameKeys(old, keys)) {
     places.changing(target)
     for (const key of old) if (!Object.hasOwn(source, key)) delete target[key]
-    for (const key of keys) if (!Object.hasOwn(target, key)) setOwn(target, key, source[key])
+    for (const key of keys) if (!Object.hasOwn(target, key)) setOwn(target, key, undefined)
     keepOrder(target, keys)
   }
   for (; index < keys.length; index++) patchField(target, keys[index] as string, values[index], places)
@@ -360,7 +362,7 @@ function patchObject(target: TreeObject, source: TreeObject, places: Places): Tr
 function patchField(target: TreeObject, key: string, value: unknown, places: Places): void {
   const old = target[key]
   if (old === value) return
-  const patched = typeof old === 'object' ? patchAt(old, value, places) : value
+  const patched = typeof old === 'object' ? patchAt(old, value, places) : cloneTree(value)
   if (old === patched) return
   places.changing(target)
   setOwn(target, key, patched)
@@ -395,9 +397,11 @@ function patchArray(target: unknown[], source: readonly unknown[], places: Place
     if (known && id !== undefined) {
       const old = known.get(id)
       // A second record of this id is another one.
-      return known.delete(id) ? patchAt(old, element, places) : element
+      return known.delete(id) ? patchAt(old, element, places) : cloneTree(element)
     }
-    return index < rest.length && idOf(rest[index]) === id ? patchAt(rest[index], element, places) : element
+    return index < rest.length && idOf(rest[index]) === id
+      ? patchAt(rest[index], element, places)
+      : cloneTree(element)
   })
   target.length = source.length
   for (const [index, element] of elements.entries())

@@ -72,6 +72,43 @@ describe('lowdb objects of the user’s own', () => {
     })
   }
 
+  it('what was put in by an update does not change with the file, nor with another store', async () => {
+    const constant = fresh()
+    const [a, b] = [new LockedLow<Data>(at('a.json'), { n: 0 }), new LockedLow<Data>(at('b.json'), { n: 0 })]
+    for (const db of [a, b]) await db.update((data) => void Object.assign(data, { own: constant }))
+    foreignWrite(at('b.json'), { n: 0, own: { visits: 7, list: [7] } })
+    await b.read()
+    await b.update((data) => void own(data).list.push(8))
+    await a.update((data) => void data.n++)
+    assert.deepEqual(constant, fresh())
+    assert.deepEqual(fileOf(at('a.json')), { n: 1, own: fresh() })
+    assert.deepEqual(fileOf(at('b.json')), { n: 0, own: { visits: 7, list: [7, 8] } })
+    constant.visits = 99
+    await b.write()
+    assert.deepEqual([a.data.own, b.data.own], [fresh(), { visits: 7, list: [7, 8] }])
+  })
+
+  it('nor inside an update, nor in a synchronous store', async () => {
+    const constant = fresh()
+    const change = (data: Data) => void own(data).list.push(1)
+    const put = (data: Data) => void Object.assign(data, { own: constant })
+    const sync = new LockedLowSync<Data>(at('sync.json'), { n: 0 })
+    for (const edit of [put, change]) sync.update(edit)
+    sync.transaction(() => {
+      sync.update(put)
+      sync.update(change)
+    })
+    const db = new LockedLow<Data>(at('db.json'), { n: 0 })
+    await db.transaction(async (tx) => {
+      tx.data = { n: 0, own: constant }
+      tx.data = { n: 0, own: { visits: 1, list: [0] } }
+      await db.update(put)
+      await db.update(change)
+    })
+    assert.deepEqual(constant, fresh())
+    for (const { data } of [sync, db]) assert.deepEqual(data.own, { visits: 0, list: [0, 1] })
+  })
+
   for (const journal of [false, true]) {
     it(`what changes its place in new \`data\` is there once${journal ? ', with a journal' : ''}`, async () => {
       const list = ['a', 'b', 'c'].map((name) => ({ name, in: { name } }))

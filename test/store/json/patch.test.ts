@@ -161,11 +161,37 @@ describe('patching a tree in place', () => {
     assert.deepEqual(list, [1])
   })
 
-  it('returns the source where the root itself changed its kind', () => {
-    const source = [1]
-    assert.equal(patch({ a: 1 }, source), source)
+  it('returns a copy of the source where the root itself changed its kind', () => {
+    assert.deepEqual(patch({ a: 1 }, [1]), [1])
     assert.equal(patch([], null), null)
     assert.equal(patch(null, 0), 0)
+  })
+
+  it('takes no container of the source', () => {
+    const inner = () => ({ x: [{ y: 1 }] })
+    const source = {
+      a: inner(),
+      b: inner(),
+      c: [inner(), { id: 1, ...inner() }, { id: 1 }],
+      d: inner(),
+      e: [inner()],
+    }
+    const target: Tree = { b: 1, c: [inner()], d: [], e: Object.freeze([1]) }
+    target.twice = target.c
+    for (const containers of [undefined, [target, target.c, target.c]]) {
+      const patched = patch(structuredClone(target), source, containers)
+      assert.deepEqual(patched, source)
+      const found = new Set<unknown>()
+      const collect = (tree: unknown) => {
+        if (typeof tree !== 'object' || tree === null) return
+        found.add(tree)
+        Object.values(tree).forEach(collect)
+      }
+      collect(source)
+      const { size } = found
+      collect(patched)
+      assert.equal(found.size, size * 2)
+    }
   })
 
   it('removes keys and elements that are gone', () => {
