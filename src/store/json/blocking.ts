@@ -8,8 +8,8 @@ import { enterToWrite } from '../data-file.ts'
 import { blockingInside, notInside } from '../engine.ts'
 import type { Issued } from '../operation.ts'
 import type { JsonEngine } from './engine.ts'
-import { type LiveTree, WorkingCopy } from './live-tree.ts'
-import { cloneTree, patch, type Tree } from './values.ts'
+import type { LiveTree, WorkingCopy } from './live-tree.ts'
+import { copyToEdit, type Tree } from './values.ts'
 
 /** The blocking calls of a store: each is a batch of its own, and the thread waits for the lock. */
 export class BlockingCalls {
@@ -60,8 +60,7 @@ export class BlockingCalls {
   /** Runs on a copy of the present state, inside another on a copy of that one's; writes it unless it throws. */
   edit<T>(run: (memory: TreeMemory) => T, options: AcquireOptions, call?: Call): T {
     let result: T | undefined
-    const edit = (tree: Tree): Tree => {
-      const copy = new WorkingCopy(this.#tree, cloneTree(tree))
+    const edit = (copy: WorkingCopy): Tree => {
       const outer = this.copy
       this.copy = copy
       try {
@@ -74,11 +73,25 @@ export class BlockingCalls {
     this.#hooked('exclusive', { ...options, call, kind: 'transaction' }, () => {
       this.#exclusive(options, () => {
         const outer = this.copy
-        if (outer) patch(outer.tree, edit(outer.tree))
-        else this.#engine.passNow('exclusive', () => this.#tree.stage(edit(this.#tree.rebase())))
+        if (outer) this.#editInside(outer, edit)
+        else {
+          this.#engine.passNow('exclusive', () =>
+            this.#tree.stage(edit(this.#tree.workingCopy(copyToEdit(this.#tree.rebase())))),
+          )
+        }
       })
     })
     return result as T
+  }
+
+  #editInside(outer: WorkingCopy, edit: (copy: WorkingCopy) => void): void {
+    const { copy, join, undo } = this.#tree.inside(outer)
+    try {
+      edit(copy)
+    } catch (error) {
+      undo(error)
+    }
+    join()
   }
 
   /** Runs on the present state, without the lock, which nobody can change. */

@@ -6,6 +6,7 @@ import { merge } from './merge.ts'
 import type { Delta, Head } from './storage.ts'
 import {
   cloneTree,
+  copyToEdit,
   frozenMemory,
   isOtherTree,
   isSameTree,
@@ -117,6 +118,8 @@ export class LiveTree implements Head {
   readonly #taken = new Set<Snapshot>()
   /** What reads that have not settled may drop. */
   readonly #seen = new Set<Snapshot>()
+  /** How to take back what edits of this batch did to leaves. */
+  readonly #undoLeaves: (() => void)[] = []
   /** The read in this batch that no write came after: it drops these edits. */
   #dropped: Snapshot | undefined
 
@@ -185,7 +188,9 @@ export class LiveTree implements Head {
   mark(): () => void {
     const [base, number, dropped] = [this.#base, this.#baseNumber, this.#dropped]
     const position = this.#basePosition
+    const { length } = this.#undoLeaves
     return () => {
+      this.#takeBackLeaves(length)
       this.#base = base
       this.#basePosition = position
       this.#baseNumber = number
@@ -195,6 +200,7 @@ export class LiveTree implements Head {
 
   accept(delta: Delta): void {
     this.#dropped = undefined
+    this.#undoLeaves.length = 0
     if (delta.kind !== 'tree') return
     const tree = delta.tree === undefined ? cloneTree(this.#defaults) : delta.tree
     const text = delta.text ?? this.#textOf(tree)
@@ -251,16 +257,38 @@ export class LiveTree implements Head {
 
   /** Edits a copy of what the file shall hold. */
   async edit(edit: (copy: WorkingCopy) => unknown, taken: Snapshot): Promise<boolean> {
-    const copy = new WorkingCopy(this, cloneTree(this.rebase(taken)))
+    const copy = this.workingCopy(copyToEdit(this.rebase(taken)))
     await copy.run(() => edit(copy))
     return this.stage(copy.tree, false)
   }
 
   async editInside(outer: WorkingCopy, edit: (copy: WorkingCopy) => unknown): Promise<void> {
+    const { copy, join, undo } = this.inside(outer)
+    await copy.run(() => edit(copy)).then(join, undo)
+  }
+
+  /** A copy that an edit inside another works on, and how it is brought into that one's, or given up. */
+  inside(outer: WorkingCopy): { copy: WorkingCopy; join: () => void; undo: (error: unknown) => never } {
+    const { length } = this.#undoLeaves
     const copied = cloneTree(outer.tree)
-    const copy = new WorkingCopy(this, cloneTree(copied))
-    await copy.run(() => edit(copy))
-    this.#join(outer.tree, copied, copy.tree)
+    const copy = this.workingCopy(copyToEdit(outer.tree))
+    return {
+      copy,
+      join: () => this.#join(outer.tree, copied, copy.tree),
+      undo: (error) => {
+        this.#takeBackLeaves(length)
+        throw error
+      },
+    }
+  }
+
+  workingCopy({ copy, undo }: ReturnType<typeof copyToEdit>): WorkingCopy {
+    if (undo) this.#undoLeaves.push(undo)
+    return new WorkingCopy(this, copy)
+  }
+
+  #takeBackLeaves(length: number): void {
+    while (this.#undoLeaves.length > length) this.#undoLeaves.pop()?.()
   }
 
   /** These edits are what the file shall hold besides. */
@@ -289,11 +317,9 @@ export class LiveTree implements Head {
    * @throws StaleWriteError where both changed the same
    */
   #join(draft: Tree, copied: Tree, edited: Tree): void {
-    const [base, theirs] = [this.#textOf(copied), this.#textOf(draft)]
-    if (base === theirs) {
-      patch(draft, edited)
-      return
-    }
+    const isSame = isSameTree(draft, copied)
+    const [base, theirs] = isSame ? ['', ''] : [this.#textOf(copied), this.#textOf(draft)]
+    if (base === theirs) return void patch(draft, edited)
     const mine = this.#textOf(edited)
     const merged = this.#merged(base, mine, theirs)
     if ('conflicts' in merged) throw this.#stale(merged.conflicts, base, mine, theirs)

@@ -109,6 +109,82 @@ describe('lowdb objects of the user’s own', () => {
     for (const { data } of [sync, db]) assert.deepEqual(data.own, { visits: 0, list: [0, 1] })
   })
 
+  class Money {
+    amount = 1
+    toJSON() {
+      return { amount: this.amount }
+    }
+  }
+  const site = (data: Data) => data.own as { url: URL; money: Money[] }
+  const putLeaves = (data: Data) =>
+    void Object.assign(data, { own: { url: new URL('http://a/'), money: [new Money()] } })
+  const spoil = (data: Data) => {
+    site(data).url.pathname = '/spoilt'
+    site(data).money[0]!.amount = 9
+  }
+  const spoilAndThrow = (data: Data) => {
+    spoil(data)
+    throw new Error('no')
+  }
+  const whole = { n: 1, own: { url: 'http://a/', money: [{ amount: 1 }] } }
+
+  it('a throw takes back what was done to objects with a toJSON', async () => {
+    const db = new LockedLow<Data>(at('db.json'), { n: 0 })
+    await db.update(putLeaves)
+    await assert.rejects(db.update(spoilAndThrow), /no/)
+    await db.update((data) => void data.n++)
+    assert.deepEqual(fileOf(at('db.json')), whole)
+    assert.deepEqual(JSON.parse(JSON.stringify(db.data)), whole)
+  })
+
+  it('so it does in a batch, inside an update, and where the write fails', async () => {
+    const db = new LockedLow<Data>(at('db.json'), { n: 0 })
+    const done = await Promise.allSettled([db.update(putLeaves), db.update(spoilAndThrow)])
+    assert.deepEqual(
+      done.map(({ status }) => status),
+      ['fulfilled', 'rejected'],
+    )
+    await db.transaction(async () => {
+      await assert.rejects(db.update(spoilAndThrow), /no/)
+      await db.update((data) => void data.n++)
+    })
+    assert.deepEqual(fileOf(at('db.json')), whole)
+    await db.update(putLeaves)
+    const unwritable = (data: Data) => {
+      spoil(data)
+      Object.assign(data, { big: 1n })
+    }
+    await assert.rejects(db.update(unwritable), TypeError)
+    await db.update((data) => void data.n++)
+    assert.deepEqual(fileOf(at('db.json')), { ...whole, n: 2 })
+  })
+
+  it('so it does in a synchronous store', () => {
+    const db = new LockedLowSync<Data>(at('db.json'), { n: 0 })
+    db.update(putLeaves)
+    assert.throws(() => db.update(spoilAndThrow), /no/)
+    db.update(putLeaves)
+    db.transaction(() => {
+      assert.throws(() => db.update(spoilAndThrow), /no/)
+      db.update((data) => void data.n++)
+    })
+    assert.deepEqual(fileOf(at('db.json')), whole)
+  })
+
+  it('a throw leaves what was done to db.data meanwhile', async () => {
+    const db = new LockedLow<Data>(at('db.json'), { n: 0 })
+    await db.update(putLeaves)
+    const failed = db.update(async (data) => {
+      await new Promise(setImmediate)
+      spoilAndThrow(data)
+    })
+    site(db.data).money.unshift(new Money())
+    await assert.rejects(failed, /no/)
+    await db.write()
+    const money = [{ amount: 1 }, { amount: 1 }]
+    assert.deepEqual(fileOf(at('db.json')), { n: 0, own: { url: 'http://a/', money } })
+  })
+
   for (const journal of [false, true]) {
     it(`what changes its place in new \`data\` is there once${journal ? ', with a journal' : ''}`, async () => {
       const list = ['a', 'b', 'c'].map((name) => ({ name, in: { name } }))

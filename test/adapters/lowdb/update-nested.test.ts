@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LockedJSONFilePreset, LockedLow } from '../../../adapters/lowdb.ts'
+import { LockedJSONFilePreset, LockedLow, LockedLowSync } from '../../../adapters/lowdb.ts'
 import { useFolder } from '../../fixtures/folder.ts'
 import { failing, fileOf, untouched } from '../../fixtures/lowdb-tools.ts'
 
@@ -116,6 +116,27 @@ describe('lowdb update inside update', () => {
       await inner
     })
     assert.deepEqual(fileOf(at('db.json')), { n: 1, list: ['outer', 'inner'] })
+  })
+
+  it('and in a synchronous store, which refuses the same changed by both', () => {
+    const db = new LockedLowSync<Data>(at('db.json'), { n: 0, list: [] })
+    db.transaction((tx) => {
+      db.update((data) => {
+        tx.data.outer = 1
+        tx.data.list.push('outer')
+        data.list.push('inner')
+      })
+      assert.throws(
+        () =>
+          db.update((data) => {
+            tx.data.n = 1
+            data.n = 2
+          }),
+        { name: 'StaleWriteError' },
+      )
+    })
+    assert.deepEqual(fileOf(at('db.json')), { n: 1, list: ['outer', 'inner'], outer: 1 })
+    assert.deepEqual(db.data, fileOf(at('db.json')))
   })
 
   it('a timer that was set inside an update, and fires after it, is a newcomer', async () => {
