@@ -17,6 +17,7 @@ export class FaultyNetwork {
   readonly #server: Server
   #target: { readonly host: string; readonly port: number }
   readonly #pairs = new Set<readonly [client: Socket, server: Socket]>()
+  readonly #unheard = new Set<Socket>()
 
   static async to(url: string): Promise<FaultyNetwork> {
     const { hostname, port } = new URL(url)
@@ -34,7 +35,7 @@ export class FaultyNetwork {
       const end = () => {
         this.#pairs.delete(pair)
         client.destroy()
-        server.destroy()
+        if (!this.#unheard.has(server)) server.destroy()
       }
       for (const socket of pair) socket.on('error', end).on('close', end)
       client.on('data', (bytes) => {
@@ -62,19 +63,29 @@ export class FaultyNetwork {
     this.#target = { host: hostname, port: Number(port) }
   }
 
-  /** Cuts all connections: with an end, or as a machine answers that knows nothing of them (RST). Then all goes through. */
-  cut(how: 'end' | 'reset'): void {
+  /**
+   * Cuts all connections: with an end, or as a machine answers that knows nothing of them (RST), or so that the server does not hear of
+   * it. Then all goes through.
+   */
+  cut(how: 'end' | 'reset' | 'unheard'): void {
     this.mode = 'through'
     for (const [client, server] of [...this.#pairs]) {
-      if (how === 'end') client.destroy()
-      else client.resetAndDestroy()
-      server.destroy()
+      if (how === 'unheard') this.#unheard.add(server)
+      if (how === 'reset') client.resetAndDestroy()
+      else client.destroy()
+      if (how !== 'unheard') server.destroy()
     }
+  }
+
+  /** It hears of all that was cut unheard. */
+  tellServer(): void {
+    for (const server of this.#unheard) server.destroy()
   }
 
   async close(): Promise<void> {
     this.#server.close()
     this.cut('end')
+    this.tellServer()
     await once(this.#server, 'close')
   }
 }

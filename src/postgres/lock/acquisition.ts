@@ -2,7 +2,7 @@ import { errnoOf, type LockMode, type PgLockHolder } from '../../errors.ts'
 import { channels, type EventKind, publish } from '../../lock/hold.ts'
 import type { LocalQueue } from '../../lock/local-queue.ts'
 import type { Row } from '../server/connection.ts'
-import { NAMED_LOCKS } from '../server/schema.ts'
+import { NAMED_LOCKS, terminate } from '../server/schema.ts'
 import type { Address } from '../server/url.ts'
 import { type LocalLock, leaveLocalLock, localLockOf, localLocks } from './local-lock.ts'
 import { type Grant, PgHold, requireNoUpgrade } from './pg-hold.ts'
@@ -203,11 +203,9 @@ function tokenOf([number, walFile]: Row): bigint {
  * seconds that we are gone: it is told by another connection.
  */
 async function abandon(address: Address, { connection }: Session): Promise<void> {
-  const { pid, startedAt } = connection.backend
   connection.destroy()
-  const text =
-    'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1::int and backend_start::text = $2'
-  await withSession(address, CONNECT_MS, (session) => session.ask({ text, values: [pid, startedAt] }))
+  const text = terminate(`classid = ${NAMED_LOCKS} and pid = ${connection.pid}`)
+  await withSession(address, CONNECT_MS, (session) => session.ask({ text }))
 }
 
 /** Everybody who holds the lock or waits for it. @throws StoreUnavailableError, LockUnsupportedError */

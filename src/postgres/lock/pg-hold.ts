@@ -77,7 +77,7 @@ export class PgHold extends AnyHold implements PgLockHold {
       const { session, token } = from
       this.fencingToken = token
       this.#grant = from
-      localLockOf(address).holds.set(session.connection.backend.pid, this)
+      localLockOf(address).holds.set(session.connection.pid, this)
       session.onLost = (error) => this.#lost(error)
       if (!session.connection.isOpen) this.#lost(new Error('the connection was lost'))
       outsideHolds(() => this.#beatLater())
@@ -140,7 +140,7 @@ export class PgHold extends AnyHold implements PgLockHold {
       this.#lost(error)
     } finally {
       const local = localLockOf(this.address)
-      local.holds.delete(session.connection.backend.pid)
+      local.holds.delete(session.connection.pid)
       // Of what failed without being lost nobody knows what state it is in.
       if (this.failure) session.connection.destroy()
       else giveSession(this.address, session)

@@ -74,7 +74,7 @@ interface Result {
 }
 
 /** What a connection knows of its server. */
-type Facts = Pick<Connection, 'backend' | 'hasTables' | 'version'>
+type Facts = Pick<Connection, 'pid' | 'hasTables' | 'version'>
 
 /** Every value as the text that the server sends. */
 const TEXTS = { getTypeParser: () => (value: string) => value }
@@ -85,8 +85,8 @@ const TEXTS = { getTypeParser: () => (value: string) => value }
  */
 export class Connection {
   readonly address: Address
-  /** The process of the server that serves this connection, and when that began. */
-  readonly backend: { readonly pid: number; readonly startedAt: string }
+  /** The process of the server that serves this connection. */
+  readonly pid: number
   /** Whether pslock has its tables in the database. */
   readonly hasTables: boolean
   /** The number of its version, such as 150004. */
@@ -102,7 +102,7 @@ export class Connection {
   private constructor(address: Address, client: Client, facts: Facts) {
     this.address = address
     this.#client = client
-    this.backend = facts.backend
+    this.pid = facts.pid
     this.hasTables = facts.hasTables
     this.version = facts.version
     client.on('error', (error) => this.#lost(error))
@@ -152,12 +152,11 @@ export class Connection {
     const name = applicationName().replaceAll("'", "''")
     await client.query(`${SETTINGS} set application_name = '${name}'`)
     const { rows } = (await client.query({
-      text: `select pg_backend_pid()::text, (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()),
-               current_setting('server_version_num'), current_setting('server_encoding'), pg_is_in_recovery()::text,
-               to_regclass('pslock.version')::text`,
+      text: `select pg_backend_pid()::text, current_setting('server_version_num'), current_setting('server_encoding'),
+               pg_is_in_recovery()::text, to_regclass('pslock.version')::text`,
       rowMode: 'array',
     })) as Result
-    const [pid, startedAt, version, encoding, isStandby, tables] = rows[0] as Row
+    const [pid, version, encoding, isStandby, tables] = rows[0] as Row
     const isDirect = client.processID === Number(pid)
     requireUsable(address, { isDirect, version: Number(version), encoding: String(encoding) })
     // After a failover this may be the one that was the primary: it comes back as such, or the name leads elsewhere soon.
@@ -165,7 +164,7 @@ export class Connection {
       throw Object.assign(new Error('the server is a standby, which cannot be written to'), { code: '57P03' })
     if (tables === null && makesTables) await client.query(SCHEMA)
     return new Connection(address, client, {
-      backend: { pid: Number(pid), startedAt: String(startedAt) },
+      pid: Number(pid),
       hasTables: tables !== null || makesTables,
       version: Number(version),
     })

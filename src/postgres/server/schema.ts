@@ -21,9 +21,17 @@ export const FLUSH: { readonly name: string; readonly text: string } = {
 export const IS_DURABLE: string = `(pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()
     and current_setting('synchronous_standby_names') = '')`
 
-/** Ends what the server does for a connection that is lost. No row: it has ended. */
-export const TERMINATE: string =
-  'select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_start::text = $2'
+/** A client's number, under which its writing session has an advisory lock of its own; of 60 bits, as no other program has by chance. */
+export const isOfClient = (client: string): string =>
+  `objsubid = 1 and (classid::bigint << 32 | objid::bigint) = ${client}`
+
+/**
+ * Has the server end what it does for a connection that is lost, and which has, or waits for, such an advisory lock. As the user that has
+ * connected, who may do that; the role that was set then may not.
+ */
+export const terminate = (whose: string): string => `set local role none;
+  select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid() and ${whose}
+    and database = (select oid from pg_database where datname = current_database())`
 
 /**
  * The tables of pslock in a database, and the functions that change them. All of a store's records are rows of `doc`, each with
@@ -242,11 +250,10 @@ end $put_text$;`
 const NEXT = 'pg_snapshot_xmax(pg_current_snapshot())::text::bigint'
 
 /**
- * The store of a name, made where there is none, and who this process is among its clients: a number that nobody else has. Of a sequence
- * it could come again, which goes back in a crash, and when a standby takes over that is behind.
+ * The store of a name, made where there is none.
  */
 const OPEN = `
-create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text, out o_client bigint)
+create or replace function pslock.open(p_name text, p_kind text, out o_id int, out o_kind text)
 language plpgsql volatile as $open$
 begin
   select id, kind into o_id, o_kind from pslock.store where name = p_name;
@@ -254,7 +261,6 @@ begin
     insert into pslock.store (name, kind) values (p_name, p_kind) on conflict do nothing;
     select id, kind into o_id, o_kind from pslock.store where name = p_name;
   end if;
-  o_client := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
   delete from pslock.client where at < now() - interval '7 days';
   -- What comes from another server, whose transactions have higher numbers, gets new ones with the incarnation. By the snapshot of the
   -- statement itself: a later statement sees what was written since.

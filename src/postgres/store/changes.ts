@@ -24,7 +24,7 @@ export interface CommitOf {
   readonly incarnation: string | undefined
   /** How often an index was changed that this process knows of, or everything replaced. */
   readonly fence: number
-  readonly client: string | undefined
+  readonly client: string
   readonly number: number
 }
 

@@ -5,7 +5,7 @@ import type { Operation } from '../../store/operation.ts'
 import type { Asked, Pace, StoreHold, StoreLock } from '../../store/store-lock.ts'
 import { storeHolders, timeoutError } from '../lock/pg-holders.ts'
 import { Connection, failure, type Query, type Row, unavailable } from '../server/connection.ts'
-import { FLUSH, STORE_LOCKS, TERMINATE } from '../server/schema.ts'
+import { FLUSH, isOfClient, STORE_LOCKS, terminate } from '../server/schema.ts'
 import type { OpenServerOptions } from '../server/url.ts'
 import { storeGone } from './rows.ts'
 import { type Change, Writer } from './writer.ts'
@@ -106,7 +106,7 @@ export class StoreSession implements StoreLock {
   }
 
   /** This process among the store's clients. */
-  get client(): string | undefined {
+  get client(): string {
     return this.#writer.client
   }
 
@@ -237,8 +237,8 @@ export class StoreSession implements StoreLock {
    */
   async #giveUp(connection: Connection): Promise<void> {
     connection.destroy()
-    const values = [connection.backend.pid, connection.backend.startedAt]
-    await this.asking((reader) => reader.query({ text: TERMINATE, values })).catch(() => {})
+    const text = terminate(`pid = ${connection.pid} and ${isOfClient(this.client)}`)
+    await this.asking((reader) => reader.query({ text })).catch(() => {})
   }
 
   /** A pass begins, with the lock where it was taken. */
@@ -292,13 +292,12 @@ export class StoreSession implements StoreLock {
 
   async #nameStore(connection: Connection): Promise<void> {
     const { address, kind } = this.#options
-    const text = 'select o_id, o_kind, o_client from pslock.open($1, $2)'
+    const text = 'select o_id, o_kind from pslock.open($1, $2)'
     const [row] = await connection.query({ text, values: [address.name, kind] })
-    const [id, found, client] = row as Row
+    const [id, found] = row as Row
     if (found !== kind) {
       throw new TypeError(`${this.path} is a store of another kind: ${String(found)}, not ${kind}`)
     }
-    this.#writer.client = client as string
     this.#id = Number(id)
     this.#kind.opened(this.#id)
   }

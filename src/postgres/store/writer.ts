@@ -1,14 +1,15 @@
+import { randomBytes } from 'node:crypto'
 import { asError, StoreUnavailableError } from '../../errors.ts'
 import { pause } from '../../os/steps.ts'
-import { Connection, type Row } from '../server/connection.ts'
-import { TERMINATE } from '../server/schema.ts'
+import { Connection, unavailable } from '../server/connection.ts'
+import { isOfClient, terminate } from '../server/schema.ts'
 import type { Address } from '../server/url.ts'
 
 /** So long a commit that nobody has taken the lock for waits for whoever holds it, in milliseconds. */
 const BRIEF_MS = 50
 
-/** How often it is asked whether the server has ended what it did for a connection that is lost. */
-const ENDED_MS = 10
+/** How often it is asked whether the server has ended what it did for a connection that is lost, and for how long at least. */
+const ENDED_MS = { every: 10, least: 3000 }
 
 /** A commit that was sent: its number, and how many connections were lost before. */
 export interface Change {
@@ -16,15 +17,21 @@ export interface Change {
   readonly generation: number
 }
 
+/** A number that nobody else has. Of a sequence it could come again, which goes back in a crash, and when a standby takes over. */
+export function newClient(): string {
+  return String(BigInt(`0x${randomBytes(8).toString('hex')}`) >> 4n)
+}
+
 /**
  * The connection by which a store is changed, and what became of changes that it was lost with: each commit of this client carries a
- * number, one higher than the one before, and leaves it in `pslock.client`.
+ * number, one higher than the one before, and leaves it in `pslock.client`. It has an advisory lock on the client's number from before
+ * the first commit until the server has ended all that it did for it: so whoever has got that next knows what is in.
  */
 export class Writer {
   readonly #address: Address
   readonly #settings: string
-  /** Who this process is among the store's clients; null before the store is open. */
-  client: string | undefined
+  /** Who this process is among the store's clients. */
+  readonly client: string = newClient()
   #connection: Connection | undefined
   #connecting: Promise<Connection> | undefined
   #number = 0
@@ -84,7 +91,7 @@ export class Writer {
 
   async end(): Promise<void> {
     const connection = this.#connection
-    if (connection?.isOpen && this.client !== undefined) {
+    if (connection?.isOpen) {
       await connection
         .query({ text: 'delete from pslock.client where id = $1', values: [this.client] })
         .catch(() => {})
@@ -98,8 +105,8 @@ export class Writer {
     for (;;) {
       const connection = await Connection.open(this.#address, until - performance.now(), signal)
       try {
-        await connection.query({ text: this.#settings })
-        if (before) this.#marks.push(await this.#markAfter(before, connection))
+        await this.#enter(connection, Math.max(until, performance.now() + ENDED_MS.least), signal)
+        if (before) this.#marks.push(await this.#mark(connection))
         this.#connection = connection
         return connection
       } catch (error) {
@@ -109,15 +116,25 @@ export class Writer {
     }
   }
 
-  /** The last number that is in, once the server does nothing more for the connection that was lost. */
-  async #markAfter({ backend }: Connection, connection: Connection): Promise<number> {
-    if (this.client === undefined) return 0
-    const ended = { text: TERMINATE, values: [backend.pid, backend.startedAt] }
-    while ((await connection.query(ended)).length > 0) await pause(ENDED_MS)
-    const [row] = await connection.query({
-      text: 'select number from pslock.client where id = $1',
-      values: [this.client],
-    })
-    return Number((row as Row | undefined)?.[0] ?? 0)
+  /** Ends once the server does nothing more for the connection that was lost. */
+  async #enter(connection: Connection, until: number, signal?: AbortSignal): Promise<void> {
+    const lock = `select pg_try_advisory_lock(${this.client})::text`
+    let text = `${this.#settings}; ${lock}`
+    while ((await connection.query({ text }))[0]?.[0] !== 'true') {
+      signal?.throwIfAborted()
+      if (performance.now() > until)
+        throw unavailable(this.#address, 'reach', new Error('the server still works for a lost connection'))
+      // Where that is not allowed, it ends by itself.
+      await connection.query({ text: terminate(isOfClient(this.client)) }).catch(() => {})
+      await pause(ENDED_MS.every, signal)
+      text = lock
+    }
+  }
+
+  /** The last number that is in. */
+  async #mark(connection: Connection): Promise<number> {
+    const text = 'select number from pslock.client where id = $1'
+    const [row] = await connection.query({ text, values: [this.client] })
+    return Number(row?.[0] ?? 0)
   }
 }

@@ -12,6 +12,7 @@ import type { Address } from '../server/url.ts'
 import { NOTE } from '../store/rows.ts'
 import { DONE, LOCK_NOT_AVAILABLE, statusOf } from '../store/store-session.ts'
 import { requireStorable } from '../store/units.ts'
+import { newClient } from '../store/writer.ts'
 
 /** A store on a server as a whole, for whoever does not open it: found, read at one moment, replaced in one transaction, removed. */
 
@@ -150,7 +151,8 @@ export async function replaceStore(how: Replacing, content: NewContent): Promise
 
 async function replaced(connection: Connection, how: Replacing, content: NewContent): Promise<void> {
   const { address } = how
-  const { id, client } = await entered(connection, how)
+  const id = await entered(connection, how)
+  const client = newClient()
   if ('text' in content) {
     const values = [id, content.text, client]
     const text = `select p.o_status, p.o_seq from pslock.store s, pslock.incarnation i,
@@ -212,7 +214,7 @@ function requireDone({ shown }: Address, [row]: Row[]): void {
 async function entered(
   connection: Connection,
   { address, kind, overwrite, timeoutMs }: Replacing,
-): Promise<{ id: number; client: string }> {
+): Promise<number> {
   const since = performance.now()
   const refuse = (why: string): never => {
     throw new StoreIoError(`${address.shown} ${why}. Nothing was changed.`, { path: address.shown })
@@ -222,15 +224,15 @@ async function entered(
     const lockMs = timeoutMs > LONGEST_MS ? 0 : Math.max(1, Math.ceil(timeoutMs))
     await connection.query({ text: `begin; set local lock_timeout = ${lockMs}` })
     const open = {
-      text: 'select o_id, o_kind, o_client from pslock.open($1, $2)',
+      text: 'select o_id, o_kind from pslock.open($1, $2)',
       values: [address.name, kind],
     }
-    const [[id, found, client] = []] = await connection.query(open, timeoutMs)
+    const [[id, found] = []] = await connection.query(open, timeoutMs)
     if (found !== kind) refuse(`is a store of another kind: ${found}, not ${kind}`)
     await connection.query({ text: `select pg_advisory_xact_lock(${STORE_LOCKS}, ${id})` }, timeoutMs)
     if (!overwrite && !(await findStore(connection, address.name))?.isEmpty)
       refuse('has content already. To replace it: --overwrite')
-    return { id: Number(id), client: client as string }
+    return Number(id)
   } catch (error) {
     if (errnoOf(error) !== LOCK_NOT_AVAILABLE) throw error
     throw await timeUp(address, performance.now() - since)
