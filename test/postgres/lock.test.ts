@@ -19,6 +19,20 @@ describe('PgLock: arguments', () => {
     assert.equal(new PgLock(new URL(`${URL_OK}#jobs`)).path, lock.path)
   })
 
+  it('shows where it leads: the port and the database as pg takes them', () => {
+    const path = (url: string) => new PgLock(url).path
+    assert.equal(path('postgres://alice@h/?port=6000#jobs'), 'postgres://h:6000/alice#jobs')
+    assert.equal(path('postgres://alice@h:1?user=bob&host=/tmp#a'), 'postgres:///tmp:1/bob#a')
+    Object.assign(process.env, { PGHOST: 'h', PGPORT: '7', PGDATABASE: 'd', PGUSER: 'u' })
+    try {
+      assert.equal(path('postgres:///#jobs'), 'postgres://h:7/d#jobs')
+      delete process.env.PGDATABASE
+      assert.equal(path('postgres:///#jobs'), 'postgres://h:7/u#jobs')
+    } finally {
+      for (const name of ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER']) delete process.env[name]
+    }
+  })
+
   for (const [what, make] of [
     ['no url of a server', () => new PgLock('s3cret.db', { name: 'a' })],
     ['no valid url', () => new PgLock('postgres://me:s3cret@[', { name: 'a' })],
@@ -166,6 +180,47 @@ describe('PgLock', () => {
     } finally {
       await server().sql(`drop owned by ${role}`, own.pathname.slice(1))
       await server().sql(`drop role ${role}`)
+    }
+  })
+
+  it('of another database, also where only the user or an option says so, is another lock', async () => {
+    const names = [1, 2].map((n) => `pslock_of_${process.pid}_${n}`)
+    const urls = names.map((name) => {
+      const own = new URL(server().url)
+      own.username = name
+      own.pathname = ''
+      return own.href
+    })
+    for (const name of names) {
+      await server().sql(`create role ${name} login superuser password '${new URL(server().url).password}'`)
+      await server().sql(`create database ${name}`)
+    }
+    const locks = urls.map((own) => new PgLock(own, { name: 'a' }))
+    const [one, two] = locks as [PgLock, PgLock]
+    try {
+      await one.exclusive(() =>
+        two.exclusive(async () => {
+          const third = new PgLock(server().urlOf(names[1] as string), { name: 'a' })
+          locks.push(third)
+          assert.equal((await third.holders()).length, 1)
+          assert.equal(await third.tryAcquire(), undefined)
+        }),
+      )
+      const elsewhere = new URL(server().url)
+      elsewhere.searchParams.set('port', '1')
+      const away = new PgLock(elsewhere, { name: 'a', timeoutMs: 0 })
+      const here = new PgLock(server().url, { name: 'a' })
+      locks.push(away, here)
+      await here.exclusive(() =>
+        assert.rejects(
+          away.exclusive(() => assert.fail('it ran')),
+          { code: 'PSLOCK_UNAVAILABLE' },
+        ),
+      )
+    } finally {
+      for (const lock of locks) await lock.close()
+      for (const name of names) await server().sql(`drop database ${name} with (force)`)
+      for (const name of names) await server().sql(`drop role ${name}`)
     }
   })
 

@@ -171,7 +171,7 @@ class Acquisition {
     const waitedMs = this.#wait.timeoutMs === 0 ? 0 : performance.now() - this.#start
     this.#tell('timeout', waitedMs)
     // Many may run out of time together, and each connection is dear.
-    const local: Pick<LocalLock, 'looking'> = localLocks.get(this.#address.shown) ?? {}
+    const local: Pick<LocalLock, 'looking'> = localLocks.get(this.#address.key) ?? {}
     local.looking ??= holders(this.#address).finally(() => {
       local.looking = undefined
     })

@@ -11,17 +11,17 @@ export interface LocalLock {
   looking?: Promise<PgLockHolder[]> | undefined
 }
 
-/** By the address that is shown. */
+/** By the key of the address. */
 export const localLocks: Map<string, LocalLock> = new Map()
 
-export function localLockOf({ shown }: Address): LocalLock {
-  const known: LocalLock = localLocks.get(shown) ?? { queue: new LocalQueue(), holds: new Map() }
-  localLocks.set(shown, known)
+export function localLockOf({ key }: Address): LocalLock {
+  const known: LocalLock = localLocks.get(key) ?? { queue: new LocalQueue(), holds: new Map() }
+  localLocks.set(key, known)
   return known
 }
 
 /** Somebody of this thread is done with it. */
 export function leaveLocalLock(address: Address, local: LocalLock): void {
   local.queue.leave()
-  if (local.queue.inside === 0 && local.queue.waiting.length === 0) localLocks.delete(address.shown)
+  if (local.queue.inside === 0 && local.queue.waiting.length === 0) localLocks.delete(address.key)
 }

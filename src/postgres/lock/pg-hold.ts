@@ -188,11 +188,11 @@ export class PgHold extends AnyHold implements PgLockHold {
 }
 
 /** The innermost open hold of this lock that the current asynchronous context runs in. */
-export function enclosing({ shown }: Address): PgHold | undefined {
+export function enclosing({ key }: Address): PgHold | undefined {
   for (let frame = shared.context.get(); frame; frame = frame.outer) {
     // Not by its class: it may be another copy's of this package.
     const hold = frame.hold as Partial<PgHold>
-    if (hold.fencingToken !== undefined && hold.path === shown && hold.isOpen) return hold as PgHold
+    if (hold.fencingToken !== undefined && hold.address?.key === key && hold.isOpen) return hold as PgHold
   }
   return undefined
 }

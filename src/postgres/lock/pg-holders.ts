@@ -51,7 +51,7 @@ export async function storeHolders({ name }: Address, connection: Connection): P
  */
 export async function holdersOf(address: Address, session: Session): Promise<PgLockHolder[]> {
   const rows = await session.ask({ text: HOLDERS, values: [address.name], name: 'pslock-holders' })
-  const local = localLocks.get(address.shown)
+  const local = localLocks.get(address.key)
   const now = performance.now()
   const behind = (local?.queue.waiting ?? []).map(
     ({ mode, since }): PgLockHolder => ({

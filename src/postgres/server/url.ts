@@ -19,12 +19,15 @@ export class Address {
   /** Without user, password and options, such as `postgres://db.example.com:5432/app#jobs`. */
   readonly shown: string
   readonly name: string
+  /** The same for all that mean the same name at the same address of a server, and only for them. */
+  readonly key: string
   readonly #url: string
 
-  private constructor(url: string, shown: string, name: string) {
+  private constructor(url: string, shown: string, name: string, key: string) {
     this.#url = url
     this.shown = shown
     this.name = name
+    this.key = key
   }
 
   /** With the password: for whoever connects. */
@@ -53,10 +56,23 @@ export class Address {
           `url as in postgres://…/database#name, got ${show(own)}`,
       )
     }
-    const host = parsed.searchParams.get('host') ?? decoded(parsed.hostname)
-    const port = parsed.port === '' ? '' : `:${parsed.port}`
-    const shown = `postgres://${host || 'localhost'}${port}${parsed.pathname}#${own}`
-    return new Address(parsed.href, harmless(shown), own)
+    const { host, port, database } = targetOf(parsed)
+    const shown = `postgres://${host}${port && `:${port}`}/${encodeURI(database)}#${own}`
+    const key = JSON.stringify([host, Number(port || 5432), database, own])
+    return new Address(parsed.href, harmless(shown), own, key)
+  }
+}
+
+/** Where a url leads, as `pg` takes it: with its options, and the environment for what is not in it. */
+function targetOf(url: URL): { host: string; port: string; database: string } {
+  const { env } = process
+  const given = url.searchParams
+  const login = process.platform === 'win32' ? env.USERNAME : env.USER
+  const user = given.get('user') || decoded(url.username) || env.PGUSER || login || ''
+  return {
+    host: given.get('host') || decoded(url.hostname) || env.PGHOST || 'localhost',
+    port: given.get('port') || url.port || env.PGPORT || '',
+    database: decoded(url.pathname.slice(1), decodeURI) || env.PGDATABASE || user,
   }
 }
 
@@ -85,9 +101,9 @@ function parse(url: unknown): URL {
   }
 }
 
-function decoded(text: string): string {
+function decoded(text: string, decode = decodeURIComponent): string {
   try {
-    return decodeURIComponent(text)
+    return decode(text)
   } catch {
     return text
   }
