@@ -59,7 +59,12 @@ interface Client {
   /** The process of the server, as it says when the connection is made. */
   readonly processID: number
   readonly connection: {
-    readonly stream: { readonly bytesRead: number; destroy(): void; cork(): void; uncork(): void }
+    readonly stream: {
+      readonly bytesRead: number
+      destroy(error?: Error): void
+      cork(): void
+      uncork(): void
+    }
   }
   connect(): Promise<unknown>
   query(query: string | object): Promise<Result | Result[]>
@@ -88,7 +93,7 @@ export class Connection {
   /** The process of the server that serves this connection. */
   readonly pid: number
   /** Whether pslock has its tables in the database. */
-  readonly hasTables: boolean
+  hasTables: boolean
   /** The number of its version, such as 150004. */
   readonly version: number
   readonly #client: Client
@@ -135,12 +140,15 @@ export class Connection {
       signal?.throwIfAborted()
       const leftMs = until - performance.now()
       try {
-        const withinMs = Math.max(CONNECT_MS.least, Math.min(leftMs, CONNECT_MS.most))
-        return await connected(address, withinMs, makesTables)
+        return await connected(address, Math.max(CONNECT_MS.least, leftMs), makesTables, signal)
       } catch (error) {
+        signal?.throwIfAborted()
         const waitMs = pauseMs * (0.5 + Math.random())
         if (error instanceof LockUnsupportedError) throw error
-        if (!isPassing(error) || performance.now() + waitMs > until)
+        if (
+          !isPassing(error instanceof StoreUnavailableError ? error.cause : error) ||
+          performance.now() + waitMs > until
+        )
           throw unavailable(address, 'reach', error)
         await pause(waitMs, signal)
       }
@@ -148,7 +156,7 @@ export class Connection {
   }
 
   /** For the one that has just been made: see `open`. */
-  static async begin(address: Address, client: Client, makesTables: boolean): Promise<Connection> {
+  static async begin(address: Address, client: Client): Promise<Connection> {
     const name = applicationName().replaceAll("'", "''")
     await client.query(`${SETTINGS} set application_name = '${name}'`)
     const { rows } = (await client.query({
@@ -162,12 +170,18 @@ export class Connection {
     // After a failover this may be the one that was the primary: it comes back as such, or the name leads elsewhere soon.
     if (isStandby === 'true')
       throw Object.assign(new Error('the server is a standby, which cannot be written to'), { code: '57P03' })
-    if (tables === null && makesTables) await client.query(SCHEMA)
     return new Connection(address, client, {
       pid: Number(pid),
-      hasTables: tables !== null || makesTables,
+      hasTables: tables !== null,
       version: Number(version),
     })
+  }
+
+  /** @param waitMs for others that make them, or something of that name, and have not committed it */
+  async makeTables(waitMs: number): Promise<void> {
+    const mostMs = waitMs < 2 ** 31 ? Math.ceil(waitMs) : 0
+    await this.query({ text: `set local statement_timeout = ${mostMs}; ${SCHEMA}` }, waitMs)
+    this.hasTables = true
   }
 
   get isOpen(): boolean {
@@ -257,23 +271,36 @@ export class Connection {
   }
 }
 
-async function connected(address: Address, timeoutMs: number, makesTables: boolean): Promise<Connection> {
+async function connected(
+  address: Address,
+  timeoutMs: number,
+  makesTables: boolean,
+  signal?: AbortSignal,
+): Promise<Connection> {
   const { Client } = loadPg(address)
   const client = new Client({
     connectionString: address.secretUrl,
-    connectionTimeoutMillis: timeoutMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: 5000,
     pipeline: true,
   })
   // What comes after the first error is the same again.
   client.on('error', () => {})
+  const leave = () => client.connection.stream.destroy(new Error('timeout expired'))
+  const timer = setTimeout(leave, Math.min(timeoutMs, CONNECT_MS.most))
+  signal?.addEventListener('abort', leave)
   try {
     await client.connect()
-    return await Connection.begin(address, client, makesTables)
+    const connection = await Connection.begin(address, client)
+    clearTimeout(timer)
+    if (makesTables && !connection.hasTables) await connection.makeTables(timeoutMs)
+    return connection
   } catch (error) {
-    client.connection.stream.destroy()
+    leave()
     throw error
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', leave)
   }
 }
 
@@ -308,9 +335,9 @@ function requireUsable(
     refuse(`the encoding of the database is ${encoding}: use one with UTF8, which can keep every text.`)
 }
 
-/** Classes of SQLSTATE, and the words of `pg`, for a server that cannot be reached now and may be in a moment. */
+/** Classes of SQLSTATE, and the words of `pg`, for a server that cannot be reached now and may be in a moment; others made the tables. */
 const PASSING =
-  /^(08...|57P0[1-5]|53300|25006|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOENT|ENOTFOUND|EAI_AGAIN)$/
+  /^(08...|57P0[1-5]|53300|25006|23505|42P06|42P07|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOENT|ENOTFOUND|EAI_AGAIN)$/
 const LOST = /^(08...|57P0[1-5]|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/
 const WORDS =
   /^(Connection terminated|timeout expired|Client has encountered a connection error|Client was closed|the answer does not come|no answer)/
