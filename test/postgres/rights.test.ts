@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { LockedLow } from '../../adapters/lowdb.ts'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { PgLock } from '../../src/index.ts'
 import { ROOT } from '../fixtures/code.ts'
@@ -31,6 +32,21 @@ describe('a user without rights of its own', () => {
     const first = new LockedNedb({ url, name: 'jobs', autoload: true })
     await first.insertAsync({ _id: 'a', n: 1 })
     await first.close()
+    await server().sql(
+      `grant usage on schema pslock to ${ROLE}; grant select on all tables in schema pslock to ${ROLE}`,
+      url,
+    )
+    for (const open of [
+      () => new LockedNedb({ url: own, name: 'jobs' }),
+      () => new LockedLow({ url: own, name: 'text' }, {}),
+    ]) {
+      const store = open()
+      for (let times = 0; times < 2; times++) {
+        const read = store instanceof LockedNedb ? store.loadDatabaseAsync() : store.read()
+        await assert.rejects(read, { code: 'PSLOCK_UNAVAILABLE', message: /administrator/ })
+      }
+      await store.close()
+    }
     const page = readFileSync(join(ROOT, 'docs/server.md'), 'utf8')
     const grants = page.match(/grant [^;]+ to app;/g) ?? []
     assert.equal(grants.length, 3)

@@ -293,7 +293,10 @@ export class StoreSession implements StoreLock {
   async #nameStore(connection: Connection): Promise<void> {
     const { address, kind } = this.#options
     const text = 'select o_id, o_kind from pslock.open($1, $2)'
-    const [row] = await connection.query({ text, values: [address.name, kind] })
+    const asked = connection.query({ text, values: [address.name, kind] })
+    const [row] = await asked.catch((error) => {
+      throw this.failure('open', error)
+    })
     const [id, found] = row as Row
     if (found !== kind) {
       throw new TypeError(`${this.path} is a store of another kind: ${String(found)}, not ${kind}`)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { asError, StoreUnavailableError } from '../../errors.ts'
 import { pause } from '../../os/steps.ts'
-import { Connection, unavailable } from '../server/connection.ts'
+import { Connection, failure, unavailable } from '../server/connection.ts'
 import { isOfClient, terminate } from '../server/schema.ts'
 import type { Address } from '../server/url.ts'
 
@@ -111,7 +111,8 @@ export class Writer {
         return connection
       } catch (error) {
         connection.destroy()
-        if (!(error instanceof StoreUnavailableError) || performance.now() > until) throw error
+        if (!(error instanceof StoreUnavailableError) || performance.now() > until)
+          throw failure(this.#address, 'open', error)
       }
     }
   }
