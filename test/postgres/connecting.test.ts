@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { Client } from 'pg'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client, defaults } from 'pg'
 import { LockedNedb } from '../../adapters/nedb.ts'
 import { PgLock } from '../../src/index.ts'
 import { failing } from '../fixtures/lowdb-tools.ts'
@@ -45,6 +46,32 @@ describe('what must be done on a new connection', function () {
     for (const network of networks) network.loseAnswersAfter = 'default_transaction_isolation'
     await requireEnds(networks.map((network) => network.urlOf(url)))
     for (const network of networks) await network.close()
+  })
+
+  it('sets what the url, and the defaults of pg, say of timeouts and of binary values, as it needs it', async () => {
+    const url = await server().database()
+    const settings = defaults as { binary?: boolean; query_timeout?: number }
+    const before = { binary: settings.binary, query_timeout: settings.query_timeout }
+    const other = new LockedNedb<{ _id: string }>({ url, name: 'a' })
+    await other.loadDatabaseAsync()
+    Object.assign(settings, { binary: true, query_timeout: 300 })
+    try {
+      const db = new LockedNedb<{ _id: string }>({
+        url: `${url}?query_timeout=200&lock_timeout=100`,
+        name: 'a',
+        autoload: true,
+      })
+      await db.insertAsync({ _id: 'a' })
+      const held = other.transaction(() => sleep(700))
+      await sleep(50)
+      await db.transaction((tx) => tx.insertAsync({ _id: 'b' }))
+      await held
+      assert.equal(await db.countAsync({}), 2)
+      await db.close()
+    } finally {
+      Object.assign(settings, before)
+      await other.close()
+    }
   })
 
   it('ends where another transaction makes the schema, and goes on after that', async () => {

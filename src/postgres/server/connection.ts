@@ -27,6 +27,7 @@ const SETTINGS = `
   set idle_in_transaction_session_timeout = 0;
   set idle_session_timeout = 0;
   set statement_timeout = 0;
+  set lock_timeout = 0;
   set tcp_keepalives_idle = 5;
   set tcp_keepalives_interval = 2;
   set tcp_keepalives_count = 3;
@@ -58,6 +59,8 @@ interface Pg {
 interface Client {
   /** The process of the server, as it says when the connection is made. */
   readonly processID: number
+  binary: boolean
+  readonly connectionParameters: { query_timeout: unknown }
   readonly connection: {
     readonly stream: {
       readonly bytesRead: number
@@ -284,6 +287,9 @@ async function connected(
     keepAliveInitialDelayMillis: 5000,
     pipeline: true,
   })
+  // Of the url, or the defaults of `pg`: what is overdue is known here, and values are read as texts.
+  client.connectionParameters.query_timeout = 0
+  client.binary = false
   // What comes after the first error is the same again.
   client.on('error', () => {})
   const leave = () => client.connection.stream.destroy(new Error('timeout expired'))
@@ -340,7 +346,7 @@ const PASSING =
   /^(08...|57P0[1-5]|53300|25006|23505|42P06|42P07|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOENT|ENOTFOUND|EAI_AGAIN)$/
 const LOST = /^(08...|57P0[1-5]|ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/
 const WORDS =
-  /^(Connection terminated|timeout expired|Client has encountered a connection error|Client was closed|the answer does not come|no answer)/
+  /^(Connection terminated|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|the answer does not come|no answer)/
 
 /** Whether it may be otherwise in a moment. */
 function isPassing(error: unknown): boolean {
