@@ -82,7 +82,7 @@ interface Result {
 }
 
 /** What a connection knows of its server. */
-type Facts = Pick<Connection, 'pid' | 'hasTables' | 'version'>
+type Facts = Pick<Connection, 'pid' | 'serverStart' | 'hasTables' | 'version'>
 
 /** Every value as the text that the server sends. */
 const TEXTS = { getTypeParser: () => (value: string) => value }
@@ -95,6 +95,8 @@ export class Connection {
   readonly address: Address
   /** The process of the server that serves this connection. */
   readonly pid: number
+  /** When the server has started. */
+  readonly serverStart: string
   /** Whether pslock has its tables in the database. */
   hasTables: boolean
   /** The number of its version, such as 150004. */
@@ -111,6 +113,7 @@ export class Connection {
     this.address = address
     this.#client = client
     this.pid = facts.pid
+    this.serverStart = facts.serverStart
     this.hasTables = facts.hasTables
     this.version = facts.version
     client.on('error', (error) => this.#lost(error))
@@ -164,10 +167,11 @@ export class Connection {
     await client.query(`${SETTINGS} set application_name = '${name}'`)
     const { rows } = (await client.query({
       text: `select pg_backend_pid()::text, current_setting('server_version_num'), current_setting('server_encoding'),
-               pg_is_in_recovery()::text, to_regclass('pslock.version')::text`,
+               pg_is_in_recovery()::text, to_regclass('pslock.version')::text,
+               extract(epoch from pg_postmaster_start_time())::text`,
       rowMode: 'array',
     })) as Result
-    const [pid, version, encoding, isStandby, tables] = rows[0] as Row
+    const [pid, version, encoding, isStandby, tables, serverStart] = rows[0] as Row
     const isDirect = client.processID === Number(pid)
     requireUsable(address, { isDirect, version: Number(version), encoding: String(encoding) })
     // After a failover this may be the one that was the primary: it comes back as such, or the name leads elsewhere soon.
@@ -175,6 +179,7 @@ export class Connection {
       throw Object.assign(new Error('the server is a standby, which cannot be written to'), { code: '57P03' })
     return new Connection(address, client, {
       pid: Number(pid),
+      serverStart: String(serverStart),
       hasTables: tables !== null,
       version: Number(version),
     })

@@ -85,6 +85,7 @@ export class RowStorage implements LogStorage {
         this.#id = id
         this.#rows = new Rows(options.address, id, this.#memory)
       },
+      restarted: () => this.distrustMemory(),
       look: () => this.#known.look,
       isKeyed: (head) => this.#isKeyed(head),
     })
@@ -247,6 +248,8 @@ export class RowStorage implements LogStorage {
     if (pieces.length > 1) return this.#again(segments)
     try {
       const connection = await this.#session.writer(this.timeoutMs)
+      // The numbers may be those of other transactions.
+      if (this.#known.mustReload) return this.#again(segments)
       const { answer, settle } = await this.#session.commit(
         connection,
         (number) => put(connection, this.#commitOf(number), changes, this.#reads),

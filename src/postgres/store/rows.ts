@@ -121,7 +121,9 @@ export class Rows {
   }
 
   #isContinued({ incarnation, floor, moment }: News): boolean {
-    return !this.mustReload && incarnation === this.incarnation && !isOverSince(this.#known, moment, floor)
+    if (this.mustReload || incarnation !== this.incarnation) return false
+    // The numbers of transactions go back where an older copy of the server's data was put in its place.
+    return moment.next >= this.#known.next && !isOverSince(this.#known, moment, floor)
   }
 
   /**

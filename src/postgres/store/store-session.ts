@@ -42,6 +42,8 @@ export const GONE = '3'
 interface Kind {
   /** The store is open, for the first time. @param id its number in the database */
   opened(id: number): void
+  /** The server was restarted, perhaps with an older copy of its data: what is known may be something else. */
+  restarted(): void
   /** What is new, asked for as soon as the lock is granted. */
   look(): Query
   /** Whether a pass that begins with this operation needs no lock. */
@@ -89,6 +91,7 @@ export class StoreSession implements StoreLock {
   #reader: Connection | undefined
   #connecting: Promise<Connection> | undefined
   #id: number | undefined
+  #serverStart: string | undefined
   #opening: Promise<void> | undefined
   /** What the lock was taken for, until a pass begins with it. */
   #entered: Pass | undefined
@@ -98,7 +101,7 @@ export class StoreSession implements StoreLock {
     this.#options = options
     this.#kind = kind
     this.path = options.path
-    this.#writer = new Writer(options.address, this.isDurable)
+    this.#writer = new Writer(options.address, this.isDurable, (connection) => this.#met(connection))
   }
 
   get isDurable(): boolean {
@@ -264,11 +267,17 @@ export class StoreSession implements StoreLock {
     return reader
   }
 
+  #met({ serverStart }: Connection): void {
+    if (this.#serverStart !== undefined && serverStart !== this.#serverStart) this.#kind.restarted()
+    this.#serverStart = serverStart
+  }
+
   /** Whoever comes meanwhile waits for the same one. */
   #connect(timeoutMs: number): Promise<Connection> {
     this.#connecting ??= Connection.open(this.#options.address, timeoutMs)
       .then((connection) => {
         this.#reader = connection
+        this.#met(connection)
         return connection
       })
       .finally(() => {

@@ -106,6 +106,7 @@ export class Units {
       opened: (id) => {
         this.#id = id
       },
+      restarted: () => this.forget(),
       look: () => this.#look(this.#known),
       isKeyed: () => false,
     })
@@ -253,7 +254,7 @@ export class Units {
 
   /** It is known which number it has, also where the answer was lost: nobody else had the lock. */
   #wrote({ changes, image, notes = NO_NOTES, isChange }: Written): void {
-    if (isChange) this.#known++
+    if (isChange && this.#known !== NOTHING) this.#known++
     for (const [name, note] of notes) this.notes.set(name, note)
     if (image !== undefined) this.#began(this.#known, image.length)
     else this.#length += changes?.length ?? 0

@@ -30,6 +30,7 @@ export function newClient(): string {
 export class Writer {
   readonly #address: Address
   readonly #settings: string
+  readonly #opened: (connection: Connection) => void
   /** Who this process is among the store's clients. */
   readonly client: string = newClient()
   #connection: Connection | undefined
@@ -38,9 +39,13 @@ export class Writer {
   /** The last number that was in when the connection was made anew, for each connection that was lost. */
   readonly #marks: number[] = []
 
-  /** @param isDurable its commits are on the disk when the server answers, unless they say otherwise */
-  constructor(address: Address, isDurable: boolean) {
+  /**
+   * @param isDurable its commits are on the disk when the server answers, unless they say otherwise
+   * @param opened told of each connection
+   */
+  constructor(address: Address, isDurable: boolean, opened: (connection: Connection) => void) {
     this.#address = address
+    this.#opened = opened
     this.#settings = `set lock_timeout = ${BRIEF_MS}; set synchronous_commit = ${isDurable ? 'on' : 'off'}`
   }
 
@@ -108,6 +113,7 @@ export class Writer {
         await this.#enter(connection, Math.max(until, performance.now() + ENDED_MS.least), signal)
         if (before) this.#marks.push(await this.#mark(connection))
         this.#connection = connection
+        this.#opened(connection)
         return connection
       } catch (error) {
         connection.destroy()
