@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
 import { asError, StoreUnavailableError } from '../../errors.ts'
+import { crypto } from '../../os/modules.ts'
 import { pause } from '../../os/steps.ts'
 import { Connection, failure, unavailable } from '../server/connection.ts'
 import { isOfClient, terminate } from '../server/schema.ts'
@@ -19,7 +19,7 @@ export interface Change {
 
 /** A number that nobody else has. Of a sequence it could come again, which goes back in a crash, and when a standby takes over. */
 export function newClient(): string {
-  return String(BigInt(`0x${randomBytes(8).toString('hex')}`) >> 4n)
+  return String(BigInt(`0x${crypto().randomBytes(8).toString('hex')}`) >> 4n)
 }
 
 /**
