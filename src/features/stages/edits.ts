@@ -1,5 +1,15 @@
 import { cloneTree, equalTrees, isObject } from '../../store/json/values.ts'
-import { type Change, changeOf, diff, keyOf, type Path, putAt, recordDepth, valueAt } from './tree.ts'
+import {
+  type Change,
+  changeOf,
+  diff,
+  keyOf,
+  type Path,
+  putAt,
+  recordDepth,
+  recordsOf,
+  valueAt,
+} from './tree.ts'
 
 /** What one edit has changed, and the records that it was the first to change, as they were seen then. */
 export interface Edit {
@@ -90,13 +100,13 @@ export class Edits {
     this.#drop(path)
     if (equalTrees(base, mine)) return
     const parts = isObject(base) && isObject(mine) ? diff(base, mine, path) : [change]
-    if (parts.length > 0 && isObject(base)) this.#remember(path, base)
-    for (const part of parts) this.#put(part)
-  }
-
-  #remember(path: Path, record: unknown): void {
-    if (recordDepth(path) === path.length && !this.records.has(keyOf(path)))
-      this.records.set(keyOf(path), record)
+    for (const part of parts) {
+      this.#put(part)
+      for (const record of recordsOf(part.path).filter(({ length }) => length >= path.length)) {
+        const key = keyOf(record)
+        if (!this.records.has(key)) this.records.set(key, valueAt(base, record.slice(path.length)))
+      }
+    }
   }
 
   /** The paths of the outermost records in which something is changed; of what is in no record, the paths themselves. */
@@ -130,16 +140,11 @@ export function editOf(edits: Edits, before: unknown, after: unknown, theirs: un
       ? { ...changeOf(above.path, valueAt(theirs, above.path), valueAt(after, above.path)), isAnew: true }
       : change
     changes.set(keyOf(real.path), real)
-    const record = real.path.slice(0, recordDepth(real.path))
-    const key = keyOf(record)
-    const seen = valueAt(before, record)
-    if (
-      record.length > 0 &&
-      record.length < real.path.length &&
-      !edits.records.has(key) &&
-      seen !== undefined
-    )
-      records.set(key, [record, seen])
+    for (const record of recordsOf(real.path)) {
+      const key = keyOf(record)
+      const seen = valueAt(before, record)
+      if (!edits.records.has(key) && seen !== undefined) records.set(key, [record, seen])
+    }
   }
   return { changes: [...changes.values()], records: [...records.values()] }
 }

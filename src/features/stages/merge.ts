@@ -2,7 +2,7 @@ import type { StageConflict } from '../../errors.ts'
 import { merge } from '../../store/json/merge.ts'
 import { cloneTree, equalTrees } from '../../store/json/values.ts'
 import type { Edits } from './edits.ts'
-import { type Change, keyOf, type Path, placeOf, putAt, type Root, recordDepth, valueAt } from './tree.ts'
+import { type Change, keyOf, type Path, placeOf, putAt, type Root, recordsOf, valueAt } from './tree.ts'
 
 /** What becomes of a conflict. */
 export type Resolution = 'mine' | 'theirs' | { readonly value: unknown }
@@ -30,7 +30,7 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
   const settled = new Set<string>()
   for (const change of edits.changes.values()) {
     const { path } = change
-    if (settled.has(keyOf(path.slice(0, recordDepth(path))))) continue
+    if (recordsOf(path).some((record) => settled.has(keyOf(record)))) continue
     const whole = lostRecord(root, edits, change)
     if (whole) settled.add(keyOf(whole.path))
     const { base, mine, behind } = whole ?? change
@@ -76,15 +76,20 @@ function isInList(root: Root, path: Path): boolean {
   return typeof path.at(-1) === 'object' && !(path.length === 1 && root instanceof Map)
 }
 
-/** Others have removed the record that a change is in: it is one conflict, about all of the record. */
+/** Others have removed a record that a change is in: it is one conflict, about all of the outermost such record. */
 function lostRecord(root: Root, edits: Edits, { path }: Change): Change | undefined {
-  const record = path.slice(0, recordDepth(path))
-  if (record.length === 0 || record.length === path.length || valueAt(root, record) !== undefined)
-    return undefined
-  const base = edits.records.get(keyOf(record))
-  if (base === undefined) return undefined
+  const record = recordsOf(path).find((record) => valueAt(root, record) === undefined)
+  const base = record && edits.records.get(keyOf(record))
+  if (!record || base === undefined) return undefined
   const mine = cloneTree(base)
-  for (const part of edits.below(record)) putAt(mine, part.path.slice(record.length), part.mine, part.behind)
+  for (const part of edits.below(record)) {
+    // It may have been added later than this record was seen.
+    for (const inner of recordsOf(part.path).filter(({ length }) => length > record.length)) {
+      const at = inner.slice(record.length)
+      if (valueAt(mine, at) === undefined) putAt(mine, at, cloneTree(edits.records.get(keyOf(inner))))
+    }
+    putAt(mine, part.path.slice(record.length), part.mine, part.behind)
+  }
   return { path: record, base, mine }
 }
 

@@ -47,6 +47,13 @@ export function recordDepth(path: Path): number {
   return path.findIndex((step) => typeof step === 'object') + 1
 }
 
+/** The records that a path is inside of, the outermost first. */
+export function recordsOf(path: Path): Path[] {
+  return path
+    .slice(0, -1)
+    .flatMap((step, index) => (typeof step === 'object' ? [path.slice(0, index + 1)] : []))
+}
+
 /** A date, as it is encoded, is a value, and no object with a field. */
 function isBranch(value: unknown): value is Record<string, unknown> {
   return isObject(value) && !Object.hasOwn(value, '$$date')
@@ -64,13 +71,13 @@ export function valueAt(from: unknown, path: Path): unknown {
   return value
 }
 
-/** Puts a value at a path, or takes away what is there (undefined). What leads there is made where it is missing. */
+/** Puts a value at a path, or takes away what is there (undefined). Objects and lists that lead there are made, but no record is made of a part. */
 export function putAt(from: unknown, path: Path, value: unknown, behind?: Id | null): void {
   let container = from
   for (const [index, step] of path.slice(0, -1).entries()) {
     let next = valueAt(container, [step])
     if (typeof next !== 'object' || next === null) {
-      if (value === undefined) return
+      if (value === undefined || typeof step === 'object') return
       next = typeof path[index + 1] === 'object' ? [] : {}
       putIn(container, step, next)
     }
