@@ -69,9 +69,8 @@ export class Edits {
     const { path, base, mine } = change
     const above = this.above(path)
     if (!above) {
-      const inside = this.below(path)
-      if (inside.length === 0) this.#put(change)
-      else this.#replace(change, inside)
+      for (const part of this.below(path)) this.#drop(part.path)
+      this.#set(change)
     } else if (above.path.length < path.length) {
       const whole = cloneTree(above.mine)
       putAt(whole, path.slice(above.path.length), mine, change.behind)
@@ -83,16 +82,6 @@ export class Edits {
         ...(behind !== undefined && { behind }),
       })
     }
-  }
-
-  /** Something is changed as a whole in which parts were changed before. */
-  #replace(change: Change, inside: readonly Change[]): void {
-    const base = cloneTree(change.base)
-    for (const part of inside) {
-      this.#drop(part.path)
-      putAt(base, part.path.slice(change.path.length), part.base, part.behind)
-    }
-    this.#set({ ...change, base })
   }
 
   #set(change: Change): void {
@@ -125,20 +114,28 @@ function prefixes(path: Path): string[] {
   return path.slice(1).map((_, index) => keyOf(path.slice(0, index + 1)))
 }
 
+/** The state that an edit was made on: what the store has, and which changes are in conflict with it. */
+interface Present {
+  readonly theirs: unknown
+  readonly disputed: readonly Change[]
+}
+
 /**
- * What an edit has changed. Where others had changed the same value before, and what the user saw came of both, it is based
- * on theirs from now on.
- * @param before what the user saw, `after` what was made of it, `theirs` what the store has
+ * What an edit has changed. Where it goes over earlier edits, and the user saw what these and others have made together, it is
+ * based on what others have made.
+ * @param before what the user saw, `after` what was made of it
  */
-export function editOf(edits: Edits, before: unknown, after: unknown, theirs: unknown): Edit {
+export function editOf(edits: Edits, before: unknown, after: unknown, present: Present): Edit {
   const changes = new Map<string, Change>()
   const records = new Map<string, readonly [Path, unknown]>()
   for (const change of changesBetween(before, after)) {
     const above = edits.above(change.path)
     const isMerged = above && !equalTrees(valueAt(before, above.path), above.mine)
-    const real: Change = isMerged
-      ? { ...changeOf(above.path, valueAt(theirs, above.path), valueAt(after, above.path)), isAnew: true }
-      : change
+    const path = isMerged ? above.path : change.path
+    const real: Change =
+      isMerged || edits.below(path).length > 0
+        ? { ...changeOf(path, baseAt(path, present), valueAt(after, path)), isAnew: true }
+        : change
     changes.set(keyOf(real.path), real)
     for (const record of recordsOf(real.path)) {
       const key = keyOf(record)
@@ -147,6 +144,17 @@ export function editOf(edits: Edits, before: unknown, after: unknown, theirs: un
     }
   }
   return { changes: [...changes.values()], records: [...records.values()] }
+}
+
+/** What others have at a path, but for what is in conflict: that stays so. */
+function baseAt(path: Path, { theirs, disputed }: Present): unknown {
+  const isIn = (inner: Path, outer: Path) => keyOf(inner.slice(0, outer.length)) === keyOf(outer)
+  const whole = disputed.find((change) => isIn(path, change.path))
+  if (whole) return valueAt(whole.base, path.slice(whole.path.length))
+  const base = cloneTree(valueAt(theirs, path))
+  for (const change of disputed)
+    if (isIn(change.path, path)) putAt(base, change.path.slice(path.length), cloneTree(change.base))
+  return base
 }
 
 function changesBetween(before: unknown, after: unknown): Change[] {

@@ -19,14 +19,21 @@ export interface Values {
   isVersion(root: Root, path: Path): boolean
 }
 
+export interface Merged {
+  /** Those that are not resolved. */
+  readonly conflicts: readonly StageConflict[]
+  /** What they, and those that are resolved, are about. */
+  readonly disputed: readonly Change[]
+}
+
 /**
  * Makes changes on the present state. What others have changed elsewhere stays; what both have changed is a conflict, even
  * where both came to the same value, unless both have only added to a list, or removed the same.
  * @param root is changed in place. Where a conflict is not resolved it gets what is mine
- * @returns the conflicts that are not resolved
  */
-export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Resolve): StageConflict[] {
+export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Resolve): Merged {
   const conflicts: StageConflict[] = []
+  const disputed: Change[] = []
   const settled = new Set<string>()
   for (const change of edits.changes.values()) {
     const { path } = change
@@ -45,6 +52,7 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
       putAt(root, path, cloneTree(merged.value), behind)
       continue
     }
+    disputed.push(whole ?? change)
     const conflict = conflictOf(at, base, mine, theirs, values)
     const resolution = resolve?.(conflict)
     if (resolution === undefined) conflicts.push(conflict)
@@ -52,7 +60,7 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
     const value = typeof resolution === 'object' ? values.encode(resolution.value) : cloneTree(mine)
     putAt(root, at, value, behind)
   }
-  return conflicts
+  return { conflicts, disputed }
 }
 
 /** What a value becomes; undefined: it is a conflict. */

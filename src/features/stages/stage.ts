@@ -152,7 +152,7 @@ class StoreStage<S> implements Stage<S> {
     const { subject, transactions } = stages
     return transactions.rollbackAfter(async (tx) => {
       const { edits } = await this.#load(tx)
-      const { theirs } = await subject.apply(tx, edits)
+      const present = await subject.apply(tx, edits)
       let value: Awaited<T> | undefined
       let ids: readonly (string | number)[] = []
       const after = await transactions.rollbackAfter(async (inner) => {
@@ -162,7 +162,7 @@ class StoreStage<S> implements Stage<S> {
         return subject.read(inner, ids)
       })
       const before = await subject.read(tx, ids)
-      const edit = editOf(edits, before, after, theirs)
+      const edit = editOf(edits, before, after, present)
       // Under the lock of the store: no commit of this stage comes in between.
       if (edit.changes.length > 0) {
         await this.#change((records, head) => {
@@ -229,7 +229,7 @@ class StoreStage<S> implements Stage<S> {
     const { subject, transactions } = this.#stages
     return transactions.view(async (tx) => {
       const edits = await this.#look(tx as S)
-      return mergeInto(await subject.read(tx, idsOf(edits.paths)), edits, subject.values)
+      return mergeInto(await subject.read(tx, idsOf(edits.paths)), edits, subject.values).conflicts
     }) as Promise<StageConflict[]>
   }
 

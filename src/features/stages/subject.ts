@@ -1,9 +1,8 @@
-import type { StageConflict } from '../../errors.ts'
 import type { DocumentId, StagedDocument, Staging } from '../../store/adapter.ts'
 import { cloneTree, equalTrees, getOwn, type Id, isObject } from '../../store/json/values.ts'
 import { MARKS } from '../../store/marks.ts'
 import type { Edits } from './edits.ts'
-import { mergeInto, type Resolve, type Values } from './merge.ts'
+import { type Merged, mergeInto, type Resolve, type Values } from './merge.ts'
 import { type Path, type Root, valueAt } from './tree.ts'
 import { decode, encode, encodeJson } from './values.ts'
 
@@ -43,13 +42,13 @@ export class Subject<S> {
     )
   }
 
-  /** In a transaction: makes the edits on what the store has. @returns the conflicts that are not resolved, where mine is taken */
+  /** In a transaction: makes the edits on what the store has. What is in conflict and not resolved gets what is mine */
   async apply(tx: S, edits: Edits, resolve?: Resolve): Promise<Applied> {
     const theirs = await this.read(tx, idsOf(edits.paths))
     const root = theirs instanceof Map ? new Map(cloneTree([...theirs])) : cloneTree(theirs)
-    const conflicts = mergeInto(root, edits, this.values, resolve)
+    const merged = mergeInto(root, edits, this.values, resolve)
     await this.#write(tx, theirs, root)
-    return { theirs, root, conflicts }
+    return { theirs, ...merged }
   }
 
   async #write(tx: S, theirs: Root, root: Root): Promise<void> {
@@ -87,10 +86,8 @@ export class Subject<S> {
 }
 
 /** What edits made of the store. */
-export interface Applied {
+export interface Applied extends Merged {
   readonly theirs: Root
-  readonly root: Root
-  readonly conflicts: readonly StageConflict[]
 }
 
 export function idsOf(paths: readonly Path[]): Id[] {

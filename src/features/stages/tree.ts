@@ -17,7 +17,7 @@ export interface Change {
   readonly mine?: unknown
   /** Of a record that is new in a list: the id of the one before it; null at the beginning. */
   readonly behind?: Id | null
-  /** The user has seen what others made of it: what was its base before counts no more. */
+  /** It is based on what others have made: what was its base before counts no more. */
   readonly isAnew?: true
 }
 

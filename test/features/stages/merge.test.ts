@@ -49,5 +49,40 @@ for (const { name, open } of STAGED_TREES) {
       await db.commit(() => 'mine')
       assert.deepEqual(await db.stored(), { lines: [{ id: 1, parts: [{ id: 5, n: 2, m: 1 }] }] })
     })
+
+    it('what was edited in parts and is then changed as a whole is in conflict with nobody', async () => {
+      await begin({ lines: [{ id: 1 }, { id: 2 }, { id: 3 }], words: ['a'], n: 1 })
+      await db.edit((tree) => tree.lines.shift())
+      await db.edit((tree) => tree.words.push('mine'))
+      await db.others((tree) => tree.words.push('theirs'))
+      await db.edit((tree) => tree.lines.reverse())
+      await db.edit((tree) => {
+        tree.words = 0
+      })
+      assert.deepEqual(await paths(), [])
+      await db.commit()
+      assert.deepEqual(await db.stored(), { lines: [{ id: 3 }, { id: 2 }], words: 0, n: 1 })
+    })
+
+    it('what is changed as a whole over a conflict stays in conflict', async () => {
+      await begin({ lines: [{ id: 1, n: 1 }, { id: 2 }, { id: 3 }] })
+      await db.edit(({ lines }) => {
+        lines[0].n = 2
+      })
+      await db.others(({ lines }) => {
+        lines[0].n = 3
+      })
+      await db.edit(({ lines }) => lines.reverse())
+      const [conflict] = await db.check()
+      assert.deepEqual([conflict?.path, conflict?.base], ['lines', [{ id: 1, n: 1 }, { id: 2 }, { id: 3 }]])
+    })
+
+    it('a change of others is not overwritten where it looks like a removal undone', async () => {
+      await begin({ lines: [{ id: 1 }, { id: 2 }, { id: 3 }] })
+      await db.edit(({ lines }) => lines.shift())
+      await db.edit((tree) => delete tree.lines)
+      await db.others(({ lines }) => lines.push(lines.shift()))
+      assert.deepEqual(await paths(), ['lines'])
+    })
   })
 }

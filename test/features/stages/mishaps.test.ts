@@ -205,6 +205,20 @@ describe('stages, whatever happens beside them', () => {
     await low.close()
   })
 
+  it('a record that both have changed can be deleted', async () => {
+    const db = open()
+    const people = db.table<{ name: string; age: number }>('people')
+    await people.create({ name: 'string', age: 'number' })
+    const { _id } = await people.insert({ name: 'Ada', age: 36 })
+    const stage = await db.stage('s')
+    await stage.edit((tx) => tx.table<{ age: number }>('people').update({ _id }, { age: 37 }))
+    await people.update({ _id }, { name: 'ADA' })
+    await stage.edit((tx) => tx.table('people').delete({ _id }))
+    await stage.commit()
+    assert.equal(await db.countAsync({ _id }), 0)
+    await db.close()
+  })
+
   it('a record of a table that was destroyed meanwhile is refused', async () => {
     const db = open()
     const { people, stage } = await withAda(db)
