@@ -6,7 +6,8 @@ import {
   requireOneOf,
   requireThat,
 } from '../../arguments.ts'
-import { ConflictError, type StageConflict } from '../../errors.ts'
+import { ConflictError, type StageConflict, TransactionError } from '../../errors.ts'
+import { shared } from '../../lock/hold.ts'
 import { LateCursor } from './cursor.ts'
 import { Edits, editOf } from './edits.ts'
 import { mergeInto, type Resolution, type Resolve } from './merge.ts'
@@ -90,7 +91,10 @@ export interface Stage<S> {
   redo(count?: number): Promise<number>
   /** All edits, also those that were undone. */
   edits(): Promise<StagedEdit[]>
-  /** What others have changed meanwhile that was changed here, too. */
+  /**
+   * What others have changed meanwhile that was changed here, too.
+   * @throws TransactionError inside `edit`, `view` or `validate` of the stage
+   */
   check(): Promise<StageConflict[]>
   /**
    * Makes the edits in the store, in one transaction, merged with what others have changed; without a stage it does nothing.
@@ -157,7 +161,7 @@ class StoreStage<S> implements Stage<S> {
       let ids: readonly (string | number)[] = []
       const after = await transactions.rollbackAfter(async (inner) => {
         ids = await subject.changed(inner, async () => {
-          value = await run(inner)
+          value = await this.#inside(() => run(inner))
         })
         return subject.read(inner, ids)
       })
@@ -179,12 +183,13 @@ class StoreStage<S> implements Stage<S> {
   async view<T>(run: (tx: S) => T): Promise<Awaited<T>> {
     requireFunction(run, 'view(run): run')
     const { subject, transactions } = this.#stages
+    if (this.#isInside) return transactions.view(run)
     const head = await this.#stages.read((records) => this.#ofView(records))
     if (!head || head.done === 0) return transactions.view(run)
     return transactions.rollbackAfter(async (tx) => {
       await subject.apply(tx, await this.#look(tx))
       // A look: what it would write is refused.
-      return transactions.view(run)
+      return this.#inside(() => transactions.view(run))
     }) as Promise<Awaited<T>>
   }
 
@@ -226,7 +231,12 @@ class StoreStage<S> implements Stage<S> {
   }
 
   async check(): Promise<StageConflict[]> {
-    const { subject, transactions } = this.#stages
+    const { path, subject, transactions } = this.#stages
+    if (this.#isInside)
+      throw new TransactionError(
+        `check() compares the edits with a state without them: ask it outside of what the stage ${JSON.stringify(this.id)} runs.`,
+        { path },
+      )
     return transactions.view(async (tx) => {
       const edits = await this.#look(tx as S)
       return mergeInto(await subject.read(tx, idsOf(edits.paths)), edits, subject.values).conflicts
@@ -247,7 +257,7 @@ class StoreStage<S> implements Stage<S> {
         const { conflicts } = await stages.subject.apply(tx, edits, resolve && resolvedBy(resolve))
         if (conflicts.length > 0) throw this.#conflict(conflicts)
         await stages.requireSchemas(tx, edits)
-        await validate?.(tx)
+        await this.#inside(() => validate?.(tx))
         // The last steps before the transaction is written: until here there is nothing to find out after a crash.
         isBegun = true
         await this.#change((_, head) => ({ ...head, isCommitting: true }))
@@ -285,6 +295,24 @@ class StoreStage<S> implements Stage<S> {
       const head = this.#stages.requireIdle(records, this.#seen)
       if (head) this.#stages.end(records, head, 'cancelled', { reason })
     })
+  }
+
+  /** Runs the user's code on a state that has the edits. */
+  async #inside<T>(run: () => T): Promise<Awaited<T>> {
+    const hold = { applied: this.#seen._id }
+    try {
+      return await shared.context.run({ hold, outer: shared.context.get() }, hold, run)
+    } finally {
+      shared.context.leave(hold)
+    }
+  }
+
+  get #isInside(): boolean {
+    // What was started there and looks later sees a state without them.
+    if (!this.#stages.isInside) return false
+    for (let frame = shared.context.get(); frame; frame = frame.outer)
+      if ((frame.hold as { applied?: string }).applied === this.#seen._id) return true
+    return false
   }
 
   /** In a transaction: the stage, and what its edits come to. */

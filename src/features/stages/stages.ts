@@ -173,6 +173,11 @@ export class Stages<S> {
     this.#tables.requireOutside(operation)
   }
 
+  /** Whether the caller runs inside a transaction or view of the store. */
+  get isInside(): boolean {
+    return this.#tables.isInside
+  }
+
   // --- The mark ---
 
   /**

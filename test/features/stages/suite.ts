@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { ClosedError, ConflictError } from '../../../src/index.ts'
+import { ClosedError, ConflictError, TransactionError } from '../../../src/index.ts'
 import type { Good, GoodsStore, StagedGoods, StagedKind } from '../../fixtures/staged-stores.ts'
 
 const apple = { _id: 'apple', price: 10, color: 'green', tags: ['a'], size: { w: 1, h: 2 } }
@@ -257,6 +257,26 @@ export function testStages({ name, open }: StagedKind, at: () => string): void {
       await stage.set('apple', { price: 2 })
       await stage.commit({ validate: () => store.set('pear', { price: 9 }) })
       assert.deepEqual(await store.all(), { apple: { ...apple, price: 2 }, pear: { ...pear, price: 9 } })
+    })
+
+    it('a look inside its own edit, view or validate sees the edits once', async () => {
+      await stage.set('apple', { tags: ['a', 'b'] })
+      const again = await store.stage('session')
+      const look = async () => {
+        const seen = { ...present, apple: { ...apple, tags: ['a', 'b'] } }
+        assert.deepEqual(await stage.all(), seen)
+        assert.deepEqual(await again.all(), seen)
+        await assert.rejects(stage.check(), TransactionError)
+      }
+      let later: Promise<unknown> | undefined
+      await stage.view(async () => {
+        await look()
+        later = new Promise((resolve) => setTimeout(resolve, 50)).then(() => stage.all())
+      })
+      assert.deepEqual(await later, { ...present, apple: { ...apple, tags: ['a', 'b'] } })
+      await stage.edit(() => look())
+      await stage.commit({ validate: () => look() })
+      assert.deepEqual(await store.all(), { ...present, apple: { ...apple, tags: ['a', 'b'] } })
     })
 
     it('an edit that throws is none', async () => {
