@@ -2,7 +2,17 @@ import type { StageConflict } from '../../errors.ts'
 import { merge } from '../../store/json/merge.ts'
 import { cloneTree, equalTrees } from '../../store/json/values.ts'
 import type { Edits } from './edits.ts'
-import { type Change, keyOf, type Path, placeOf, putAt, type Root, recordsOf, valueAt } from './tree.ts'
+import {
+  type Change,
+  hasPlace,
+  keyOf,
+  type Path,
+  placeOf,
+  putAt,
+  type Root,
+  recordsOf,
+  valueAt,
+} from './tree.ts'
 
 /** What becomes of a conflict. */
 export type Resolution = 'mine' | 'theirs' | { readonly value: unknown }
@@ -35,6 +45,8 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
   const conflicts: StageConflict[] = []
   const disputed: Change[] = []
   const settled = new Set<string>()
+  // Each change is compared with what others have, not with what an earlier one has made of it.
+  const puts: Parameters<typeof putAt>[] = []
   for (const change of edits.changes.values()) {
     const { path } = change
     if (recordsOf(path).some((record) => settled.has(keyOf(record)))) continue
@@ -44,12 +56,15 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
     const at = whole?.path ?? path
     const theirs = valueAt(root, at)
     if (!whole && values.isVersion(root, path) && theirs !== base) {
-      putAt(root, path, Number(theirs) + 1)
+      puts.push([root, path, Number(theirs) + 1])
       continue
     }
-    const merged = whole || !hasPlace(root, path) ? undefined : mergedValue(base, mine, theirs)
+    const merged =
+      whole || !hasPlace(valueAt(root, path.slice(0, -1)), path.at(-1))
+        ? undefined
+        : mergedValue(base, mine, theirs)
     if (merged) {
-      putAt(root, path, cloneTree(merged.value), behind)
+      puts.push([root, path, cloneTree(merged.value), behind])
       continue
     }
     disputed.push(whole ?? change)
@@ -58,8 +73,9 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
     if (resolution === undefined) conflicts.push(conflict)
     if (resolution === 'theirs') continue
     const value = typeof resolution === 'object' ? values.encode(resolution.value) : cloneTree(mine)
-    putAt(root, at, value, behind)
+    puts.push([root, at, value, behind])
   }
+  for (const put of puts) putAt(...put)
   return { conflicts, disputed }
 }
 
@@ -70,18 +86,6 @@ function mergedValue(base: unknown, mine: unknown, theirs: unknown): { readonly 
   if (!Array.isArray(base) || !Array.isArray(mine) || !Array.isArray(theirs)) return undefined
   const result = merge(base, mine, theirs)
   return 'merged' in result ? { value: result.merged } : undefined
-}
-
-/** Whether what a value is in is still there. */
-function hasPlace(root: Root, path: Path): boolean {
-  const container = path.length === 1 ? root : valueAt(root, path.slice(0, -1))
-  return (
-    typeof container === 'object' && container !== null && Array.isArray(container) === isInList(root, path)
-  )
-}
-
-function isInList(root: Root, path: Path): boolean {
-  return typeof path.at(-1) === 'object' && !(path.length === 1 && root instanceof Map)
 }
 
 /** Others have removed a record that a change is in: it is one conflict, about all of the outermost such record. */

@@ -71,14 +71,24 @@ export function valueAt(from: unknown, path: Path): unknown {
   return value
 }
 
-/** Puts a value at a path, or takes away what is there (undefined). Objects and lists that lead there are made, but no record is made of a part. */
+/** Whether something can be at this step of a value. */
+export function hasPlace(container: unknown, step: Step | undefined): boolean {
+  if (typeof step !== 'object') return isBranch(container)
+  return container instanceof Map || Array.isArray(container)
+}
+
+/**
+ * Puts a value at a path, or takes away what is there (undefined). Objects and lists that lead there are made, also in the
+ * place of other values, but no record is made of a part.
+ */
 export function putAt(from: unknown, path: Path, value: unknown, behind?: Id | null): void {
   let container = from
   for (const [index, step] of path.slice(0, -1).entries()) {
+    const after = path[index + 1]
     let next = valueAt(container, [step])
-    if (typeof next !== 'object' || next === null) {
+    if (!hasPlace(next, after)) {
       if (value === undefined || typeof step === 'object') return
-      next = typeof path[index + 1] === 'object' ? [] : {}
+      next = typeof after === 'object' ? [] : {}
       putIn(container, step, next)
     }
     container = next

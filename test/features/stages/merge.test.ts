@@ -84,5 +84,40 @@ for (const { name, open } of STAGED_TREES) {
       await db.others(({ lines }) => lines.push(lines.shift()))
       assert.deepEqual(await paths(), ['lines'])
     })
+
+    for (const [was, mine, theirs, how, becomes] of [
+      [{ from: 1 }, { from: 1, to: 5 }, 7, 'mine', { to: 5 }],
+      [{ from: 1 }, { from: 5 }, new Date(0), 'mine', { from: 5 }],
+      [{ from: 1 }, { from: 5, to: 6 }, [1], 'mine', { from: 5, to: 6 }],
+      [{ from: 1 }, { from: 5 }, [1], { value: 9 }, { from: 9 }],
+      [{ from: 1 }, { from: 5 }, null, 'theirs', null],
+      [[{ id: 1, q: 1, r: 1 }], [{ id: 1, q: 5, r: 1 }], {}, 'mine', [{ id: 1, q: 5, r: 1 }]],
+      [[{ id: 1 }], [{ id: 1 }, { id: 2 }], 'x', 'mine', [{ id: 2 }]],
+      [{ a: { b: { c: 1 } } }, { a: { b: { c: 2 } } }, { a: [] }, 'mine', { a: { b: { c: 2 } } }],
+    ] as const) {
+      it(`where ${JSON.stringify(was)} has become ${JSON.stringify(theirs)}, ${JSON.stringify(mine)} is a conflict`, async () => {
+        await begin({ w: was })
+        await db.edit((tree) => {
+          tree.w = mine
+        })
+        await db.others((tree) => {
+          tree.w = theirs
+        })
+        assert.notEqual((await db.check()).length, 0)
+        await db.commit(() => how)
+        assert.deepEqual(await db.stored(), { w: becomes })
+      })
+    }
+
+    it('a conflict is asked for by itself, whatever the answer to the one before it was', async () => {
+      await begin({ w: { from: 1, to: 1 } })
+      await db.edit((tree) => {
+        tree.w = { from: 2, to: 2 }
+      })
+      await db.others((tree) => {
+        tree.w = 7
+      })
+      assert.deepEqual(await paths(), ['w.from', 'w.to'])
+    })
   })
 }
