@@ -55,7 +55,7 @@ export function mergeInto(root: Root, edits: Edits, values: Values, resolve?: Re
     const { base, mine, behind } = whole ?? change
     const at = whole?.path ?? path
     const theirs = valueAt(root, at)
-    if (!whole && values.isVersion(root, path) && theirs !== base) {
+    if (!whole && theirs !== base && values.isVersion(root, path)) {
       puts.push([root, path, Number(theirs) + 1])
       continue
     }

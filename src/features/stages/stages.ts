@@ -85,7 +85,7 @@ export class Stages<S> {
   constructor({ path, staging, rows, transactions, tables, storage, lock }: StageParts<S>) {
     this.path = path
     this.staging = staging
-    this.subject = new Subject(staging)
+    this.subject = new Subject(staging, (name) => this.isTable(name))
     this.transactions = transactions
     this.#rows = rows
     this.#tables = tables
@@ -176,6 +176,10 @@ export class Stages<S> {
   /** Whether the caller runs inside a transaction or view of the store. */
   get isInside(): boolean {
     return this.#tables.isInside
+  }
+
+  isTable(name: string): boolean {
+    return Object.hasOwn(this.#tables.schemas.read().tables, name)
   }
 
   // --- The mark ---

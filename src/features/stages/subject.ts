@@ -11,13 +11,14 @@ export class Subject<S> {
   readonly #staging: Staging<S>
   readonly values: Values
 
-  constructor(staging: Staging<S>) {
+  /** @param isTable whether the store has such a table */
+  constructor(staging: Staging<S>, isTable: (name: string) => boolean) {
     this.#staging = staging
     const isTree = staging.kind === 'tree'
     this.values = {
       encode: isTree ? encodeJson : encode,
       decode: isTree ? cloneTree : decode,
-      isVersion: (root, path) => isVersion(root, path),
+      isVersion: (root, path) => isVersion(root, path) && tablesOf([path], root).some(isTable),
     }
   }
 
@@ -94,10 +95,18 @@ export function idsOf(paths: readonly Path[]): Id[] {
   return paths.flatMap(([step]) => (typeof step === 'object' ? [step.id] : []))
 }
 
-/** In NeDB a document names its table; in lowdb a table is a list in the tree. */
+/** Of what paths are in, if it is a table. In NeDB a document names it; in lowdb it is a list in the tree. */
+export function tablesOf(paths: readonly Path[], root: Root): string[] {
+  const names = paths.map((path) =>
+    root instanceof Map ? valueAt(root, [...path.slice(0, 1), '_table']) : path[1],
+  )
+  return names.filter((name) => typeof name === 'string')
+}
+
 function isVersion(root: Root, path: Path): boolean {
-  if (path.at(-1) !== '_version' || typeof path.at(-2) !== 'object') return false
-  const record = valueAt(root, path.slice(0, -1)) as Record<string, unknown> | undefined
-  if (!Number.isInteger(record?._version)) return false
-  return root instanceof Map ? typeof record?._table === 'string' : path.length === 4
+  return (
+    path.length === (root instanceof Map ? 2 : 4) &&
+    path.at(-1) === '_version' &&
+    Number.isInteger(valueAt(root, path))
+  )
 }

@@ -219,6 +219,26 @@ describe('stages, whatever happens beside them', () => {
     await db.close()
   })
 
+  it("a version of the user's own is a value like any other", async () => {
+    const low = new LockedLow<{ files: { id: number; _version: number }[] }>(at('low'), { files: [] })
+    await low.update(({ files }) => files.push({ id: 1, _version: 3 }))
+    const stage = await low.stage('s')
+    await stage.update(({ files }) => Object.assign(files[0] as object, { _version: 10 }))
+    await low.update(({ files }) => Object.assign(files[0] as object, { _version: 7 }))
+    assert.deepEqual(
+      (await stage.check()).map(({ path }) => path),
+      ['files[id=1]._version'],
+    )
+    await low.close()
+    const db = new LockedNedb<object>({ filename: at('store'), autoload: true })
+    await db.insertAsync({ _id: 'a', _table: 'mine', _version: 3 })
+    const staged = await db.stage('s')
+    await staged.update({ _id: 'a' }, { $set: { _version: 10 } }, {})
+    await db.updateAsync({ _id: 'a' }, { $set: { _version: 7 } }, {})
+    assert.equal((await staged.check()).length, 1)
+    await db.close()
+  })
+
   it('a record of a table that was destroyed meanwhile is refused', async () => {
     const db = open()
     const { people, stage } = await withAda(db)
