@@ -15,6 +15,8 @@ import {
 export interface Edit {
   readonly changes: readonly Change[]
   readonly records: readonly (readonly [path: Path, record: unknown])[]
+  /** The tables that it has changed. */
+  readonly tables?: readonly string[]
 }
 
 /** What several edits come to: for each path its first base and its last value. */
@@ -22,11 +24,13 @@ export class Edits {
   readonly changes: Map<string, Change> = new Map()
   /** Each record that is changed in some part, as it was seen when it was first changed. */
   readonly records: Map<string, unknown> = new Map()
+  readonly tables: Set<string> = new Set()
   /** For each path, which changes lie below it. */
   readonly #below = new Map<string, Set<string>>()
 
   constructor(edits: Iterable<Edit>) {
-    for (const { changes, records } of edits) {
+    for (const { changes, records, tables = [] } of edits) {
+      for (const table of tables) this.tables.add(table)
       for (const [path, record] of records) {
         const key = keyOf(path)
         if (!this.records.has(key)) this.records.set(key, record)

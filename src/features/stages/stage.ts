@@ -13,7 +13,7 @@ import { Edits, editOf } from './edits.ts'
 import { mergeInto, type Resolution, type Resolve } from './merge.ts'
 import type { Head, StageRecords, StageState } from './records.ts'
 import { newStageId, type Stages, warnOfLateSettling } from './stages.ts'
-import { idsOf } from './subject.ts'
+import { idsOf, tablesOf } from './subject.ts'
 import { placeOf } from './tree.ts'
 
 export interface StageOptions {
@@ -167,12 +167,15 @@ class StoreStage<S> implements Stage<S> {
       })
       const before = await subject.read(tx, ids)
       const edit = editOf(edits, before, after, present)
+      const paths = edit.changes.map(({ path }) => path)
+      const names = new Set([before, after].flatMap((root) => tablesOf(paths, root)))
+      const tables = [...names].filter((name) => stages.isTable(name))
       // Under the lock of the store: no commit of this stage comes in between.
       if (edit.changes.length > 0) {
         await this.#change((records, head) => {
           if (head.edits > head.done) records.dropEdits(head, head.done)
           const done = head.done + 1
-          records.putEdit(head._id, done, edit)
+          records.putEdit(head._id, done, { ...edit, ...(tables.length > 0 && { tables }) })
           return { ...head, done, edits: done }
         })
       }

@@ -286,7 +286,7 @@ export class Stages<S> {
     const schemas = await this.#tables.present(tx)
     const changed =
       staging.kind === 'documents'
-        ? byTable(await staging.read(tx, idsOf(edits.paths)), schemas)
+        ? byTable(await staging.read(tx, idsOf(edits.paths)), schemas, edits)
         : await this.#changedRows(tx, edits, schemas)
     for (const [table, records] of changed) {
       const schema = getOwn(schemas, table) as TableSchema | undefined
@@ -313,7 +313,7 @@ export class Stages<S> {
     schemas: Readonly<Record<string, TableSchema>>,
   ): Promise<Map<string, StoredRecord[]>> {
     const changed = new Map<string, StoredRecord[]>()
-    for (const [name, schema] of Object.entries(schemas)) {
+    for (const name of new Set([...Object.keys(schemas), ...edits.tables])) {
       const ids = new Set<unknown>()
       let isWhole = false
       for (const [, table, record] of edits.paths) {
@@ -321,6 +321,11 @@ export class Stages<S> {
         else if (table === name || table === undefined) isWhole = true
       }
       if (ids.size === 0 && !isWhole) continue
+      const schema = getOwn(schemas, name) as TableSchema | undefined
+      if (!schema) {
+        if ((await this.#rows.read(tx, name)) !== undefined) changed.set(name, [])
+        continue
+      }
       const records = await this.#tables.records(tx, new Shape(this.path, name, schema))
       changed.set(
         name,
@@ -409,12 +414,13 @@ function isOver({ state, changedAt, expiresMs }: Head): boolean {
 function byTable(
   documents: readonly Readonly<Record<string, unknown>>[],
   schemas: Readonly<Record<string, TableSchema>>,
+  { tables }: Edits,
 ): Map<string, StoredRecord[]> {
   const found = new Map<string, StoredRecord[]>()
   for (const { _table: table, ...record } of documents) {
     if (typeof table !== 'string' || table === MARKS) continue
     // A document of the user's own may have such a field.
-    if (!Object.hasOwn(schemas, table) && !Number.isInteger(record._version)) continue
+    if (!Object.hasOwn(schemas, table) && !tables.has(table)) continue
     const records = found.get(table) ?? []
     records.push(record as unknown as StoredRecord)
     found.set(table, records)

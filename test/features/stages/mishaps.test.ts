@@ -240,14 +240,28 @@ describe('stages, whatever happens beside them', () => {
   })
 
   it('a record of a table that was destroyed meanwhile is refused', async () => {
-    const db = open()
-    const { people, stage } = await withAda(db)
-    await people.destroy()
-    await assert.rejects(stage.commit(), SchemaError)
-    assert.equal(await db.countAsync({}), 0)
-    await stage.undo()
-    await stage.commit()
-    await db.close()
+    const low = new LockedLow<Record<string, unknown>>(at('low'), {})
+    for (const db of [open(), low]) {
+      const { people, stage } = await withAda<unknown>(db)
+      await stage.commit()
+      const table = db.table('people')
+      const changed = await db.stage('s')
+      await changed.edit((tx: object) =>
+        (tx as typeof db).table('people').update({}, { name: 'ADA' } as never),
+      )
+      const added = await db.stage('other')
+      await added.edit((tx: object) => (tx as typeof db).table('people').insert({ name: 'Eve' } as never))
+      await people.destroy()
+      for (const refused of [added, changed])
+        await assert.rejects(refused.commit({ resolve: () => 'mine' }), SchemaError)
+      await changed.commit({ resolve: () => 'theirs' })
+      await added.undo()
+      await added.commit()
+      await assert.rejects(table.select(), SchemaError)
+      if (db === low) assert.deepEqual(low.data, {})
+      else assert.equal(await (db as LockedNedb).countAsync({}), 0)
+      await db.close()
+    }
   })
 
   it('a lost line of an edit is told as damage of the file', async () => {
