@@ -1,4 +1,4 @@
-import { cloneTree, equalTrees, isObject } from '../../store/json/values.ts'
+import { cloneTree, equalTrees, type Id } from '../../store/json/values.ts'
 import {
   type Change,
   changeOf,
@@ -8,6 +8,7 @@ import {
   putAt,
   recordDepth,
   recordsOf,
+  type Step,
   valueAt,
 } from './tree.ts'
 
@@ -90,9 +91,18 @@ export class Edits {
 
   #set(change: Change): void {
     const { path, base, mine } = change
+    const key = keyOf(path)
+    const old = this.changes.get(key)
+    const isWhole = base === undefined || mine === undefined
+    const parts = isWhole ? [change] : diff(base, mine, path)
+    if (!equalTrees(base, mine) && old && parts[0]?.path.length === path.length) {
+      // In its place: others may be put behind it.
+      this.changes.set(key, change)
+      return
+    }
     this.#drop(path)
+    if (old?.behind !== undefined) this.#standBehind(old.behind, path)
     if (equalTrees(base, mine)) return
-    const parts = isObject(base) && isObject(mine) ? diff(base, mine, path) : [change]
     for (const part of parts) {
       this.#put(part)
       for (const record of recordsOf(part.path).filter(({ length }) => length >= path.length)) {
@@ -100,6 +110,15 @@ export class Edits {
         if (!this.records.has(key)) this.records.set(key, valueAt(base, record.slice(path.length)))
       }
     }
+  }
+
+  /** A new record of a list is no more: what stood behind it stands behind another one. */
+  #standBehind(behind: Id | null, path: Path): void {
+    const gone = path.at(-1) as Exclude<Step, string>
+    const list = keyOf(path.slice(0, -1))
+    for (const [key, change] of this.changes)
+      if (change.behind === gone.id && keyOf(change.path.slice(0, -1)) === list)
+        this.changes.set(key, { ...change, behind })
   }
 
   /** The paths of the outermost records in which something is changed; of what is in no record, the paths themselves. */
@@ -132,7 +151,7 @@ interface Present {
 export function editOf(edits: Edits, before: unknown, after: unknown, present: Present): Edit {
   const changes = new Map<string, Change>()
   const records = new Map<string, readonly [Path, unknown]>()
-  for (const change of changesBetween(before, after)) {
+  for (const change of withPutBack(changesBetween(before, after), edits)) {
     const above = edits.above(change.path)
     const isMerged = above && !equalTrees(valueAt(before, above.path), above.mine)
     const path = isMerged ? above.path : change.path
@@ -150,15 +169,26 @@ export function editOf(edits: Edits, before: unknown, after: unknown, present: P
   return { changes: [...changes.values()], records: [...records.values()] }
 }
 
+/** Where a record is put back that an earlier edit took out of a list, perhaps elsewhere, the list is changed as a whole. */
+function withPutBack(changes: readonly Change[], edits: Edits): Change[] {
+  const lists = changes
+    .filter(({ path, behind }) => behind !== undefined && edits.changes.has(keyOf(path)))
+    .map(({ path }) => ({ path: path.slice(0, -1) }))
+  return [...changes.filter(({ path }) => !lists.some((list) => isIn(path, list.path))), ...lists]
+}
+
 /** What others have at a path, but for what is in conflict: that stays so. */
 function baseAt(path: Path, { theirs, disputed }: Present): unknown {
-  const isIn = (inner: Path, outer: Path) => keyOf(inner.slice(0, outer.length)) === keyOf(outer)
   const whole = disputed.find((change) => isIn(path, change.path))
   if (whole) return valueAt(whole.base, path.slice(whole.path.length))
   const base = cloneTree(valueAt(theirs, path))
   for (const change of disputed)
     if (isIn(change.path, path)) putAt(base, change.path.slice(path.length), cloneTree(change.base))
   return base
+}
+
+function isIn(inner: Path, outer: Path): boolean {
+  return keyOf(inner.slice(0, outer.length)) === keyOf(outer)
 }
 
 function changesBetween(before: unknown, after: unknown): Change[] {

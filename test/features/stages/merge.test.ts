@@ -119,5 +119,26 @@ for (const { name, open } of STAGED_TREES) {
       })
       assert.deepEqual(await paths(), ['w.from', 'w.to'])
     })
+
+    it('what is new or put elsewhere in a list stands where the user has seen it', async () => {
+      await begin({ menu: [{ id: 1 }, { id: 2 }, { id: 3 }] })
+      const seen: unknown[] = []
+      const order = async () => (await db.seen()).menu.map(({ id }: Tree) => id).join('')
+      for (const change of [
+        (menu: Tree[]) => menu.splice(1, 0, { id: 'A' }, { id: 'B' }, { id: 'C' }),
+        (menu: Tree[]) => Object.assign(menu[1], { title: 'x' }),
+        (menu: Tree[]) => menu.splice(1, 1),
+        (menu: Tree[]) => menu.splice(1, 1),
+        (menu: Tree[]) => menu.shift(),
+        (menu: Tree[]) => menu.push({ id: 1 }),
+      ]) {
+        await db.edit(({ menu }) => change(menu))
+        seen.push(await order())
+      }
+      assert.deepEqual(seen, ['1ABC23', '1ABC23', '1BC23', '1C23', 'C23', 'C231'])
+      assert.deepEqual(await paths(), [])
+      await db.commit()
+      assert.equal((await db.stored()).menu.map(({ id }: Tree) => id).join(''), 'C231')
+    })
   })
 }
