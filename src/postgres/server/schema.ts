@@ -2,6 +2,9 @@
 export const STORE_LOCKS: number = 0x70736c6b
 export const NAMED_LOCKS: number = 0x70736c6c
 
+/** What goes through all rows of a store takes its time. */
+export const LONG_MS = 600_000
+
 /** Processes that are at work have heard of those before. */
 const KEPT_REMOVALS = 1000
 

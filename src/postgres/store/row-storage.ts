@@ -9,6 +9,7 @@ import { callListener, Scope } from '../../store/scope.ts'
 import { bytesSource, type Snapshot, type Source } from '../../store/snapshot.ts'
 import type { Segment, WriteSet } from '../../store/write-set.ts'
 import type { Connection, Row } from '../server/connection.ts'
+import { LONG_MS } from '../server/schema.ts'
 import type { OpenServerOptions } from '../server/url.ts'
 import { type Changes, type CommitOf, changesOf, piecesOf, put, putAll } from './changes.ts'
 import { Rows, storeGone } from './rows.ts'
@@ -25,9 +26,6 @@ const STEP = { isInternal: true, kind: 'transaction' } as const
 
 /** After a conflict the lock is taken first for so long: others write the same records. */
 const CONTENDED_MS = 50
-
-/** What goes through all rows of a store takes its time. */
-const LONG_MS = 600_000
 
 /** A process that has removed so many records, and more than are left, has the server forget them. */
 const FORGOTTEN_RECORDS = 5000

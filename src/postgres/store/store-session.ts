@@ -5,7 +5,7 @@ import type { Operation } from '../../store/operation.ts'
 import type { Asked, Pace, StoreHold, StoreLock } from '../../store/store-lock.ts'
 import { storeHolders, timeoutError } from '../lock/pg-holders.ts'
 import { Connection, failure, type Query, type Row, unavailable } from '../server/connection.ts'
-import { FLUSH, isOfClient, STORE_LOCKS, terminate } from '../server/schema.ts'
+import { FLUSH, isOfClient, LONG_MS, STORE_LOCKS, terminate } from '../server/schema.ts'
 import type { OpenServerOptions } from '../server/url.ts'
 import { storeGone } from './rows.ts'
 import { type Change, Writer } from './writer.ts'
@@ -288,7 +288,8 @@ export class StoreSession implements StoreLock {
 
   /** Names the server's incarnation after a crash: by itself, and not in a transaction, for which all others would wait. */
   async incarnate(): Promise<string> {
-    const [row] = await this.asking((reader) => reader.query({ text: 'select pslock.incarnate()' }))
+    const query = { text: 'select pslock.incarnate()' }
+    const [row] = await this.asking((reader) => reader.query(query, LONG_MS))
     return row?.[0] as string
   }
 

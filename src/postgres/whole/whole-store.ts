@@ -7,7 +7,7 @@ import {
 } from '../../errors.ts'
 import { storeHolders, timeoutError } from '../lock/pg-holders.ts'
 import { Connection, failure, type Row } from '../server/connection.ts'
-import { FLUSH, STORE_LOCKS } from '../server/schema.ts'
+import { FLUSH, LONG_MS, STORE_LOCKS } from '../server/schema.ts'
 import type { Address } from '../server/url.ts'
 import { NOTE } from '../store/rows.ts'
 import { DONE, LOCK_NOT_AVAILABLE, statusOf } from '../store/store-session.ts'
@@ -139,7 +139,7 @@ export async function replaceStore(how: Replacing, content: NewContent): Promise
       text: 'select pslock.open(name, kind) from pslock.store where name = $1',
       values,
     })
-    await connection.query({ text: 'select pslock.incarnate()' })
+    await connection.query({ text: 'select pslock.incarnate()' }, LONG_MS)
     await replaced(connection, how, content)
   } catch (error) {
     if (connection.isOpen) await connection.query({ text: 'rollback' }).catch(() => {})
@@ -159,7 +159,7 @@ async function replaced(connection: Connection, how: Replacing, content: NewCont
       pslock.put_text(s.id, i.id, s.seq, null, $2, true, null, null, $3, 1) p where s.id = $1`
     requireDone(address, await connection.query({ text, values }))
   } else {
-    await connection.query({ text: 'select pslock.clear($1)', values: [id] })
+    await connection.query({ text: 'select pslock.clear($1)', values: [id] }, LONG_MS)
     let written = 0
     let batch: KeyedLine[] = []
     const write = async () => {
@@ -220,9 +220,7 @@ async function entered(
     throw new StoreIoError(`${address.shown} ${why}. Nothing was changed.`, { path: address.shown })
   }
   try {
-    // For the server 0 is for ever.
-    const lockMs = timeoutMs > LONGEST_MS ? 0 : Math.max(1, Math.ceil(timeoutMs))
-    await connection.query({ text: `begin; set local lock_timeout = ${lockMs}` })
+    await connection.query({ text: `begin; ${lockTimeout(timeoutMs)}` })
     const open = {
       text: 'select o_id, o_kind from pslock.open($1, $2)',
       values: [address.name, kind],
@@ -248,6 +246,11 @@ async function timeUp(address: Address, waitedMs: number): Promise<LockTimeoutEr
   return timeoutError(address, 'exclusive', waitedMs, holders())
 }
 
+/** For the server 0 is for ever. */
+function lockTimeout(timeoutMs: number): string {
+  return `set local lock_timeout = ${timeoutMs > LONGEST_MS ? 0 : Math.max(1, Math.ceil(timeoutMs))}`
+}
+
 /** Removes a store with all that it has. Whoever has it open is told so at the next call. @throws as `replaceStore` */
 export async function removeStore(address: Address, timeoutMs: number): Promise<void> {
   const connection = await Connection.visit(address, timeoutMs)
@@ -258,9 +261,8 @@ export async function removeStore(address: Address, timeoutMs: number): Promise<
       (name) => `delete from pslock.${name} where store = ${found.id};`,
     )
     const lock = `select pg_advisory_xact_lock(${STORE_LOCKS}, ${found.id});`
-    await connection.query({
-      text: `begin; set local lock_timeout = ${Math.min(Math.ceil(timeoutMs), LONGEST_MS)}; ${lock} ${tables.join(' ')} delete from pslock.store where id = ${found.id}; commit`,
-    })
+    const text = `begin; ${lockTimeout(timeoutMs)}; ${lock} ${tables.join(' ')} delete from pslock.store where id = ${found.id}; commit`
+    await connection.query({ text }, timeoutMs + LONG_MS)
   } catch (error) {
     throw failure(address, 'remove', error)
   } finally {
