@@ -90,9 +90,6 @@ export class NedbMemory implements LogMemory {
         // One that was dropped elsewhere must not come back with the next compaction.
         for (const name of Object.keys(indexes)) delete indexes[name]
         this.#db.ttlIndexes = {}
-        // Each was in the file: it was removed, and the line that said so is compacted away.
-        for (const name of Object.keys(this.#indexes.declared))
-          if (!contents.indexes.has(name)) delete this.#indexes.declared[name]
         for (const [name, options] of contents.indexes) this.#tookOver(name, options)
         for (const [name, index] of built) indexes[name] = index
       },
@@ -317,8 +314,8 @@ export class NedbMemory implements LogMemory {
   }
 
   /**
-   * An explicit load keeps the indexes that this very store was told to ensure, should the file be gone, as vanilla does; a
-   * file that is there says which ones there are.
+   * An explicit load keeps the indexes that this very store was told to ensure, should the file lack them, as vanilla
+   * does; the ones it only read there are as the file says.
    * @returns those that the file lacks
    */
   rebuildDeclared(): readonly IndexOptions[] {

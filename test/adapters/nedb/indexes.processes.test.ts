@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { LockedNedb } from '../../../adapters/nedb.ts'
 import {
   idsOf,
@@ -104,24 +104,6 @@ describe('indexes of a shared NeDB file', () => {
     }
     await other.compactDatafileAsync()
     assert.deepEqual(idsOf(await seenByVanilla(file('a.db'))), ['a', 'b'])
-  })
-
-  it('removed and compacted away by others is not brought back by a load of who had ensured it', async () => {
-    await using one = open()
-    await one.ensureIndexAsync({ fieldName: 'k', unique: true })
-    await one.insertAsync({ _id: 'a', k: 1 })
-    await using two = open()
-    await two.removeIndexAsync('k')
-    await two.insertAsync({ _id: 'b', k: 1 })
-    await two.compactDatafileAsync()
-    await one.loadDatabaseAsync()
-    assert.deepEqual(indexesOf(one), ['_id'])
-    assert.ok(!readFileSync(file('a.db'), 'utf8').includes('$$index'))
-    await two.insertAsync({ _id: 'c', k: 1 })
-    await one.ensureIndexAsync({ fieldName: 'b' })
-    rmSync(file('a.db'))
-    await one.loadDatabaseAsync()
-    assert.deepEqual(indexesOf(one), ['_id', 'b'])
   })
 
   it('of several fields is removed for good, however it is named', async () => {
