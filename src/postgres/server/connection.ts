@@ -19,7 +19,7 @@ const ANSWER_MS = 15_000
  * Each statement sees what was committed before it (READ COMMITTED): what is read after a lock was granted is newer than the
  * grant. An idle transaction that holds a lock is no mistake here. The server learns within 11 s that the network to us is gone
  * (the defaults of Linux: two hours), and also while it waits for a lock. The plans are made once and must not depend on
- * how small a table was then. That check of the connection is not on every platform.
+ * how small a table was then. That check of the connection is not on every platform, and the timeout of transactions is of version 17.
  */
 const SETTINGS = `
   set default_transaction_isolation = 'read committed';
@@ -33,6 +33,7 @@ const SETTINGS = `
   set tcp_keepalives_count = 3;
   set tcp_user_timeout = 11000;
   do $$ begin set client_connection_check_interval = 5000; exception when others then null; end $$;
+  do $$ begin set transaction_timeout = 0; exception when others then null; end $$;
   set client_min_messages = warning;
   set search_path = pg_catalog;
   set plan_cache_mode = force_generic_plan;
