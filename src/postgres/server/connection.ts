@@ -19,7 +19,8 @@ const ANSWER_MS = 15_000
  * Each statement sees what was committed before it (READ COMMITTED): what is read after a lock was granted is newer than the
  * grant. An idle transaction that holds a lock is no mistake here. The server learns within 11 s that the network to us is gone
  * (the defaults of Linux: two hours), and also while it waits for a lock. The plans are made once and must not depend on
- * how small a table was then. That check of the connection is not on every platform, and the timeout of transactions is of version 17.
+ * how small a table was then. That check of the connection is not on every platform, and the timeout of transactions came with
+ * version 17.
  */
 const SETTINGS = `
   set default_transaction_isolation = 'read committed';
