@@ -27,9 +27,11 @@ function tellsOfLoss(
     const held = await new PgLock(urlOf(), { name: 'another' }).acquire()
     const thrown = new Error('of the callback')
     let nested: boolean | undefined
+    let isIn = false
     const inside = lock.exclusive(async ({ signal }) => {
       await lock
         .shared(async (hold) => {
+          isIn = true
           await until('the signal aborts', () => signal.aborted, 30_000)
           nested = hold.signal.aborted
         })
@@ -40,7 +42,7 @@ function tellsOfLoss(
     inside.catch(() => {})
     const running = held.run(() => until('the signal aborts', () => held.signal.aborted, 30_000))
     running.catch(() => {})
-    await sleep(100)
+    await until('it is in', () => isIn)
     const stalledMs = watchStalls()
     const startedAt = performance.now()
     await lose()
