@@ -42,14 +42,14 @@ export function requireDocument(doc: unknown): void {
 }
 
 /**
- * What the file will say of a value, in containers and dates of its own: NeDB's `$set` and `$push` take the caller's, who may
- * change them later, when they are no longer what the file says.
+ * What the file will say of a value, in containers of its own (dates are shared, as everywhere in NeDB): NeDB's `$set` and `$push` take the caller's, who may change
+ * them later, when they are no longer what the file says.
  */
 function asInFile(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : null
   if (typeof value === 'function' || typeof value === 'symbol') return undefined
   if (typeof value !== 'object' || value === null) return value
-  if (types.isDate(value)) return Number.isNaN(value.getTime()) ? null : new Date(value)
+  if (types.isDate(value)) return Number.isNaN(value.getTime()) ? null : value
   // Not `map`, which leaves holes as they are.
   if (Array.isArray(value)) return Array.from(value, (element) => asInFile(element) ?? null)
   const copy: Doc = {}
@@ -97,7 +97,7 @@ function copyOf(value: unknown): unknown {
   }
   if (types.isDate(value)) {
     hasDates = true
-    return Number.isNaN(value.getTime()) ? undefined : new Date(value)
+    return Number.isNaN(value.getTime()) ? undefined : value
   }
   const object: Doc = {}
   for (const name in value) {
