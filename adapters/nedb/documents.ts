@@ -42,8 +42,9 @@ export function requireDocument(doc: unknown): void {
 }
 
 /**
- * What the file will say of a value, in containers of its own (dates are shared, as everywhere in NeDB): NeDB's `$set` and `$push` take the caller's, who may change
- * them later, when they are no longer what the file says.
+ * What the file will say of a value, in containers of its own (dates are shared, as everywhere in NeDB, whose tests want one
+ * object for `createdAt` and `updatedAt`): NeDB's `$set` and `$push` take the caller's, who may change them later, when they are
+ * no longer what the file says.
  */
 function asInFile(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value + 0 : null
