@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { PsLock } from '../../src/lock/lock.ts'
 import { fixture, LOADER } from '../fixtures/code.ts'
 import { until, useFolder } from '../fixtures/folder.ts'
-import { killWhatIsLeft, PSLOCK, pslock, start, startPslock } from './run-pslock.ts'
+import { killWhatIsLeft, PSLOCK, pslock, type Running, start, startPslock } from './run-pslock.ts'
 
 interface Refusal {
   code: string
@@ -39,6 +39,14 @@ describe('a hold of pslock run is passed on to the command', () => {
     return held !== undefined
   }
   const refused = (text: string) => JSON.parse(text) as Refusal
+  /** The first is out: the second has the lock until it is told to go, and with it all ends well. */
+  const secondGoesIn = async (running: Running, go: string) => {
+    await until('the second is in', () => existsSync(at('second')))
+    assert.equal(isFree(), false)
+    writeFileSync(at(go), '')
+    assert.equal((await running.outcome).code, 0)
+    assert.ok(isFree())
+  }
 
   describe('which may use it', () => {
     it('as a lock, in every way there is', async () => {
@@ -102,11 +110,7 @@ describe('a hold of pslock run is passed on to the command', () => {
     await sleep(300)
     assert.ok(!existsSync(at('second')))
     process.kill(Number(readFileSync(at('in'), 'utf8')), 'SIGKILL')
-    await until('the second is in', () => existsSync(at('second')))
-    assert.equal(isFree(), false)
-    writeFileSync(at('go'), '')
-    assert.equal((await running.outcome).code, 0)
-    assert.ok(isFree())
+    await secondGoesIn(running, 'go')
   })
 
   describe('whoever is inside', () => {
@@ -165,11 +169,7 @@ describe('a hold of pslock run is passed on to the command', () => {
       await sleep(400)
       assert.ok(!existsSync(at('second')), 'two are in')
       writeFileSync(at('go'), '')
-      await until('the second is in', () => existsSync(at('second')))
-      assert.equal(isFree(), false)
-      writeFileSync(at('go 2'), '')
-      assert.equal((await running.outcome).code, 0)
-      assert.ok(isFree())
+      await secondGoesIn(running, 'go 2')
     }
 
     it('keeps the lock when that one has ended before it', () => {
