@@ -31,9 +31,8 @@ export async function countRecords(file: string, way: Way): Promise<number> {
     return database.prepare('SELECT count(*) AS found FROM records').get().found
   }
   const copy = `${file}.copy`
-  // `await using` would be compiled to 1.2 KB.
-  const lock = new PsLock(file)
-  await lock.shared(() => copyFileSync(file, copy)).finally(() => lock.close())
+  await using lock = new PsLock(file)
+  await lock.shared(() => copyFileSync(file, copy))
   const db = new (vanilla())({ filename: copy })
   await db.loadDatabaseAsync()
   return db.countAsync({})
